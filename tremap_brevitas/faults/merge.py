@@ -1,0 +1,178 @@
+"""One fault map for a group of chips."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tremap_brevitas.archive import read_archive, write_archive
+from tremap_brevitas.faults.fault_map import FaultMap, check_same_memory
+from tremap_brevitas.faults.memory import Memory
+
+KIND = "tremap merged fault map"
+SCHEMA = 1
+
+OnConflict = Literal["error", "majority", "sa0", "sa1", "free"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class MergedFaultMap(FaultMap):
+    """The union of the members' faults, with every conflict settled. Made by [merge][tremap_brevitas.merge].
+
+    It is a fault map like any other: ``cells`` and ``stuck_at`` are what a network is trained under.
+
+    Attributes:
+        members: The chips' own maps, each once.
+        conflicts: Sorted cells that are stuck at 0 on one member and at 1 on another.
+        on_conflict: How they were settled. Under ``"free"`` they are not among ``cells``.
+    """
+
+    members: tuple[FaultMap, ...] = ()
+    conflicts: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    on_conflict: OnConflict = "error"
+
+    @property
+    def union_rate(self) -> float:
+        """Cells stuck on any member, conflicts included, over all cells of the memory."""
+        freed = len(self.conflicts) if self.on_conflict == "free" else 0
+        return (len(self) + freed) / self.memory.cells
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write members and conflict rule to one compressed file; reading it merges them again."""
+        header = {
+            "on_conflict": self.on_conflict,
+            "digest": self.digest,
+            "memory": [self.memory.words, self.memory.word_bits],
+            "members": [{"chip": m.chip, "metadata": dict(m.metadata)} for m in self.members],
+        }
+        arrays = {}
+        for index, member in enumerate(self.members):
+            arrays[f"cells_{index}"], arrays[f"stuck_at_{index}"] = member.cells, member.stuck_at
+        return write_archive(path, kind=KIND, schema=SCHEMA, header=header, arrays=arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> MergedFaultMap:
+        """Read what [save][tremap_brevitas.MergedFaultMap.save] wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the file is damaged, is no merged fault map, or has a newer schema.
+        """
+        header, arrays = read_archive(path, kind=KIND, schema=SCHEMA)
+        try:
+            memory = Memory(*header["memory"])
+            members = [
+                FaultMap(memory, arrays[f"cells_{i}"], arrays[f"stuck_at_{i}"], m["chip"], m["metadata"])
+                for i, m in enumerate(header["members"])
+            ]
+            merged = merge(members, on_conflict=header["on_conflict"])
+            digest = header["digest"]
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"{path}: damaged {KIND} ({error})") from None
+        if merged.digest != digest:
+            raise ValueError(f"{path}: damaged {KIND}: content has digest {merged.digest}, header says {digest}")
+        return merged
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        construct, values = super().__reduce__()
+        return construct, (*values, self.members, self.conflicts, self.on_conflict)
+
+    def __repr__(self) -> str:
+        return (
+            f"MergedFaultMap({len(self.members)} chips, {self._described()}, "
+            f"{len(self.conflicts)} conflicts: {self.on_conflict})"
+        )
+
+
+def merge(maps: Iterable[FaultMap], *, on_conflict: OnConflict) -> MergedFaultMap:
+    """Merge the fault maps of a group of chips into one, as TRE-Map does (Hoang et al., DSD 2021).
+
+    A stored code that satisfies the union's stuck bits reads back unchanged on every member. Only a
+    **conflict**, a cell stuck at 0 on one member and at 1 on another, cannot be satisfied on all of them. How to
+    settle conflicts is this project's own choice, and has no default:
+
+    - ``"error"``: refuse.
+    - ``"majority"``: the value that more members have; 0 where both have equally many.
+    - ``"sa0"``, ``"sa1"``: always that value.
+    - ``"free"``: leave the cell healthy in training.
+
+    Without conflicts merging is commutative, associative and idempotent. Merging merged maps merges their
+    members. The time is that of sorting the faults; the size of the memory does not matter.
+
+    Args:
+        maps: Fault maps of one memory. A map that appears twice counts once.
+        on_conflict: What to do with conflicts.
+
+    Raises:
+        ValueError: If the group is empty, two maps differ in memory, ``on_conflict`` is none of the above, or
+            it is ``"error"`` and there are conflicts.
+
+    Examples:
+        >>> from tremap_brevitas import Memory
+        >>> memory = Memory(words=4, word_bits=8)
+        >>> a = FaultMap(memory, cells=[1, 9], stuck_at=[0, 1], chip="a")
+        >>> b = FaultMap(memory, cells=[9, 20], stuck_at=[0, 1], chip="b")
+        >>> merged = merge([a, b], on_conflict="free")
+        >>> merged.cells, merged.conflicts, merged.union_rate
+        (array([ 1, 20]), array([9]), 0.09375)
+    """
+    if on_conflict not in get_args(OnConflict):
+        raise ValueError(f"on_conflict must be one of {', '.join(get_args(OnConflict))}, got {on_conflict!r}")
+    members = _members(maps)
+    memory = check_same_memory(members)
+    cells = np.concatenate([m.cells for m in members])
+    stuck_at = np.concatenate([m.stuck_at for m in members])
+    # A stable sort of sorted runs is a merge: NumPy's "stable" takes time linear in what is already in order.
+    order = np.argsort(cells, kind="stable")
+    cells, stuck_at = cells[order], stuck_at[order]
+    first = np.flatnonzero(np.append(True, cells[1:] != cells[:-1])) if len(cells) else np.empty(0, np.int64)
+    union = cells[first]
+    votes = np.diff(np.append(first, len(cells)))
+    ones = np.add.reduceat(stuck_at, first, dtype=np.int64) if len(first) else np.empty(0, np.int64)
+    conflict = (ones > 0) & (ones < votes)
+    conflicts = union[conflict]
+    if on_conflict == "error" and len(conflicts):
+        cell = int(conflicts[0])
+        names = {value: _holders(members, cell, value) for value in (0, 1)}
+        raise ValueError(
+            f"{len(conflicts)} conflicts, the first at cell {cell}: stuck at 0 on chip {names[0]!r}, at 1 on chip "
+            f"{names[1]!r}; choose another on_conflict, or group the chips otherwise"
+        )
+    value = ones > 0
+    if on_conflict == "majority":
+        value = 2 * ones > votes
+    elif on_conflict == "sa0":
+        value = ones == votes
+    keep = ~conflict if on_conflict == "free" else np.ones(len(union), dtype=bool)
+    conflicts.flags.writeable = False
+    return MergedFaultMap(
+        memory,
+        union[keep],
+        value[keep].astype(np.uint8),
+        chip="+".join(m.chip for m in members) if len(members) <= 4 else f"{len(members)} chips",
+        members=members,
+        conflicts=conflicts,
+        on_conflict=on_conflict,
+    )
+
+
+def _members(maps: Iterable[FaultMap]) -> tuple[FaultMap, ...]:
+    found: dict[FaultMap, None] = {}
+    for item in maps:
+        for member in item.members if isinstance(item, MergedFaultMap) else (item,):
+            found[member] = None
+    return tuple(found)
+
+
+def _holders(members: tuple[FaultMap, ...], cell: int, value: int) -> str:
+    for member in members:
+        at = int(np.searchsorted(member.cells, cell))
+        if at < len(member) and member.cells[at] == cell and member.stuck_at[at] == value:
+            return member.chip
+    return ""

@@ -1,0 +1,104 @@
+"""What is written into the memory: the codes of a network, and the words that hold them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tremap_brevitas.codes import code_range, encode
+from tremap_brevitas.placement.placement import PlacedLayer, Placement
+
+Array = NDArray[Any]
+
+
+class MemoryImage:
+    """The codes of a network as they are to be written into a memory, before any cell has its say.
+
+    Args:
+        placement: Where each code lies.
+        codes: Integer array in the shape of the weight for each layer of the placement, by the layer's name.
+
+    Raises:
+        ValueError: If a layer is missing or unknown, or an array has the wrong shape or a code that does not fit.
+
+    Examples:
+        >>> from tremap_brevitas import Memory
+        >>> layer = PlacedLayer("fc", (3,), 4, "twos_complement", first_word=0, codes_per_word=2)
+        >>> image = MemoryImage(Placement(Memory(words=2, word_bits=8), (layer,)), {"fc": [1, -1, 7]})
+        >>> [f"{word:02x}" for word in image.words()]
+        ['f1', '07']
+    """
+
+    def __init__(self, placement: Placement, codes: Mapping[str, ArrayLike]) -> None:
+        names = [layer.name for layer in placement.layers]
+        if set(codes) != set(names):
+            raise ValueError(f"codes of layers {sorted(codes)}, but the placement has {sorted(names)}")
+        self.placement = placement
+        self.codes: Mapping[str, Array] = MappingProxyType(
+            {layer.name: _checked(layer, codes[layer.name]) for layer in placement.layers}
+        )
+
+    @cached_property
+    def bits(self) -> NDArray[np.uint8]:
+        """All bits, packed: cell ``c`` of tile ``t`` is bit ``n % 8`` of byte ``n // 8``, ``n = t * cells + c``.
+
+        Unused cells are 0.
+        """
+        width = self.placement.memory.word_bits
+        total = self.placement.tiles * self.placement.memory.words
+        unpacked = np.zeros((total, width), dtype=np.uint8)
+        for layer in self.placement.layers:
+            codes = self.codes[layer.name].reshape(-1)
+            ordered = codes if layer.order is None else codes[layer.order]
+            stored = encode(ordered, bit_width=layer.bit_width, encoding=layer.encoding).astype("<u2")
+            bits = np.unpackbits(
+                stored.view(np.uint8).reshape(-1, 2), axis=1, count=layer.bit_width, bitorder="little"
+            )
+            row = np.zeros((layer.words * layer.codes_per_word, layer.bit_width), dtype=np.uint8)
+            row[: layer.size] = bits
+            used = layer.codes_per_word * layer.bit_width
+            unpacked[layer.first_word : layer.first_word + layer.words, :used] = row.reshape(layer.words, used)
+        packed = np.packbits(unpacked.reshape(-1), bitorder="little")
+        packed.flags.writeable = False
+        return packed
+
+    def words(self) -> list[int]:
+        """Every word as a number, tile after tile."""
+        width = self.placement.memory.word_bits
+        total = self.placement.tiles * self.placement.memory.words
+        rows = np.unpackbits(self.bits, count=total * width, bitorder="little").reshape(total, width)
+        return [int.from_bytes(row.tobytes(), "little") for row in np.packbits(rows, axis=1, bitorder="little")]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over placement and codes, as 64 hexadecimal digits."""
+        sha = hashlib.sha256(self.placement.digest.encode())
+        for codes in self.codes.values():
+            sha.update(codes.astype("<i4").tobytes())
+        return sha.hexdigest()
+
+    def __repr__(self) -> str:
+        return f"MemoryImage({self.placement.weights} codes of {len(self.codes)} layers, {self.placement.memory})"
+
+
+def _checked(layer: PlacedLayer, codes: ArrayLike) -> Array:
+    array = np.asarray(codes)
+    if array.shape != layer.shape:
+        raise ValueError(f"layer {layer.name!r}: codes of shape {array.shape}, but the placement holds {layer.shape}")
+    low, high = code_range(bit_width=layer.bit_width, encoding=layer.encoding)
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"layer {layer.name!r}: codes must be integers, got {array.dtype}")
+    if array.min() < low or array.max() > high:
+        raise ValueError(
+            f"layer {layer.name!r}: codes from {array.min()} to {array.max()}, but {layer.bit_width} bits "
+            f"{layer.encoding} hold {low} to {high}"
+        )
+    kept: Array = array.astype(np.min_scalar_type(low) if low < 0 else np.min_scalar_type(high))
+    kept.flags.writeable = False
+    return kept

@@ -1,0 +1,54 @@
+"""The default layout: layers one after the other, weights in row-major order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from tremap_brevitas.codes import Encoding
+from tremap_brevitas.faults.memory import Memory
+from tremap_brevitas.placement.placement import PlacedLayer, Placement
+
+
+class LayerCodes(NamedTuple):
+    """What a layout must know of a layer: its name, and how many codes of what kind it has."""
+
+    name: str
+    shape: tuple[int, ...]
+    bit_width: int
+    encoding: Encoding
+
+
+def linear_placement(layers: Iterable[LayerCodes], memory: Memory, *, reuse: bool = False) -> Placement:
+    """Place layers one after the other, each from a word boundary.
+
+    As many whole codes a word as fit, the first in the lowest bits, LSB first::
+
+        word_bits = 16, 5-bit codes:   bit 15 | 14 … 10 | 9 … 5  | 4 … 0
+                              word 0:  unused | code 2  | code 1 | code 0
+                              word 1:  unused | code 5  | code 4 | code 3
+
+    Args:
+        layers: The layers, in the order in which they shall lie.
+        memory: The memory.
+        reuse: Whether layers that do not fit wrap round to word 0, tile by tile.
+
+    Raises:
+        ValueError: If a code is wider than a word, or the layers do not fit and ``reuse`` is False.
+
+    Examples:
+        >>> layers = [LayerCodes("conv", (2, 5), 5, "twos_complement"), LayerCodes("fc", (3,), 8, "binary")]
+        >>> print(linear_placement(layers, Memory(words=10, word_bits=16)))
+        13 weights of 2 layers in 6 of 10 words of 16 bits
+          words        0 to        3: conv (2×5), 5 bits twos_complement, 3 codes a word
+          words        4 to        5: fc (3), 8 bits binary, 2 codes a word
+    """
+    placed: list[PlacedLayer] = []
+    word = 0
+    for name, shape, bit_width, encoding in layers:
+        if bit_width > memory.word_bits:
+            raise ValueError(f"layer {name!r}: a code of {bit_width} bits does not fit into a word of {memory.word_bits}")
+        layer = PlacedLayer(name, shape, bit_width, encoding, word, memory.word_bits // bit_width)
+        placed.append(layer)
+        word += layer.words
+    return Placement(memory, tuple(placed), reuse)

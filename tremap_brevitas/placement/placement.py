@@ -1,0 +1,361 @@
+"""Placement: the map between memory cells and the bits of weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tremap_brevitas.archive import read_archive, write_archive
+from tremap_brevitas.codes import Encoding, code_range
+from tremap_brevitas.faults.memory import Memory
+
+KIND = "tremap placement"
+SCHEMA = 1
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedLayer:
+    """Where the codes of one layer's weight lie.
+
+    Position ``p`` of the layer is code ``p % codes_per_word`` of word ``first_word + p // codes_per_word``; code
+    ``c`` of a word takes its bits ``c * bit_width`` and up, LSB first. A code never straddles two words.
+
+    Args:
+        name: Dotted name of the layer in the model, such as ``"features.0"``.
+        shape: Shape of the weight.
+        bit_width: Bits of a code, 1 to 16.
+        encoding: How a code is stored; ``"binary"`` means that the codes are unsigned.
+        first_word: First word of the layer. With a reused memory it may lie beyond the last physical word.
+        codes_per_word: Whole codes in a word.
+        order: Flat, row-major index of the weight at each position; None for row-major order itself.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    bit_width: int
+    encoding: Encoding
+    first_word: int
+    codes_per_word: int
+    order: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        code_range(bit_width=self.bit_width, encoding=self.encoding)
+        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+        if self.size < 1 or self.codes_per_word < 1 or self.first_word < 0:
+            raise ValueError(
+                f"layer {self.name!r}: needs a non-empty shape, at least one code a word and a first word >= 0, got "
+                f"shape {self.shape}, {self.codes_per_word} codes a word, first word {self.first_word}"
+            )
+        if self.order is not None:
+            order = np.array(self.order, dtype=np.int64)
+            if order.shape != (self.size,) or not np.array_equal(np.sort(order), np.arange(self.size)):
+                raise ValueError(f"layer {self.name!r}: order must be a permutation of 0 to {self.size - 1}")
+            order.flags.writeable = False
+            object.__setattr__(self, "order", order)
+
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        return math.prod(self.shape)
+
+    @property
+    def words(self) -> int:
+        """Number of words."""
+        return -(-self.size // self.codes_per_word)
+
+    @property
+    def signed(self) -> bool:
+        """Whether the codes have a sign."""
+        return self.encoding != "binary"
+
+    @cached_property
+    def positions(self) -> NDArray[np.int64] | None:
+        """Position of each weight: the inverse of ``order``; None for row-major order."""
+        if self.order is None:
+            return None
+        inverse = np.empty_like(self.order)
+        inverse[self.order] = np.arange(self.size)
+        return inverse
+
+    def _description(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "shape": list(self.shape),
+            "bit_width": self.bit_width,
+            "encoding": self.encoding,
+            "first_word": self.first_word,
+            "codes_per_word": self.codes_per_word,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class LayerSites:
+    """The bits of one layer's weights that some cells hold, one entry a bit.
+
+    Attributes:
+        layer: The layer.
+        weight: Flat, row-major index of the weight.
+        bit: Bit of its code; 0 is the LSB.
+        source: Index into the cells that were asked for.
+    """
+
+    layer: PlacedLayer
+    weight: NDArray[np.int64]
+    bit: NDArray[np.int64]
+    source: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class WeightBit:
+    """One bit of one weight's code."""
+
+    layer: str
+    index: tuple[int, ...]
+    bit: int
+
+    def __str__(self) -> str:
+        return f"bit {self.bit} of {self.layer}.weight[{','.join(map(str, self.index))}]"
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """Which cell of a memory holds which bit of which weight of a model. A value that can be saved.
+
+    Usually made by [place][tremap_brevitas.place].
+
+    Args:
+        memory: Geometry of the memory.
+        layers: The layers, by ascending ``first_word``; their words do not overlap.
+        reuse: Whether the memory is loaded tile by tile. Word ``w`` of the layers then lies in word
+            ``w % memory.words``, and one cell holds a bit of several weights.
+
+    Raises:
+        ValueError: If there is no layer, two have the same name or overlap, a word is too narrow, or the layers
+            do not fit and ``reuse`` is False.
+
+    Examples:
+        >>> from tremap_brevitas import Memory
+        >>> layer = PlacedLayer("fc", (2, 3), 4, "twos_complement", first_word=0, codes_per_word=2)
+        >>> placement = Placement(Memory(words=4, word_bits=8), (layer,))
+        >>> placement.cell("fc", (1, 0), bit=3)
+        15
+        >>> [str(found) for found in placement.weights_at(15)]
+        ['bit 3 of fc.weight[1,0]']
+    """
+
+    memory: Memory
+    layers: tuple[PlacedLayer, ...]
+    reuse: bool = False
+    _by_name: dict[str, PlacedLayer] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(self.layers))
+        if not self.layers:
+            raise ValueError("a placement needs at least one layer")
+        object.__setattr__(self, "_by_name", {layer.name: layer for layer in self.layers})
+        end, previous = 0, ""
+        for layer in self.layers:
+            if layer.codes_per_word * layer.bit_width > self.memory.word_bits:
+                raise ValueError(
+                    f"layer {layer.name!r}: {layer.codes_per_word} codes of {layer.bit_width} bits do not fit into a "
+                    f"word of {self.memory.word_bits} bits"
+                )
+            if layer.first_word < end:
+                raise ValueError(
+                    f"layer {layer.name!r} begins at word {layer.first_word}, but layer {previous!r} ends at {end}"
+                )
+            end, previous = layer.first_word + layer.words, layer.name
+        if len(self._by_name) != len(self.layers):
+            raise ValueError("two layers of a placement have the same name")
+        if end > self.memory.words and not self.reuse:
+            missing = (end - self.memory.words) * self.memory.word_bits
+            raise ValueError(
+                f"the weights need {end} words, but the memory has {self.memory.words} ({self.memory}): {missing} bits are "
+                f"missing; take a larger memory, exclude layers, or pass reuse=True for one that is loaded tile by tile"
+            )
+
+    @property
+    def words(self) -> int:
+        """Words that the layers take, before any reuse."""
+        return self.layers[-1].first_word + self.layers[-1].words
+
+    @property
+    def tiles(self) -> int:
+        """How many times the memory is loaded; 1 unless it is reused."""
+        return -(-self.words // self.memory.words)
+
+    @property
+    def weights(self) -> int:
+        """Number of weights placed."""
+        return sum(layer.size for layer in self.layers)
+
+    def layer(self, name: str) -> PlacedLayer:
+        """Return the layer of that name.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise KeyError(f"no layer {name!r} in the placement; it has {', '.join(self._by_name)}") from None
+
+    def cell(self, layer: str, index: Sequence[int] | int, *, bit: int) -> int:
+        """Cell that holds one bit of one weight.
+
+        Args:
+            layer: Name of the layer.
+            index: Index of the weight, one number for each dimension, or its flat row-major index.
+            bit: Bit of the code; 0 is the LSB.
+
+        Raises:
+            KeyError: If there is no such layer.
+            ValueError: If there is no such weight or bit.
+        """
+        placed = self.layer(layer)
+        try:
+            flat = int(np.ravel_multi_index(tuple(np.atleast_1d(index)), _shape_for(index, placed)))
+        except ValueError:
+            raise ValueError(f"layer {layer!r}: no weight {index} in shape {placed.shape}") from None
+        if not 0 <= bit < placed.bit_width:
+            raise ValueError(f"layer {layer!r}: no bit {bit} in codes of {placed.bit_width} bits")
+        position = flat if placed.positions is None else int(placed.positions[flat])
+        word, code = divmod(position, placed.codes_per_word)
+        word = (placed.first_word + word) % self.memory.words
+        return self.memory.cell(word=word, bit=code * placed.bit_width + bit)
+
+    def weights_at(self, cell: int) -> list[WeightBit]:
+        """All bits of weights that one cell holds: none for an unused cell, several if the memory is reused.
+
+        Raises:
+            ValueError: If the cell is outside the memory.
+        """
+        return [
+            WeightBit(sites.layer.name, tuple(int(i) for i in np.unravel_index(weight, sites.layer.shape)), int(bit))
+            for sites in self.sites(np.array([cell]))
+            for weight, bit in zip(sites.weight, sites.bit, strict=True)
+        ]
+
+    def sites(self, cells: ArrayLike) -> list[LayerSites]:
+        """The inverse of [cell][tremap_brevitas.Placement.cell], for many cells at once.
+
+        Args:
+            cells: Cell indices in ascending order.
+
+        Returns:
+            For each layer that is hit, in the order of the layers, the bits hit. Cells that hold no bit of a weight
+            are in none.
+
+        Raises:
+            ValueError: If the cells are not in ascending order or not all inside the memory.
+        """
+        asked = np.asarray(cells, dtype=np.int64)
+        if np.any(asked[1:] < asked[:-1]):
+            raise ValueError("cells must be in ascending order")
+        if len(asked) and (asked[0] < 0 or asked[-1] >= self.memory.cells):
+            raise ValueError(f"cells {asked[0]} to {asked[-1]} are not all inside the memory of {self.memory.cells} cells")
+        found: list[LayerSites] = []
+        if not len(asked):
+            return found
+        source = None
+        if self.tiles > 1:  # the same cells once for each time that the memory is loaded
+            source = np.tile(np.arange(len(asked)), self.tiles)
+            asked = (asked[None, :] + np.arange(self.tiles)[:, None] * self.memory.cells).reshape(-1)
+        width = self.memory.word_bits
+        begins = [layer.first_word * width for layer in self.layers]
+        ends = [(layer.first_word + layer.words) * width for layer in self.layers]
+        starts = np.searchsorted(asked, begins)
+        stops = np.searchsorted(asked, ends)
+        for layer, begin, start, stop in zip(self.layers, begins, starts, stops, strict=True):
+            if start == stop:
+                continue
+            word, bit = np.divmod(asked[start:stop] - begin, width)
+            if layer.codes_per_word > 1:
+                code, bit = np.divmod(bit, layer.bit_width)
+                position = word * layer.codes_per_word + code
+                used = (code < layer.codes_per_word) & (position < layer.size)
+            else:
+                position, used = word, bit < layer.bit_width
+            index = np.arange(start, stop)
+            if not used.all():
+                position, bit, index = position[used], bit[used], index[used]
+                if not len(position):
+                    continue
+            weight = position if layer.order is None else layer.order[position]
+            found.append(LayerSites(layer, weight, bit, index if source is None else source[index]))
+        return found
+
+    def description(self) -> dict[str, Any]:
+        """Everything but the orders, as JSON can hold it."""
+        return {
+            "words": self.memory.words,
+            "word_bits": self.memory.word_bits,
+            "reuse": self.reuse,
+            "layers": [layer._description() for layer in self.layers],
+        }
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over all that the placement says, as 64 hexadecimal digits."""
+        sha = hashlib.sha256(json.dumps(self.description(), sort_keys=True).encode())
+        for layer in self.layers:
+            sha.update(b"\0" if layer.order is None else layer.order.astype("<i8").tobytes())
+        return sha.hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return self.digest == other.digest if isinstance(other, Placement) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the placement to one compressed file that holds no pickle; it appears whole or not at all."""
+        orders = {f"order_{i}": layer.order for i, layer in enumerate(self.layers) if layer.order is not None}
+        return write_archive(path, kind=KIND, schema=SCHEMA, header=self.description(), arrays=orders)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Placement:
+        """Read what [save][tremap_brevitas.Placement.save] wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the file is damaged, is no placement, or has a newer schema.
+        """
+        header, arrays = read_archive(path, kind=KIND, schema=SCHEMA)
+        try:
+            memory = Memory(words=header["words"], word_bits=header["word_bits"])
+            layers = [
+                PlacedLayer(**description, order=arrays.get(f"order_{i}"))
+                for i, description in enumerate(header["layers"])
+            ]
+            return cls(memory, tuple(layers), header["reuse"])
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"{path}: damaged {KIND} ({error})") from None
+
+    def __str__(self) -> str:
+        used = f"{self.words} of {self.memory.words} words"
+        if self.tiles > 1:
+            used = f"{self.words} words in {self.tiles} tiles of {self.memory.words}"
+        lines = [f"{self.weights} weights of {len(self.layers)} layers in {used} of {self.memory.word_bits} bits"]
+        for layer in self.layers:
+            shape = "×".join(map(str, layer.shape))
+            lines.append(
+                f"  words {layer.first_word:>8} to {layer.first_word + layer.words - 1:>8}: {layer.name} ({shape}), "
+                f"{layer.bit_width} bits {layer.encoding}, {layer.codes_per_word} codes a word"
+                + ("" if layer.order is None else ", own order")
+            )
+        return "\n".join(lines)
+
+
+def _shape_for(index: Sequence[int] | int, layer: PlacedLayer) -> tuple[int, ...]:
+    return (layer.size,) if isinstance(index, (int, np.integer)) else layer.shape

@@ -1,0 +1,158 @@
+"""The faults of one weight, as tensors ready for the forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tremap_brevitas.codes import MAX_TABLE_BIT_WIDTH, Encoding, code_table
+from tremap_brevitas.core import stuck_at
+from tremap_brevitas.placement import LayerSites, PlacedLayer
+
+Store = Literal["plain", "nearest"]
+Gradient = Literal["identity", "zero_fully_stuck"]
+
+
+@dataclass(frozen=True, eq=False)
+class WeightFaults:
+    """What a weight proxy holds for one weight: a mode of [StuckAt][tremap_brevitas.core.StuckAt] and its tensors.
+
+    Args:
+        layer: Placement of the weight.
+        store: Rule by which codes are stored.
+        mode: Mode of StuckAt.
+        elementwise: Tensors in the shape of the weight.
+        shared: Tensors that all layers share.
+        frozen: Weights that get no gradient, as flat indices; None for none.
+        formula: Parameters of the ``FORMULA`` mode.
+    """
+
+    layer: PlacedLayer
+    store: Store
+    mode: int
+    elementwise: tuple[Tensor, ...]
+    shared: tuple[Tensor, ...] = ()
+    frozen: Tensor | None = None
+    formula: str = ""
+
+    @property
+    def columns(self) -> int:
+        """Number of codes, the width of a table row."""
+        return 1 << self.layer.bit_width
+
+    def laid_out_like(self, weight: Tensor) -> WeightFaults:
+        """Return the same faults on the device and with the strides of ``weight``."""
+        if self.elementwise[0].device == weight.device and self.elementwise[0].stride() == weight.stride():
+            return self
+        return replace(
+            self,
+            elementwise=tuple(_like(tensor, weight) for tensor in self.elementwise),
+            shared=tuple(_on_device(tensor, weight.device) for tensor in self.shared),
+            frozen=None if self.frozen is None else self.frozen.to(weight.device),
+        )
+
+    def viewed(self, view: Callable[[Tensor], Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the tensors and the frozen mask for StuckAt, each passed through ``view``.
+
+        A view may pad with zeros: masks are neutral there, and a padded pattern becomes the healthy one.
+        """
+        tensors = [view(tensor) for tensor in self.elementwise]
+        if self.mode == stuck_at.TABLE and tensors[0].numel() != self.elementwise[0].numel():
+            tensors[0] = tensors[0].clamp(min=1)
+        frozen: list[Tensor] = []
+        if self.frozen is not None:
+            mask = torch.zeros(self.layer.size, dtype=torch.bool, device=self.frozen.device)
+            mask[self.frozen] = True
+            frozen = [view(_like(mask.reshape(self.layer.shape), self.elementwise[0]))]
+        return [*tensors, *self.shared], frozen
+
+
+def weight_faults(
+    sites: LayerSites, stuck: NDArray[np.uint8], *, store: Store, gradient: Gradient = "identity"
+) -> WeightFaults:
+    """Turn the stuck bits of one layer into tensors. Time and memory: one pass over the weights and one over the bits.
+
+    Args:
+        sites: The stuck bits of the layer.
+        stuck: The value, 0 or 1, at which each is stuck.
+        store: ``"plain"``: the quantized code is written as it is. ``"nearest"``: the code whose read-back is nearest.
+        gradient: ``"identity"``: straight through everywhere. ``"zero_fully_stuck"``: none for weights all of whose bits
+            are stuck.
+    """
+    layer = sites.layer
+    width, encoding = layer.bit_width, layer.encoding
+    frozen = None
+    if gradient == "zero_fully_stuck":
+        count = np.zeros(layer.size, dtype=np.uint8)
+        np.add.at(count, sites.weight, np.uint8(1))
+        full = np.flatnonzero(count == width)
+        frozen = torch.from_numpy(full) if len(full) else None
+    # Each bit of a weight is stuck at most once, so adding is OR-ing, and faster.
+    if width <= MAX_TABLE_BIT_WIDTH and (store == "nearest" or encoding == "sign_magnitude"):
+        digits = (3 ** np.arange(width, dtype=np.int16)).astype(np.int16)
+        pattern = np.ones(layer.size, dtype=np.int16)
+        np.add.at(pattern, sites.weight, digits[sites.bit] * (1 + stuck.astype(np.int16)))
+        tensors = (_tensor(pattern, layer),)
+        return WeightFaults(layer, store, stuck_at.TABLE, tensors, (_table(width, encoding, store),), frozen)
+    if store == "nearest" or encoding == "sign_magnitude":
+        sa0, sa1 = np.zeros((2, layer.size), dtype=np.int32)
+        bits = np.left_shift(np.int32(1), sites.bit.astype(np.int32))
+        np.add.at(sa0, sites.weight[stuck == 0], bits[stuck == 0])
+        np.add.at(sa1, sites.weight[stuck == 1], bits[stuck == 1])
+        formula = f"{store} {encoding} {width}"
+        masks = (_tensor(sa0, layer), _tensor(sa1, layer))
+        return WeightFaults(layer, store, stuck_at.FORMULA, masks, (), frozen, formula)
+    dtype = _mask_dtype(layer)
+    values = 1 << np.arange(width, dtype=np.int64)
+    if layer.signed:
+        values[-1] = -values[-1]  # the sign bit together with all its copies above
+    zero = stuck == 0
+    if encoding == "offset_binary":  # two's complement with the MSB inverted
+        zero = zero ^ (sites.bit == width - 1)
+    contribution = values.astype(dtype)[sites.bit]
+    any_stuck, zeros = np.zeros((2, layer.size), dtype=dtype)
+    np.add.at(any_stuck, sites.weight, contribution)
+    np.add.at(zeros, sites.weight[zero], contribution[zero])
+    masks = (_tensor(any_stuck, layer), _tensor(zeros, layer))
+    return WeightFaults(layer, store, stuck_at.MASKS, masks, (), frozen)
+
+
+def fixed_codes(layer: PlacedLayer, codes: NDArray[Any]) -> WeightFaults:
+    """Return a weight's codes as read from a memory, whatever the float weight says."""
+    return WeightFaults(layer, "plain", stuck_at.FIXED, (_tensor(codes.astype(_mask_dtype(layer)), layer),))
+
+
+def _mask_dtype(layer: PlacedLayer) -> type[np.integer[Any]]:
+    if layer.bit_width <= 8:
+        return np.int8 if layer.signed else np.uint8
+    return np.int16 if layer.signed or layer.bit_width < 16 else np.int32
+
+
+def _tensor(array: NDArray[Any], layer: PlacedLayer) -> Tensor:
+    return torch.from_numpy(array).reshape(layer.shape)
+
+
+@lru_cache(maxsize=32)
+def _table(bit_width: int, encoding: Encoding, store: Store) -> Tensor:
+    """Flat code table, shifted so that ``(pattern + 1) * columns + code`` is the index of an entry."""
+    table = code_table(bit_width=bit_width, encoding=encoding, nearest=store == "nearest")
+    lowest = 0 if encoding == "binary" else -(1 << (bit_width - 1))
+    padding = np.zeros((1 << bit_width) + lowest, dtype=table.dtype)
+    return torch.from_numpy(np.concatenate([padding, table.reshape(-1)]))
+
+
+@lru_cache(maxsize=32)
+def _on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return one copy of a shared tensor for each device."""
+    return tensor.to(device)
+
+
+def _like(tensor: Tensor, weight: Tensor) -> Tensor:
+    return torch.empty_like(weight, dtype=tensor.dtype, requires_grad=False).copy_(tensor)

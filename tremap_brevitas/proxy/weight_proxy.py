@@ -1,0 +1,220 @@
+"""Weight proxies that own the faults of their layers.
+
+Brevitas throws away all that hangs below a proxy on every ``load_state_dict``, when a weight is registered anew, and
+when a quantizer is shared. The proxy itself stays; so it keeps the faults, and hands them down again.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from brevitas.core.bit_width import BitWidthConst
+from brevitas.proxy.groupwise_int_parameter_quant import GroupwiseWeightQuantProxyFromInjector
+from brevitas.proxy.parameter_quant import DecoupledWeightQuantProxyFromInjector, WeightQuantProxyFromInjector
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tremap_brevitas.core import stuck_at
+from tremap_brevitas.core.stuck_at import StuckAt
+from tremap_brevitas.proxy.weight_faults import WeightFaults
+
+
+class WeightCodes(NamedTuple):
+    """The integers of one weight, int32 in its shape.
+
+    Attributes:
+        wanted: Codes that the quantizer makes of the float weight.
+        stored: Codes that are written to the memory: ``wanted``, or under ``store="nearest"`` the nearest reachable.
+        read_back: Codes that the memory gives back; the network computes with these.
+    """
+
+    wanted: NDArray[np.int32]
+    stored: NDArray[np.int32]
+    read_back: NDArray[np.int32]
+
+
+class FaultyWeightProxy:
+    """What the faulty weight proxies share. It stands before a Brevitas proxy class among the bases.
+
+    One proxy may serve several weights, as in LSTMs; ``slot`` says which: weight ``slot`` of ``tracked_module_list``.
+    """
+
+    _faults: dict[int, WeightFaults] | None = None
+    _handed_down: Any = None
+    _slices: Any = None
+
+    # ---------------------------------------------------------------- what the plugin calls
+
+    def fault_slot(self, slot: int) -> WeightFaults | None:
+        """Faults of one weight, or None."""
+        return None if self._faults is None else self._faults.get(slot)
+
+    def set_fault_slot(self, slot: int, faults: WeightFaults | None) -> None:
+        """Set or clear the faults of one weight; drops Brevitas' cached weight."""
+        self._faults = dict(self._faults or {})
+        if faults is None:
+            self._faults.pop(slot, None)
+        else:
+            self._faults[slot] = faults
+        self._cached_weight = None
+        self._hand_down(None)
+
+    def codes(self, slot: int = 0) -> WeightCodes:
+        """Integers of one weight under the faults now set.
+
+        Raises:
+            ValueError: If a weight is NaN or infinite, or the weights are not being quantized at present.
+        """
+        weight = self.tracked_parameter_list[slot]
+        self.check_finite(slot)
+        quant = getattr(self.tensor_quant, "_orig_mod", self.tensor_quant)
+        if not self.is_quant_enabled or getattr(self._int_quant.delay_wrapper.delay_impl, "quant_delay_steps", 0) > 0:
+            raise ValueError("the weight quantizer is disabled or delayed: the weights are floats and have no codes")
+        with torch.no_grad():
+            _, scale, zero_point, bit_width, *before = quant(weight)
+            # Decoupled quantizers round with a scale and a zero point of their own.
+            scale, zero_point = before or (scale, zero_point)
+            wanted = self._int_quant.to_int(scale, zero_point, bit_width, weight)
+            self._select(weight)
+            read = self._int_quant.stuck_at(wanted)
+        faults = self.fault_slot(slot)
+        stored = read if faults is not None and faults.store == "nearest" else wanted
+        wanted, stored, read = (self._whole(c, weight.shape) for c in (wanted, stored, read))
+        return WeightCodes(wanted, stored, read)
+
+    def check_finite(self, slot: int) -> None:
+        """Check that no weight is NaN or infinite.
+
+        Raises:
+            ValueError: If one is.
+        """
+        weight = self.tracked_parameter_list[slot].detach()
+        if math.isfinite(float(weight.sum())):  # a sum is quicker than a test of each, and nearly always enough
+            return
+        bad = (~torch.isfinite(weight)).nonzero()
+        if len(bad):
+            index = tuple(bad[0].tolist())
+            raise ValueError(f"weight{list(index)} is {float(weight[index])}: it has no code")
+
+    @property
+    def codes_bit_width(self) -> int:
+        """Bit width of the codes at present."""
+        return round(float(self._int_quant_owner.msb_clamp_bit_width_impl()))
+
+    # ---------------------------------------------------------------- Brevitas' hooks
+
+    def init_tensor_quant(self, preserve_state_dict: bool = False) -> None:
+        """Build the quantizer, and hand it the faults again."""
+        super().init_tensor_quant(preserve_state_dict)  # type: ignore[misc]
+        self._hand_down(None)
+
+    def forward(self, x: Tensor, *args: Any) -> Any:
+        """Quantize ``x`` and read it back from the faulty memory."""
+        if self._faults and self.tensor_quant is not None:
+            self._select(x)
+        return super().forward(x, *args)  # type: ignore[misc]
+
+    @property
+    def subtensor_slice_list(self) -> Any:
+        """Part of the weight that Brevitas quantizes next; it sets this on every module of a proxy that has it."""
+        return self._slices or [None]
+
+    @subtensor_slice_list.setter
+    def subtensor_slice_list(self, slices: Any) -> None:
+        self._slices = None if all(s is None for s in slices) else slices
+
+    # ---------------------------------------------------------------- inside
+
+    tensor_quant: Any
+    tracked_module_list: list[nn.Module]
+    tracked_parameter_list: list[Tensor]
+    is_quant_enabled: bool
+    _cached_weight: Any
+
+    @property
+    def _int_quant_owner(self) -> Any:
+        return getattr(self.tensor_quant, "_orig_mod", self.tensor_quant)
+
+    @property
+    def _int_quant(self) -> Any:
+        return self._int_quant_owner.int_quant
+
+    @property
+    def input_view_impl(self) -> Any:
+        """View that the codes are in; groups are a dimension of their own."""
+        return self._int_quant.input_view_impl if self.tensor_quant is not None else nn.Identity()
+
+    def _select(self, x: Tensor) -> None:
+        """Make sure that the faults of the weight behind ``x`` are in place, on its device and in its layout."""
+        slot = 0 if len(self.tracked_module_list) == 1 else self._slot_of(x)
+        faults = self.fault_slot(slot)
+        key = (slot, x.device, x.stride(), x.shape, self._slices)
+        if key != self._handed_down:
+            if faults is not None:
+                weight = self.tracked_parameter_list[slot]
+                faults = faults.laid_out_like(weight)
+                if self._faults is not None:
+                    self._faults[slot] = faults
+            self._hand_down(faults)
+            self._handed_down = key
+        if faults is not None and not isinstance(self._int_quant_owner.msb_clamp_bit_width_impl, BitWidthConst):
+            width = self.codes_bit_width
+            if width != faults.layer.bit_width:
+                raise ValueError(
+                    f"layer {faults.layer.name!r}: codes are {width} bits wide now, but its faults were placed for "
+                    f"{faults.layer.bit_width}; place the model again and set the faults anew"
+                )
+
+    def _slot_of(self, x: Tensor) -> int:
+        # A slice or view shares the storage of its weight; "is" would miss it.
+        storage = x.untyped_storage().data_ptr()
+        for slot, weight in enumerate(self.tracked_parameter_list):
+            if weight.untyped_storage().data_ptr() == storage:
+                return slot
+        raise RuntimeError("a weight quantizer with faults was given a tensor that is none of its weights")
+
+    def _hand_down(self, faults: WeightFaults | None) -> None:
+        self._handed_down = None
+        if self.tensor_quant is None:
+            return
+        below: StuckAt = self._int_quant.stuck_at
+        if faults is None:
+            below.mode = stuck_at.HEALTHY
+            below.tensors, below.frozen = [], []
+            return
+        below.tensors, below.frozen = faults.viewed(self._viewed)
+        below.columns, below.formula = faults.columns, faults.formula
+        below.mode = faults.mode
+
+    def _viewed(self, tensor: Tensor) -> Tensor:
+        if self._slices is not None:
+            tensor = tensor[tuple(slice(None) if s is None else slice(*s) for s in self._slices)]
+        return self.input_view_impl(tensor)
+
+    def _whole(self, codes: Tensor, shape: torch.Size) -> NDArray[np.int32]:
+        """Undo the view: codes in the shape of the weight, without padding."""
+        return codes.reshape(shape).to(torch.int32).cpu().contiguous().numpy()
+
+
+class FaultyWeightQuantProxyFromInjector(FaultyWeightProxy, WeightQuantProxyFromInjector):
+    """WeightQuantProxyFromInjector with faults."""
+
+
+class FaultyGroupwiseWeightQuantProxyFromInjector(FaultyWeightProxy, GroupwiseWeightQuantProxyFromInjector):
+    """GroupwiseWeightQuantProxyFromInjector with faults."""
+
+    def _whole(self, codes: Tensor, shape: torch.Size) -> NDArray[np.int32]:
+        dim = self.group_dim if self.group_dim >= 0 else self.group_dim - 1
+        flat = codes.flatten(dim, dim + 1)
+        return super()._whole(flat[tuple(slice(n) for n in shape)], shape)
+
+
+class FaultyDecoupledWeightQuantProxyFromInjector(FaultyWeightProxy, DecoupledWeightQuantProxyFromInjector):
+    """DecoupledWeightQuantProxyFromInjector with faults."""
+
+    @property
+    def _int_quant(self) -> Any:
+        return self._int_quant_owner.decoupled_int_quant

@@ -1,0 +1,143 @@
+"""Injector fragments that put a faulty memory into a Brevitas weight quantizer, and the rule for whether one can."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from brevitas.core.quant import QuantType
+from brevitas.core.quant.int import DecoupledRescalingIntQuant, RescalingIntQuant
+from brevitas.core.quant.int_base import DecoupledIntQuant, IntQuant
+from brevitas.inject import ExtendedInjector
+from brevitas.proxy.groupwise_int_parameter_quant import GroupwiseWeightQuantProxyFromInjector
+from brevitas.proxy.parameter_quant import (
+    DecoupledWeightQuantProxyFromInjector,
+    DecoupledWeightQuantWithInputProxyFromInjector,
+    WeightQuantProxyFromInjector,
+    WeightQuantProxyFromInjectorBase,
+)
+
+from tremap_brevitas.core import StuckAtDecoupledIntQuant, StuckAtIntQuant
+from tremap_brevitas.proxy import (
+    FaultyDecoupledWeightQuantProxyFromInjector,
+    FaultyGroupwiseWeightQuantProxyFromInjector,
+    FaultyWeightProxy,
+    FaultyWeightQuantProxyFromInjector,
+)
+
+
+class FaultyWeight(ExtendedInjector):
+    """Fragment for a quantizer that has an ``int_quant``; it stands first among the bases."""
+
+    int_quant = StuckAtIntQuant
+    proxy_class = FaultyWeightQuantProxyFromInjector
+
+
+class FaultyGroupwiseWeight(ExtendedInjector):
+    """Fragment for a group-wise quantizer."""
+
+    int_quant = StuckAtIntQuant
+    proxy_class = FaultyGroupwiseWeightQuantProxyFromInjector
+
+
+class FaultyDecoupledWeight(ExtendedInjector):
+    """Fragment for a quantizer with decoupled normalization."""
+
+    decoupled_int_quant = StuckAtDecoupledIntQuant
+    proxy_class = FaultyDecoupledWeightQuantProxyFromInjector
+
+
+class Counterpart(NamedTuple):
+    """A plain Brevitas proxy class and what the plugin puts in its place."""
+
+    fragment: type[ExtendedInjector]
+    proxy: type[FaultyWeightProxy]
+    int_quant_name: str
+    plain_int_quant: type
+    faulty_int_quant: type
+
+
+COUNTERPARTS: dict[type, Counterpart] = {
+    WeightQuantProxyFromInjector: Counterpart(
+        FaultyWeight, FaultyWeightQuantProxyFromInjector, "int_quant", IntQuant, StuckAtIntQuant
+    ),
+    GroupwiseWeightQuantProxyFromInjector: Counterpart(
+        FaultyGroupwiseWeight,
+        FaultyGroupwiseWeightQuantProxyFromInjector,
+        "int_quant",
+        IntQuant,
+        StuckAtIntQuant,
+    ),
+    DecoupledWeightQuantProxyFromInjector: Counterpart(
+        FaultyDecoupledWeight,
+        FaultyDecoupledWeightQuantProxyFromInjector,
+        "decoupled_int_quant",
+        DecoupledIntQuant,
+        StuckAtDecoupledIntQuant,
+    ),
+}
+
+
+def faulty(quantizer: Any) -> Any:
+    """Return the faulty counterpart of any Brevitas integer weight quantizer, your own included.
+
+    Without faults it computes what ``quantizer`` computes, bit for bit, and its state dict has the same keys.
+
+    Args:
+        quantizer: A weight quantizer class (an injector) of Brevitas or derived from one.
+
+    Returns:
+        A quantizer class named ``Faulty…``, for use as ``weight_quant``; ``quantizer`` itself if it is faulty already.
+
+    Raises:
+        TypeError: If ``quantizer`` is no weight quantizer, or one that cannot hold faults; the message says why.
+
+    Examples:
+        >>> from brevitas.nn import QuantLinear
+        >>> from brevitas.quant import Int8WeightPerChannelFloat
+        >>> class Int5Weight(Int8WeightPerChannelFloat):
+        ...     bit_width = 5
+        >>> faulty(Int5Weight).__name__
+        'FaultyInt5Weight'
+        >>> fc = QuantLinear(10, 5, bias=False, weight_quant=faulty(Int5Weight))
+    """
+    if not isinstance(quantizer, type) or not issubclass(quantizer, ExtendedInjector):
+        raise TypeError(f"faulty() takes a weight quantizer class of Brevitas, got {quantizer!r}")
+    proxy = getattr(quantizer, "proxy_class", None)
+    if isinstance(proxy, type) and issubclass(proxy, FaultyWeightProxy):
+        return quantizer
+    reason = why_not(quantizer)
+    if reason is not None:
+        raise TypeError(f"{quantizer.__name__} cannot hold stuck-at faults: {reason}")
+    return type(f"Faulty{quantizer.__name__}", (COUNTERPARTS[proxy].fragment, quantizer), {})
+
+
+def why_not(quantizer: Any) -> str | None:
+    """Return why a weight quantizer cannot hold faults, or None if it can."""
+    proxy = getattr(quantizer, "proxy_class", None)
+    if proxy is DecoupledWeightQuantWithInputProxyFromInjector:
+        return (
+            "accumulator-aware quantization (A2Q) bounds the norm of the weights so that no accumulator overflows, and a "
+            "stuck bit breaks the bound"
+        )
+    if not isinstance(proxy, type) or not issubclass(proxy, WeightQuantProxyFromInjectorBase):
+        return "it is no weight quantizer"
+    if proxy not in COUNTERPARTS:
+        return f"its proxy {proxy.__name__} does not yield integer codes that the plugin knows"
+    counterpart = COUNTERPARTS[proxy]
+    own_tensor_quant = _injected_class(quantizer, "tensor_quant")
+    if own_tensor_quant not in (None, RescalingIntQuant, DecoupledRescalingIntQuant):
+        return f"its codes come from {own_tensor_quant.__name__}, which has no integer codes of 2 bits and more"
+    if own_tensor_quant is None:
+        kind = QuantType(quantizer.quant_type)
+        if kind is not QuantType.INT:
+            return f"its quant_type is {kind.value!r}, which has no integer codes of 2 bits and more"
+    own_int_quant = _injected_class(quantizer, counterpart.int_quant_name)
+    if own_int_quant not in (None, counterpart.plain_int_quant):
+        return f"it has an integer quantizer of its own, {own_int_quant.__name__}, which the plugin would replace"
+    return None
+
+
+def _injected_class(quantizer: Any, name: str) -> Any:
+    """Return the class that an injector names for ``name``; None if a function finds it, or nothing does."""
+    spec = quantizer.__dependencies__.get(name)
+    return spec[1] if spec is not None and isinstance(spec[1], type) else None

@@ -1,0 +1,64 @@
+"""Fixed-point weight quantizers: power-of-two scales."""
+
+from brevitas.quant.fixed_point import (
+    Int4WeightPerTensorFixedPointDecoupled,
+    Int8WeightPerChannelFixedPoint,
+    Int8WeightPerChannelFixedPointMSE,
+    Int8WeightPerTensorFixedPoint,
+    Int8WeightPerTensorFixedPointMSE,
+)
+
+from tremap_brevitas.quant.base import FaultyDecoupledWeight, FaultyWeight
+
+__all__ = [
+    "FaultyInt4WeightPerTensorFixedPointDecoupled",
+    "FaultyInt8WeightPerChannelFixedPoint",
+    "FaultyInt8WeightPerChannelFixedPointMSE",
+    "FaultyInt8WeightPerTensorFixedPoint",
+    "FaultyInt8WeightPerTensorFixedPointMSE",
+]
+
+
+class FaultyInt8WeightPerTensorFixedPoint(FaultyWeight, Int8WeightPerTensorFixedPoint):
+    """Int8WeightPerTensorFixedPoint in a memory with stuck cells: one power-of-two scale for the weight, from its statistics.
+
+    Examples:
+        >>> from brevitas.nn import QuantLinear
+        >>> fc = QuantLinear(10, 5, bias=False, weight_quant=FaultyInt8WeightPerTensorFixedPoint)
+    """
+
+
+class FaultyInt8WeightPerChannelFixedPoint(FaultyWeight, Int8WeightPerChannelFixedPoint):
+    """Int8WeightPerChannelFixedPoint in a memory with stuck cells: a power-of-two scale for each output channel, from its statistics.
+
+    Examples:
+        >>> from brevitas.nn import QuantLinear
+        >>> fc = QuantLinear(10, 5, bias=False, weight_quant=FaultyInt8WeightPerChannelFixedPoint)
+    """
+
+
+class FaultyInt8WeightPerTensorFixedPointMSE(FaultyWeight, Int8WeightPerTensorFixedPointMSE):
+    """Int8WeightPerTensorFixedPointMSE in a memory with stuck cells: one power-of-two scale for the weight, learned, found by least squares.
+
+    Examples:
+        >>> from brevitas.nn import QuantLinear
+        >>> fc = QuantLinear(10, 5, bias=False, weight_quant=FaultyInt8WeightPerTensorFixedPointMSE)
+    """
+
+
+class FaultyInt8WeightPerChannelFixedPointMSE(FaultyWeight, Int8WeightPerChannelFixedPointMSE):
+    """Int8WeightPerChannelFixedPointMSE in a memory with stuck cells: a power-of-two scale for each output channel, learned, found by least squares.
+
+    Examples:
+        >>> from brevitas.nn import QuantLinear
+        >>> fc = QuantLinear(10, 5, bias=False, weight_quant=FaultyInt8WeightPerChannelFixedPointMSE)
+    """
+
+
+class FaultyInt4WeightPerTensorFixedPointDecoupled(FaultyDecoupledWeight, Int4WeightPerTensorFixedPointDecoupled):
+    """Int4WeightPerTensorFixedPointDecoupled in a memory with stuck cells: 4 bits, decoupled L2,inf normalization and one learned power-of-two scale.
+
+    Examples:
+        >>> from brevitas.nn import QuantLinear
+        >>> fc = QuantLinear(10, 5, bias=False, weight_quant=FaultyInt4WeightPerTensorFixedPointDecoupled)
+    """

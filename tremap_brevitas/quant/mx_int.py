@@ -1,0 +1,53 @@
+"""Group-wise integer weight quantizers of the MX family."""
+
+from brevitas.quant.mx_quant_ocp import (
+    MXInt8Weight,
+    MXInt8WeightMSE,
+    ShiftedMXUInt8Weight,
+    ShiftedMXUInt8WeightMSE,
+)
+
+from tremap_brevitas.quant.base import FaultyGroupwiseWeight
+
+__all__ = [
+    "FaultyMXInt8Weight",
+    "FaultyMXInt8WeightMSE",
+    "FaultyShiftedMXUInt8Weight",
+    "FaultyShiftedMXUInt8WeightMSE",
+]
+
+
+class FaultyMXInt8Weight(FaultyGroupwiseWeight, MXInt8Weight):
+    """MXInt8Weight in a memory with stuck cells: a power-of-two scale for each group.
+
+    Examples:
+        >>> from brevitas.nn import QuantLinear
+        >>> fc = QuantLinear(64, 5, bias=False, weight_quant=FaultyMXInt8Weight)
+    """
+
+
+class FaultyShiftedMXUInt8Weight(FaultyGroupwiseWeight, ShiftedMXUInt8Weight):
+    """ShiftedMXUInt8Weight in a memory with stuck cells: unsigned, a power-of-two scale and a zero point for each group.
+
+    Examples:
+        >>> from brevitas.nn import QuantLinear
+        >>> fc = QuantLinear(64, 5, bias=False, weight_quant=FaultyShiftedMXUInt8Weight)
+    """
+
+
+class FaultyMXInt8WeightMSE(FaultyGroupwiseWeight, MXInt8WeightMSE):
+    """MXInt8WeightMSE in a memory with stuck cells: a power-of-two scale for each group, found by least squares.
+
+    Examples:
+        >>> from brevitas.nn import QuantLinear
+        >>> fc = QuantLinear(64, 5, bias=False, weight_quant=FaultyMXInt8WeightMSE)
+    """
+
+
+class FaultyShiftedMXUInt8WeightMSE(FaultyGroupwiseWeight, ShiftedMXUInt8WeightMSE):
+    """ShiftedMXUInt8WeightMSE in a memory with stuck cells: unsigned, a power-of-two scale and a zero point for each group, found by least squares.
+
+    Examples:
+        >>> from brevitas.nn import QuantLinear
+        >>> fc = QuantLinear(64, 5, bias=False, weight_quant=FaultyShiftedMXUInt8WeightMSE)
+    """

@@ -1,0 +1,99 @@
+"""Unsigned weight quantizers with a zero point."""
+
+from brevitas.quant.shifted_scaled_int import (
+    ShiftedUint8WeightGroupQuantFloat,
+    ShiftedUint8WeightPerChannelFloat,
+    ShiftedUint8WeightPerChannelFloatHQO,
+    ShiftedUint8WeightPerChannelFloatMSE,
+    ShiftedUint8WeightPerGroupFloatHQO,
+    ShiftedUint8WeightPerTensorFloat,
+    ShiftedUint8WeightPerTensorFloatHQO,
+    ShiftedUint8WeightPerTensorFloatMSE,
+)
+
+from tremap_brevitas.quant.base import FaultyGroupwiseWeight, FaultyWeight
+
+__all__ = [
+    "FaultyShiftedUint8WeightGroupQuantFloat",
+    "FaultyShiftedUint8WeightPerChannelFloat",
+    "FaultyShiftedUint8WeightPerChannelFloatHQO",
+    "FaultyShiftedUint8WeightPerChannelFloatMSE",
+    "FaultyShiftedUint8WeightPerGroupFloatHQO",
+    "FaultyShiftedUint8WeightPerTensorFloat",
+    "FaultyShiftedUint8WeightPerTensorFloatHQO",
+    "FaultyShiftedUint8WeightPerTensorFloatMSE",
+]
+
+
+class FaultyShiftedUint8WeightPerTensorFloat(FaultyWeight, ShiftedUint8WeightPerTensorFloat):
+    """ShiftedUint8WeightPerTensorFloat in a memory with stuck cells: unsigned, one float scale and zero point, from the statistics of the weight.
+
+    Examples:
+        >>> from brevitas.nn import QuantLinear
+        >>> fc = QuantLinear(10, 5, bias=False, weight_quant=FaultyShiftedUint8WeightPerTensorFloat)
+    """
+
+
+class FaultyShiftedUint8WeightPerChannelFloat(FaultyWeight, ShiftedUint8WeightPerChannelFloat):
+    """ShiftedUint8WeightPerChannelFloat in a memory with stuck cells: unsigned, a float scale and zero point for each output channel.
+
+    Examples:
+        >>> from brevitas.nn import QuantLinear
+        >>> fc = QuantLinear(10, 5, bias=False, weight_quant=FaultyShiftedUint8WeightPerChannelFloat)
+    """
+
+
+class FaultyShiftedUint8WeightPerTensorFloatMSE(FaultyWeight, ShiftedUint8WeightPerTensorFloatMSE):
+    """ShiftedUint8WeightPerTensorFloatMSE in a memory with stuck cells: unsigned, one learned scale and zero point, found by least squares.
+
+    Examples:
+        >>> from brevitas.nn import QuantLinear
+        >>> fc = QuantLinear(10, 5, bias=False, weight_quant=FaultyShiftedUint8WeightPerTensorFloatMSE)
+    """
+
+
+class FaultyShiftedUint8WeightPerChannelFloatMSE(FaultyWeight, ShiftedUint8WeightPerChannelFloatMSE):
+    """ShiftedUint8WeightPerChannelFloatMSE in a memory with stuck cells: unsigned, a learned scale and zero point for each output channel, found by least squares.
+
+    Examples:
+        >>> from brevitas.nn import QuantLinear
+        >>> fc = QuantLinear(10, 5, bias=False, weight_quant=FaultyShiftedUint8WeightPerChannelFloatMSE)
+    """
+
+
+class FaultyShiftedUint8WeightPerTensorFloatHQO(FaultyWeight, ShiftedUint8WeightPerTensorFloatHQO):
+    """ShiftedUint8WeightPerTensorFloatHQO in a memory with stuck cells: unsigned, one zero point found by half-quadratic optimization.
+
+    Examples:
+        >>> from brevitas.nn import QuantLinear
+        >>> fc = QuantLinear(10, 5, bias=False, weight_quant=FaultyShiftedUint8WeightPerTensorFloatHQO)
+    """
+
+
+class FaultyShiftedUint8WeightPerChannelFloatHQO(FaultyWeight, ShiftedUint8WeightPerChannelFloatHQO):
+    """ShiftedUint8WeightPerChannelFloatHQO in a memory with stuck cells: unsigned, a zero point for each output channel found by half-quadratic optimization.
+
+    Examples:
+        >>> from brevitas.nn import QuantLinear
+        >>> fc = QuantLinear(10, 5, bias=False, weight_quant=FaultyShiftedUint8WeightPerChannelFloatHQO)
+    """
+
+
+class FaultyShiftedUint8WeightPerGroupFloatHQO(FaultyGroupwiseWeight, ShiftedUint8WeightPerGroupFloatHQO):
+    """ShiftedUint8WeightPerGroupFloatHQO in a memory with stuck cells: unsigned, a zero point for each group found by half-quadratic optimization.
+
+    Examples:
+        >>> from brevitas.nn import QuantLinear
+        >>> fc = QuantLinear(64, 5, bias=False, weight_quant=FaultyShiftedUint8WeightPerGroupFloatHQO)
+    """
+
+
+class FaultyShiftedUint8WeightGroupQuantFloat(FaultyGroupwiseWeight, ShiftedUint8WeightGroupQuantFloat):
+    """ShiftedUint8WeightGroupQuantFloat in a memory with stuck cells: unsigned, a float scale and zero point for each group.
+
+    Examples:
+        >>> from brevitas.nn import QuantLinear
+        >>> fc = QuantLinear(
+        ...     64, 5, bias=False, weight_quant=FaultyShiftedUint8WeightGroupQuantFloat, weight_group_size=32
+        ... )
+    """
