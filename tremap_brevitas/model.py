@@ -132,7 +132,7 @@ def restore(model: Model) -> Model:
     plain = {counterpart.proxy: (kind, counterpart) for kind, counterpart in COUNTERPARTS.items()}
     for entry in {id(e.proxy): e for e in faulty_slots(model)}.values():
         kind, counterpart = plain[type(entry.proxy)]
-        for name in ("_faults", "_handed_down", "_slices"):
+        for name in ("_faults", "_handed_down", "_slices", "_learned_bit_width"):
             entry.proxy.__dict__.pop(name, None)
         _swap(entry.proxy, kind, counterpart.int_quant_name, counterpart.plain_int_quant)
     return model

@@ -42,7 +42,8 @@ class StuckAtIntQuant(IntQuant):
     def forward(self, scale: Tensor, zero_point: Tensor, bit_width: Tensor, x: Tensor) -> Tensor:
         """Quantize, store, read back, dequantize."""
         y_int = self.to_int(scale, zero_point, bit_width, x)
-        y_int = self.stuck_at(y_int)
+        if self.stuck_at.mode != 0:
+            y_int = self.stuck_at.forward(y_int)
         y = y_int - zero_point
         y = y * scale
         y = self.delay_wrapper(x, y)
@@ -78,7 +79,8 @@ class StuckAtDecoupledIntQuant(DecoupledIntQuant):
     ) -> Tensor:
         """Quantize, store, read back, dequantize."""
         y_int = self.to_int(pre_scale, pre_zero_point, bit_width, x)
-        y_int = self.stuck_at(y_int)
+        if self.stuck_at.mode != 0:
+            y_int = self.stuck_at.forward(y_int)
         y = y_int - zero_point
         y = y * scale
         y = self.delay_wrapper(x, y)

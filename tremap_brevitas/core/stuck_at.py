@@ -52,19 +52,21 @@ class StuckAt(brevitas.jit.ScriptModule):  # type: ignore[name-defined]
     @brevitas.jit.script_method
     def forward(self, codes: Tensor) -> Tensor:
         """Read ``codes`` (integers in a float tensor) back, as a float tensor of the same shape."""
-        if self.mode == 0 or self.local_loss_mode:
+        if self.local_loss_mode:
             return codes
         wanted = codes.detach()
         if self.mode == 1:
             stuck = self.tensors[0]
-            read = (wanted.to(stuck.dtype) | stuck) ^ self.tensors[1]
+            read = wanted.to(stuck.dtype).bitwise_or_(stuck).bitwise_xor_(self.tensors[1])
         elif self.mode == 2:
             index = torch.add(wanted.to(torch.int32), self.tensors[0], alpha=self.columns)
             read = torch.index_select(self.tensors[1], 0, index.reshape(-1)).reshape(wanted.shape)
         elif self.mode == 3:
             read = _formula(wanted, self.tensors[0], self.tensors[1], self.formula)
-        else:
+        elif self.mode == 4:
             read = self.tensors[0]
+        else:
+            return codes
         if len(self.frozen) > 0:
             codes = torch.where(self.frozen[0], wanted, codes)
         # codes + (read - codes) is exact in float32 up to 16 bits, keeps the straight-through gradient, and keeps NaN.

@@ -45,6 +45,7 @@ class FaultyWeightProxy:
     _faults: dict[int, WeightFaults] | None = None
     _handed_down: Any = None
     _slices: Any = None
+    _learned_bit_width = False
 
     # ---------------------------------------------------------------- what the plugin calls
 
@@ -150,23 +151,23 @@ class FaultyWeightProxy:
     def _select(self, x: Tensor) -> None:
         """Make sure that the faults of the weight behind ``x`` are in place, on its device and in its layout."""
         slot = 0 if len(self.tracked_module_list) == 1 else self._slot_of(x)
-        faults = self.fault_slot(slot)
         key = (slot, x.device, x.stride(), x.shape, self._slices)
         if key != self._handed_down:
-            if faults is not None:
-                weight = self.tracked_parameter_list[slot]
-                faults = faults.laid_out_like(weight)
-                if self._faults is not None:
-                    self._faults[slot] = faults
+            faults = self.fault_slot(slot)
+            if faults is not None and self._faults is not None:
+                faults = self._faults[slot] = faults.laid_out_like(self.tracked_parameter_list[slot])
             self._hand_down(faults)
             self._handed_down = key
-        if faults is not None and not isinstance(self._int_quant_owner.msb_clamp_bit_width_impl, BitWidthConst):
-            width = self.codes_bit_width
-            if width != faults.layer.bit_width:
-                raise ValueError(
-                    f"layer {faults.layer.name!r}: codes are {width} bits wide now, but its faults were placed for "
-                    f"{faults.layer.bit_width}; place the model again and set the faults anew"
-                )
+        if self._learned_bit_width:
+            self._check_bit_width(slot)
+
+    def _check_bit_width(self, slot: int) -> None:
+        faults = self.fault_slot(slot)
+        if faults is not None and faults.layer.bit_width != self.codes_bit_width:
+            raise ValueError(
+                f"layer {faults.layer.name!r}: codes are {self.codes_bit_width} bits wide now, but its faults were placed for "
+                f"{faults.layer.bit_width}; place the model again and set the faults anew"
+            )
 
     def _slot_of(self, x: Tensor) -> int:
         # A slice or view shares the storage of its weight; "is" would miss it.
@@ -180,6 +181,7 @@ class FaultyWeightProxy:
         self._handed_down = None
         if self.tensor_quant is None:
             return
+        self._learned_bit_width = not isinstance(self._int_quant_owner.msb_clamp_bit_width_impl, BitWidthConst)
         below: StuckAt = self._int_quant.stuck_at
         if faults is None:
             below.mode = stuck_at.HEALTHY

@@ -1,0 +1,202 @@
+"""What the faults cost: weight quantizers, a training step, switching a map; interleaved medians in one run.
+
+    python benchmarks/quantizer.py
+
+Prints a Markdown table. Every variant is timed in turn, round after round, so that a machine that speeds up or slows
+down does so for all of them; a ratio is the median of the ratios within a round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import brevitas
+import brevitas.nn as qnn
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+import tremap_brevitas as tm
+from tremap_brevitas.model import apply_sites_, faulty_slots, matching_slots, sites_of
+
+sys.path.append(str(Path(__file__).parents[1] / "examples"))
+from networks import FullRangeWeight, ResNet
+
+
+class Wrapper(nn.Module):
+    """The few lines one would write by hand: stuck bits applied to what the plain quantizer yields."""
+
+    def __init__(self, layer: nn.Module, stuck: Tensor, zeros: Tensor) -> None:
+        super().__init__()
+        self.layer, self.stuck, self.zeros = layer, stuck, zeros
+
+    def forward(self) -> Tensor:
+        quant = self.layer.quant_weight()  # type: ignore[operator]
+        codes = torch.round(quant.value / quant.scale).to(torch.int32)
+        read = (((codes | self.stuck) & ~self.zeros) & 255).to(torch.int32)
+        read = read - 256 * (read > 127)
+        value: Tensor = quant.value + (read * quant.scale - quant.value).detach()
+        return value
+
+
+def interleaved(variants: dict[str, Callable[[], None]], rounds: int, warm_up: int = 3) -> dict[str, list[float]]:
+    """Milliseconds of every variant in every round."""
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    for turn in tqdm(range(rounds + warm_up), leave=False, desc="rounds"):
+        for name, run in variants.items():
+            begin = time.perf_counter()
+            run()
+            if turn >= warm_up:
+                times[name].append(1e3 * (time.perf_counter() - begin))
+    return times
+
+
+def table(title: str, times: dict[str, list[float]], base: str) -> None:
+    print(f"\n| {title} | median ms | times the first |\n| --- | --- | --- |")
+    for name, values in times.items():
+        ratio = statistics.median(v / b for v, b in zip(values, times[base], strict=True))
+        print(f"| {name} | {statistics.median(values):.2f} | {ratio:.3f} |")
+
+
+def prepared(rate: float) -> tuple[nn.Module, tm.Placement, tm.FaultMap]:
+    torch.manual_seed(0)
+    model = tm.make_faulty(ResNet(20).to(memory_format=torch.channels_last))
+    memory = tm.Memory(words=100_000, word_bits=32)
+    return model, tm.place(model, memory), tm.random_fault_maps(memory, chips=1, fault_rate=rate, seed=0)[0]
+
+
+def quantizers(rate: float, rounds: int) -> None:
+    plain = ResNet(20).to(memory_format=torch.channels_last)
+    layers = [m for m in plain.modules() if isinstance(m, (qnn.QuantConv2d, qnn.QuantLinear))]
+    variants: dict[str, list[Callable[[], Tensor]]] = {"plain Brevitas": [lambda m=m: m.quant_weight().value for m in layers]}
+    for name, store in (("no faults set", None), ("plain", "plain"), ("nearest", "nearest")):
+        model, placement, chip = prepared(rate)
+        if store is not None:
+            tm.set_faults_(model, placement, chip, store=store)  # type: ignore[arg-type]
+        variants[name] = [lambda m=e.module: m.quant_weight().value for e in faulty_slots(model)]
+    wrappers = []
+    for layer in layers:
+        masks = torch.zeros((2, *layer.weight.shape), dtype=torch.int32)
+        wrappers.append(Wrapper(layer, masks[0], masks[1]))
+    variants["wrapper written by hand"] = list(wrappers)
+
+    def forward(calls: list[Callable[[], Tensor]]) -> None:
+        for call in calls:
+            call()
+
+    def both(calls: list[Callable[[], Tensor]]) -> None:
+        for call in calls:
+            value = call()
+            value.backward(value.detach())
+
+    names = {"no faults set": "faulty quantizer, no faults set", "plain": 'faults, store="plain"', "nearest": 'faults, store="nearest"'}
+    for title, run in (("forward", forward), ("forward + backward", both)):
+        runs = {names.get(n, n): (lambda calls=calls, run=run: run(calls)) for n, calls in variants.items()}
+        table(f"weight quantizers of ResNet-20, {title}", interleaved(runs, rounds), "plain Brevitas")
+
+
+def training_step(rate: float, rounds: int) -> None:
+    images = torch.randn(128, 3, 32, 32).to(memory_format=torch.channels_last)
+    labels = torch.randint(10, (128,))
+    runs = {}
+    for name, store in (("plain Brevitas", None), ('store="plain"', "plain"), ('store="nearest"', "nearest")):
+        model, placement, chip = prepared(rate)
+        if store is None:
+            tm.restore(model)
+        else:
+            tm.set_faults_(model, placement, chip, store=store)  # type: ignore[arg-type]
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
+
+        def step(model: nn.Module = model, optimizer: torch.optim.Optimizer = optimizer) -> None:
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(images), labels).backward()
+            optimizer.step()
+
+        runs[name] = step
+    table("training step of ResNet-20, batch 128", interleaved(runs, rounds), "plain Brevitas")
+
+
+class Large(nn.Module):
+    """Layers with the weights of ResNet-18 for ImageNet: 11.7 million."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        shapes = [(64, 3, 7)] + [(64, 64, 3)] * 4
+        for narrow, wide in ((64, 128), (128, 256), (256, 512)):
+            shapes += [(wide, narrow, 3), (wide, wide, 3), (wide, narrow, 1), (wide, wide, 3), (wide, wide, 3)]
+        self.layers = nn.ModuleList(
+            [qnn.QuantConv2d(i, o, k, bias=False, weight_quant=FullRangeWeight) for o, i, k in shapes]
+        )
+        self.layers.append(qnn.QuantLinear(512, 1000, bias=False, weight_quant=FullRangeWeight))
+
+
+def switching(rate: float, rounds: int) -> None:
+    model = tm.make_faulty(Large())
+    memory = tm.Memory(words=3_000_000, word_bits=32)
+    placement = tm.place(model, memory)
+    chips = tm.random_fault_maps(memory, chips=2, fault_rate=rate, seed=0)
+    millions = placement.weights / 1e6
+    slots = matching_slots(model, placement)
+    sites = {chip.chip: [(s, chip.stuck_at[s.source]) for s in sites_of(placement, chip)] for chip in chips}
+    turn = 0
+
+    def switch(store: str, located: bool) -> None:
+        nonlocal turn
+        turn += 1
+        chip = chips[turn % 2]
+        if located:
+            apply_sites_(model, slots, sites[chip.chip], store=store, gradient="identity")  # type: ignore[arg-type]
+        else:
+            tm.set_faults_(model, placement, chip, store=store)  # type: ignore[arg-type]
+
+    runs = {
+        'set_faults_, store="plain"': lambda: switch("plain", False),
+        'set_faults_, store="nearest"': lambda: switch("nearest", False),
+        'as in a ramp (cells located before), store="plain"': lambda: switch("plain", True),
+        'as in a ramp (cells located before), store="nearest"': lambda: switch("nearest", True),
+    }
+    print(f"\n| switching the map, {millions:.1f} million weights, {len(chips[0])} faults | ms per million weights |\n| --- | --- |")
+    for name, values in interleaved(runs, rounds).items():
+        print(f"| {name} | {statistics.median(values) / millions:.2f} |")
+    print(f"\n| masks of {millions:.1f} million weights | bytes a weight | shared tables, MB |\n| --- | --- | --- |")
+    for store in ("plain", "nearest"):
+        tm.set_faults_(model, placement, chips[0], store=store)  # type: ignore[arg-type]
+        for layer in model.layers:
+            layer.quant_weight()
+        kept: dict[int, Tensor] = {}
+        shared: dict[int, Tensor] = {}
+        for entry in faulty_slots(model):
+            faults = entry.proxy.fault_slot(entry.slot)
+            kept.update({t.untyped_storage().data_ptr(): t for t in faults.elementwise})
+            shared.update({t.untyped_storage().data_ptr(): t for t in faults.shared})
+            for t in entry.proxy.tensor_quant.int_quant.stuck_at.tensors:
+                if t.untyped_storage().data_ptr() not in shared:
+                    kept[t.untyped_storage().data_ptr()] = t
+        size = [sum(t.untyped_storage().nbytes() for t in group.values()) for group in (kept, shared)]
+        print(f'| store="{store}" | {size[0] / placement.weights:.2f} | {size[1] / 1e6:.2f} |')
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fault-rate", type=float, default=6e-3)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    print(
+        f"{platform.machine()}, {torch.get_num_threads()} threads, Python {platform.python_version()}, torch "
+        f"{torch.__version__}, brevitas {brevitas.__version__}, fault rate {options.fault_rate:g}"
+    )
+    quantizers(options.fault_rate, options.rounds)
+    training_step(options.fault_rate, max(5, options.rounds // 5))
+    switching(options.fault_rate, max(5, options.rounds // 5))
+
+
+if __name__ == "__main__":
+    main()
