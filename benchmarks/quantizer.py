@@ -95,7 +95,11 @@ def quantizers(rate: float, rounds: int) -> None:
             value = call()
             value.backward(value.detach())
 
-    names = {"no faults set": "faulty quantizer, no faults set", "plain": 'faults, store="plain"', "nearest": 'faults, store="nearest"'}
+    names = {
+        "no faults set": "faulty quantizer, no faults set",
+        "plain": 'faults, store="plain"',
+        "nearest": 'faults, store="nearest"',
+    }
     for title, run in (("forward", forward), ("forward + backward", both)):
         runs = {names.get(n, n): (lambda calls=calls, run=run: run(calls)) for n, calls in variants.items()}
         table(f"weight quantizers of ResNet-20, {title}", interleaved(runs, rounds), "plain Brevitas")
@@ -129,10 +133,14 @@ class Large(nn.Module):
         super().__init__()
         shapes = [(64, 3, 7)] + [(64, 64, 3)] * 4
         for narrow, wide in ((64, 128), (128, 256), (256, 512)):
-            shapes += [(wide, narrow, 3), (wide, wide, 3), (wide, narrow, 1), (wide, wide, 3), (wide, wide, 3)]
-        self.layers = nn.ModuleList(
-            [qnn.QuantConv2d(i, o, k, bias=False, weight_quant=FullRangeWeight) for o, i, k in shapes]
-        )
+            shapes += [
+                (wide, narrow, 3),
+                (wide, wide, 3),
+                (wide, narrow, 1),
+                (wide, wide, 3),
+                (wide, wide, 3),
+            ]
+        self.layers = nn.ModuleList([qnn.QuantConv2d(i, o, k, bias=False, weight_quant=FullRangeWeight) for o, i, k in shapes])
         self.layers.append(qnn.QuantLinear(512, 1000, bias=False, weight_quant=FullRangeWeight))
 
 
@@ -161,7 +169,10 @@ def switching(rate: float, rounds: int) -> None:
         'as in a ramp (cells located before), store="plain"': lambda: switch("plain", True),
         'as in a ramp (cells located before), store="nearest"': lambda: switch("nearest", True),
     }
-    print(f"\n| switching the map, {millions:.1f} million weights, {len(chips[0])} faults | ms per million weights |\n| --- | --- |")
+    print(
+        f"\n| switching the map, {millions:.1f} million weights, {len(chips[0])} faults | ms per million weights |\n"
+        "| --- | --- |"
+    )
     for name, values in interleaved(runs, rounds).items():
         print(f"| {name} | {statistics.median(values) / millions:.2f} |")
     print(f"\n| masks of {millions:.1f} million weights | bytes a weight | shared tables, MB |\n| --- | --- | --- |")

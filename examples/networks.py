@@ -49,9 +49,7 @@ class BasicBlock(nn.Module):
         super().__init__()
 
         def conv(inputs: int, step: int) -> nn.Module:
-            return qnn.QuantConv2d(
-                inputs, channels, 3, stride=step, padding=1, bias=False, weight_quant=weight_quant
-            )
+            return qnn.QuantConv2d(inputs, channels, 3, stride=step, padding=1, bias=False, weight_quant=weight_quant)
 
         self.conv1, self.bn1 = conv(channels_in, stride), nn.BatchNorm2d(channels)
         self.conv2, self.bn2 = conv(channels, 1), nn.BatchNorm2d(channels)
@@ -87,18 +85,21 @@ class ResNet(nn.Module):
         self.bn1 = nn.BatchNorm2d(16)
         self.relu = qnn.QuantReLU(act_quant=Uint8ActPerTensorFixedPoint)
         channels = 16
+        self.stages: list[nn.Module] = []
         for level, width in enumerate((16, 32, 64), start=1):
             stage = []
             for index in range(blocks):
                 stride = 2 if index == 0 and level > 1 else 1
                 stage.append(BasicBlock(channels, width, stride, weight_quant))
                 channels = width
-            setattr(self, f"layer{level}", nn.Sequential(*stage))
+            self.stages.append(nn.Sequential(*stage))
+            self.add_module(f"layer{level}", self.stages[-1])
         self.linear = qnn.QuantLinear(64, 10, bias=True, weight_quant=weight_quant)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 3, 32, 32) to logits (N, 10)."""
         x = self.relu(self.bn1(self.conv1(images)))
-        x = self.layer3(self.layer2(self.layer1(x)))
+        for stage in self.stages:
+            x = stage(x)
         out: Tensor = self.linear(torch.flatten(nn.functional.adaptive_avg_pool2d(x, 1), 1))
         return out

@@ -57,9 +57,7 @@ def write_archive(
     return target
 
 
-def read_archive(
-    path: str | os.PathLike[str], *, kind: str, schema: int
-) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def read_archive(path: str | os.PathLike[str], *, kind: str, schema: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Read what [write_archive][] wrote.
 
     Args:
@@ -81,7 +79,15 @@ def read_archive(
         found = header.pop("kind"), int(header.pop("schema"))
     except FileNotFoundError:
         raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, TypeError, AttributeError, ValueError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ValueError,
+    ) as error:
         raise ValueError(f"{path}: not a {kind} file, or damaged ({type(error).__name__}: {error})") from None
     if found[0] != kind:
         raise ValueError(f"{path}: holds a {found[0]}, expected a {kind}")

@@ -96,9 +96,7 @@ def decode(stored: ArrayLike, *, bit_width: int, encoding: Encoding) -> Codes:
     return (values ^ np.int32(half)) - np.int32(half)
 
 
-def read_back(
-    codes: ArrayLike, *, sa0: ArrayLike, sa1: ArrayLike, bit_width: int, encoding: Encoding
-) -> Codes:
+def read_back(codes: ArrayLike, *, sa0: ArrayLike, sa1: ArrayLike, bit_width: int, encoding: Encoding) -> Codes:
     """Codes that come out of the memory after ``codes`` were written: ``(stored | sa1) & ~sa0``.
 
     Idempotent. The result uses the full range: a sign bit stuck at 1 turns 0 into -128 at 8 bits.
@@ -115,9 +113,7 @@ def read_back(
     return decode((stored | ones) & ~zeros, bit_width=bit_width, encoding=encoding)
 
 
-def nearest_reachable(
-    codes: ArrayLike, *, sa0: ArrayLike, sa1: ArrayLike, bit_width: int, encoding: Encoding
-) -> Codes:
+def nearest_reachable(codes: ArrayLike, *, sa0: ArrayLike, sa1: ArrayLike, bit_width: int, encoding: Encoding) -> Codes:
     """Of all codes that can be read back at all, the one closest to the wanted code.
 
     Written to the memory it reads back unchanged. A tie goes to the smaller magnitude, and between ``-x`` and

@@ -16,7 +16,14 @@ from torch import nn
 from tremap_brevitas.codes import Encoding
 from tremap_brevitas.core import StuckAt
 from tremap_brevitas.faults import FaultMap, Memory
-from tremap_brevitas.placement import LayerCodes, LayerSites, MemoryImage, PlacedLayer, Placement, linear_placement
+from tremap_brevitas.placement import (
+    LayerCodes,
+    LayerSites,
+    MemoryImage,
+    PlacedLayer,
+    Placement,
+    linear_placement,
+)
 from tremap_brevitas.proxy import FaultyWeightProxy, WeightCodes, WeightFaults
 from tremap_brevitas.proxy.weight_faults import Gradient, Store, fixed_codes, weight_faults
 from tremap_brevitas.quant.base import COUNTERPARTS, why_not
@@ -99,9 +106,7 @@ def make_faulty(model: Model, *, include: Patterns = None, exclude: Patterns = N
         if reason is None and type(entry.proxy) not in COUNTERPARTS:
             reason = f"its proxy is a {type(entry.proxy).__name__}"
         if reason is None and brevitas.config.JIT_ENABLED and list(entry.proxy.parameters()):
-            reason = (
-                "under BREVITAS_JIT=1 its learned scale is compiled in; build the model with the faulty quantizer instead"
-            )
+            reason = "under BREVITAS_JIT=1 its learned scale is compiled in; build the model with the faulty quantizer instead"
         if reason is not None:
             raise TypeError(
                 f"layer {entry.name!r}: its weight quantizer cannot hold stuck-at faults: {reason}; leave the layer out with "
@@ -199,11 +204,11 @@ def place(
         signed = bool(proxy.is_signed)  # type: ignore[attr-defined]
         if signed and encoding == "sign_magnitude" and not proxy.is_narrow_range:  # type: ignore[attr-defined]
             raise ValueError(
-                f"layer {name!r}: its codes go down to {-(1 << (proxy.codes_bit_width - 1))}, which sign-magnitude cannot hold; "
-                f"use a narrow-range quantizer"
+                f"layer {name!r}: its codes go down to {-(1 << (proxy.codes_bit_width - 1))}, which sign-magnitude cannot "
+                f"hold; use a narrow-range quantizer"
             )
-        shape = tuple(module.weight.shape)  # type: ignore[union-attr, arg-type]
-        layers.append(LayerCodes(name, shape, proxy.codes_bit_width, encoding if signed else "binary"))
+        weight: Any = module.weight
+        layers.append(LayerCodes(name, tuple(weight.shape), proxy.codes_bit_width, encoding if signed else "binary"))
     return linear_placement(layers, memory, reuse=reuse)
 
 

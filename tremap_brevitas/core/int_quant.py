@@ -33,9 +33,7 @@ class StuckAtIntQuant(IntQuant):
         tensor_clamp_impl: Module = TensorClamp(),  # noqa: B008
         quant_delay_steps: int = 0,
     ):
-        super().__init__(
-            narrow_range, signed, input_view_impl, float_to_int_impl, tensor_clamp_impl, quant_delay_steps
-        )
+        super().__init__(narrow_range, signed, input_view_impl, float_to_int_impl, tensor_clamp_impl, quant_delay_steps)
         self.stuck_at = StuckAt()
 
     @brevitas.jit.script_method
@@ -62,9 +60,7 @@ class StuckAtDecoupledIntQuant(DecoupledIntQuant):
         tensor_clamp_impl: Module = TensorClamp(),  # noqa: B008
         quant_delay_steps: int = 0,
     ):
-        super().__init__(
-            narrow_range, signed, input_view_impl, float_to_int_impl, tensor_clamp_impl, quant_delay_steps
-        )
+        super().__init__(narrow_range, signed, input_view_impl, float_to_int_impl, tensor_clamp_impl, quant_delay_steps)
         self.stuck_at = StuckAt()
 
     @brevitas.jit.script_method

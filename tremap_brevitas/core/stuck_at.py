@@ -14,7 +14,7 @@ FORMULA = 3
 FIXED = 4
 
 
-class StuckAt(brevitas.jit.ScriptModule):  # type: ignore[name-defined]
+class StuckAt(brevitas.jit.ScriptModule):
     """ScriptModule that turns wanted codes into those that the memory gives back.
 
     It sits between rounding and dequantization and does nothing until its owner, the weight proxy, gives it

@@ -130,7 +130,7 @@ class FaultMap:
             "metadata": dict(self.metadata),
             "digest": self.digest,
         }
-        arrays = {"cells": self.cells, "stuck_at": self.stuck_at}
+        arrays: dict[str, NDArray[Any]] = {"cells": self.cells, "stuck_at": self.stuck_at}
         return write_archive(path, kind=KIND, schema=SCHEMA, header=header, arrays=arrays)
 
     @classmethod

@@ -9,9 +9,7 @@ from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.memory import Memory
 
 
-def random_fault_maps(
-    memory: Memory, *, chips: int, fault_rate: float, sa1_share: float = 0.5, seed: int
-) -> list[FaultMap]:
+def random_fault_maps(memory: Memory, *, chips: int, fault_rate: float, sa1_share: float = 0.5, seed: int) -> list[FaultMap]:
     """Draw independent, uniformly random fault maps.
 
     Each map has exactly ``round(fault_rate * memory.cells)`` distinct cells, every such set equally likely, and

@@ -51,7 +51,7 @@ class MergedFaultMap(FaultMap):
             "memory": [self.memory.words, self.memory.word_bits],
             "members": [{"chip": m.chip, "metadata": dict(m.metadata)} for m in self.members],
         }
-        arrays = {}
+        arrays: dict[str, NDArray[Any]] = {}
         for index, member in enumerate(self.members):
             arrays[f"cells_{index}"], arrays[f"stuck_at_{index}"] = member.cells, member.stuck_at
         return write_archive(path, kind=KIND, schema=SCHEMA, header=header, arrays=arrays)

@@ -57,9 +57,7 @@ class MemoryImage:
             codes = self.codes[layer.name].reshape(-1)
             ordered = codes if layer.order is None else codes[layer.order]
             stored = encode(ordered, bit_width=layer.bit_width, encoding=layer.encoding).astype("<u2")
-            bits = np.unpackbits(
-                stored.view(np.uint8).reshape(-1, 2), axis=1, count=layer.bit_width, bitorder="little"
-            )
+            bits = np.unpackbits(stored.view(np.uint8).reshape(-1, 2), axis=1, count=layer.bit_width, bitorder="little")
             row = np.zeros((layer.words * layer.codes_per_word, layer.bit_width), dtype=np.uint8)
             row[: layer.size] = bits
             used = layer.codes_per_word * layer.bit_width

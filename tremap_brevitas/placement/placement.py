@@ -335,8 +335,7 @@ class Placement:
         try:
             memory = Memory(words=header["words"], word_bits=header["word_bits"])
             layers = [
-                PlacedLayer(**description, order=arrays.get(f"order_{i}"))
-                for i, description in enumerate(header["layers"])
+                PlacedLayer(**description, order=arrays.get(f"order_{i}")) for i, description in enumerate(header["layers"])
             ]
             return cls(memory, tuple(layers), header["reuse"])
         except (KeyError, TypeError, AttributeError, ValueError) as error:

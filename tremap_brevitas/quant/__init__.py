@@ -8,6 +8,12 @@ from tremap_brevitas.quant.fixed_point import (
     FaultyInt8WeightPerTensorFixedPoint,
     FaultyInt8WeightPerTensorFixedPointMSE,
 )
+from tremap_brevitas.quant.mx_int import (
+    FaultyMXInt8Weight,
+    FaultyMXInt8WeightMSE,
+    FaultyShiftedMXUInt8Weight,
+    FaultyShiftedMXUInt8WeightMSE,
+)
 from tremap_brevitas.quant.scaled_int import (
     FaultyInt4WeightPerTensorFloatDecoupled,
     FaultyInt8WeightNormL2PerChannelFixedPoint,
@@ -31,12 +37,6 @@ from tremap_brevitas.quant.shifted_scaled_int import (
 )
 from tremap_brevitas.quant.ternary import (
     FaultySignedTernaryWeightPerTensorConst,
-)
-from tremap_brevitas.quant.mx_int import (
-    FaultyMXInt8Weight,
-    FaultyMXInt8WeightMSE,
-    FaultyShiftedMXUInt8Weight,
-    FaultyShiftedMXUInt8WeightMSE,
 )
 
 __all__ = [

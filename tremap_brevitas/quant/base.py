@@ -102,7 +102,7 @@ def faulty(quantizer: Any) -> Any:
     """
     if not isinstance(quantizer, type) or not issubclass(quantizer, ExtendedInjector):
         raise TypeError(f"faulty() takes a weight quantizer class of Brevitas, got {quantizer!r}")
-    proxy = getattr(quantizer, "proxy_class", None)
+    proxy: Any = getattr(quantizer, "proxy_class", None)
     if isinstance(proxy, type) and issubclass(proxy, FaultyWeightProxy):
         return quantizer
     reason = why_not(quantizer)

@@ -20,7 +20,7 @@ __all__ = [
 
 
 class FaultyInt8WeightPerTensorFixedPoint(FaultyWeight, Int8WeightPerTensorFixedPoint):
-    """Int8WeightPerTensorFixedPoint in a memory with stuck cells: one power-of-two scale for the weight, from its statistics.
+    """One power-of-two scale for the weight, from its statistics; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -29,7 +29,7 @@ class FaultyInt8WeightPerTensorFixedPoint(FaultyWeight, Int8WeightPerTensorFixed
 
 
 class FaultyInt8WeightPerChannelFixedPoint(FaultyWeight, Int8WeightPerChannelFixedPoint):
-    """Int8WeightPerChannelFixedPoint in a memory with stuck cells: a power-of-two scale for each output channel, from its statistics.
+    """A power-of-two scale for each output channel, from its statistics; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -38,7 +38,7 @@ class FaultyInt8WeightPerChannelFixedPoint(FaultyWeight, Int8WeightPerChannelFix
 
 
 class FaultyInt8WeightPerTensorFixedPointMSE(FaultyWeight, Int8WeightPerTensorFixedPointMSE):
-    """Int8WeightPerTensorFixedPointMSE in a memory with stuck cells: one power-of-two scale for the weight, learned, found by least squares.
+    """One power-of-two scale for the weight, learned, found by least squares; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -47,7 +47,7 @@ class FaultyInt8WeightPerTensorFixedPointMSE(FaultyWeight, Int8WeightPerTensorFi
 
 
 class FaultyInt8WeightPerChannelFixedPointMSE(FaultyWeight, Int8WeightPerChannelFixedPointMSE):
-    """Int8WeightPerChannelFixedPointMSE in a memory with stuck cells: a power-of-two scale for each output channel, learned, found by least squares.
+    """A power-of-two scale for each output channel, learned, found by least squares; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -56,7 +56,7 @@ class FaultyInt8WeightPerChannelFixedPointMSE(FaultyWeight, Int8WeightPerChannel
 
 
 class FaultyInt4WeightPerTensorFixedPointDecoupled(FaultyDecoupledWeight, Int4WeightPerTensorFixedPointDecoupled):
-    """Int4WeightPerTensorFixedPointDecoupled in a memory with stuck cells: 4 bits, decoupled L2,inf normalization and one learned power-of-two scale.
+    """4 bits, decoupled L2,inf normalization and one learned power-of-two scale; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear

@@ -18,7 +18,7 @@ __all__ = [
 
 
 class FaultyMXInt8Weight(FaultyGroupwiseWeight, MXInt8Weight):
-    """MXInt8Weight in a memory with stuck cells: a power-of-two scale for each group.
+    """A power-of-two scale for each group; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -27,7 +27,7 @@ class FaultyMXInt8Weight(FaultyGroupwiseWeight, MXInt8Weight):
 
 
 class FaultyShiftedMXUInt8Weight(FaultyGroupwiseWeight, ShiftedMXUInt8Weight):
-    """ShiftedMXUInt8Weight in a memory with stuck cells: unsigned, a power-of-two scale and a zero point for each group.
+    """Unsigned, a power-of-two scale and a zero point for each group; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -36,7 +36,7 @@ class FaultyShiftedMXUInt8Weight(FaultyGroupwiseWeight, ShiftedMXUInt8Weight):
 
 
 class FaultyMXInt8WeightMSE(FaultyGroupwiseWeight, MXInt8WeightMSE):
-    """MXInt8WeightMSE in a memory with stuck cells: a power-of-two scale for each group, found by least squares.
+    """A power-of-two scale for each group, found by least squares; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -45,7 +45,7 @@ class FaultyMXInt8WeightMSE(FaultyGroupwiseWeight, MXInt8WeightMSE):
 
 
 class FaultyShiftedMXUInt8WeightMSE(FaultyGroupwiseWeight, ShiftedMXUInt8WeightMSE):
-    """ShiftedMXUInt8WeightMSE in a memory with stuck cells: unsigned, a power-of-two scale and a zero point for each group, found by least squares.
+    """Unsigned, a power-of-two scale and a zero point for each group, found by least squares; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear

@@ -28,7 +28,7 @@ __all__ = [
 
 
 class FaultyInt8WeightPerTensorFloat(FaultyWeight, Int8WeightPerTensorFloat):
-    """Int8WeightPerTensorFloat in a memory with stuck cells: one float scale for the weight, from its statistics.
+    """One float scale for the weight, from its statistics; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -37,7 +37,7 @@ class FaultyInt8WeightPerTensorFloat(FaultyWeight, Int8WeightPerTensorFloat):
 
 
 class FaultyInt8WeightPerChannelFloat(FaultyWeight, Int8WeightPerChannelFloat):
-    """Int8WeightPerChannelFloat in a memory with stuck cells: a float scale for each output channel, from its statistics.
+    """A float scale for each output channel, from its statistics; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -46,7 +46,7 @@ class FaultyInt8WeightPerChannelFloat(FaultyWeight, Int8WeightPerChannelFloat):
 
 
 class FaultyInt8WeightPerTensorFloatMSE(FaultyWeight, Int8WeightPerTensorFloatMSE):
-    """Int8WeightPerTensorFloatMSE in a memory with stuck cells: one float scale for the weight, learned, found by least squares.
+    """One float scale for the weight, learned, found by least squares; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -55,7 +55,7 @@ class FaultyInt8WeightPerTensorFloatMSE(FaultyWeight, Int8WeightPerTensorFloatMS
 
 
 class FaultyInt8WeightPerChannelFloatMSE(FaultyWeight, Int8WeightPerChannelFloatMSE):
-    """Int8WeightPerChannelFloatMSE in a memory with stuck cells: a float scale for each output channel, learned, found by least squares.
+    """A float scale for each output channel, learned, found by least squares; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -64,7 +64,7 @@ class FaultyInt8WeightPerChannelFloatMSE(FaultyWeight, Int8WeightPerChannelFloat
 
 
 class FaultyInt8WeightPerTensorFloatHQO(FaultyWeight, Int8WeightPerTensorFloatHQO):
-    """Int8WeightPerTensorFloatHQO in a memory with stuck cells: one float scale for the weight, learned, found by half-quadratic optimization.
+    """One float scale for the weight, learned, found by half-quadratic optimization; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -73,7 +73,7 @@ class FaultyInt8WeightPerTensorFloatHQO(FaultyWeight, Int8WeightPerTensorFloatHQ
 
 
 class FaultyInt8WeightPerChannelFloatHQO(FaultyWeight, Int8WeightPerChannelFloatHQO):
-    """Int8WeightPerChannelFloatHQO in a memory with stuck cells: a float scale for each output channel, learned, found by half-quadratic optimization.
+    """A float scale for each output channel, learned, found by half-quadratic optimization; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -82,7 +82,7 @@ class FaultyInt8WeightPerChannelFloatHQO(FaultyWeight, Int8WeightPerChannelFloat
 
 
 class FaultyInt4WeightPerTensorFloatDecoupled(FaultyDecoupledWeight, Int4WeightPerTensorFloatDecoupled):
-    """Int4WeightPerTensorFloatDecoupled in a memory with stuck cells: 4 bits, decoupled L2,inf normalization and one learned float scale.
+    """4 bits, decoupled L2,inf normalization and one learned float scale; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -91,7 +91,7 @@ class FaultyInt4WeightPerTensorFloatDecoupled(FaultyDecoupledWeight, Int4WeightP
 
 
 class FaultyInt8WeightPerChannelFloatDecoupled(FaultyDecoupledWeight, Int8WeightPerChannelFloatDecoupled):
-    """Int8WeightPerChannelFloatDecoupled in a memory with stuck cells: decoupled Linf normalization and a learned float scale for each output channel.
+    """Decoupled Linf normalization and a learned float scale for each output channel; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -100,7 +100,7 @@ class FaultyInt8WeightPerChannelFloatDecoupled(FaultyDecoupledWeight, Int8Weight
 
 
 class FaultyInt8WeightNormL2PerChannelFixedPoint(FaultyDecoupledWeight, Int8WeightNormL2PerChannelFixedPoint):
-    """Int8WeightNormL2PerChannelFixedPoint in a memory with stuck cells: weight normalization and a learned power-of-two scale for each output channel.
+    """Weight normalization and a learned power-of-two scale for each output channel; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear

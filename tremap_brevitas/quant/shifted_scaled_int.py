@@ -26,7 +26,7 @@ __all__ = [
 
 
 class FaultyShiftedUint8WeightPerTensorFloat(FaultyWeight, ShiftedUint8WeightPerTensorFloat):
-    """ShiftedUint8WeightPerTensorFloat in a memory with stuck cells: unsigned, one float scale and zero point, from the statistics of the weight.
+    """Unsigned, one float scale and zero point, from the statistics of the weight; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -35,7 +35,7 @@ class FaultyShiftedUint8WeightPerTensorFloat(FaultyWeight, ShiftedUint8WeightPer
 
 
 class FaultyShiftedUint8WeightPerChannelFloat(FaultyWeight, ShiftedUint8WeightPerChannelFloat):
-    """ShiftedUint8WeightPerChannelFloat in a memory with stuck cells: unsigned, a float scale and zero point for each output channel.
+    """Unsigned, a float scale and zero point for each output channel; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -44,7 +44,7 @@ class FaultyShiftedUint8WeightPerChannelFloat(FaultyWeight, ShiftedUint8WeightPe
 
 
 class FaultyShiftedUint8WeightPerTensorFloatMSE(FaultyWeight, ShiftedUint8WeightPerTensorFloatMSE):
-    """ShiftedUint8WeightPerTensorFloatMSE in a memory with stuck cells: unsigned, one learned scale and zero point, found by least squares.
+    """Unsigned, one learned scale and zero point, found by least squares; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -53,7 +53,7 @@ class FaultyShiftedUint8WeightPerTensorFloatMSE(FaultyWeight, ShiftedUint8Weight
 
 
 class FaultyShiftedUint8WeightPerChannelFloatMSE(FaultyWeight, ShiftedUint8WeightPerChannelFloatMSE):
-    """ShiftedUint8WeightPerChannelFloatMSE in a memory with stuck cells: unsigned, a learned scale and zero point for each output channel, found by least squares.
+    """Unsigned, a learned scale and zero point for each output channel, found by least squares; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -62,7 +62,7 @@ class FaultyShiftedUint8WeightPerChannelFloatMSE(FaultyWeight, ShiftedUint8Weigh
 
 
 class FaultyShiftedUint8WeightPerTensorFloatHQO(FaultyWeight, ShiftedUint8WeightPerTensorFloatHQO):
-    """ShiftedUint8WeightPerTensorFloatHQO in a memory with stuck cells: unsigned, one zero point found by half-quadratic optimization.
+    """Unsigned, one zero point found by half-quadratic optimization; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -71,7 +71,7 @@ class FaultyShiftedUint8WeightPerTensorFloatHQO(FaultyWeight, ShiftedUint8Weight
 
 
 class FaultyShiftedUint8WeightPerChannelFloatHQO(FaultyWeight, ShiftedUint8WeightPerChannelFloatHQO):
-    """ShiftedUint8WeightPerChannelFloatHQO in a memory with stuck cells: unsigned, a zero point for each output channel found by half-quadratic optimization.
+    """Unsigned, a zero point for each output channel found by half-quadratic optimization; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -80,7 +80,7 @@ class FaultyShiftedUint8WeightPerChannelFloatHQO(FaultyWeight, ShiftedUint8Weigh
 
 
 class FaultyShiftedUint8WeightPerGroupFloatHQO(FaultyGroupwiseWeight, ShiftedUint8WeightPerGroupFloatHQO):
-    """ShiftedUint8WeightPerGroupFloatHQO in a memory with stuck cells: unsigned, a zero point for each group found by half-quadratic optimization.
+    """Unsigned, a zero point for each group found by half-quadratic optimization; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -89,7 +89,7 @@ class FaultyShiftedUint8WeightPerGroupFloatHQO(FaultyGroupwiseWeight, ShiftedUin
 
 
 class FaultyShiftedUint8WeightGroupQuantFloat(FaultyGroupwiseWeight, ShiftedUint8WeightGroupQuantFloat):
-    """ShiftedUint8WeightGroupQuantFloat in a memory with stuck cells: unsigned, a float scale and zero point for each group.
+    """Unsigned, a float scale and zero point for each group; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear

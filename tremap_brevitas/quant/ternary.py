@@ -12,7 +12,7 @@ __all__ = [
 
 
 class FaultySignedTernaryWeightPerTensorConst(FaultyWeight, SignedTernaryWeightPerTensorConst):
-    """SignedTernaryWeightPerTensorConst in a memory with stuck cells: codes -1, 0 and 1 of 2 bits with a constant scale; a stuck sign bit can give -2.
+    """Codes -1, 0 and 1 of 2 bits with a constant scale; a stuck sign bit can give -2; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear

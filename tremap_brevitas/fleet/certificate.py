@@ -1,0 +1,154 @@
+"""What one chip reads of one memory image, from the files alone. NumPy only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tremap_brevitas.codes import nearest_reachable
+from tremap_brevitas.codes import read_back as read_codes
+from tremap_brevitas.faults import FaultMap
+from tremap_brevitas.placement import LayerSites, MemoryImage
+
+Deployment = Literal["group_image", "chip_image"]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerDifference:
+    """Weights of one layer that a chip reads differently.
+
+    Attributes:
+        layer: Name of the layer.
+        weight: Flat, row-major indices, ascending.
+        trained: Codes that the network was trained with.
+        read: Codes that the chip reads.
+    """
+
+    layer: str
+    weight: NDArray[np.int64]
+    trained: NDArray[np.int32]
+    read: NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Certificate:
+    """What one chip makes of one memory image.
+
+    Attributes:
+        chip: Name of the chip.
+        weights: Number of weights in the image.
+        differences: For each layer that is affected, the weights that read differently.
+    """
+
+    chip: str
+    weights: int
+    differences: tuple[LayerDifference, ...]
+
+    @property
+    def bit_exact(self) -> bool:
+        """Whether the chip computes exactly the network that was trained."""
+        return not self.differences
+
+    @property
+    def weights_that_differ(self) -> int:
+        """Number of weights that read differently."""
+        return sum(len(d.weight) for d in self.differences)
+
+    @property
+    def worst_error(self) -> int:
+        """Largest difference, in LSB."""
+        return max((int(np.abs(d.read - d.trained).max()) for d in self.differences), default=0)
+
+    @property
+    def rms_error(self) -> float:
+        """Root of the mean squared difference over all weights of the image, in LSB."""
+        squares = sum(float(np.square((d.read - d.trained).astype(np.float64)).sum()) for d in self.differences)
+        return float(np.sqrt(squares / self.weights))
+
+    def read(self, image: MemoryImage) -> dict[str, NDArray[Any]]:
+        """All codes that the chip reads, by layer; ``image`` is the one that the certificate is for."""
+        codes = {name: np.array(array) for name, array in image.codes.items()}
+        for difference in self.differences:
+            codes[difference.layer].reshape(-1)[difference.weight] = difference.read
+        return codes
+
+    def __repr__(self) -> str:
+        verdict = (
+            "bit-exact" if self.bit_exact else f"{self.weights_that_differ} weights differ, by {self.worst_error} LSB at most"
+        )
+        return f"Certificate(chip {self.chip!r}: {verdict})"
+
+
+def certificate(image: MemoryImage, chip: FaultMap, *, deployment: Deployment = "group_image") -> Certificate:
+    """Work out which weights a chip reads differently from what was trained, and by how much.
+
+    Only faults and stored bits are looked at: no network is run. A chip whose stuck values equal the stored bits
+    is *bit-exact*, member of the group or not, and its accuracy is the network's by construction.
+
+    Args:
+        image: The codes that the network was trained with (its read-back codes).
+        chip: The chip's own fault map.
+        deployment: ``"group_image"``: the image is written as it is, the same for every chip. ``"chip_image"``: each chip gets
+            its own, in which every trained code is replaced by the nearest that the chip can hold.
+
+    Raises:
+        ValueError: If image and map are of different memories, or ``deployment`` is unknown.
+
+    Examples:
+        >>> from tremap_brevitas import FaultMap, Memory
+        >>> from tremap_brevitas.placement import LayerCodes, linear_placement
+        >>> memory = Memory(words=1, word_bits=16)
+        >>> placement = linear_placement([LayerCodes("fc", (2,), 8, "twos_complement")], memory)
+        >>> image = MemoryImage(placement, {"fc": [3, -1]})
+        >>> certificate(image, FaultMap(memory, cells=[0, 15], stuck_at=[1, 1], chip="good"))
+        Certificate(chip 'good': bit-exact)
+        >>> certificate(image, FaultMap(memory, cells=[15], stuck_at=[0], chip="bad"))
+        Certificate(chip 'bad': 1 weights differ, by 128 LSB at most)
+    """
+    if deployment not in ("group_image", "chip_image"):
+        raise ValueError(f"deployment must be 'group_image' or 'chip_image', got {deployment!r}")
+    placement = image.placement
+    if chip.memory != placement.memory:
+        raise ValueError(
+            f"the fault map of chip {chip.chip!r} is of a memory of {chip.memory}, the image's has {placement.memory}"
+        )
+    wrong = np.zeros(len(chip), dtype=bool)
+    for tile in range(placement.tiles):
+        cell = chip.cells + tile * placement.memory.cells
+        stored = (image.bits[cell >> 3] >> (cell & 7).astype(np.uint8)) & 1
+        wrong |= stored != chip.stuck_at
+    if not wrong.any():
+        return Certificate(chip.chip, placement.weights, ())
+    hit = {s.layer.name: s for s in placement.sites(chip.cells[wrong])}
+    if not hit:  # only unused cells
+        return Certificate(chip.chip, placement.weights, ())
+    differences = []
+    for sites in placement.sites(chip.cells):
+        if sites.layer.name in hit:
+            difference = _layer_difference(image, chip, sites, hit[sites.layer.name], deployment)
+            if len(difference.weight):
+                differences.append(difference)
+    return Certificate(chip.chip, placement.weights, tuple(differences))
+
+
+def _layer_difference(
+    image: MemoryImage, chip: FaultMap, sites: LayerSites, hit: LayerSites, deployment: Deployment
+) -> LayerDifference:
+    layer = sites.layer
+    weights = np.unique(hit.weight)
+    # All stuck bits of those weights, not only the wrong ones: the nearest reachable code depends on every one of them.
+    at = np.minimum(np.searchsorted(weights, sites.weight), len(weights) - 1)
+    mine = weights[at] == sites.weight
+    sa0, sa1 = np.zeros((2, len(weights)), dtype=np.int32)
+    bits = np.left_shift(np.int32(1), sites.bit[mine].astype(np.int32))
+    stuck = chip.stuck_at[sites.source[mine]]
+    np.add.at(sa0, at[mine][stuck == 0], bits[stuck == 0])
+    np.add.at(sa1, at[mine][stuck == 1], bits[stuck == 1])
+    trained = image.codes[layer.name].reshape(-1)[weights].astype(np.int32)
+    rule = read_codes if deployment == "group_image" else nearest_reachable
+    read = rule(trained, sa0=sa0, sa1=sa1, bit_width=layer.bit_width, encoding=layer.encoding)
+    changed = read != trained
+    return LayerDifference(layer.name, weights[changed], trained[changed], read[changed])

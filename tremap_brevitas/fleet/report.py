@@ -1,0 +1,147 @@
+"""The report on a fleet: a table, a CSV file, a picture."""
+
+from __future__ import annotations
+
+import csv
+import os
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ChipResult:
+    """One chip of a report.
+
+    Attributes:
+        chip: Name of the chip.
+        accuracy: Measured, or the network's own if the chip is bit-exact.
+        bit_exact: Whether the chip reads every code as it was trained.
+        weights_that_differ: Number of weights that it reads differently.
+        worst_error: Largest difference, in LSB.
+    """
+
+    chip: str
+    accuracy: float
+    bit_exact: bool
+    weights_that_differ: int
+    worst_error: int
+
+
+@dataclass(frozen=True)
+class FleetReport:
+    """How a network does on every chip of a fleet.
+
+    Attributes:
+        name: Heading, such as the name of the method.
+        nominal: Accuracy of the network as trained.
+        chips: One result a chip.
+        steps: Optimizer steps that the preparation took.
+        seconds: Seconds that the preparation took.
+        evaluation_seconds: Seconds that the evaluation took.
+
+    Examples:
+        >>> chips = (ChipResult("a", 0.91, True, 0, 0), ChipResult("b", 0.84, False, 12, 64))
+        >>> report = FleetReport("merged", 0.91, chips, steps=200)
+        >>> report.yield_at(0.9), report.mean, report.worst
+        (0.5, 0.875, 0.84)
+        >>> print(report)
+        merged: nominal accuracy 0.9100, 200 steps
+        chip  accuracy  weights that differ  worst error (LSB)
+        a       0.9100            bit-exact                  0
+        b       0.8400                   12                 64
+        mean 0.8750, worst 0.8400, 1 of 2 chips bit-exact
+    """
+
+    name: str
+    nominal: float
+    chips: tuple[ChipResult, ...]
+    steps: int = 0
+    seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy over the chips."""
+        return statistics.fmean(c.accuracy for c in self.chips)
+
+    @property
+    def worst(self) -> float:
+        """Accuracy of the worst chip."""
+        return min(c.accuracy for c in self.chips)
+
+    @property
+    def bit_exact(self) -> int:
+        """Number of chips that are bit-exact."""
+        return sum(c.bit_exact for c in self.chips)
+
+    def yield_at(self, threshold: float) -> float:
+        """Share of the chips whose accuracy is at or above ``threshold``."""
+        return sum(c.accuracy >= threshold for c in self.chips) / len(self.chips)
+
+    def __str__(self) -> str:
+        width = max(4, *(len(c.chip) for c in self.chips))
+        lines = [
+            f"{self.name or 'fleet'}: nominal accuracy {self.nominal:.4f}, {self.steps} steps"
+            + (f", {self.seconds:.1f} s" if self.seconds else ""),
+            f"{'chip':<{width}}  accuracy  weights that differ  worst error (LSB)",
+        ]
+        for c in self.chips:
+            differ = "bit-exact" if c.bit_exact else str(c.weights_that_differ)
+            lines.append(f"{c.chip:<{width}}  {c.accuracy:>8.4f}  {differ:>19}  {c.worst_error:>17}")
+        lines.append(f"mean {self.mean:.4f}, worst {self.worst:.4f}, {self.bit_exact} of {len(self.chips)} chips bit-exact")
+        return "\n".join(lines)
+
+
+def comparison(reports: Sequence[FleetReport], *, threshold: float) -> str:
+    """Table of several reports on the same fleet, one line each.
+
+    Args:
+        reports: The reports.
+        threshold: Accuracy at which a chip counts as good, for the yield.
+
+    Examples:
+        >>> chips = (ChipResult("a", 0.91, True, 0, 0), ChipResult("b", 0.84, False, 12, 64))
+        >>> print(comparison([FleetReport("merged", 0.91, chips, steps=200)], threshold=0.9))
+        method  nominal    mean   worst  yield at 0.900  bit-exact  steps  seconds
+        merged   0.9100  0.8750  0.8400            50 %        1/2    200      0.0
+    """
+    width = max(6, *(len(r.name) for r in reports))
+    heading = f"yield at {threshold:.3f}"
+    lines = [f"{'method':<{width}}  nominal    mean   worst  {heading}  bit-exact  steps  seconds"]
+    for r in reports:
+        exact = f"{r.bit_exact}/{len(r.chips)}"
+        good = f"{100 * r.yield_at(threshold):.0f} %"
+        lines.append(
+            f"{r.name:<{width}}  {r.nominal:>7.4f}  {r.mean:.4f}  {r.worst:.4f}  {good:>{len(heading)}}  {exact:>9}  "
+            f"{r.steps:>5}  {r.seconds:>7.1f}"
+        )
+    return "\n".join(lines)
+
+
+def write_csv(reports: Sequence[FleetReport], path: str | os.PathLike[str]) -> Path:
+    """Write one row for each report and chip; the file appears whole or not at all.
+
+    Columns: ``method``, ``nominal``, ``steps``, ``seconds``, then those of a chip's result.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.part")
+    rows: list[dict[str, Any]] = [
+        {
+            "method": r.name,
+            "nominal": r.nominal,
+            "steps": r.steps,
+            "seconds": round(r.seconds, 3),
+            **asdict(c),
+        }
+        for r in reports
+        for c in r.chips
+    ]
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(temporary, target)
+    return target

@@ -1,0 +1,20 @@
+"""What happens to the faults during retraining: all at once, gradually, or another chip at every step."""
+
+from tremap_brevitas.retrain.batchnorm import reestimate_batchnorm_
+from tremap_brevitas.retrain.collapse import CollapseDetector, CollapseError
+from tremap_brevitas.retrain.ramp import Ramp
+from tremap_brevitas.retrain.schedule import ByEpoch, ByStep, OnRecovery, Schedule
+from tremap_brevitas.retrain.strategies import AllAtOnce, RandomMember
+
+__all__ = [
+    "AllAtOnce",
+    "ByEpoch",
+    "ByStep",
+    "CollapseDetector",
+    "CollapseError",
+    "OnRecovery",
+    "Ramp",
+    "RandomMember",
+    "Schedule",
+    "reestimate_batchnorm_",
+]

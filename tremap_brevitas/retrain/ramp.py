@@ -1,0 +1,221 @@
+"""Faults that enter gradually."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from tremap_brevitas.faults import FaultMap, MergedFaultMap
+from tremap_brevitas.model import apply_sites_, check_options, check_weights, matching_slots, sites_of
+from tremap_brevitas.placement import LayerSites, Placement
+from tremap_brevitas.proxy.weight_faults import Gradient, Store
+from tremap_brevitas.retrain.collapse import CollapseDetector
+from tremap_brevitas.retrain.schedule import ByStep, RampState, Schedule
+from tremap_brevitas.retrain.strategies import check_digest
+
+Order = Literal["random", "by_chip", "lsb_first"]
+
+
+class Ramp:
+    """A fault map whose cells enter one after the other while the model trains.
+
+    The cells have a fixed order; at fraction ``f`` the first ``round(f * cells)`` of them are live. The live faults are
+    nested: what is stuck stays stuck. After the last rise the whole map is live.
+
+    Args:
+        model: The model to train.
+        placement: Where its codes lie.
+        fault_map: The map, usually a merged one.
+        over_steps: Short for ``schedule=ByStep(over_steps)``.
+        schedule: When the fraction rises: ``ByStep``, ``ByEpoch``, ``OnRecovery`` or your own.
+        order: ``"random"``: a seeded shuffle. ``"by_chip"``: the first member's cells, then those that the second adds, and so
+            on. ``"lsb_first"``: cells that hold low bits before those that hold high ones.
+        seed: Seed of the shuffle; within a chip or a bit the order is shuffled too.
+        store: Rule by which codes are stored.
+        gradient: See [set_faults_][tremap_brevitas.set_faults_].
+        collapse: Notices a collapse; ``step`` must then be given the loss.
+
+    Raises:
+        ValueError: If neither or both of ``over_steps`` and ``schedule`` are given, ``order`` is ``"by_chip"`` and the map is
+            not merged, or map, placement and model do not match.
+
+    Examples:
+        >>> import torch
+        >>> from brevitas.nn import QuantLinear
+        >>> import tremap_brevitas as tm
+        >>> fc, memory = tm.make_faulty(QuantLinear(8, 8, bias=False)), tm.Memory(words=16, word_bits=32)
+        >>> chips = tm.random_fault_maps(memory, chips=5, fault_rate=0.02, seed=0)
+        >>> ramp = tm.Ramp(fc, tm.place(fc, memory), tm.merge(chips, on_conflict="majority"), over_steps=4)
+        >>> optimizer = torch.optim.SGD(fc.parameters(), lr=0.1)
+        >>> for _ in range(4):
+        ...     loss = fc(torch.ones(1, 8)).square().sum()
+        ...     loss.backward()
+        ...     optimizer.step()
+        ...     ramp.step()
+        ...     print(f"{ramp.fraction:.2f} {ramp.live_cells}")
+        0.25 12
+        0.50 24
+        0.75 35
+        1.00 47
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        placement: Placement,
+        fault_map: FaultMap,
+        *,
+        over_steps: int | None = None,
+        schedule: Schedule | None = None,
+        order: Order = "random",
+        seed: int = 0,
+        store: Store = "nearest",
+        gradient: Gradient = "identity",
+        collapse: CollapseDetector | None = None,
+    ) -> None:
+        if (over_steps is None) == (schedule is None):
+            raise ValueError("give over_steps or schedule, and not both")
+        check_options(store, gradient)
+        self.schedule: Schedule = ByStep(over_steps) if over_steps is not None else schedule  # type: ignore[assignment]
+        self.model, self.fault_map, self.order, self.seed, self.collapse = (
+            model,
+            fault_map,
+            order,
+            seed,
+            collapse,
+        )
+        self._options: Any = {"store": store, "gradient": gradient}
+        self._slots = matching_slots(model, placement)
+        for entry in self._slots.values():
+            check_weights(entry)
+        sites = sites_of(placement, fault_map)
+        rank = np.empty(len(fault_map), dtype=np.int64)
+        rank[_entry_order(fault_map, sites, order, seed)] = np.arange(len(fault_map))
+        # Every layer's bits by the rank of their cells: the live ones are then a prefix.
+        self._layers = [_by_rank(s, fault_map, rank[s.source]) for s in sites]
+        self._live = -1
+        self._state = RampState(reference=getattr(self.schedule, "reference", None))
+        self._rise(self.schedule.fraction(self._state))
+
+    @property
+    def fraction(self) -> float:
+        """Share of the map that is live."""
+        return self._state.fraction
+
+    @property
+    def steps(self) -> int:
+        """Steps taken."""
+        return self._state.step
+
+    @property
+    def live_cells(self) -> int:
+        """Number of cells that are live."""
+        return self._live
+
+    @property
+    def done(self) -> bool:
+        """Whether the whole map is live."""
+        return self.fraction >= 1
+
+    def step(self, loss: float | None = None) -> None:
+        """Count an optimizer step and let in the faults that are due.
+
+        Args:
+            loss: Loss of the step; needed by ``OnRecovery`` and by collapse detection.
+
+        Raises:
+            ValueError: If the loss is needed and not given.
+            CollapseError: If training has collapsed. The faults stay as they were.
+        """
+        if loss is None and (self.schedule.needs_loss or self.collapse is not None):
+            needed = "its schedule" if self.schedule.needs_loss else "collapse detection"
+            raise ValueError(f"Ramp.step() needs the loss: {needed} goes by it")
+        if self.collapse is not None and loss is not None:
+            self.collapse.update(loss, what=f"training with {100 * self.fraction:.0f} % of the faults")
+        state = replace(self._state, step=self._state.step + 1)
+        window = getattr(self.schedule, "window", None)
+        if loss is not None and window is not None:
+            seen = state.step - state.stage_step
+            past = state.loss if state.loss is not None else loss
+            mean = past + (loss - past) / min(seen, window)
+            reference = state.reference
+            if reference is None and state.step >= window:
+                reference = mean
+            state = replace(state, loss=mean, reference=reference)
+        self._state = state
+        self._rise(self.schedule.fraction(state))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What must be saved to go on later: plain numbers and strings, which JSON and ``torch.save`` can hold."""
+        return {
+            "digest": self.fault_map.digest,
+            "order": [self.order, self.seed],
+            "state": asdict(self._state),
+            "collapse": None if self.collapse is None else self.collapse.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state; the same cells are live as when it was saved.
+
+        Raises:
+            ValueError: If it was saved with another fault map, order or seed.
+        """
+        check_digest(state["digest"], self.fault_map.digest)
+        if list(state["order"]) != [self.order, self.seed]:
+            raise ValueError(
+                f"the state was saved with order and seed {state['order']}, this ramp has {[self.order, self.seed]}"
+            )
+        self._state = RampState(**state["state"])
+        if self.collapse is not None and state["collapse"] is not None:
+            self.collapse.load_state_dict(state["collapse"])
+        self._live = -1
+        self._rise(self._state.fraction)
+
+    def _rise(self, fraction: float) -> None:
+        fraction = min(1.0, max(self._state.fraction, fraction))
+        if fraction > self._state.fraction:
+            self._state = replace(self._state, fraction=fraction, stage_step=self._state.step, loss=None)
+        live = round(fraction * len(self.fault_map))
+        if live == self._live:
+            return
+        self._live = live
+        sites = [_first(layer, stuck, int(np.searchsorted(ranks, live))) for layer, stuck, ranks in self._layers]
+        apply_sites_(self.model, self._slots, sites, **self._options)
+
+
+_Ranked = tuple[LayerSites, NDArray[np.uint8], NDArray[np.int64]]
+
+
+def _entry_order(fault_map: FaultMap, sites: list[LayerSites], order: Order, seed: int) -> NDArray[np.int64]:
+    """Return indices of the map's cells in the order in which they enter."""
+    shuffled = np.random.default_rng(seed).permutation(len(fault_map))
+    if order == "random":
+        return shuffled
+    if order == "by_chip":
+        if not isinstance(fault_map, MergedFaultMap):
+            raise ValueError("order='by_chip' needs a merged fault map; this one has no members")
+        key = np.full(len(fault_map), len(fault_map.members))
+        for index in reversed(range(len(fault_map.members))):
+            key[np.isin(fault_map.cells, fault_map.members[index].cells, assume_unique=True)] = index
+    elif order == "lsb_first":
+        # A cell of a reused memory can hold several bits: the highest counts. Cells without a weight come first.
+        key = np.full(len(fault_map), -1)
+        for layer in sites:
+            np.maximum.at(key, layer.source, layer.bit)
+    else:
+        raise ValueError(f"order must be one of {', '.join(get_args(Order))}, got {order!r}")
+    return shuffled[np.argsort(key[shuffled], kind="stable")]
+
+
+def _by_rank(sites: LayerSites, fault_map: FaultMap, rank: NDArray[np.int64]) -> _Ranked:
+    by_rank = np.argsort(rank, kind="stable")
+    ranked = LayerSites(sites.layer, sites.weight[by_rank], sites.bit[by_rank], sites.source[by_rank])
+    return ranked, fault_map.stuck_at[ranked.source], rank[by_rank]
+
+
+def _first(sites: LayerSites, stuck: NDArray[np.uint8], count: int) -> tuple[LayerSites, NDArray[np.uint8]]:
+    return LayerSites(sites.layer, sites.weight[:count], sites.bit[:count], sites.source[:count]), stuck[:count]
