@@ -62,6 +62,32 @@ class FleetReport:
     seconds: float = 0.0
     evaluation_seconds: float = 0.0
 
+    @classmethod
+    def joined(
+        cls, reports: Sequence[FleetReport], *, name: str, steps: int | None = None, seconds: float | None = None
+    ) -> FleetReport:
+        """Put reports on single chips, each with a network of its own, together.
+
+        Args:
+            reports: The reports; their nominal accuracies are averaged.
+            name: Heading of the whole.
+            steps: Optimizer steps in all; None for the sum.
+            seconds: Seconds in all; None for the sum.
+
+        Raises:
+            ValueError: If there is no report.
+        """
+        if not reports:
+            raise ValueError("no report to join")
+        return cls(
+            name=name,
+            nominal=statistics.fmean(r.nominal for r in reports),
+            chips=tuple(c for r in reports for c in r.chips),
+            steps=sum(r.steps for r in reports) if steps is None else steps,
+            seconds=sum(r.seconds for r in reports) if seconds is None else seconds,
+            evaluation_seconds=sum(r.evaluation_seconds for r in reports),
+        )
+
     @property
     def mean(self) -> float:
         """Mean accuracy over the chips."""

@@ -1,0 +1,127 @@
+"""The main job on real handwritten digits: one retraining for a whole group of faulty chips.
+
+    python examples/01_digits_fleet.py
+
+Trains a small quantized network on scikit-learn's digits (8×8 pixels, 10 classes), draws fault maps for a group of
+chips, and prepares the group in every way there is: nothing at all, nearest-code writing, retraining for each chip,
+one merged retraining with the faults all at once and with a ramp. Each way is judged on every chip with that chip's own
+faults. Prints a table, writes it as CSV and picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from networks import DigitsNet
+from sklearn.datasets import load_digits
+from tqdm import tqdm
+from training import Data, accuracy_on, seed_everything, train
+
+import tremap_brevitas as tm
+
+
+def digits(seed: int) -> Data:
+    """1,797 digits, two thirds for training."""
+    images, labels = load_digits(return_X_y=True)
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    x = torch.tensor(images, dtype=torch.float32).reshape(-1, 1, 8, 8)[order] / 8 - 1
+    y = torch.tensor(labels, dtype=torch.int64)[order]
+    return Data(x[:1200], y[:1200], x[1200:], y[1200:])
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--chips", type=int, default=8, help="chips in the group (default %(default)s)")
+    parser.add_argument("--fault-rate", type=float, default=3e-2, help="stuck cells over all cells of a chip (default %(default)s)")
+    parser.add_argument("--steps", type=int, default=200, help="optimizer steps of one retraining (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of data split, weights and faults (default %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("out/digits"), help="output folder (default %(default)s)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse()
+    options.out.mkdir(parents=True, exist_ok=True)
+    seed_everything(options.seed)
+    data = digits(options.seed)
+    accuracy = accuracy_on(data.test_images, data.test_labels)
+
+    print("1. Train a quantized network in a healthy memory")
+    model = tm.make_faulty(DigitsNet())
+    train(model, data.batches(64, seed=options.seed), steps=600, lr=0.1, title="baseline")
+    clean = accuracy(model)
+
+    print("2. Place its weights in a memory, and draw a fault map for every chip")
+    memory = tm.Memory(words=2_560, word_bits=32)
+    placement = tm.place(model, memory)
+    chips = tm.random_fault_maps(memory, chips=options.chips, fault_rate=options.fault_rate, seed=options.seed)
+    merged = tm.merge(chips, on_conflict="majority")
+    print(placement)
+    print(f"   {merged}")
+    print(f"   fault rate of a chip {options.fault_rate:g}, of the union {merged.union_rate:.3f}")
+
+    print("3. Prepare the group in every way, and judge each on every chip with its own faults")
+    trained = copy.deepcopy(model)
+
+    def retrained(fault_map: tm.FaultMap, store: Any, ramp: bool, title: str) -> torch.nn.Module:
+        network = copy.deepcopy(trained)
+        faults: Any
+        if ramp:
+            faults = tm.Ramp(network, placement, fault_map, over_steps=options.steps // 2, store=store, seed=options.seed)
+        else:
+            faults = tm.AllAtOnce(network, placement, fault_map, store=store)
+        train(network, data.batches(64, seed=options.seed + 1), steps=options.steps, lr=0.05, faults=faults, title=title)
+        return network
+
+    reports = [
+        tm.evaluate_fleet(trained, placement, chips, accuracy, name="untreated"),
+        tm.evaluate_fleet(trained, placement, chips, accuracy, deployment="chip_image", name="nearest codes, no training"),
+    ]
+    for store in ("plain", "nearest"):
+        begin = time.perf_counter()
+        single = []
+        for chip in tqdm(chips, desc=f"per chip, {store}", unit="chip", leave=False):
+            network = retrained(chip, store, False, chip.chip)
+            single.append(tm.evaluate_fleet(network, placement, [chip], accuracy, progress=False))
+        steps, seconds = len(chips) * options.steps, time.perf_counter() - begin
+        reports.append(tm.FleetReport.joined(single, name=f"per-chip retraining, {store}", steps=steps, seconds=seconds))
+    for ramp in (False, True):
+        for store in ("plain", "nearest"):
+            name = f"merged, {'ramp' if ramp else 'all at once'}, {store}"
+            begin = time.perf_counter()
+            network = retrained(merged, store, ramp, name)
+            seconds = time.perf_counter() - begin
+            reports.append(
+                tm.evaluate_fleet(network, placement, chips, accuracy, name=name, steps=options.steps, seconds=seconds)
+            )
+
+    name = "merged, ramp, nearest; one image a chip"
+    reports.append(
+        tm.evaluate_fleet(
+            network, placement, chips, accuracy, deployment="chip_image", name=name, steps=options.steps, seconds=seconds
+        )
+    )
+
+    threshold = round(clean - 0.02, 3)
+    table = tm.comparison(reports, threshold=threshold)
+    print(f"\nclean accuracy {clean:.4f} on {len(data.test_labels)} test images; goal {threshold:.3f} on every chip\n\n{table}\n")
+    per_chip, best = reports[3], reports[-2]
+    print(
+        f"Merged retraining with nearest codes and a ramp: {100 * (best.mean - per_chip.mean):+.2f} points against per-chip "
+        f"retraining with nearest codes, in {best.steps}/{per_chip.steps} = 1/{per_chip.steps / best.steps:.0f} of its steps."
+    )
+    tm.write_csv(reports, options.out / "fleet.csv")
+    title = f"{len(chips)} chips, fault rate {options.fault_rate:g} each, union {merged.union_rate:.3f}"
+    tm.plot_reports(reports, options.out / "fleet.png", threshold=threshold, title=title)
+    merged.save(options.out / "merged.npz")
+    placement.save(options.out / "placement.npz")
+    print(f"Wrote fleet.csv, fleet.png, merged.npz and placement.npz to {options.out}/")
+
+
+if __name__ == "__main__":
+    main()
