@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import tremap_brevitas as tm
-from tremap_brevitas.model import apply_sites_, faulty_slots, matching_slots, sites_of
+from tremap_brevitas.model import apply_sites_, checked_slots, faulty_slots, sites_of
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 from networks import FullRangeWeight, ResNet
@@ -150,7 +150,7 @@ def switching(rate: float, rounds: int) -> None:
     placement = tm.place(model, memory)
     chips = tm.random_fault_maps(memory, chips=2, fault_rate=rate, seed=0)
     millions = placement.weights / 1e6
-    slots = matching_slots(model, placement)
+    slots = checked_slots(model, placement)
     sites = {chip.chip: [(s, chip.stuck_at[s.source]) for s in sites_of(placement, chip)] for chip in chips}
     turn = 0
 
@@ -159,7 +159,7 @@ def switching(rate: float, rounds: int) -> None:
         turn += 1
         chip = chips[turn % 2]
         if located:
-            apply_sites_(model, slots, sites[chip.chip], store=store, gradient="identity")  # type: ignore[arg-type]
+            apply_sites_(slots, sites[chip.chip], store=store, gradient="identity")  # type: ignore[arg-type]
         else:
             tm.set_faults_(model, placement, chip, store=store)  # type: ignore[arg-type]
 

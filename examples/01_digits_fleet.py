@@ -37,7 +37,9 @@ def digits(seed: int) -> Data:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chips", type=int, default=8, help="chips in the group (default %(default)s)")
-    parser.add_argument("--fault-rate", type=float, default=3e-2, help="stuck cells over all cells of a chip (default %(default)s)")
+    parser.add_argument(
+        "--fault-rate", type=float, default=3e-2, help="stuck cells over all cells of a chip (default %(default)s)"
+    )
     parser.add_argument("--steps", type=int, default=200, help="optimizer steps of one retraining (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of data split, weights and faults (default %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("out/digits"), help="output folder (default %(default)s)")
@@ -109,7 +111,9 @@ def main() -> None:
 
     threshold = round(clean - 0.02, 3)
     table = tm.comparison(reports, threshold=threshold)
-    print(f"\nclean accuracy {clean:.4f} on {len(data.test_labels)} test images; goal {threshold:.3f} on every chip\n\n{table}\n")
+    print(
+        f"\nclean accuracy {clean:.4f} on {len(data.test_labels)} test images; goal {threshold:.3f} on every chip\n\n{table}\n"
+    )
     per_chip, best = reports[3], reports[-2]
     print(
         f"Merged retraining with nearest codes and a ramp: {100 * (best.mean - per_chip.mean):+.2f} points against per-chip "

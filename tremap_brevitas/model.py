@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, TypeVar
@@ -248,11 +248,9 @@ def set_faults_(
         True
     """
     check_options(store, gradient)
-    slots = matching_slots(model, placement)
-    for entry in slots.values():
-        check_weights(entry)
+    slots = checked_slots(model, placement)
     sites = sites_of(placement, fault_map)
-    apply_sites_(model, slots, [(s, fault_map.stuck_at[s.source]) for s in sites], store=store, gradient=gradient)
+    apply_sites_(slots, [(s, fault_map.stuck_at[s.source]) for s in sites], store=store, gradient=gradient)
 
 
 def clear_faults_(model: nn.Module) -> None:
@@ -350,12 +348,18 @@ def check_options(store: str, gradient: str) -> None:
         raise ValueError(f"gradient must be 'identity' or 'zero_fully_stuck', got {gradient!r}")
 
 
-def check_weights(entry: WeightSlot) -> None:
-    """Check that no weight of a layer is NaN or infinite."""
-    try:
-        entry.proxy.check_finite(entry.slot)
-    except ValueError as error:
-        raise ValueError(f"layer {entry.name!r}: {error}") from None
+def checked_slots(model: nn.Module, placement: Placement) -> list[WeightSlot]:
+    """All weights of a model that can hold faults, once those of a placement were found to match and to be finite.
+
+    Raises:
+        ValueError: If a layer of the placement is not in the model or does not match, or a weight is NaN or infinite.
+    """
+    for entry in matching_slots(model, placement).values():
+        try:
+            entry.proxy.check_finite(entry.slot)
+        except ValueError as error:
+            raise ValueError(f"layer {entry.name!r}: {error}") from None
+    return faulty_slots(model)
 
 
 def matching_slots(model: nn.Module, placement: Placement) -> dict[str, WeightSlot]:
@@ -391,18 +395,17 @@ def sites_of(placement: Placement, fault_map: FaultMap) -> list[LayerSites]:
 
 
 def apply_sites_(
-    model: nn.Module,
-    slots: Mapping[str, WeightSlot],
+    slots: Iterable[WeightSlot],
     sites: Sequence[tuple[LayerSites, NDArray[np.uint8]]],
     *,
     store: Store,
     gradient: Gradient,
 ) -> None:
-    """Give every layer its stuck bits, and those without any a healthy memory."""
+    """Give every layer among ``slots`` its stuck bits, and those without any a healthy memory."""
     made: dict[str, WeightFaults] = {
         bits.layer.name: weight_faults(bits, stuck, store=store, gradient=gradient) for bits, stuck in sites if len(stuck)
     }
-    for entry in faulty_slots(model) if len(made) < len(slots) else slots.values():
+    for entry in slots:
         if entry.name in made or entry.proxy.fault_slot(entry.slot) is not None:
             entry.proxy.set_fault_slot(entry.slot, made.get(entry.name))
 
@@ -456,6 +459,9 @@ def _swap(proxy: Any, proxy_class: type, int_quant_name: str, int_quant_class: t
     else:
         del int_quant.stuck_at
     proxy._cached_weight = None
+    for module in proxy.modules():  # scale searches keep the method of the class that was
+        if hasattr(module, "proxy_forward"):
+            module.proxy_forward = proxy.forward
 
 
 def _patterns(patterns: Patterns) -> Sequence[str]:

@@ -74,12 +74,12 @@ class FaultyWeightProxy:
         quant = getattr(self.tensor_quant, "_orig_mod", self.tensor_quant)
         if not self.is_quant_enabled or getattr(self._int_quant.delay_wrapper.delay_impl, "quant_delay_steps", 0) > 0:
             raise ValueError("the weight quantizer is disabled or delayed: the weights are floats and have no codes")
+        self._select(weight)
         with torch.no_grad():
             _, scale, zero_point, bit_width, *before = quant(weight)
             # Decoupled quantizers round with a scale and a zero point of their own.
             scale, zero_point = before or (scale, zero_point)
             wanted = self._int_quant.to_int(scale, zero_point, bit_width, weight)
-            self._select(weight)
             read = self._int_quant.stuck_at(wanted)
         faults = self.fault_slot(slot)
         stored = read if faults is not None and faults.store == "nearest" else wanted
@@ -103,7 +103,7 @@ class FaultyWeightProxy:
     @property
     def codes_bit_width(self) -> int:
         """Bit width of the codes at present."""
-        return round(float(self._int_quant_owner.msb_clamp_bit_width_impl()))
+        return round(float(self._int_quant_owner.msb_clamp_bit_width_impl().detach()))
 
     # ---------------------------------------------------------------- Brevitas' hooks
 

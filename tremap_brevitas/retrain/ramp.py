@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tremap_brevitas.faults import FaultMap, MergedFaultMap
-from tremap_brevitas.model import apply_sites_, check_options, check_weights, matching_slots, sites_of
+from tremap_brevitas.model import apply_sites_, check_options, checked_slots, sites_of
 from tremap_brevitas.placement import LayerSites, Placement
 from tremap_brevitas.proxy.weight_faults import Gradient, Store
 from tremap_brevitas.retrain.collapse import CollapseDetector
@@ -89,9 +89,7 @@ class Ramp:
             collapse,
         )
         self._options: Any = {"store": store, "gradient": gradient}
-        self._slots = matching_slots(model, placement)
-        for entry in self._slots.values():
-            check_weights(entry)
+        self._slots = checked_slots(model, placement)
         sites = sites_of(placement, fault_map)
         rank = np.empty(len(fault_map), dtype=np.int64)
         rank[_entry_order(fault_map, sites, order, seed)] = np.arange(len(fault_map))
@@ -184,7 +182,7 @@ class Ramp:
             return
         self._live = live
         sites = [_first(layer, stuck, int(np.searchsorted(ranks, live))) for layer, stuck, ranks in self._layers]
-        apply_sites_(self.model, self._slots, sites, **self._options)
+        apply_sites_(self._slots, sites, **self._options)
 
 
 _Ranked = tuple[LayerSites, NDArray[np.uint8], NDArray[np.int64]]

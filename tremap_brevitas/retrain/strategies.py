@@ -19,8 +19,7 @@ from tremap_brevitas.faults.fault_map import check_same_memory
 from tremap_brevitas.model import (
     apply_sites_,
     check_options,
-    check_weights,
-    matching_slots,
+    checked_slots,
     set_faults_,
     sites_of,
 )
@@ -100,9 +99,7 @@ class RandomMember:
         self.model, self.chips, self.seed = model, tuple(chips), seed
         self.steps = 0
         self._options: Any = {"store": store, "gradient": gradient}
-        self._slots = matching_slots(model, placement)
-        for entry in self._slots.values():
-            check_weights(entry)
+        self._slots = checked_slots(model, placement)
         self._sites: list[list[tuple[LayerSites, NDArray[np.uint8]]]] = [
             [(s, chip.stuck_at[s.source]) for s in sites_of(placement, chip)] for chip in self.chips
         ]
@@ -139,7 +136,7 @@ class RandomMember:
         return int(np.random.default_rng([self.seed, self.steps]).integers(len(self.chips)))
 
     def _set(self) -> None:
-        apply_sites_(self.model, self._slots, self._sites[self._drawn()], **self._options)
+        apply_sites_(self._slots, self._sites[self._drawn()], **self._options)
 
 
 def check_digest(saved: object, own: object) -> None:

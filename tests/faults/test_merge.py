@@ -1,0 +1,101 @@
+"""Merging: the five policies, the laws, and an oracle that counts votes cell by cell."""
+
+import copy
+
+import pytest
+from hypothesis import given
+from strategies import groups
+
+from tremap_brevitas import FaultMap, Memory, MergedFaultMap, merge, random_fault_maps
+
+POLICIES = ("majority", "sa0", "sa1", "free")
+MEMORY = Memory(words=4, word_bits=8)
+
+
+def chip(stuck, name=""):
+    return FaultMap(MEMORY, list(stuck), list(stuck.values()), name)
+
+
+def oracle(members, policy):
+    """(cell → value, conflicts), by looking at every cell in turn."""
+    settled, conflicts = {}, []
+    for cell in range(members[0].memory.cells):
+        votes = [int(v) for m in members for c, v in zip(m.cells, m.stuck_at, strict=True) if c == cell]
+        if not votes:
+            continue
+        if len(set(votes)) == 1:
+            settled[cell] = votes[0]
+            continue
+        conflicts.append(cell)
+        value = {"majority": int(sum(votes) * 2 > len(votes)), "sa0": 0, "sa1": 1, "free": None}[policy]
+        if value is not None:
+            settled[cell] = value
+    return settled, conflicts
+
+
+@given(groups())
+def test_every_policy_against_the_oracle(group):
+    members = list(dict.fromkeys(group))
+    for policy in POLICIES:
+        merged = merge(group, on_conflict=policy)
+        settled, conflicts = oracle(members, policy)
+        assert dict(zip(merged.cells.tolist(), merged.stuck_at.tolist(), strict=True)) == settled
+        assert merged.conflicts.tolist() == conflicts
+        assert list(merged.members) == members
+        union = {int(c) for m in members for c in m.cells}
+        assert merged.union_rate == pytest.approx(len(union) / members[0].memory.cells)
+
+
+@given(groups(min_size=2))
+def test_merging_is_commutative_associative_and_idempotent(group):
+    for policy in POLICIES:
+        whole = merge(group, on_conflict=policy)
+        assert merge(group[::-1], on_conflict=policy).digest == whole.digest
+        assert merge([*group, *group], on_conflict=policy).digest == whole.digest
+        assert merge([whole, whole], on_conflict=policy).digest == whole.digest
+        parts = [merge(group[:1], on_conflict=policy), merge(group[1:], on_conflict=policy)]
+        assert merge(parts, on_conflict=policy).digest == whole.digest
+
+
+def test_error_policy_names_cell_and_chips():
+    a, b = chip({3: 0, 5: 1}, "a"), chip({5: 0}, "b")
+    with pytest.raises(ValueError, match="1 conflicts, the first at cell 5: stuck at 0 on chip 'b', at 1 on chip 'a'"):
+        merge([a, b], on_conflict="error")
+    assert merge([a, chip({9: 0}, "c")], on_conflict="error").cells.tolist() == [3, 5, 9]
+
+
+def test_a_tie_in_the_majority_goes_to_0():
+    merged = merge([chip({5: 1}, "a"), chip({5: 0}, "b")], on_conflict="majority")
+    assert merged.stuck_at.tolist() == [0]
+    merged = merge([chip({5: 1}, "a"), chip({5: 1}, "b"), chip({5: 0}, "c")], on_conflict="majority")
+    assert merged.stuck_at.tolist() == [1]
+
+
+def test_bad_groups():
+    with pytest.raises(ValueError, match="empty group"):
+        merge([], on_conflict="free")
+    with pytest.raises(ValueError, match="on_conflict must be one of .*, got 'vote'"):
+        merge([chip({})], on_conflict="vote")
+    with pytest.raises(TypeError, match="on_conflict"):
+        merge([chip({})])
+    other = FaultMap(Memory(words=8, word_bits=4), [1], [0], "odd")
+    with pytest.raises(ValueError, match="chip 'a' has 4 words × 8 bits, chip 'odd' has 8 words × 4 bits"):
+        merge([chip({}, "a"), other], on_conflict="free")
+
+
+def test_merged_maps_are_saved_with_their_members(tmp_path):
+    merged = merge([chip({3: 0, 5: 1}, "a"), chip({5: 0}, "b")], on_conflict="free")
+    loaded = MergedFaultMap.load(merged.save(tmp_path / "m.npz"))
+    for other in (loaded, copy.deepcopy(merged)):
+        assert (other.digest, other.members, other.on_conflict) == (merged.digest, merged.members, "free")
+        assert other.conflicts.tolist() == [5]
+    with pytest.raises(ValueError, match="holds a tremap merged fault map, expected a tremap fault map"):
+        FaultMap.load(tmp_path / "m.npz")
+
+
+def test_the_cost_goes_with_the_faults_and_not_with_the_cells():
+    # 2**53 cells: anything that touched them all would never end.
+    memory = Memory(words=2**47, word_bits=64)
+    chips = random_fault_maps(memory, chips=3, fault_rate=1e-12, seed=0)
+    merged = merge(chips, on_conflict="error")
+    assert len(merged) == sum(len(c) for c in chips) == 3 * 9007

@@ -1,0 +1,71 @@
+"""What the tests of the Brevitas parts share: plain counterparts, codes by Brevitas' own account, faults by the oracle."""
+
+from __future__ import annotations
+
+import brevitas.quant as bq
+import numpy as np
+import oracle
+import torch
+from brevitas.quant import fixed_point, mx_quant_ocp, scaled_int, shifted_scaled_int, ternary
+
+import tremap_brevitas as tm
+from tremap_brevitas import quant as tq
+
+FAULTY = [name for name in tq.__all__ if name != "faulty"]
+QUICK = [name for name in FAULTY if not name.endswith("HQO")]  # a HQO search takes seconds
+
+
+def plain_of(name):
+    """The plain Brevitas quantizer behind one of ours."""
+    for module in (bq, fixed_point, scaled_int, shifted_scaled_int, mx_quant_ocp, ternary):
+        if hasattr(module, name.removeprefix("Faulty")):
+            return getattr(module, name.removeprefix("Faulty"))
+    raise LookupError(name)
+
+
+def options_of(name):
+    """Arguments that a quantizer needs beyond its name."""
+    if name.endswith("WeightGroupQuantFloat"):
+        return {"weight_group_size": 8}
+    return {"weight_group_size": 8} if "MX" in name or "PerGroup" in name else {}
+
+
+def brevitas_codes(layer):
+    """Codes of a plain Brevitas layer, from what it dequantizes to."""
+    value = layer.quant_weight()
+    codes = value.value / value.scale + value.zero_point
+    return torch.round(codes).detach().to(torch.int32).numpy()
+
+
+def expected_codes(wanted, placement, chip, store="plain"):
+    """What a chip gives back for the wanted codes of every layer, bit by bit. ``wanted`` maps names to arrays."""
+    layers = [(layer.name, layer.size, layer.bit_width) for layer in placement.layers]
+    memory = placement.memory
+    where = oracle.linear_layout(layers, memory.words, memory.word_bits, placement.reuse)
+    stuck: dict[tuple[str, int], dict[int, int]] = {}
+    for cell, value in zip(chip.cells.tolist(), chip.stuck_at.tolist(), strict=True):
+        for name, weight, bit in where.get(cell, []):
+            stuck.setdefault((name, weight), {})[bit] = value
+    rule = oracle.nearest if store == "nearest" else oracle.read_back
+    result = {name: np.array(codes, dtype=np.int32) for name, codes in wanted.items()}
+    for (name, weight), bits in stuck.items():
+        layer = placement.layer(name)
+        flat = result[name].reshape(-1)
+        flat[weight] = rule(int(flat[weight]), bits, layer.bit_width, layer.encoding)
+    return result
+
+
+def a_chip(placement, rate=0.15, seed=0):
+    """A chip of a high fault rate whose very first sign bits are stuck at 1."""
+    (chip,) = tm.random_fault_maps(placement.memory, chips=1, fault_rate=rate, seed=seed)
+    stuck = dict(zip(chip.cells.tolist(), chip.stuck_at.tolist(), strict=True))
+    for layer in placement.layers:
+        for weight in range(min(3, layer.size)):
+            stuck[placement.cell(layer.name, weight, bit=layer.bit_width - 1)] = 1
+    return tm.FaultMap(placement.memory, list(stuck), list(stuck.values()), "chip")
+
+
+def a_placement(model, **options):
+    """The model's weights in a memory that they just about fit."""
+    needed = tm.place(model, tm.Memory(words=10_000_000, word_bits=32), **options).words
+    return tm.place(model, tm.Memory(words=needed + 3, word_bits=32), **options)

@@ -1,0 +1,256 @@
+"""Every trap of Brevitas that could lose, leak or misplace faults. Each test would fail without the proxy's care."""
+
+import copy
+import os
+import subprocess
+import sys
+
+import brevitas.config
+import brevitas.nn as qnn
+import numpy as np
+import pytest
+import torch
+from brevitas.quant import Int8WeightPerTensorFloat
+from helpers import a_chip, a_placement, brevitas_codes, expected_codes
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+import tremap_brevitas as tm
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        qnn.QuantConv2d(2, 4, 3, bias=True, weight_quant=tm.FaultyInt8WeightPerTensorFixedPoint),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Flatten(),
+        qnn.QuantLinear(16, 5, bias=True, weight_quant=tm.FaultyInt8WeightPerChannelFloatMSE),
+    )
+
+
+IMAGES = torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(9))
+
+
+def faulty_network(store="plain"):
+    model = network().eval()
+    model(IMAGES)
+    placement = a_placement(model)
+    chip = a_chip(placement)
+    healthy = model(IMAGES)
+    tm.set_faults_(model, placement, chip, store=store)
+    with_faults = model(IMAGES)
+    assert not torch.equal(healthy, with_faults)
+    return model, placement, chip, healthy, with_faults
+
+
+def read_back(model):
+    return {name: tm.layer_codes(model, name).read_back for name in ("0", "4")}
+
+
+def assert_same_codes(ours, theirs):
+    assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("store", ["plain", "nearest"])
+def test_faults_survive_load_state_dict(store):
+    model, placement, chip, _, with_faults = faulty_network(store)
+    before = read_back(model)
+    model.load_state_dict(copy.deepcopy(model.state_dict()), strict=True)
+    assert_same_codes(read_back(model), before)
+    assert torch.equal(model(IMAGES), with_faults)
+    # Other weights: the same cells are stuck, under the new codes.
+    other = network()
+    other(IMAGES)
+    model.load_state_dict(other.state_dict(), strict=True)
+    wanted = {name: tm.layer_codes(other, name).wanted for name in ("0", "4")}
+    assert_same_codes(read_back(model), expected_codes(wanted, placement, chip, store))
+
+
+def test_state_dicts_carry_no_faults_and_load_both_ways():
+    model, _, _, healthy, with_faults = faulty_network()
+    plain = tm.restore(network())
+    plain(IMAGES)
+    assert list(plain.state_dict()) == list(model.state_dict())
+    plain.load_state_dict(model.state_dict(), strict=True)
+    assert torch.equal(plain.eval()(IMAGES), healthy)
+    model.load_state_dict(plain.state_dict(), strict=True)
+    assert torch.equal(model(IMAGES), with_faults)
+
+
+def test_faults_are_in_no_buffer():
+    model, *_ = faulty_network()
+    names = {name for name, _ in network().named_buffers()}
+    assert {name for name, _ in model.named_buffers()} == names
+
+
+def test_an_averaged_model_keeps_whole_masks():
+    model, _, _, _, _ = faulty_network()
+    averaged = AveragedModel(model, use_buffers=True)
+    for _ in range(3):
+        averaged.update_parameters(model)
+    assert_same_codes(read_back(averaged.module), read_back(model))
+
+
+def test_faults_survive_a_weight_that_is_registered_anew():
+    model, placement, chip, *_ = faulty_network()
+    layer = model[0]
+    layer.weight = nn.Parameter(layer.weight.detach().flip(0).clone())
+    wanted = {"0": tm.layer_codes(model, "0").wanted, "4": tm.layer_codes(model, "4").wanted}
+    assert_same_codes(read_back(model), expected_codes(wanted, placement, chip))
+
+
+def test_a_deep_copy_has_faults_of_its_own():
+    model, placement, chip, healthy, with_faults = faulty_network()
+    twin = copy.deepcopy(model)
+    assert torch.equal(twin(IMAGES), with_faults)
+    tm.clear_faults_(model)
+    assert torch.equal(model(IMAGES), healthy)
+    assert torch.equal(twin(IMAGES), with_faults)
+    with torch.no_grad():
+        twin[0].weight.mul_(-1)
+    wanted = {"0": tm.layer_codes(twin, "0").wanted, "4": tm.layer_codes(twin, "4").wanted}
+    assert_same_codes(read_back(twin), expected_codes(wanted, placement, chip))
+    assert not np.array_equal(wanted["0"], tm.layer_codes(model, "0").wanted)
+
+
+def test_a_new_map_drops_the_cached_weight():
+    model, placement, chip, *_ = faulty_network()
+    proxy = model[0].weight_quant
+    proxy.cache_inference_quant_weight = True
+    model(IMAGES)
+    assert proxy._cached_weight is not None
+    tm.clear_faults_(model)
+    assert proxy._cached_weight is None
+    model(IMAGES)
+    tm.set_faults_(model, placement, chip)
+    assert proxy._cached_weight is None
+
+
+def test_a_quantizer_shared_after_the_faults_were_set():
+    model, *_ = faulty_network()
+    before = tm.layer_codes(model, "0").read_back
+    conv = model[0]
+    other = qnn.QuantConv2d(2, 4, 3, bias=False, weight_quant=conv.weight_quant)  # rebuilds the shared quantizer
+    assert np.array_equal(tm.layer_codes(model, "0").read_back, before)
+    healthy = nn.Sequential(qnn.QuantConv2d(2, 4, 3, bias=False, weight_quant=Int8WeightPerTensorFloat))
+    assert other.quant_weight().value.shape == healthy[0].weight.shape
+    pair = nn.ModuleList([conv, other])
+    wanted = tm.layer_codes(pair, "1")
+    assert np.array_equal(wanted.read_back, wanted.wanted)  # the other weight has a healthy memory
+
+
+def test_one_quantizer_for_several_weights():
+    torch.manual_seed(0)
+    first = qnn.QuantLinear(12, 6, bias=False, weight_quant=tm.FaultyInt8WeightPerTensorFloat)
+    second = qnn.QuantLinear(12, 6, bias=False, weight_quant=first.weight_quant)
+    model = nn.ModuleDict({"first": first, "second": second})
+    wanted = {name: brevitas_codes(model[name]) for name in model}
+    placement = a_placement(model)
+    chip = a_chip(placement)
+    tm.set_faults_(model, placement, chip)
+    expected = expected_codes(wanted, placement, chip)
+    for name in ("first", "second", "first"):
+        assert np.array_equal(brevitas_codes(model[name]), expected[name])
+        assert np.array_equal(tm.layer_codes(model, name).read_back, expected[name])
+
+
+def test_a_slice_of_a_weight_gets_its_own_faults():
+    model, *_ = faulty_network("nearest")
+    layer = model[0]
+    whole = layer.quant_weight().value
+    part = layer.quant_weight(subtensor_slice_list=[(1, 3), (0, 1)]).value
+    assert torch.equal(part, whole[1:3, 0:1])
+    assert torch.equal(layer.quant_weight().value, whole)
+
+
+def test_quantization_that_is_switched_off_gives_float_weights():
+    model, _, _, _, with_faults = faulty_network()
+    model[0].weight_quant.disable_quant = True
+    assert torch.equal(model[0].quant_weight(), model[0].weight)
+    with pytest.raises(ValueError, match="layer '0': the weight quantizer is disabled"):
+        tm.layer_codes(model, "0")
+    model[0].weight_quant.disable_quant = False
+    assert torch.equal(model(IMAGES), with_faults)
+
+
+def test_memory_formats_and_devices_follow_the_weight():
+    model, _, _, _, with_faults = faulty_network()
+    codes = read_back(model)
+    model.to(memory_format=torch.channels_last)
+    assert torch.allclose(model(IMAGES), with_faults, atol=1e-5)
+    assert_same_codes(read_back(model), codes)
+    masks = model[0].weight_quant.tensor_quant.int_quant.stuck_at.tensors
+    assert masks[0].stride() == model[0].weight.stride()
+    meta = copy.deepcopy(model).to("meta")
+    assert meta[0].quant_weight().value.device.type == "meta"
+    if torch.cuda.is_available():
+        model.to("cuda")
+        assert_same_codes(read_back(model), codes)
+        assert model(IMAGES.cuda()).device.type == "cuda"
+
+
+def test_half_precision_weights():
+    model, placement, chip, *_ = faulty_network()
+    model.bfloat16()
+    wanted = {name: tm.layer_codes(model, name).wanted for name in ("0", "4")}
+    assert_same_codes(read_back(model), expected_codes(wanted, placement, chip))
+    assert model(IMAGES.bfloat16()).isfinite().all()
+
+
+def test_nan_weights_are_named_and_never_turned_into_codes():
+    model, placement, chip, *_ = faulty_network()
+    with torch.no_grad():
+        model[0].weight[1, 0, 2, 2] = float("nan")
+    for call in (
+        lambda: tm.set_faults_(model, placement, chip),
+        lambda: tm.memory_image(model, placement),
+        lambda: tm.Ramp(model, placement, chip, over_steps=3),
+    ):
+        with pytest.raises(ValueError, match=r"layer '0': weight\[1, 0, 2, 2\] is nan: it has no code"):
+            call()
+    assert model[0].quant_weight().value[1, 0, 2, 2].isnan()
+    with torch.no_grad():
+        model[0].weight[1, 0, 2, 2] = float("-inf")
+    with pytest.raises(ValueError, match=r"layer '0': weight\[1, 0, 2, 2\] is -inf"):
+        tm.memory_image(model, placement)
+
+
+def test_compile_quant_keeps_up_with_the_map():
+    model, placement, chip, *_ = faulty_network()
+    model[0].weight_quant.compile_quant()
+    other = a_chip(placement, seed=3)
+    for store in ("plain", "nearest"):
+        for one in (chip, other, chip):
+            tm.set_faults_(model, placement, one, store=store)
+            assert np.array_equal(brevitas_codes(model[0]), tm.layer_codes(model, "0").read_back)
+    tm.clear_faults_(model)
+    assert np.array_equal(brevitas_codes(model[0]), tm.layer_codes(model, "0").wanted)
+
+
+def test_a_compiled_model_gives_the_same_codes_and_gradients():
+    model, placement, chip, *_ = faulty_network()
+    compiled = torch.compile(lambda w: model[0].weight_quant(w).value, fullgraph=True)
+    for one in (chip, a_chip(placement, seed=3)):
+        tm.set_faults_(model, placement, one, store="nearest")
+        eager = model[0].quant_weight().value
+        fast = compiled(model[0].weight)
+        assert torch.equal(eager, fast)
+        gradients = [torch.autograd.grad(v.square().sum(), model[0].weight)[0] for v in (eager, fast)]
+        # The scale's gradient is one sum over all weights; compilers add in another order.
+        assert torch.allclose(*gradients, atol=1e-5)
+
+
+@pytest.mark.parametrize("jit", ["0", "1"])
+def test_torchscript(jit):
+    """The same checks in a process of its own, where Brevitas compiles its modules."""
+    environment = {**os.environ, "BREVITAS_JIT": jit}
+    script = os.path.join(os.path.dirname(__file__), "jit_check.py")
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.split()[-1] == "passed"
+    assert f"jit {jit == '1'}" in done.stdout
+
+
+def test_this_process_runs_without_torchscript():
+    assert not brevitas.config.JIT_ENABLED

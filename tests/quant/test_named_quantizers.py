@@ -1,0 +1,71 @@
+"""Every faulty quantizer, by name: equal to the plain one without faults, equal to the oracle with them."""
+
+import brevitas.nn as qnn
+import numpy as np
+import pytest
+import torch
+from helpers import FAULTY, QUICK, a_chip, a_placement, brevitas_codes, expected_codes, options_of, plain_of
+
+import tremap_brevitas as tm
+
+NAMES = [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in FAULTY]
+
+
+def layer(quantizer, name, features=24, **options):
+    torch.manual_seed(1)
+    return qnn.QuantLinear(features, 5, bias=False, weight_quant=quantizer, **options_of(name), **options)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_faults_it_is_the_plain_quantizer_bit_for_bit(name):
+    plain, faulty = layer(plain_of(name), name), layer(getattr(tm, name), name)
+    weighting = torch.randn(5, 24)
+    for one in (plain, faulty):
+        (one.quant_weight().value * weighting).sum().backward()
+    assert torch.equal(plain.quant_weight().value, faulty.quant_weight().value)
+    assert list(plain.state_dict()) == list(faulty.state_dict())
+    gradients = [[p.grad for p in one.parameters()] for one in (plain, faulty)]
+    assert len(gradients[0]) == len(gradients[1]) > 0
+    for ours, theirs in zip(*gradients, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("store", ["plain", "nearest"])
+@pytest.mark.parametrize("name", NAMES)
+def test_codes_with_faults_equal_the_oracle(name, store):
+    plain, faulty = layer(plain_of(name), name), layer(getattr(tm, name), name)
+    wanted = brevitas_codes(plain)
+    faulty.quant_weight()  # scale searches happen on the first call
+    placement = a_placement(faulty)
+    chip = a_chip(placement)
+    tm.set_faults_(faulty, placement, chip, store=store)
+    expected = expected_codes({"": wanted}, placement, chip, store)[""]
+    codes = tm.layer_codes(faulty, "")
+    assert np.array_equal(codes.wanted, wanted)
+    assert np.array_equal(codes.read_back, expected)
+    assert np.array_equal(codes.stored, expected if store == "nearest" else wanted)
+    assert (expected != wanted).sum() >= 10
+    # The very values that the layer computes with, not only the integers that it reports:
+    assert np.array_equal(brevitas_codes(faulty), expected)
+
+
+@pytest.mark.parametrize("name", ["FaultyMXInt8Weight", "FaultyShiftedUint8WeightGroupQuantFloat"])
+def test_groups_that_do_not_divide_the_weight_are_padded_healthy(name):
+    plain, faulty = layer(plain_of(name), name, features=21), layer(getattr(tm, name), name, features=21)
+    wanted = tm.layer_codes(faulty, "").wanted
+    assert torch.equal(plain.quant_weight().value, faulty.quant_weight().value)
+    placement = a_placement(faulty)
+    chip = a_chip(placement)
+    for store in ("plain", "nearest"):
+        tm.set_faults_(faulty, placement, chip, store=store)
+        assert np.array_equal(tm.layer_codes(faulty, "").read_back, expected_codes({"": wanted}, placement, chip, store)[""])
+        assert faulty(torch.randn(2, 21)).shape == (2, 5)
+
+
+@pytest.mark.parametrize("name", ["FaultyInt8WeightPerTensorFixedPointMSE", "FaultyInt8WeightPerChannelFloatMSE"])
+def test_a_scale_search_does_not_see_the_faults(name):
+    plain, faulty = layer(plain_of(name), name), layer(getattr(tm, name), name)
+    placement = a_placement(faulty)
+    tm.set_faults_(faulty, placement, a_chip(placement), store="nearest")  # before the search has ever run
+    assert torch.equal(faulty.quant_weight().scale, plain.quant_weight().scale)
+    assert not torch.equal(faulty.quant_weight().value, plain.quant_weight().value)
