@@ -241,9 +241,14 @@ def test_the_block_restores_what_was_set_before_even_after_an_error():
     x = torch.randn(2, 1, 8, 8)
     tm.set_faults_(model, placement, first)
     outer = model(x)
-    with pytest.raises(RuntimeError, match="stop"), tm.using_faults(model, placement, second, store="nearest"):
-        assert not torch.equal(model(x), outer)
-        raise RuntimeError("stop")
+
+    def fail_inside():
+        with tm.using_faults(model, placement, second, store="nearest"):
+            assert not torch.equal(model(x), outer)
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail_inside()
     assert torch.equal(model(x), outer)
 
 

@@ -127,10 +127,10 @@ def why_not(quantizer: Any) -> str | None:
     own_tensor_quant = _injected_class(quantizer, "tensor_quant")
     if own_tensor_quant not in (None, RescalingIntQuant, DecoupledRescalingIntQuant):
         return f"its codes come from {own_tensor_quant.__name__}, which has no integer codes of 2 bits and more"
-    if own_tensor_quant is None:
-        # Brevitas takes an enum or a string in any case, and its enum compares so.
-        if quantizer.quant_type != QuantType.INT:
-            return f"its quant_type is {str(quantizer.quant_type).upper()!r}, which has no integer codes of 2 bits and more"
+    # Brevitas takes an enum or a string in any case.
+    kind = None if own_tensor_quant is not None else str(quantizer.quant_type).upper()
+    if kind not in (None, QuantType.INT.value):
+        return f"its quant_type is {kind!r}, which has no integer codes of 2 bits and more"
     own_int_quant = _injected_class(quantizer, counterpart.int_quant_name)
     if own_int_quant not in (None, counterpart.plain_int_quant):
         return f"it has an integer quantizer of its own, {own_int_quant.__name__}, which the plugin would replace"

@@ -1,0 +1,126 @@
+"""A fleet is measured as it will run, and a chip that is exact is not run at all."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from helpers import expected_codes
+from networks import DigitsNet
+
+import tremap_brevitas as tm
+from tremap_brevitas.fleet import ChipResult
+from tremap_brevitas.model import weight_slots
+
+MEMORY = tm.Memory(words=2500, word_bits=32)
+
+
+@pytest.fixture
+def fleet():
+    model = DigitsNet(weight_quant=tm.FaultyInt8WeightPerTensorFixedPoint).eval()
+    placement = tm.place(model, MEMORY)
+    chips = tm.random_fault_maps(MEMORY, chips=3, fault_rate=0.02, seed=0)
+    return model, placement, chips
+
+
+class Recorder:
+    """Measures nothing, but notes the codes with which the model was run."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, model):
+        with torch.no_grad():
+            assert model(torch.zeros(1, 1, 8, 8)).isfinite().all()
+        codes = {}
+        for entry in weight_slots(model):
+            value = entry.module.quant_weight()
+            codes[entry.name] = torch.round(value.value / value.scale).int().detach().numpy()
+        self.seen.append(codes)
+        return float(sum(np.abs(c).sum() for c in codes.values()))
+
+
+@pytest.mark.parametrize("deployment", ["group_image", "chip_image"])
+def test_chips_run_with_their_own_codes(fleet, deployment):
+    model, placement, chips = fleet
+    merged = tm.merge(chips, on_conflict="majority")
+    tm.set_faults_(model, placement, merged, store="nearest")
+    trained = tm.memory_image(model, placement).codes
+    accuracy = Recorder()
+    report = tm.evaluate_fleet(model, placement, chips, accuracy, deployment=deployment, progress=False)
+    assert len(accuracy.seen) == 1 + sum(not c.bit_exact for c in report.chips)
+    runs = iter(accuracy.seen[1:])
+    for chip, result in zip(chips, report.chips, strict=True):
+        expected = expected_codes(trained, placement, chip, "plain" if deployment == "group_image" else "nearest")
+        if result.bit_exact:
+            assert all(np.array_equal(expected[n], trained[n]) for n in expected)
+            assert result.accuracy == report.nominal
+            continue
+        run = next(runs)
+        assert all(np.array_equal(run[name], expected[name]) for name in expected)
+        assert result.weights_that_differ == sum(int((expected[n] != trained[n]).sum()) for n in expected)
+    # Afterwards the model is as it was.
+    assert all(np.array_equal(tm.memory_image(model, placement).codes[n], trained[n]) for n in trained)
+
+
+def test_exact_chips_are_not_run(fleet):
+    model, placement, chips = fleet
+    tm.set_faults_(model, placement, chips[0], store="nearest")
+    accuracy = Recorder()
+    twin = tm.FaultMap(MEMORY, chips[0].cells, chips[0].stuck_at, "twin")
+    report = tm.evaluate_fleet(model, placement, [chips[0], twin], accuracy, progress=False)
+    assert len(accuracy.seen) == 1
+    assert [c.bit_exact for c in report.chips] == [True, True]
+
+
+def test_with_no_faults_set_the_untreated_chips_are_measured(fleet):
+    model, placement, chips = fleet
+    wanted = tm.memory_image(model, placement).codes
+    accuracy = Recorder()
+    tm.evaluate_fleet(model, placement, chips[:1], accuracy, progress=False)
+    expected = expected_codes(wanted, placement, chips[0])
+    assert all(np.array_equal(accuracy.seen[1][n], expected[n]) for n in expected)
+
+
+def test_bad_fleets(fleet):
+    model, placement, chips = fleet
+    with pytest.raises(ValueError, match="empty group"):
+        tm.evaluate_fleet(model, placement, [], Recorder())
+    other = tm.FaultMap(tm.Memory(1, 8), [0], [0], "other")
+    with pytest.raises(ValueError, match="fault maps of different memories"):
+        tm.evaluate_fleet(model, placement, [chips[0], other], Recorder())
+
+
+REPORTS = [
+    tm.FleetReport("merged", 0.91, (ChipResult("a", 0.91, True, 0, 0), ChipResult("b", 0.84, False, 12, 64)), 200, 1.5),
+    tm.FleetReport("per chip", 0.92, (ChipResult("a", 0.92, True, 0, 0), ChipResult("b", 0.92, True, 0, 0)), 400, 3.0),
+]
+
+
+def test_reports_as_csv(tmp_path):
+    with tm.write_csv(REPORTS, tmp_path / "fleet.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["method"], r["chip"], float(r["accuracy"]), r["steps"]) for r in rows] == [
+        ("merged", "a", 0.91, "200"),
+        ("merged", "b", 0.84, "200"),
+        ("per chip", "a", 0.92, "400"),
+        ("per chip", "b", 0.92, "400"),
+    ]
+    assert [p.name for p in tmp_path.iterdir()] == ["fleet.csv"]
+
+
+def test_reports_as_table_and_joined():
+    table = tm.comparison(REPORTS, threshold=0.9).splitlines()
+    assert table[1].split() == ["merged", "0.9100", "0.8750", "0.8400", "50", "%", "1/2", "200", "1.5"]
+    joined = tm.FleetReport.joined(REPORTS, name="both")
+    assert (joined.steps, joined.seconds, len(joined.chips)) == (600, 4.5, 4)
+    with pytest.raises(ValueError, match="no report to join"):
+        tm.FleetReport.joined([], name="none")
+
+
+def test_reports_as_picture(tmp_path):
+    path = tm.plot_reports(REPORTS, tmp_path / "fleet.png", threshold=0.9, title="Two chips")
+    assert path.read_bytes().startswith(b"\x89PNG")
+    svg = tm.plot_reports(REPORTS, tmp_path / "fleet.svg").read_text(encoding="utf-8")
+    assert "<svg" in svg
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["fleet.png", "fleet.svg"]

@@ -1,0 +1,175 @@
+"""Ramps: nested, ordered, ending in the whole map; resuming; recovery; collapse."""
+
+import json
+import math
+
+import brevitas.nn as qnn
+import numpy as np
+import pytest
+from helpers import a_placement
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import tremap_brevitas as tm
+from tremap_brevitas.model import faulty_slots
+
+QUANT = tm.FaultyInt8WeightPerTensorFixedPoint
+MODEL = nn.ModuleDict(
+    {
+        "a": qnn.QuantLinear(9, 5, bias=False, weight_quant=QUANT),
+        "b": qnn.QuantLinear(5, 7, bias=False, weight_quant=QUANT),
+    }
+)
+PLACEMENT = a_placement(MODEL)
+CHIPS = tm.random_fault_maps(PLACEMENT.memory, chips=4, fault_rate=0.05, seed=1)
+MERGED = tm.merge(CHIPS, on_conflict="majority")
+
+
+def live():
+    """Set of (layer, weight, bit, value) that is stuck in the model now, from the masks themselves."""
+    found = set()
+    for entry in faulty_slots(MODEL):
+        faults = entry.proxy.fault_slot(entry.slot)
+        if faults is None:
+            continue
+        stuck, zeros = (t.numpy().astype(np.uint8).reshape(-1) for t in faults.elementwise)
+        for weight, bit in np.argwhere(np.unpackbits(stuck[:, None], axis=1, bitorder="little")):
+            found.add((entry.name, int(weight), int(bit), int(not (zeros[weight] >> bit) & 1)))
+    return found
+
+
+def whole():
+    return {
+        (s.layer.name, int(w), int(b), int(v))
+        for s in PLACEMENT.sites(MERGED.cells)
+        for w, b, v in zip(s.weight, s.bit, MERGED.stuck_at[s.source], strict=True)
+    }
+
+
+@given(
+    st.integers(1, 12), st.sampled_from(["random", "by_chip", "lsb_first"]), st.integers(0, 5), st.sampled_from([0.0, 0.3, 1.0])
+)
+@settings(max_examples=30)
+def test_live_faults_are_nested_and_end_in_the_whole_map(steps, order, seed, start):
+    ramp = tm.Ramp(MODEL, PLACEMENT, MERGED, schedule=tm.ByStep(steps, start), order=order, seed=seed, store="plain")
+    before = live()
+    for step in range(1, steps + 3):
+        ramp.step()
+        now = live()
+        assert before <= now
+        fraction = start + (1 - start) * min(1, step / steps)
+        assert ramp.live_cells == round(fraction * len(MERGED))
+        before = now
+    assert ramp.done
+    assert before == whole()
+
+
+def test_orders():
+    def entered(order, seed=0):
+        ramp = tm.Ramp(MODEL, PLACEMENT, MERGED, over_steps=len(MERGED), order=order, seed=seed, store="plain")
+        sequence, before = [], live()
+        for _ in range(len(MERGED)):
+            ramp.step()
+            sequence += sorted(live() - before)
+            before = live()
+        return sequence
+
+    bits = [bit for _, _, bit, _ in entered("lsb_first")]
+    assert bits == sorted(bits)
+    members = []
+    for name, weight, bit, _ in entered("by_chip"):
+        cell = PLACEMENT.cell(name, weight, bit=bit)
+        members.append(next(i for i, m in enumerate(MERGED.members) if cell in m.cells))
+    assert members == sorted(members)
+    assert set(members) == {0, 1, 2, 3}
+    assert entered("random", 1) == entered("random", 1) != entered("random", 2)
+
+
+@pytest.mark.parametrize("schedule", [tm.ByStep(7), tm.ByEpoch(3, 2), tm.OnRecovery(stages=3, window=2, patience=4)])
+def test_resuming_goes_on_where_it_stopped(schedule):
+    losses = [1.0, 1.0, 3.0, 1.0, 1.0, 0.9, 2.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0]
+
+    def new():
+        return tm.Ramp(MODEL, PLACEMENT, MERGED, schedule=schedule, store="plain", collapse=tm.CollapseDetector(limit=9))
+
+    ramp, history = new(), []
+    for loss in losses:
+        ramp.step(loss)
+        history.append((ramp.fraction, live()))
+    for stop in (1, 4, 9):
+        first = new()
+        for loss in losses[:stop]:
+            first.step(loss)
+        saved = json.loads(json.dumps(first.state_dict()))
+        tm.clear_faults_(MODEL)
+        second = new()
+        second.load_state_dict(saved)
+        assert (second.fraction, live()) == history[stop - 1]
+        for loss, expected in zip(losses[stop:], history[stop:], strict=True):
+            second.step(loss)
+            assert (second.fraction, live()) == expected
+
+
+def test_recovery_waits_for_the_loss():
+    ramp = tm.Ramp(MODEL, PLACEMENT, MERGED, schedule=tm.OnRecovery(stages=4, tolerance=0.1, window=2, patience=5))
+    fractions = []
+    for loss in [1.0, 1.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0]:
+        ramp.step(loss)
+        fractions.append(ramp.fraction)
+    #  two healthy steps set the reference; the loss is too high until the mean of two is back at 1.1
+    assert fractions[:2] == [0.0, 0.25]
+    assert fractions[2:4] == [0.25, 0.25]
+    assert fractions[-1] > 0.25
+    stubborn = tm.Ramp(MODEL, PLACEMENT, MERGED, schedule=tm.OnRecovery(stages=2, window=1, patience=3, reference=0.5))
+    for _ in range(6):
+        stubborn.step(9.0)
+    assert stubborn.done  # patience runs out: a ramp always ends
+
+
+def test_a_collapse_is_named():
+    collapse = tm.CollapseDetector(limit=math.log(10), patience=3)
+    ramp = tm.Ramp(MODEL, PLACEMENT, MERGED, over_steps=10, collapse=collapse)
+    for loss in (0.3, 2.5, 2.6):
+        ramp.step(loss)
+    with pytest.raises(tm.CollapseError, match="training with 30 % of the faults collapsed at step 4: mean loss 2.6") as error:
+        ramp.step(2.7)
+    assert (error.value.step, error.value.limit) == (4, math.log(10))
+    assert ramp.steps == 3
+    with pytest.raises(tm.CollapseError, match="the loss is nan"):
+        tm.CollapseDetector(limit=1).update(math.nan)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "give over_steps or schedule, and not both"),
+        ({"over_steps": 3, "schedule": tm.ByStep(3)}, "give over_steps or schedule, and not both"),
+        ({"over_steps": 0}, "steps must be at least 1, got 0"),
+        ({"over_steps": 3, "order": "msb"}, "order must be one of random, by_chip, lsb_first, got 'msb'"),
+        ({"over_steps": 3, "store": "best"}, "store must be"),
+        ({"schedule": tm.OnRecovery()}, "needs the loss: its schedule goes by it"),
+        ({"over_steps": 3, "collapse": tm.CollapseDetector(limit=1)}, "needs the loss: collapse detection goes by it"),
+    ],
+)
+def test_bad_ramps(options, message):
+    with pytest.raises(ValueError, match=message):
+        tm.Ramp(MODEL, PLACEMENT, MERGED, **options).step()
+
+
+def test_a_state_of_another_ramp_is_refused():
+    saved = tm.Ramp(MODEL, PLACEMENT, MERGED, over_steps=3).state_dict()
+    with pytest.raises(ValueError, match="the state was saved with fault maps of digest"):
+        tm.Ramp(MODEL, PLACEMENT, CHIPS[0], over_steps=3).load_state_dict(saved)
+    with pytest.raises(ValueError, match="order and seed .'random', 0., this ramp has .'random', 1."):
+        tm.Ramp(MODEL, PLACEMENT, MERGED, over_steps=3, seed=1).load_state_dict(saved)
+    with pytest.raises(ValueError, match="needs a merged fault map"):
+        tm.Ramp(MODEL, PLACEMENT, CHIPS[0], over_steps=3, order="by_chip")
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: tm.OnRecovery(patience=3, window=4), lambda: tm.ByStep(3, start=2.0), lambda: tm.ByEpoch(1, 0)]
+)
+def test_bad_schedules(make):
+    with pytest.raises(ValueError, match="must"):
+        make()
