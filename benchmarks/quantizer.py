@@ -13,8 +13,10 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import brevitas
 import brevitas.nn as qnn
@@ -45,7 +47,7 @@ class Wrapper(nn.Module):
         return value
 
 
-def interleaved(variants: dict[str, Callable[[], None]], rounds: int, warm_up: int = 3) -> dict[str, list[float]]:
+def interleaved(variants: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 3) -> dict[str, list[float]]:
     """Milliseconds of every variant in every round."""
     times: dict[str, list[float]] = {name: [] for name in variants}
     for turn in tqdm(range(rounds + warm_up), leave=False, desc="rounds"):
@@ -64,65 +66,73 @@ def table(title: str, times: dict[str, list[float]], base: str) -> None:
         print(f"| {name} | {statistics.median(values):.2f} | {ratio:.3f} |")
 
 
-def prepared(rate: float) -> tuple[nn.Module, tm.Placement, tm.FaultMap]:
+def prepared(rate: float) -> tuple[Any, tm.Placement, tm.FaultMap]:
     torch.manual_seed(0)
-    model = tm.make_faulty(ResNet(20).to(memory_format=torch.channels_last))
+    network: Any = ResNet(20)
+    model = tm.make_faulty(network.to(memory_format=torch.channels_last))
     memory = tm.Memory(words=100_000, word_bits=32)
     return model, tm.place(model, memory), tm.random_fault_maps(memory, chips=1, fault_rate=rate, seed=0)[0]
 
 
+def quantized(layer: Any) -> Tensor:
+    value: Tensor = layer.quant_weight().value
+    return value
+
+
+def forward(weights: list[Callable[[], Tensor]]) -> None:
+    for weight in weights:
+        weight()
+
+
+def forward_and_backward(weights: list[Callable[[], Tensor]]) -> None:
+    for weight in weights:
+        value: Any = weight()
+        value.backward(value.detach())
+
+
 def quantizers(rate: float, rounds: int) -> None:
-    plain = ResNet(20).to(memory_format=torch.channels_last)
-    layers = [m for m in plain.modules() if isinstance(m, (qnn.QuantConv2d, qnn.QuantLinear))]
-    variants: dict[str, list[Callable[[], Tensor]]] = {"plain Brevitas": [lambda m=m: m.quant_weight().value for m in layers]}
-    for name, store in (("no faults set", None), ("plain", "plain"), ("nearest", "nearest")):
+    variants: dict[str, list[Callable[[], Tensor]]] = {}
+    for name, store in (
+        ("plain Brevitas", None),
+        ("faulty quantizer, no faults set", None),
+        ('faults, store="plain"', "plain"),
+        ('faults, store="nearest"', "nearest"),
+        ("wrapper written by hand", None),
+    ):
         model, placement, chip = prepared(rate)
+        layers: list[Any] = [entry.module for entry in faulty_slots(model)]
         if store is not None:
             tm.set_faults_(model, placement, chip, store=store)  # type: ignore[arg-type]
-        variants[name] = [lambda m=e.module: m.quant_weight().value for e in faulty_slots(model)]
-    wrappers = []
-    for layer in layers:
-        masks = torch.zeros((2, *layer.weight.shape), dtype=torch.int32)
-        wrappers.append(Wrapper(layer, masks[0], masks[1]))
-    variants["wrapper written by hand"] = list(wrappers)
-
-    def forward(calls: list[Callable[[], Tensor]]) -> None:
-        for call in calls:
-            call()
-
-    def both(calls: list[Callable[[], Tensor]]) -> None:
-        for call in calls:
-            value = call()
-            value.backward(value.detach())
-
-    names = {
-        "no faults set": "faulty quantizer, no faults set",
-        "plain": 'faults, store="plain"',
-        "nearest": 'faults, store="nearest"',
-    }
-    for title, run in (("forward", forward), ("forward + backward", both)):
-        runs = {names.get(n, n): (lambda calls=calls, run=run: run(calls)) for n, calls in variants.items()}
-        table(f"weight quantizers of ResNet-20, {title}", interleaved(runs, rounds), "plain Brevitas")
+        if name.startswith(("plain", "wrapper")):
+            tm.restore(model)
+        if name.startswith("wrapper"):
+            masks = [torch.zeros((2, *layer.weight.shape), dtype=torch.int32) for layer in layers]
+            variants[name] = [Wrapper(layer, m[0], m[1]) for layer, m in zip(layers, masks, strict=True)]
+        else:
+            variants[name] = [partial(quantized, layer) for layer in layers]
+    for title, run in (("forward", forward), ("forward + backward", forward_and_backward)):
+        times = interleaved({name: partial(run, weights) for name, weights in variants.items()}, rounds)
+        table(f"weight quantizers of ResNet-20, {title}", times, "plain Brevitas")
 
 
 def training_step(rate: float, rounds: int) -> None:
     images = torch.randn(128, 3, 32, 32).to(memory_format=torch.channels_last)
     labels = torch.randint(10, (128,))
+
+    def step(model: Any, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad()
+        loss: Any = nn.functional.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+
     runs = {}
-    for name, store in (("plain Brevitas", None), ('store="plain"', "plain"), ('store="nearest"', "nearest")):
+    for name, store in (("plain Brevitas", None), ('faults, store="plain"', "plain"), ('faults, store="nearest"', "nearest")):
         model, placement, chip = prepared(rate)
         if store is None:
             tm.restore(model)
         else:
             tm.set_faults_(model, placement, chip, store=store)  # type: ignore[arg-type]
-        optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
-
-        def step(model: nn.Module = model, optimizer: torch.optim.Optimizer = optimizer) -> None:
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(model(images), labels).backward()
-            optimizer.step()
-
-        runs[name] = step
+        runs[name] = partial(step, model, torch.optim.SGD(model.parameters(), lr=1e-4))
     table("training step of ResNet-20, batch 128", interleaved(runs, rounds), "plain Brevitas")
 
 
@@ -177,8 +187,9 @@ def switching(rate: float, rounds: int) -> None:
         print(f"| {name} | {statistics.median(values) / millions:.2f} |")
     print(f"\n| masks of {millions:.1f} million weights | bytes a weight | shared tables, MB |\n| --- | --- | --- |")
     for store in ("plain", "nearest"):
-        tm.set_faults_(model, placement, chips[0], store=store)  # type: ignore[arg-type]
-        for layer in model.layers:
+        tm.set_faults_(model, placement, chips[0], store=store)
+        layers: Any = model.layers
+        for layer in layers:
             layer.quant_weight()
         kept: dict[int, Tensor] = {}
         shared: dict[int, Tensor] = {}

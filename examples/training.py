@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
+
+Batch = tuple[Tensor, Tensor]
 
 
 class Faults(Protocol):
@@ -18,6 +22,14 @@ class Faults(Protocol):
 
     def step(self, loss: float | None = None) -> None:
         """Note that an optimizer step was taken."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What must be saved to go on later."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
         ...
 
 
@@ -30,15 +42,25 @@ class Data:
     test_images: Tensor
     test_labels: Tensor
 
-    def batches(self, size: int, *, seed: int, augment: Callable[[Tensor, torch.Generator], Tensor] | None = None) -> Iterator:
-        """Shuffled training batches without end."""
-        generator = torch.Generator().manual_seed(seed)
-        while True:
-            order = torch.randperm(len(self.images), generator=generator)
-            for start in range(0, len(order) - size + 1, size):
-                index = order[start : start + size]
-                images = self.images[index]
-                yield (images if augment is None else augment(images, generator)), self.labels[index]
+    def batches(
+        self, size: int, *, seed: int, augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
+    ) -> Callable[[int], Batch]:
+        """Return a function from step to training batch.
+
+        A batch depends on the seed and the step alone, so a training that was stopped sees the same ones when it goes on.
+        """
+        per_epoch = len(self.images) // size
+
+        def batch(step: int) -> Batch:
+            epoch, place = divmod(step, per_epoch)
+            order = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(1_000_003 * seed + epoch))
+            index = order[place * size : (place + 1) * size]
+            images = self.images[index]
+            if augment is not None:
+                images = augment(images, torch.Generator().manual_seed(1_000_033 * seed + step))
+            return images, self.labels[index]
+
+        return batch
 
 
 def seed_everything(seed: int) -> None:
@@ -50,7 +72,7 @@ def seed_everything(seed: int) -> None:
 
 def train(
     model: nn.Module,
-    batches: Iterator,
+    batch: Callable[[int], Batch],
     *,
     steps: int,
     lr: float,
@@ -58,28 +80,67 @@ def train(
     weight_decay: float = 1e-4,
     device: str = "cpu",
     title: str = "training",
-) -> float:
-    """Train with SGD and a one-cycle learning rate; return the mean loss of the last tenth of the steps."""
+    checkpoint: Path | None = None,
+    checkpoint_every: int = 50,
+    checkpoint_from: int = 0,
+) -> None:
+    """Train with SGD and a one-cycle learning rate.
+
+    Args:
+        model: The model.
+        batch: Function from step to batch.
+        steps: Optimizer steps.
+        lr: Highest learning rate.
+        faults: Strategy to be told of every step.
+        weight_decay: Weight decay.
+        device: Where the model is.
+        title: Text before the progress bar.
+        checkpoint: File to write now and then, and to go on from if it exists; removed at the end.
+        checkpoint_every: Steps between two checkpoints.
+        checkpoint_from: No checkpoint before this step. Brevitas measures activation scales during the first 300 steps of a
+            new model, and a reload in between would end that early.
+    """
+    saved: Any = None
+    if checkpoint is not None and checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True, map_location=device)
+        model.load_state_dict(saved["model"])  # first: Brevitas makes new parameters for the scales here
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=weight_decay, nesterov=True)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=lr, total_steps=steps, pct_start=0.3)
+    parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "rate": rate}
+    if faults is not None:
+        parts["faults"] = faults
+    first = 0
+    if saved is not None:
+        for name, part in parts.items():
+            if name != "model":
+                part.load_state_dict(saved[name])
+        first = saved["step"]
     model.train()
-    losses: list[float] = []
-    with tqdm(total=steps, desc=title, leave=False, unit="step", mininterval=0.5) as bar:
-        for _ in range(steps):
-            images, labels = next(batches)
+    with tqdm(total=steps, initial=first, desc=title, leave=False, unit="step", mininterval=0.5) as bar:
+        for step in range(first, steps):
+            images, labels = batch(step)
             loss = nn.functional.cross_entropy(model(images.to(device)), labels.to(device))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             rate.step()
-            losses.append(loss.item())
             if faults is not None:
-                faults.step(losses[-1])
+                faults.step(loss.item())
             bar.update()
-            bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
+            bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+            due = (step + 1) % checkpoint_every == 0 and checkpoint_from <= step + 1 < steps
+            if checkpoint is not None and due:
+                save({"step": step + 1, **{name: part.state_dict() for name, part in parts.items()}}, checkpoint)
     model.eval()
-    last = losses[-max(1, steps // 10) :]
-    return sum(last) / len(last)
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+
+
+def save(state: dict[str, Any], path: Path) -> None:
+    """Write a state for ``torch.load(weights_only=True)``; the file appears whole or not at all."""
+    temporary = path.with_name(f".{path.name}.part")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
 
 
 def accuracy_on(images: Tensor, labels: Tensor, *, batch: int = 500, device: str = "cpu") -> Callable[[nn.Module], float]:

@@ -37,7 +37,7 @@ def brevitas_codes(layer):
     return torch.round(codes).detach().to(torch.int32).numpy()
 
 
-def expected_codes(wanted, placement, chip, store="plain"):
+def expected_codes(wanted, placement, chip, store="nearest"):
     """What a chip gives back for the wanted codes of every layer, bit by bit. ``wanted`` maps names to arrays."""
     layers = [(layer.name, layer.size, layer.bit_width) for layer in placement.layers]
     memory = placement.memory

@@ -322,6 +322,39 @@ def test_sign_magnitude_needs_a_narrow_range_and_binary_needs_no_saying():
     assert tm.place(shifted, tm.Memory(9, 32)).layers[0].encoding == "binary"
 
 
+def test_a_placement_for_sign_magnitude_does_not_fit_a_full_range():
+    full = type("Full", (tm.FaultyInt8WeightPerTensorFloat,), {"narrow_range": False})
+    narrow = qnn.QuantLinear(4, 3, bias=False, weight_quant=tm.FaultyInt8WeightPerTensorFloat)
+    placement = a_placement(narrow, encoding="sign_magnitude")
+    with pytest.raises(ValueError, match="layer '': its codes go down to -128, which sign-magnitude cannot hold"):
+        tm.set_faults_(qnn.QuantLinear(4, 3, bias=False, weight_quant=full), placement, a_chip(placement))
+
+
+def test_a_layer_that_is_switched_off_cannot_be_placed_or_given_faults():
+    layer = qnn.QuantLinear(4, 3, bias=False, weight_quant=QUANT)
+    placement = a_placement(layer)
+    layer.weight_quant.disable_quant = True
+    for call in (lambda: tm.place(layer, placement.memory), lambda: tm.set_faults_(layer, placement, a_chip(placement))):
+        with pytest.raises(ValueError, match="layer '': its weight quantizer is disabled"):
+            call()
+
+
+def test_layers_that_share_a_quantizer_are_converted_together():
+    first = qnn.QuantLinear(4, 4, bias=False)
+    model = nn.Sequential(first, qnn.QuantLinear(4, 4, bias=False, weight_quant=first.weight_quant))
+    with pytest.raises(ValueError, match="layer '1' is left out, but shares its weight quantizer with layer '0'"):
+        tm.make_faulty(model, exclude="1")
+    assigned = qnn.QuantLinear(4, 4, bias=False)
+    assigned.weight_quant = first.weight_quant
+    with pytest.raises(ValueError, match="layer '1': its weight quantizer does not know it"):
+        tm.make_faulty(nn.Sequential(first, assigned))
+
+
+def test_options_that_leave_no_integer_codes_are_named():
+    with pytest.raises(TypeError, match="cannot hold stuck-at faults: its options give it a BinaryQuant"):
+        qnn.QuantLinear(4, 4, bias=False, weight_quant=tm.FaultyInt8WeightPerTensorFloat, weight_quant_type="binary")
+
+
 def test_using_codes_checks_them():
     layer = qnn.QuantLinear(4, 3, bias=False, weight_quant=QUANT)
     placement = a_placement(layer)

@@ -59,7 +59,12 @@ def weight_slots(model: nn.Module, *, include: Patterns = None, exclude: Pattern
         if not isinstance(module, QuantWeightMixin) or module.weight_quant.tensor_quant is None:
             continue
         tracked = module.weight_quant.tracked_module_list
-        slot = next(i for i, other in enumerate(tracked) if other is module)
+        slot = next((i for i, other in enumerate(tracked) if other is module), None)
+        if slot is None:
+            raise ValueError(
+                f"layer {name!r}: its weight quantizer does not know it; share a quantizer by passing it as weight_quant, "
+                f"not by assigning it"
+            )
         found.append(WeightSlot(name, module, module.weight_quant, slot))
     if not found:
         raise ValueError(f"{type(model).__name__} has no layer with a quantized weight")
@@ -88,7 +93,8 @@ def make_faulty(model: Model, *, include: Patterns = None, exclude: Patterns = N
         ``model`` itself.
 
     Raises:
-        ValueError: If the model has no quantized weight, or a pattern matches no quantized layer.
+        ValueError: If the model has no quantized weight, a pattern matches no quantized layer, or a layer that is left out
+            shares its quantizer with one that is not.
         TypeError: If a quantizer cannot hold faults (binary, A2Q, floating point …): names layer and reason.
 
     Examples:
@@ -113,6 +119,11 @@ def make_faulty(model: Model, *, include: Patterns = None, exclude: Patterns = N
                 f"exclude={entry.name!r}"
             )
         proxies[id(entry.proxy)] = entry
+    converted = {entry.name for entry in slots}
+    for entry in weight_slots(model):
+        if id(entry.proxy) in proxies and entry.name not in converted:
+            shared = proxies[id(entry.proxy)].name
+            raise ValueError(f"layer {entry.name!r} is left out, but shares its weight quantizer with layer {shared!r}")
     for entry in proxies.values():
         counterpart = COUNTERPARTS[type(entry.proxy)]
         _swap(entry.proxy, counterpart.proxy, counterpart.int_quant_name, counterpart.faulty_int_quant)
@@ -126,6 +137,7 @@ def restore(model: Model) -> Model:
 
     Raises:
         ValueError: If the model has no faulty weight quantizer.
+        TypeError: Under ``BREVITAS_JIT=1``, if a quantizer has a learned scale.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -133,11 +145,18 @@ def restore(model: Model) -> Model:
         >>> restore(make_faulty(fc)).weight_quant.__class__.__name__
         'WeightQuantProxyFromInjector'
     """
+    slots = {id(e.proxy): e for e in faulty_slots(model)}.values()
+    for entry in slots:
+        if brevitas.config.JIT_ENABLED and list(entry.proxy.parameters()):
+            raise TypeError(
+                f"layer {entry.name!r}: under BREVITAS_JIT=1 its learned scale is compiled in; build the model with the plain "
+                f"quantizer and load this one's state dict instead"
+            )
     clear_faults_(model)
     plain = {counterpart.proxy: (kind, counterpart) for kind, counterpart in COUNTERPARTS.items()}
-    for entry in {id(e.proxy): e for e in faulty_slots(model)}.values():
+    for entry in slots:
         kind, counterpart = plain[type(entry.proxy)]
-        for name in ("_faults", "_handed_down", "_slices", "_learned_bit_width"):
+        for name in ("_faults", "_handed_down", "_slices", "_learned_bit_width", "_below"):
             entry.proxy.__dict__.pop(name, None)
         _swap(entry.proxy, kind, counterpart.int_quant_name, counterpart.plain_int_quant)
     return model
@@ -201,12 +220,9 @@ def place(
                 f"layer {name!r}: its weight quantizer cannot hold faults; call make_faulty(model), build it with a Faulty… "
                 f"quantizer, or leave it out with exclude={name!r}"
             )
+        _check_enabled(name, proxy)
         signed = bool(proxy.is_signed)  # type: ignore[attr-defined]
-        if signed and encoding == "sign_magnitude" and not proxy.is_narrow_range:  # type: ignore[attr-defined]
-            raise ValueError(
-                f"layer {name!r}: its codes go down to {-(1 << (proxy.codes_bit_width - 1))}, which sign-magnitude cannot "
-                f"hold; use a narrow-range quantizer"
-            )
+        _check_narrow(name, proxy, encoding)
         weight: Any = module.weight
         layers.append(LayerCodes(name, tuple(weight.shape), proxy.codes_bit_width, encoding if signed else "binary"))
     return linear_placement(layers, memory, reuse=reuse)
@@ -217,7 +233,7 @@ def set_faults_(
     placement: Placement,
     fault_map: FaultMap,
     *,
-    store: Store = "plain",
+    store: Store = "nearest",
     gradient: Gradient = "identity",
 ) -> None:
     """Let the model compute with weights as they come back from a faulty memory; replaces all faults set before.
@@ -228,7 +244,8 @@ def set_faults_(
         model: The model that ``placement`` was made for, or one with the same layers.
         placement: Where each code lies.
         fault_map: The stuck cells: of one chip, or merged.
-        store: What is written. ``"plain"``: the quantized code. ``"nearest"``: the code whose read-back is nearest.
+        store: What is written. ``"nearest"``: the code whose read-back is nearest. ``"plain"``: the quantized code itself, as
+            in TRE-Map.
         gradient: ``"identity"``: straight through for every weight. ``"zero_fully_stuck"``: none for a weight all of whose
             bits are stuck, since nothing it could do changes what is read. The scale's gradient then loses that weight's
             share through rounding, and keeps its share through dequantization.
@@ -269,7 +286,7 @@ def using_faults(
     placement: Placement,
     fault_map: FaultMap,
     *,
-    store: Store = "plain",
+    store: Store = "nearest",
     gradient: Gradient = "identity",
 ) -> Iterator[None]:
     """[set_faults_][tremap_brevitas.set_faults_] for a ``with`` block; afterwards what was set before is set again.
@@ -418,8 +435,25 @@ def _codes(entry: WeightSlot) -> WeightCodes:
     return codes
 
 
+def _check_enabled(name: str, proxy: Any) -> None:
+    if not proxy.is_quant_enabled:
+        raise ValueError(
+            f"layer {name!r}: its weight quantizer is disabled, so it computes with float weights and has no codes"
+        )
+
+
+def _check_narrow(name: str, proxy: Any, encoding: Encoding) -> None:
+    if encoding == "sign_magnitude" and proxy.is_signed and not proxy.is_narrow_range:
+        raise ValueError(
+            f"layer {name!r}: its codes go down to {-(1 << (proxy.codes_bit_width - 1))}, which sign-magnitude cannot hold; "
+            f"use a narrow-range quantizer"
+        )
+
+
 def _check_layer(entry: WeightSlot, layer: PlacedLayer) -> None:
     module: Any = entry.module
+    _check_enabled(entry.name, entry.proxy)
+    _check_narrow(entry.name, entry.proxy, layer.encoding)
     found = {
         "shape": tuple(module.weight.shape),
         "bit width": entry.proxy.codes_bit_width,
@@ -449,6 +483,8 @@ def _swap(proxy: Any, proxy_class: type, int_quant_name: str, int_quant_class: t
     # every reference that scale searches hold to the proxy.
     proxy.quant_injector = proxy.quant_injector.let(**{int_quant_name: int_quant_class, "proxy_class": proxy_class})
     proxy.__class__ = proxy_class
+    for module in proxy.tracked_module_list:  # Brevitas remembers whom to tell of a slice
+        module._cached_sub_tensor_slice_list_modules = None
     if brevitas.config.JIT_ENABLED:
         proxy.init_tensor_quant()
         return

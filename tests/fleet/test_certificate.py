@@ -45,7 +45,7 @@ def test_a_certificate_against_the_oracle(case, deployment):
     found = tm.certificate(image, chip, deployment=deployment)
     store = "plain" if deployment == "group_image" else "nearest"
     expected = expected_codes(image.codes, image.placement, chip, store)
-    read = found.read(image)
+    read = found.read()
     wrong, worst, squares = 0, 0, 0.0
     for layer in image.placement.layers:
         assert np.array_equal(read[layer.name], expected[layer.name])
@@ -84,6 +84,13 @@ def test_a_fault_in_an_unused_cell_matters_to_nobody():
     assert tm.certificate(image, tm.FaultMap(memory, [8, 9, 35], [1, 1, 1])).bit_exact
     assert oracle.read_back(0, {7: 1}, 8, "twos_complement") == -128
     assert tm.certificate(image, tm.FaultMap(memory, [7], [1])).worst_error == 128
+
+
+def test_codes_in_another_memory_order():
+    placement = linear_placement([LayerCodes("fc", (2, 4), 8, "twos_complement")], tm.Memory(2, 32))
+    image = tm.MemoryImage(placement, {"fc": np.arange(8).reshape(4, 2).T})
+    found = tm.certificate(image, tm.FaultMap(placement.memory, [7], [1]))
+    assert found.read()["fc"].tolist() == [[-128, 2, 4, 6], [1, 3, 5, 7]]
 
 
 def test_bad_questions():

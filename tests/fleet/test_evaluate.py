@@ -78,7 +78,7 @@ def test_with_no_faults_set_the_untreated_chips_are_measured(fleet):
     wanted = tm.memory_image(model, placement).codes
     accuracy = Recorder()
     tm.evaluate_fleet(model, placement, chips[:1], accuracy, progress=False)
-    expected = expected_codes(wanted, placement, chips[0])
+    expected = expected_codes(wanted, placement, chips[0], "plain")
     assert all(np.array_equal(accuracy.seen[1][n], expected[n]) for n in expected)
 
 
@@ -116,6 +116,20 @@ def test_reports_as_table_and_joined():
     assert (joined.steps, joined.seconds, len(joined.chips)) == (600, 4.5, 4)
     with pytest.raises(ValueError, match="no report to join"):
         tm.FleetReport.joined([], name="none")
+
+
+def test_no_reports(tmp_path):
+    for call in (lambda: tm.comparison([], threshold=0.9), lambda: tm.write_csv([], tmp_path / "fleet.csv")):
+        with pytest.raises(ValueError, match="no report"):
+            call()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_mode_of_the_model_is_as_before(fleet):
+    model, placement, chips = fleet
+    model.train()
+    tm.evaluate_fleet(model, placement, chips[:1], lambda m: float(m.eval().training), progress=False)
+    assert all(m.training for m in model.modules())
 
 
 def test_reports_as_picture(tmp_path):

@@ -10,9 +10,10 @@ import brevitas.nn as qnn
 import numpy as np
 import pytest
 import torch
-from brevitas.quant import Int8WeightPerTensorFloat
+from brevitas.quant import Int8WeightPerTensorFixedPoint, Int8WeightPerTensorFloat, Int8WeightPerTensorFloatMSE
 from helpers import a_chip, a_placement, brevitas_codes, expected_codes
 from torch import nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.optim.swa_utils import AveragedModel
 
 import tremap_brevitas as tm
@@ -32,7 +33,7 @@ def network():
 IMAGES = torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(9))
 
 
-def faulty_network(store="plain"):
+def faulty_network(store="nearest"):
     model = network().eval()
     model(IMAGES)
     placement = a_placement(model)
@@ -164,6 +165,80 @@ def test_a_slice_of_a_weight_gets_its_own_faults():
     assert torch.equal(layer.quant_weight().value, whole)
 
 
+def test_a_list_of_slices_that_is_used_again():
+    layer = faulty_network()[0][0]
+    whole = layer.quant_weight().value
+    slices = [None, (0, 1)]
+    layer.quant_weight(subtensor_slice_list=slices)
+    slices[1] = (1, 2)
+    assert torch.equal(layer.quant_weight(subtensor_slice_list=slices).value, whole[:, 1:2])
+
+
+def test_a_layer_that_was_sliced_before_it_was_made_faulty():
+    # a scale that the slice does not change
+    layer = qnn.QuantLinear(6, 4, bias=False, weight_quant=Int8WeightPerTensorFixedPoint)
+    layer.quant_weight(subtensor_slice_list=[(0, 2)])
+    tm.make_faulty(layer)
+    placement = a_placement(layer)
+    tm.set_faults_(layer, placement, a_chip(placement))
+    assert torch.equal(layer.quant_weight(subtensor_slice_list=[(0, 2)]).value, layer.quant_weight().value[:2])
+
+
+def test_weights_that_share_one_storage():
+    first = qnn.QuantLinear(4, 4, bias=False, weight_quant=tm.FaultyInt8WeightPerTensorFloat)
+    second = qnn.QuantLinear(4, 4, bias=False, weight_quant=first.weight_quant)
+    model = nn.ModuleDict({"first": first, "second": second})
+    placement = a_placement(model)
+    chip = a_chip(placement)
+    vector_to_parameters(parameters_to_vector(model.parameters()), model.parameters())
+    wanted = {name: tm.layer_codes(model, name).wanted for name in model}
+    tm.set_faults_(model, placement, chip)
+    expected = expected_codes(wanted, placement, chip)
+    for name in model:
+        assert np.array_equal(brevitas_codes(model[name]), expected[name])
+
+
+def test_a_scale_search_over_several_weights_with_faults_set_before():
+    def pair(quantizer):
+        torch.manual_seed(0)
+        first = qnn.QuantLinear(4, 4, bias=False, weight_quant=quantizer)
+        return nn.Sequential(first, qnn.QuantLinear(4, 4, bias=False, weight_quant=first.weight_quant))
+
+    model = pair(tm.FaultyInt8WeightPerTensorFloatMSE)
+    placement = a_placement(model)
+    chip = a_chip(placement)
+    tm.set_faults_(model, placement, chip)
+    model(torch.randn(1, 4))
+    healthy = pair(Int8WeightPerTensorFloatMSE)
+    healthy(torch.randn(1, 4))
+    wanted = {name: brevitas_codes(healthy[int(name)]) for name in ("0", "1")}
+    expected = expected_codes(wanted, placement, chip)
+    for name in ("0", "1"):
+        assert np.array_equal(brevitas_codes(model[int(name)]), expected[name])
+
+
+def test_a_weight_of_another_shape_is_noticed():
+    layer = qnn.QuantLinear(8, 1, bias=False, weight_quant=tm.FaultyInt8WeightPerTensorFloat)
+    placement = a_placement(layer)
+    tm.set_faults_(layer, placement, a_chip(placement))
+    layer.weight = nn.Parameter(torch.randn(5, 8))
+    with pytest.raises(ValueError, match=r"its weight has shape \(5, 8\) now, but its faults were placed for \(1, 8\)"):
+        layer(torch.randn(1, 8))
+
+
+def test_training_after_an_evaluation_in_inference_mode():
+    layer = qnn.QuantLinear(4, 4, bias=False, weight_quant=tm.FaultyInt8WeightPerTensorFloat)
+    placement = a_placement(layer)
+    cells = np.arange(placement.cell("", (3, 3), bit=7) + 1)
+    chip = tm.FaultMap(placement.memory, cells, cells % 2)
+    for store in ("plain", "nearest"):
+        tm.set_faults_(layer, placement, chip, store=store, gradient="zero_fully_stuck")
+        with torch.inference_mode():
+            layer(torch.randn(1, 4))
+        layer(torch.randn(1, 4)).sum().backward()
+        assert layer.weight.grad.abs().sum() > 0 or store == "plain"
+
+
 def test_quantization_that_is_switched_off_gives_float_weights():
     model, _, _, _, with_faults = faulty_network()
     model[0].weight_quant.disable_quant = True
@@ -190,6 +265,18 @@ def test_memory_formats_and_devices_follow_the_weight():
         assert model(IMAGES.cuda()).device.type == "cuda"
 
 
+def test_wide_codes_in_half_precision():
+    torch.manual_seed(0)
+    quantizer = type("Wide", (tm.FaultyInt8WeightPerTensorFloat,), {"bit_width": 12})
+    layer = qnn.QuantLinear(24, 24, bias=False, weight_quant=quantizer).half()
+    wanted = tm.layer_codes(layer, "").wanted
+    placement = a_placement(layer)
+    chip = a_chip(placement)
+    for store in ("plain", "nearest"):
+        tm.set_faults_(layer, placement, chip, store=store)
+        assert np.array_equal(tm.layer_codes(layer, "").read_back, expected_codes({"": wanted}, placement, chip, store)[""])
+
+
 def test_half_precision_weights():
     model, placement, chip, *_ = faulty_network()
     model.bfloat16()
@@ -209,7 +296,11 @@ def test_nan_weights_are_named_and_never_turned_into_codes():
     ):
         with pytest.raises(ValueError, match=r"layer '0': weight\[1, 0, 2, 2\] is nan: it has no code"):
             call()
-    assert model[0].quant_weight().value[1, 0, 2, 2].isnan()
+    for store in ("plain", "nearest"):
+        model[0].weight.data[1, 0, 2, 2] = 0
+        tm.set_faults_(model, placement, chip, store=store)
+        model[0].weight.data[1, 0, 2, 2] = float("nan")
+        assert model[0].quant_weight().value[1, 0, 2, 2].isnan()
     with torch.no_grad():
         model[0].weight[1, 0, 2, 2] = float("-inf")
     with pytest.raises(ValueError, match=r"layer '0': weight\[1, 0, 2, 2\] is -inf"):

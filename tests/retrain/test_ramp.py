@@ -6,6 +6,7 @@ import math
 import brevitas.nn as qnn
 import numpy as np
 import pytest
+import torch
 from helpers import a_placement
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -130,12 +131,14 @@ def test_recovery_waits_for_the_loss():
 def test_a_collapse_is_named():
     collapse = tm.CollapseDetector(limit=math.log(10), patience=3)
     ramp = tm.Ramp(MODEL, PLACEMENT, MERGED, over_steps=10, collapse=collapse)
-    for loss in (0.3, 2.5, 2.6):
+    for loss in (0.3, 99.0, 0.3, 0.4, 2.6):
         ramp.step(loss)
-    with pytest.raises(tm.CollapseError, match="training with 30 % of the faults collapsed at step 4: mean loss 2.6") as error:
-        ramp.step(2.7)
-    assert (error.value.step, error.value.limit) == (4, math.log(10))
-    assert ramp.steps == 3
+    with pytest.raises(
+        tm.CollapseError, match="training with 50 % of the faults collapsed at step 6: median loss 2.6"
+    ) as error:
+        ramp.step(2.6)
+    assert (error.value.step, error.value.limit) == (6, math.log(10))
+    assert ramp.steps == 5
     with pytest.raises(tm.CollapseError, match="the loss is nan"):
         tm.CollapseDetector(limit=1).update(math.nan)
 
@@ -159,10 +162,28 @@ def test_bad_ramps(options, message):
 
 def test_a_state_of_another_ramp_is_refused():
     saved = tm.Ramp(MODEL, PLACEMENT, MERGED, over_steps=3).state_dict()
-    with pytest.raises(ValueError, match="the state was saved with fault maps of digest"):
-        tm.Ramp(MODEL, PLACEMENT, CHIPS[0], over_steps=3).load_state_dict(saved)
-    with pytest.raises(ValueError, match="order and seed .'random', 0., this ramp has .'random', 1."):
-        tm.Ramp(MODEL, PLACEMENT, MERGED, over_steps=3, seed=1).load_state_dict(saved)
+    half = tm.place(MODEL, PLACEMENT.memory, include="a")
+    for what, ramp in {
+        "fault map": tm.Ramp(MODEL, PLACEMENT, CHIPS[0], over_steps=3),
+        "chips": tm.Ramp(MODEL, PLACEMENT, tm.merge(CHIPS[::-1], on_conflict="majority"), over_steps=3),
+        "placement": tm.Ramp(MODEL, half, MERGED, over_steps=3),
+        "store": tm.Ramp(MODEL, PLACEMENT, MERGED, over_steps=3, store="plain"),
+        "gradient": tm.Ramp(MODEL, PLACEMENT, MERGED, over_steps=3, gradient="zero_fully_stuck"),
+        "order": tm.Ramp(MODEL, PLACEMENT, MERGED, over_steps=3, order="by_chip"),
+        "seed": tm.Ramp(MODEL, PLACEMENT, MERGED, over_steps=3, seed=1),
+    }.items():
+        with pytest.raises(ValueError, match=f"the state was saved with another {what}: "):
+            ramp.load_state_dict(saved)
+
+
+def test_the_loss_may_be_a_tensor():
+    ramp = tm.Ramp(MODEL, PLACEMENT, MERGED, schedule=tm.OnRecovery(stages=2, window=2, patience=3))
+    for _ in range(3):
+        ramp.step(torch.tensor(1.0, requires_grad=True) * 2)
+    assert json.loads(json.dumps(ramp.state_dict()))["state"]["reference"] == 2.0
+
+
+def test_by_chip_needs_members():
     with pytest.raises(ValueError, match="needs a merged fault map"):
         tm.Ramp(MODEL, PLACEMENT, CHIPS[0], over_steps=3, order="by_chip")
 

@@ -59,7 +59,8 @@ class StuckAt(brevitas.jit.ScriptModule):
             stuck = self.tensors[0]
             read = wanted.to(stuck.dtype).bitwise_or_(stuck).bitwise_xor_(self.tensors[1])
         elif self.mode == 2:
-            index = torch.add(wanted.to(torch.int32), self.tensors[0], alpha=self.columns)
+            # NaN has no index; the sum below brings it back.
+            index = torch.add(torch.nan_to_num(wanted).to(torch.int32), self.tensors[0], alpha=self.columns)
             read = torch.index_select(self.tensors[1], 0, index.reshape(-1)).reshape(wanted.shape)
         elif self.mode == 3:
             read = _formula(wanted, self.tensors[0], self.tensors[1], self.formula)
@@ -69,8 +70,11 @@ class StuckAt(brevitas.jit.ScriptModule):
             return codes
         if len(self.frozen) > 0:
             codes = torch.where(self.frozen[0], wanted, codes)
-        # codes + (read - codes) is exact in float32 up to 16 bits, keeps the straight-through gradient, and keeps NaN.
-        return codes + (read - wanted)
+        # Both sums keep NaN and pass the gradient straight through. The first is quicker, and exact in float32 up to 16 bits;
+        # in half precision the difference of two codes may need one bit too many, but that of a code and itself never does.
+        if codes.dtype == torch.float32:
+            return codes + (read - wanted)
+        return (codes - wanted) + read
 
 
 @brevitas.jit.ignore

@@ -79,6 +79,13 @@ class MergedFaultMap(FaultMap):
             raise ValueError(f"{path}: damaged {KIND}: content has digest {merged.digest}, header says {digest}")
         return merged
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, MergedFaultMap):
+            return NotImplemented
+        return super().__eq__(other) and (self.members, self.on_conflict) == (other.members, other.on_conflict)
+
+    __hash__ = FaultMap.__hash__
+
     def __reduce__(self) -> tuple[Any, ...]:
         construct, values = super().__reduce__()
         return construct, (*values, self.members, self.conflicts, self.on_conflict)
@@ -106,7 +113,7 @@ def merge(maps: Iterable[FaultMap], *, on_conflict: OnConflict) -> MergedFaultMa
     members. The time is that of sorting the faults; the size of the memory does not matter.
 
     Args:
-        maps: Fault maps of one memory. A map that appears twice counts once.
+        maps: Fault maps of one memory. A chip that appears twice, by name and content, counts once.
         on_conflict: What to do with conflicts.
 
     Raises:
@@ -163,11 +170,12 @@ def merge(maps: Iterable[FaultMap], *, on_conflict: OnConflict) -> MergedFaultMa
 
 
 def _members(maps: Iterable[FaultMap]) -> tuple[FaultMap, ...]:
-    found: dict[FaultMap, None] = {}
+    found: dict[object, FaultMap] = {}
     for item in maps:
         for member in item.members if isinstance(item, MergedFaultMap) else (item,):
-            found[member] = None
-    return tuple(found)
+            # Two chips without a name may well have the same faults; only the same object is the same chip then.
+            found.setdefault(member if member.chip else id(member), member)
+    return tuple(found.values())
 
 
 def _holders(members: tuple[FaultMap, ...], cell: int, value: int) -> str:

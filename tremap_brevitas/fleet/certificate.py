@@ -39,12 +39,12 @@ class Certificate:
 
     Attributes:
         chip: Name of the chip.
-        weights: Number of weights in the image.
+        image: The image that the certificate is for.
         differences: For each layer that is affected, the weights that read differently.
     """
 
     chip: str
-    weights: int
+    image: MemoryImage
     differences: tuple[LayerDifference, ...]
 
     @property
@@ -66,11 +66,11 @@ class Certificate:
     def rms_error(self) -> float:
         """Root of the mean squared difference over all weights of the image, in LSB."""
         squares = sum(float(np.square((d.read - d.trained).astype(np.float64)).sum()) for d in self.differences)
-        return float(np.sqrt(squares / self.weights))
+        return float(np.sqrt(squares / self.image.placement.weights))
 
-    def read(self, image: MemoryImage) -> dict[str, NDArray[Any]]:
-        """All codes that the chip reads, by layer; ``image`` is the one that the certificate is for."""
-        codes = {name: np.array(array) for name, array in image.codes.items()}
+    def read(self) -> dict[str, NDArray[Any]]:
+        """All codes that the chip reads, by layer."""
+        codes = {name: np.array(array) for name, array in self.image.codes.items()}
         for difference in self.differences:
             codes[difference.layer].reshape(-1)[difference.weight] = difference.read
         return codes
@@ -121,17 +121,17 @@ def certificate(image: MemoryImage, chip: FaultMap, *, deployment: Deployment = 
         stored = (image.bits[cell >> 3] >> (cell & 7).astype(np.uint8)) & 1
         wrong |= stored != chip.stuck_at
     if not wrong.any():
-        return Certificate(chip.chip, placement.weights, ())
+        return Certificate(chip.chip, image, ())
     hit = {s.layer.name: s for s in placement.sites(chip.cells[wrong])}
     if not hit:  # only unused cells
-        return Certificate(chip.chip, placement.weights, ())
+        return Certificate(chip.chip, image, ())
     differences = []
     for sites in placement.sites(chip.cells):
         if sites.layer.name in hit:
             difference = _layer_difference(image, chip, sites, hit[sites.layer.name], deployment)
             if len(difference.weight):
                 differences.append(difference)
-    return Certificate(chip.chip, placement.weights, tuple(differences))
+    return Certificate(chip.chip, image, tuple(differences))
 
 
 def _layer_difference(

@@ -39,7 +39,7 @@ def evaluate_fleet(
         placement: Where its codes lie.
         chips: Every chip's own fault map.
         accuracy: Measures the model: takes it, returns a number, the larger the better. It should put the model into
-            evaluation mode.
+            evaluation mode; afterwards the modes are as before.
         deployment: ``"group_image"``: one memory image for all chips. ``"chip_image"``: one a chip, in which every code is the
             nearest that the chip can hold.
         name: Heading of the report.
@@ -55,12 +55,13 @@ def evaluate_fleet(
     image = memory_image(model, placement)
     begin = time.perf_counter()
     certificates = [certificate(image, chip, deployment=deployment) for chip in chips]
+    modes = {module: module.training for module in model.modules()}
     nominal = float(accuracy(model))
     results = []
     for found in tqdm(certificates, desc=name or "chips", unit="chip", disable=not progress, leave=False):
         measured = nominal
         if not found.bit_exact:
-            with using_codes(model, placement, found.read(image)):
+            with using_codes(model, placement, found.read()):
                 measured = float(accuracy(model))
         results.append(
             ChipResult(
@@ -71,6 +72,8 @@ def evaluate_fleet(
                 worst_error=found.worst_error,
             )
         )
+    for module, training in modes.items():
+        module.training = training
     return FleetReport(
         name=name,
         nominal=nominal,

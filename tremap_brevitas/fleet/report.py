@@ -128,12 +128,17 @@ def comparison(reports: Sequence[FleetReport], *, threshold: float) -> str:
         reports: The reports.
         threshold: Accuracy at which a chip counts as good, for the yield.
 
+    Raises:
+        ValueError: If there is no report.
+
     Examples:
         >>> chips = (ChipResult("a", 0.91, True, 0, 0), ChipResult("b", 0.84, False, 12, 64))
         >>> print(comparison([FleetReport("merged", 0.91, chips, steps=200)], threshold=0.9))
         method  nominal    mean   worst  yield at 0.900  bit-exact  steps  seconds
         merged   0.9100  0.8750  0.8400            50 %        1/2    200      0.0
     """
+    if not reports:
+        raise ValueError("no report to compare")
     width = max(6, *(len(r.name) for r in reports))
     heading = f"yield at {threshold:.3f}"
     lines = [f"{'method':<{width}}  nominal    mean   worst  {heading}  bit-exact  steps  seconds"]
@@ -151,6 +156,9 @@ def write_csv(reports: Sequence[FleetReport], path: str | os.PathLike[str]) -> P
     """Write one row for each report and chip; the file appears whole or not at all.
 
     Columns: ``method``, ``nominal``, ``steps``, ``seconds``, then those of a chip's result.
+
+    Raises:
+        ValueError: If there is no report.
     """
     target = Path(path)
     temporary = target.with_name(f".{target.name}.part")
@@ -165,9 +173,14 @@ def write_csv(reports: Sequence[FleetReport], path: str | os.PathLike[str]) -> P
         for r in reports
         for c in r.chips
     ]
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(temporary, target)
+    if not rows:
+        raise ValueError("no report to write")
+    try:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
     return target

@@ -97,6 +97,6 @@ def _checked(layer: PlacedLayer, codes: ArrayLike) -> Array:
             f"layer {layer.name!r}: codes from {array.min()} to {array.max()}, but {layer.bit_width} bits "
             f"{layer.encoding} hold {low} to {high}"
         )
-    kept: Array = array.astype(np.min_scalar_type(low) if low < 0 else np.min_scalar_type(high))
+    kept: Array = array.astype(np.min_scalar_type(low if low < 0 else high), order="C")
     kept.flags.writeable = False
     return kept

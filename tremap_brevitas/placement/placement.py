@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import operator
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -50,7 +51,9 @@ class PlacedLayer:
 
     def __post_init__(self) -> None:
         code_range(bit_width=self.bit_width, encoding=self.encoding)
-        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+        object.__setattr__(self, "shape", tuple(operator.index(n) for n in self.shape))
+        for name in ("bit_width", "first_word", "codes_per_word"):
+            object.__setattr__(self, name, operator.index(getattr(self, name)))
         if self.size < 1 or self.codes_per_word < 1 or self.first_word < 0:
             raise ValueError(
                 f"layer {self.name!r}: needs a non-empty shape, at least one code a word and a first word >= 0, got "

@@ -30,7 +30,7 @@ class WeightFaults:
         mode: Mode of StuckAt.
         elementwise: Tensors in the shape of the weight.
         shared: Tensors that all layers share.
-        frozen: Weights that get no gradient, as flat indices; None for none.
+        frozen: Weights that get no gradient, as a mask in the shape of the weight; None for none.
         formula: Parameters of the ``FORMULA`` mode.
     """
 
@@ -49,13 +49,19 @@ class WeightFaults:
 
     def laid_out_like(self, weight: Tensor) -> WeightFaults:
         """Return the same faults on the device and with the strides of ``weight``."""
-        if self.elementwise[0].device == weight.device and self.elementwise[0].stride() == weight.stride():
+        mine = self.elementwise[0]
+        if mine.shape != weight.shape:
+            raise ValueError(
+                f"layer {self.layer.name!r}: its weight has shape {tuple(weight.shape)} now, but its faults were placed for "
+                f"{tuple(mine.shape)}; place the model again and set the faults anew"
+            )
+        if mine.device == weight.device and mine.stride() == weight.stride():
             return self
         return replace(
             self,
             elementwise=tuple(_like(tensor, weight) for tensor in self.elementwise),
             shared=tuple(_on_device(tensor, weight.device) for tensor in self.shared),
-            frozen=None if self.frozen is None else self.frozen.to(weight.device),
+            frozen=None if self.frozen is None else _like(self.frozen, weight),
         )
 
     def viewed(self, view: Callable[[Tensor], Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -66,11 +72,7 @@ class WeightFaults:
         tensors = [view(tensor) for tensor in self.elementwise]
         if self.mode == stuck_at.TABLE and tensors[0].numel() != self.elementwise[0].numel():
             tensors[0] = tensors[0].clamp(min=1)
-        frozen: list[Tensor] = []
-        if self.frozen is not None:
-            mask = torch.zeros(self.layer.size, dtype=torch.bool, device=self.frozen.device)
-            mask[self.frozen] = True
-            frozen = [view(_like(mask.reshape(self.layer.shape), self.elementwise[0]))]
+        frozen = [] if self.frozen is None else [view(self.frozen)]
         return [*tensors, *self.shared], frozen
 
 
@@ -92,8 +94,8 @@ def weight_faults(
     if gradient == "zero_fully_stuck":
         count = np.zeros(layer.size, dtype=np.uint8)
         np.add.at(count, sites.weight, np.uint8(1))
-        full = np.flatnonzero(count == width)
-        frozen = torch.from_numpy(full) if len(full) else None
+        full = count == width
+        frozen = _tensor(full, layer) if full.any() else None
     # Each bit of a weight is stuck at most once, so adding is OR-ing, and faster.
     if width <= MAX_TABLE_BIT_WIDTH and (store == "nearest" or encoding == "sign_magnitude"):
         digits = (3 ** np.arange(width, dtype=np.int16)).astype(np.int16)
@@ -119,7 +121,7 @@ def weight_faults(
     contribution = values.astype(dtype)[sites.bit]
     any_stuck, zeros = np.zeros((2, layer.size), dtype=dtype)
     np.add.at(any_stuck, sites.weight, contribution)
-    np.add.at(zeros, sites.weight[zero], contribution[zero])
+    np.add.at(zeros, sites.weight, contribution * zero)
     masks = (_tensor(any_stuck, layer), _tensor(zeros, layer))
     return WeightFaults(layer, store, stuck_at.MASKS, masks, (), frozen)
 

@@ -7,6 +7,7 @@ when a quantizer is shared. The proxy itself stays; so it keeps the faults, and 
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,6 +46,8 @@ class FaultyWeightProxy:
     _faults: dict[int, WeightFaults] | None = None
     _handed_down: Any = None
     _slices: Any = None
+    # A tuple, since torch would take a module for a second child.
+    _below: tuple[StuckAt, ...] = ()
     _learned_bit_width = False
 
     # ---------------------------------------------------------------- what the plugin calls
@@ -71,7 +74,7 @@ class FaultyWeightProxy:
         """
         weight = self.tracked_parameter_list[slot]
         self.check_finite(slot)
-        quant = getattr(self.tensor_quant, "_orig_mod", self.tensor_quant)
+        quant = self._int_quant_owner
         if not self.is_quant_enabled or getattr(self._int_quant.delay_wrapper.delay_impl, "quant_delay_steps", 0) > 0:
             raise ValueError("the weight quantizer is disabled or delayed: the weights are floats and have no codes")
         self._select(weight)
@@ -114,7 +117,8 @@ class FaultyWeightProxy:
 
     def forward(self, x: Tensor, *args: Any) -> Any:
         """Quantize ``x`` and read it back from the faulty memory."""
-        if self._faults and self.tensor_quant is not None:
+        # A scale search calls this with tensors of its own, and must see no faults.
+        if self._faults and self._below and not self._below[0].local_loss_mode:
             self._select(x)
         return super().forward(x, *args)  # type: ignore[misc]
 
@@ -125,7 +129,7 @@ class FaultyWeightProxy:
 
     @subtensor_slice_list.setter
     def subtensor_slice_list(self, slices: Any) -> None:
-        self._slices = None if all(s is None for s in slices) else slices
+        self._slices = None if all(s is None for s in slices) else tuple(slices)
 
     # ---------------------------------------------------------------- inside
 
@@ -141,7 +145,7 @@ class FaultyWeightProxy:
 
     @property
     def _int_quant(self) -> Any:
-        return self._int_quant_owner.int_quant
+        return getattr(self._int_quant_owner, "int_quant", None)
 
     @property
     def input_view_impl(self) -> Any:
@@ -153,10 +157,12 @@ class FaultyWeightProxy:
         slot = 0 if len(self.tracked_module_list) == 1 else self._slot_of(x)
         key = (slot, x.device, x.stride(), x.shape, self._slices)
         if key != self._handed_down:
-            faults = self.fault_slot(slot)
-            if faults is not None and self._faults is not None:
-                faults = self._faults[slot] = faults.laid_out_like(self.tracked_parameter_list[slot])
-            self._hand_down(faults)
+            # What is kept must serve training too, whoever runs first.
+            with torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext():
+                faults = self.fault_slot(slot)
+                if faults is not None and self._faults is not None:
+                    faults = self._faults[slot] = faults.laid_out_like(self.tracked_parameter_list[slot])
+                self._hand_down(faults)
             self._handed_down = key
         if self._learned_bit_width:
             self._check_bit_width(slot)
@@ -170,19 +176,26 @@ class FaultyWeightProxy:
             )
 
     def _slot_of(self, x: Tensor) -> int:
-        # A slice or view shares the storage of its weight; "is" would miss it.
-        storage = x.untyped_storage().data_ptr()
+        # A slice lies inside its weight, where "is" would miss it; several weights may share one storage.
+        at = x.data_ptr()
         for slot, weight in enumerate(self.tracked_parameter_list):
-            if weight.untyped_storage().data_ptr() == storage:
+            if weight.data_ptr() <= at < weight.data_ptr() + weight.numel() * weight.element_size():
                 return slot
         raise RuntimeError("a weight quantizer with faults was given a tensor that is none of its weights")
 
     def _hand_down(self, faults: WeightFaults | None) -> None:
-        self._handed_down = None
+        self._handed_down, self._below = None, ()
         if self.tensor_quant is None:
             return
+        below: StuckAt | None = getattr(self._int_quant, "stuck_at", None)
+        if below is None:
+            raise TypeError(
+                f"this quantizer cannot hold stuck-at faults: its options give it a {type(self.tensor_quant).__name__} without "
+                f"the integer codes that faults act on"
+            )
+        self._below = (below,)
         self._learned_bit_width = not isinstance(self._int_quant_owner.msb_clamp_bit_width_impl, BitWidthConst)
-        below: StuckAt = self._int_quant.stuck_at
+        below.local_loss_mode = False  # a scale search that failed may have left it on
         if faults is None:
             below.mode = stuck_at.HEALTHY
             below.tensors, below.frozen = [], []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 
 class CollapseError(RuntimeError):
@@ -10,7 +11,7 @@ class CollapseError(RuntimeError):
 
     Attributes:
         step: Step at which it was noticed.
-        loss: Mean loss then.
+        loss: Median loss then.
         limit: Loss above which a network counts as collapsed.
     """
 
@@ -27,16 +28,17 @@ class CollapseDetector:
     that is ``log(n)``.
 
     Args:
-        limit: Loss that counts as collapsed, such as ``math.log(10)``.
-        patience: So many steps in a row the mean over ``patience`` losses must lie above the limit.
+        limit: Loss that counts as collapsed. A network that guesses hovers around ``log(n)``, so take a little less, such as
+            ``0.95 * math.log(10)``.
+        patience: The median of so many losses must lie above the limit; single spikes do no harm.
 
     Examples:
         >>> detector = CollapseDetector(limit=2.3, patience=3)
-        >>> for loss in (0.4, 0.5, 5.0, 4.0):
+        >>> for loss in (0.4, 50.0, 0.5, 0.6, 2.6):
         ...     detector.update(loss)
-        >>> detector.update(3.0)
+        >>> detector.update(2.4)
         Traceback (most recent call last):
-        tremap_brevitas.retrain.collapse.CollapseError: training collapsed at step 5: mean loss 4 over 3 steps, above 2.3
+        tremap_brevitas.retrain.collapse.CollapseError: training collapsed at step 6: median loss 2.4 of 3 steps, above 2.3
     """
 
     def __init__(self, *, limit: float, patience: int = 20) -> None:
@@ -60,14 +62,14 @@ class CollapseDetector:
                 loss=loss,
                 limit=self.limit,
             )
-        self._recent = [*self._recent[1 - self.patience :], loss] if self.patience > 1 else [loss]
-        mean = sum(self._recent) / len(self._recent)
-        if len(self._recent) == self.patience and min(self._recent) > self.limit:
+        self._recent = [*self._recent, loss][-self.patience :]
+        median = statistics.median(self._recent)
+        if len(self._recent) == self.patience and median > self.limit:
             raise CollapseError(
-                f"{what} collapsed at step {self.step}: mean loss {mean:.3g} over {self.patience} steps, above "
+                f"{what} collapsed at step {self.step}: median loss {median:.3g} of {self.patience} steps, above "
                 f"{self.limit:.3g}",
                 step=self.step,
-                loss=mean,
+                loss=median,
                 limit=self.limit,
             )
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from tremap_brevitas.faults import FaultMap, MergedFaultMap
 from tremap_brevitas.model import apply_sites_, check_options, checked_slots, sites_of
@@ -15,7 +15,7 @@ from tremap_brevitas.placement import LayerSites, Placement
 from tremap_brevitas.proxy.weight_faults import Gradient, Store
 from tremap_brevitas.retrain.collapse import CollapseDetector
 from tremap_brevitas.retrain.schedule import ByStep, RampState, Schedule
-from tremap_brevitas.retrain.strategies import check_digest
+from tremap_brevitas.retrain.strategies import check_identity, identity
 
 Order = Literal["random", "by_chip", "lsb_first"]
 
@@ -95,6 +95,11 @@ class Ramp:
         rank[_entry_order(fault_map, sites, order, seed)] = np.arange(len(fault_map))
         # Every layer's bits by the rank of their cells: the live ones are then a prefix.
         self._layers = [_by_rank(s, fault_map, rank[s.source]) for s in sites]
+        self._identity = {
+            **identity(placement, getattr(fault_map, "members", ()) or [fault_map], fault_map, store, gradient),
+            "order": order,
+            "seed": seed,
+        }
         self._live = -1
         self._state = RampState(reference=getattr(self.schedule, "reference", None))
         self._rise(self.schedule.fraction(self._state))
@@ -119,7 +124,7 @@ class Ramp:
         """Whether the whole map is live."""
         return self.fraction >= 1
 
-    def step(self, loss: float | None = None) -> None:
+    def step(self, loss: float | Tensor | None = None) -> None:
         """Count an optimizer step and let in the faults that are due.
 
         Args:
@@ -129,6 +134,8 @@ class Ramp:
             ValueError: If the loss is needed and not given.
             CollapseError: If training has collapsed. The faults stay as they were.
         """
+        if isinstance(loss, Tensor):
+            loss = loss.item()  # the tensor would keep its graph
         if loss is None and (self.schedule.needs_loss or self.collapse is not None):
             needed = "its schedule" if self.schedule.needs_loss else "collapse detection"
             raise ValueError(f"Ramp.step() needs the loss: {needed} goes by it")
@@ -150,8 +157,7 @@ class Ramp:
     def state_dict(self) -> dict[str, Any]:
         """What must be saved to go on later: plain numbers and strings, which JSON and ``torch.save`` can hold."""
         return {
-            "digest": self.fault_map.digest,
-            "order": [self.order, self.seed],
+            "of": self._identity,
             "state": asdict(self._state),
             "collapse": None if self.collapse is None else self.collapse.state_dict(),
         }
@@ -160,13 +166,9 @@ class Ramp:
         """Go on from a saved state; the same cells are live as when it was saved.
 
         Raises:
-            ValueError: If it was saved with another fault map, order or seed.
+            ValueError: If it was saved with another fault map, placement, store rule, gradient, order or seed.
         """
-        check_digest(state["digest"], self.fault_map.digest)
-        if list(state["order"]) != [self.order, self.seed]:
-            raise ValueError(
-                f"the state was saved with order and seed {state['order']}, this ramp has {[self.order, self.seed]}"
-            )
+        check_identity(state["of"], self._identity)
         self._state = RampState(**state["state"])
         if self.collapse is not None and state["collapse"] is not None:
             self.collapse.load_state_dict(state["collapse"])

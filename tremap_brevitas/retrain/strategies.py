@@ -49,6 +49,7 @@ class AllAtOnce:
     ) -> None:
         self.fault_map = fault_map
         self.steps = 0
+        self._identity = identity(placement, [fault_map], fault_map, store, gradient)
         set_faults_(model, placement, fault_map, store=store, gradient=gradient)
 
     def step(self, loss: float | None = None) -> None:
@@ -57,15 +58,15 @@ class AllAtOnce:
 
     def state_dict(self) -> dict[str, Any]:
         """What must be saved to go on later."""
-        return {"digest": self.fault_map.digest, "steps": self.steps}
+        return {"of": self._identity, "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state.
 
         Raises:
-            ValueError: If it was saved with another fault map.
+            ValueError: If it was saved with another fault map, placement, store rule or gradient.
         """
-        check_digest(state["digest"], self.fault_map.digest)
+        check_identity(state["of"], self._identity)
         self.steps = state["steps"]
 
 
@@ -98,6 +99,7 @@ class RandomMember:
         check_options(store, gradient)
         self.model, self.chips, self.seed = model, tuple(chips), seed
         self.steps = 0
+        self._identity = {**identity(placement, self.chips, None, store, gradient), "seed": seed}
         self._options: Any = {"store": store, "gradient": gradient}
         self._slots = checked_slots(model, placement)
         self._sites: list[list[tuple[LayerSites, NDArray[np.uint8]]]] = [
@@ -117,17 +119,15 @@ class RandomMember:
 
     def state_dict(self) -> dict[str, Any]:
         """What must be saved to go on later."""
-        return {"digests": [c.digest for c in self.chips], "seed": self.seed, "steps": self.steps}
+        return {"of": self._identity, "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state, with the same chip live as when it was saved.
 
         Raises:
-            ValueError: If it was saved with other chips or another seed.
+            ValueError: If it was saved with other chips, placement, store rule, gradient or seed.
         """
-        check_digest(state["digests"], [c.digest for c in self.chips])
-        if state["seed"] != self.seed:
-            raise ValueError(f"the state was saved with seed {state['seed']}, this strategy has seed {self.seed}")
+        check_identity(state["of"], self._identity)
         self.steps = state["steps"]
         self._set()
 
@@ -139,11 +139,25 @@ class RandomMember:
         apply_sites_(self._slots, self._sites[self._drawn()], **self._options)
 
 
-def check_digest(saved: object, own: object) -> None:
-    """Check that a state belongs to the fault maps at hand.
+def identity(
+    placement: Placement, members: Sequence[FaultMap], fault_map: FaultMap | None, store: Store, gradient: Gradient
+) -> dict[str, Any]:
+    """What a saved state belongs to, as JSON can hold it."""
+    return {
+        "fault map": None if fault_map is None else fault_map.digest,
+        "chips": [m.digest for m in members],
+        "placement": placement.digest,
+        "store": store,
+        "gradient": gradient,
+    }
+
+
+def check_identity(saved: dict[str, Any], own: dict[str, Any]) -> None:
+    """Check that a saved state belongs to the strategy at hand.
 
     Raises:
         ValueError: If it does not.
     """
-    if saved != own:
-        raise ValueError(f"the state was saved with fault maps of digest {saved}, but these have {own}")
+    for name, value in own.items():
+        if saved.get(name) != value:
+            raise ValueError(f"the state was saved with another {name}: {saved.get(name)!r}, but here it is {value!r}")

@@ -1,0 +1,52 @@
+"""What the README shows runs as it stands; what it names is there."""
+
+import re
+from pathlib import Path
+
+import tremap_brevitas as tm
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_call_site_runs(capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    names: dict[str, object] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    report = names["report"]
+    assert report.mean > 0.85
+    assert len(report.chips) == 5
+    printed = capsys.readouterr().out
+    comment = re.search(r"print\(placement.weights_at\(4711\)\[0\]\)  # (.*)", code)
+    assert comment is not None
+    assert printed.splitlines()[0] == comment.group(1)
+
+
+def test_setting_up_is_two_commands():
+    part = re.split(r"(?im)^#+\s*set up and run\s*$", README)[1]
+    block = re.search(r"```[^\n]*\n(.*?)```", part, re.S)
+    assert block is not None
+    assert len(block.group(1).strip().splitlines()) == 2
+
+
+def test_every_file_and_name_that_the_readme_mentions_exists():
+    root = Path(__file__).parents[1]
+    paths = re.findall(r"\]\(([\w/.]+)\)", README) + re.findall(
+        r"`((?:tremap_brevitas|examples|benchmarks|tests)/[\w/.]*)`", README
+    )
+    assert len(paths) > 10
+    assert [p for p in paths if not (root / p).exists()] == []
+    assert [n for n in set(re.findall(r"\btm\.(\w+)", README)) if not hasattr(tm, n)] == []
+
+
+def test_the_public_names_are_these():
+    """A change here changes what users import: say so in CHANGELOG.md."""
+    assert sorted(tm.__all__) == tm.__all__
+    ours = [n for n in tm.__all__ if not n.startswith("Faulty")]
+    expected = """
+        AllAtOnce ByEpoch ByStep Certificate CollapseDetector CollapseError FaultMap FleetReport Memory MemoryImage
+        MergedFaultMap OnRecovery Placement Ramp RandomMember certificate clear_faults_ comparison evaluate_fleet faulty
+        layer_codes make_faulty memory_image merge place plot_reports random_fault_maps reestimate_batchnorm_ restore
+        set_faults_ using_codes using_faults write_csv
+    """
+    assert ours == expected.split()
+    assert len([n for n in tm.__all__ if n.startswith("Faulty")]) == 27
