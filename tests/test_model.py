@@ -6,7 +6,7 @@ import brevitas.nn as qnn
 import numpy as np
 import pytest
 import torch
-from brevitas.graph.quantize import layerwise_quantize
+from brevitas.graph.quantize import layerwise_quantize, preprocess_for_quantize, quantize
 from brevitas.quant import (
     Int8AccumulatorAwareWeightQuant,
     Int8ActPerTensorFloat,
@@ -159,6 +159,21 @@ def test_layerwise_quantize():
     tm.set_faults_(model, placement, a_chip(placement))
     expected = expected_codes(wanted, placement, a_chip(placement))
     assert all(np.array_equal(tm.layer_codes(model, name).read_back, expected[name]) for name in wanted)
+
+
+def test_fx_quantize():
+    model = quantize(preprocess_for_quantize(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3)).eval()))
+    x = torch.randn(2, 1, 4, 4)
+    before = model(x)
+    tm.make_faulty(model)
+    assert torch.equal(model(x), before)
+    placement = a_placement(model)
+    assert len(placement.layers) == 2
+    wanted = plain_codes_of(model)
+    tm.set_faults_(model, placement, a_chip(placement))
+    expected = expected_codes(wanted, placement, a_chip(placement))
+    assert all(np.array_equal(tm.layer_codes(model, name).read_back, expected[name]) for name in wanted)
+    assert not torch.equal(model(x), before)
 
 
 def test_make_faulty_names_the_layer_that_cannot_and_changes_nothing():

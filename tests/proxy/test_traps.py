@@ -249,6 +249,44 @@ def test_quantization_that_is_switched_off_gives_float_weights():
     assert torch.equal(model(IMAGES), with_faults)
 
 
+def test_delayed_quantization_gives_float_weights_and_then_faults():
+    quantizer = type("Delayed", (tm.FaultyInt8WeightPerTensorFloat,), {"quant_delay_steps": 2})
+    layer = qnn.QuantLinear(6, 4, bias=False, weight_quant=quantizer)
+    placement = a_placement(layer)
+    chip = a_chip(placement)
+    tm.set_faults_(layer, placement, chip)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="layer '': the weight quantizer is disabled or delayed"):
+            tm.layer_codes(layer, "")
+        assert torch.equal(layer.quant_weight().value, layer.weight)
+    wanted = tm.layer_codes(layer, "").wanted
+    assert np.array_equal(brevitas_codes(layer), expected_codes({"": wanted}, placement, chip)[""])
+
+
+def test_the_float_weights_and_the_scale_are_never_touched():
+    model, placement, chip, *_ = faulty_network()
+    weights = {n: p.detach().clone() for n, p in model.named_parameters()}
+    scale = model[0].quant_weight().scale
+    for store in ("plain", "nearest"):
+        tm.set_faults_(model, placement, chip, store=store)
+        model.train()
+        model(IMAGES).sum().backward()
+        assert all(torch.equal(p, weights[n]) for n, p in model.named_parameters())
+        assert torch.equal(model[0].quant_weight().scale, scale)
+    tm.clear_faults_(model)
+    assert torch.equal(model[0].quant_weight().scale, scale)
+
+
+def test_the_lowest_code_is_valid_although_the_range_is_narrow():
+    layer = qnn.QuantLinear(2, 1, bias=False, weight_quant=tm.FaultyInt8WeightPerTensorFloat)
+    placement = a_placement(layer)
+    cells = [placement.cell("", 0, bit=b) for b in range(8)]
+    tm.set_faults_(layer, placement, tm.FaultMap(placement.memory, cells, [0, 0, 0, 0, 0, 0, 0, 1]))
+    value = layer.quant_weight()
+    assert value.is_valid
+    assert value.int()[0, 0] == -128
+
+
 def test_memory_formats_and_devices_follow_the_weight():
     model, _, _, _, with_faults = faulty_network()
     codes = read_back(model)

@@ -56,6 +56,11 @@ class FaultyWeightProxy:
         """Faults of one weight, or None."""
         return None if self._faults is None else self._faults.get(slot)
 
+    @property
+    def has_faults(self) -> bool:
+        """Whether any of the weights has faults."""
+        return bool(self._faults)
+
     def set_fault_slot(self, slot: int, faults: WeightFaults | None) -> None:
         """Set or clear the faults of one weight; drops Brevitas' cached weight."""
         self._faults = dict(self._faults or {})

@@ -1,0 +1,201 @@
+"""What Brevitas' exporters must know of our weight proxies, so that none of them loses a fault.
+
+Brevitas finds a handler by the exact type of a proxy. The stock handlers quantize the float weight once more, or clip code
+-128 away; these put the codes that the memory gives back into the graph, in their full range. Without faults they do what the
+stock handlers do. Importing this module registers them with Brevitas' own managers, so that users' scripts give the right result.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from brevitas.export.inference.handler import GroupwiseIntWeightInferenceHandler, IntWeightInferencetHandler
+from brevitas.export.inference.manager import InferenceManager
+from brevitas.export.onnx.handler import ONNXBaseHandler
+from brevitas.export.onnx.qonnx.handler import (
+    BrevitasDecoupledWeightQuantProxyHandler,
+    BrevitasWeightQuantProxyHandler,
+)
+from brevitas.export.onnx.qonnx.manager import QONNXManager
+from brevitas.export.onnx.standard.qcdq.handler import (
+    StdQCDQCastONNXDecoupledWeightQuantProxyHandler,
+    StdQCDQCastONNXWeightQuantProxyHandler,
+)
+from brevitas.export.onnx.standard.qcdq.manager import StdQCDQONNXManager
+from brevitas.export.torch.qcdq.handler import (
+    TorchQCDQCastDecoupledWeightQuantProxyHandler,
+    TorchQCDQCastWeightQuantProxyHandler,
+)
+from brevitas.export.torch.qcdq.manager import TorchQCDQManager
+from brevitas.utils.quant_utils import groupwise_dequant_expand
+from torch import Tensor
+
+from tremap_brevitas.proxy import (
+    FaultyDecoupledWeightQuantProxyFromInjector,
+    FaultyGroupwiseWeightQuantProxyFromInjector,
+    FaultyWeightProxy,
+    FaultyWeightQuantProxyFromInjector,
+)
+
+
+def _of_this_weight(values: dict[int, Tensor], x: Tensor) -> Tensor:
+    """Pick what belongs to weight ``x``; there is no choice to make, and no pointer needed, where one weight is all."""
+    if len(values) == 1:
+        return next(iter(values.values()))
+    if torch.compiler.is_compiling() or isinstance(x, torch._subclasses.FakeTensor):
+        raise RuntimeError(
+            "a weight quantizer with faults that serves several weights cannot be exported by the dynamo exporter, which hides "
+            "which weight is meant; export with dynamo=False"
+        )
+    return values[x.data_ptr()]
+
+
+class _FaultyQONNX:
+    """QONNX: the Quant node gets the read-back values, and the full range."""
+
+    symbolic_kwargs: dict[str, Any]
+    quant_weight_values: dict[int, Tensor]
+    has_faults = False
+
+    def prepare_for_export(self, module: FaultyWeightProxy) -> None:
+        super().prepare_for_export(module)  # type: ignore[misc]
+        self.has_faults = module.has_faults
+        if self.has_faults:
+            self.quant_weight_values = {k: v.detach() for k, v in self.quant_weight_values.items()}
+            self.symbolic_kwargs["narrow_range"] = False
+
+    def symbolic_execution(self, x: Tensor, *args: Any) -> Any:
+        if self.has_faults:
+            x = _of_this_weight(self.quant_weight_values, x)
+        return super().symbolic_execution(x, *args)  # type: ignore[misc]
+
+
+class FaultyQONNXHandler(_FaultyQONNX, BrevitasWeightQuantProxyHandler):
+    """QONNX, plain proxies."""
+
+    handled_layer = FaultyWeightQuantProxyFromInjector
+
+
+class FaultyDecoupledQONNXHandler(_FaultyQONNX, BrevitasDecoupledWeightQuantProxyHandler):
+    """QONNX, decoupled proxies."""
+
+    handled_layer = FaultyDecoupledWeightQuantProxyFromInjector
+
+
+class _FaultyQCDQ:
+    """QCDQ: integer initializers, whatever the manager asks for, and a clip to the full range."""
+
+    symbolic_kwargs: dict[str, Any]
+    has_faults = False
+
+    def prepare_for_export(self, module: FaultyWeightProxy) -> None:
+        self.has_faults = module.has_faults
+        if self.has_faults:
+            # An attribute of this handler alone: the stock class keeps its own.
+            self._export_q_node = False
+        super().prepare_for_export(module)  # type: ignore[misc]
+        if self.has_faults and self.symbolic_kwargs is not None:
+            signed, bit_width = module.is_signed, self.symbolic_kwargs["bit_width"]  # type: ignore[attr-defined]
+            self.symbolic_kwargs["clip_symbolic_kwargs"] = self.int_clip_symbolic_kwargs(  # type: ignore[attr-defined]
+                False, signed, bit_width
+            )
+
+    def quantize_from_integer(self, x: Tensor) -> Tensor:
+        return _of_this_weight(self.symbolic_kwargs["int_weights"], x)
+
+
+class FaultyQCDQHandler(_FaultyQCDQ, StdQCDQCastONNXWeightQuantProxyHandler):
+    """ONNX QCDQ, plain proxies."""
+
+    handled_layer = FaultyWeightQuantProxyFromInjector
+
+
+class FaultyDecoupledQCDQHandler(_FaultyQCDQ, StdQCDQCastONNXDecoupledWeightQuantProxyHandler):
+    """ONNX QCDQ, decoupled proxies."""
+
+    handled_layer = FaultyDecoupledWeightQuantProxyFromInjector
+
+
+class FaultyTorchQCDQHandler(_FaultyQCDQ, TorchQCDQCastWeightQuantProxyHandler):
+    """TorchScript QCDQ, plain proxies."""
+
+    handled_layer = FaultyWeightQuantProxyFromInjector
+
+
+class FaultyDecoupledTorchQCDQHandler(_FaultyQCDQ, TorchQCDQCastDecoupledWeightQuantProxyHandler):
+    """TorchScript QCDQ, decoupled proxies."""
+
+    handled_layer = FaultyDecoupledWeightQuantProxyFromInjector
+
+
+class _FaultyInference:
+    """quant_inference_mode: quantize through the memory at every call, unless the whole weight is cached."""
+
+    cached_weight: Tensor | None
+    tensor_quant: Any = None
+
+    def prepare_for_export(self, module: Any) -> None:
+        super().prepare_for_export(module)  # type: ignore[misc]
+        # A tuple, since torch would take a module for a child of its own.
+        self.tensor_quant = (module.tensor_quant,) if module.has_faults else None
+
+    def forward(self, x: Tensor) -> Any:
+        if self.tensor_quant is None or self.cached_weight is not None:
+            return super().forward(x)  # type: ignore[misc]
+        return self.tensor_quant[0](x)
+
+
+class FaultyInferenceHandler(_FaultyInference, IntWeightInferencetHandler):
+    """quant_inference_mode, plain proxies."""
+
+    handled_layer = FaultyWeightQuantProxyFromInjector
+
+
+class FaultyGroupwiseInferenceHandler(_FaultyInference, GroupwiseIntWeightInferenceHandler):
+    """quant_inference_mode, group-wise proxies."""
+
+    handled_layer = FaultyGroupwiseWeightQuantProxyFromInjector
+
+    def forward(self, x: Tensor) -> Any:
+        """Quantize through the memory and undo the groups, as the mode expects."""
+        if self.tensor_quant is None or self.cached_weight is not None:
+            return GroupwiseIntWeightInferenceHandler.forward(self, x)
+        value, scale, zero_point, bit_width = self.tensor_quant[0](x)
+        whole = groupwise_dequant_expand(value, scale, zero_point, self.group_dim, x.shape)[0]
+        return whole, scale, zero_point, bit_width
+
+
+class RefusesGroups(ONNXBaseHandler):
+    """Says that groups cannot be exported; Brevitas itself has no handler for them, and fails without a reason."""
+
+    handled_layer = FaultyGroupwiseWeightQuantProxyFromInjector
+
+    def prepare_for_export(self, module: Any) -> None:
+        """Refuse.
+
+        Raises:
+            RuntimeError: Always.
+        """
+        raise RuntimeError("group-wise weight quantization cannot be exported to ONNX: neither QONNX nor QCDQ can express it")
+
+    def symbolic_execution(self, x: Tensor) -> Tensor:
+        """Never reached."""
+        return x
+
+
+_REGISTERED: dict[Any, list[type]] = {
+    QONNXManager: [FaultyQONNXHandler, FaultyDecoupledQONNXHandler, RefusesGroups],
+    StdQCDQONNXManager: [FaultyQCDQHandler, FaultyDecoupledQCDQHandler, RefusesGroups],
+    TorchQCDQManager: [FaultyTorchQCDQHandler, FaultyDecoupledTorchQCDQHandler, RefusesGroups],
+    InferenceManager: [FaultyInferenceHandler, FaultyGroupwiseInferenceHandler],
+}
+
+
+def register() -> None:
+    """Make the handlers known to Brevitas' export managers; once is enough, more do no harm."""
+    for manager, handlers in _REGISTERED.items():
+        manager.handlers.extend(handler for handler in handlers if handler not in manager.handlers)
+
+
+register()

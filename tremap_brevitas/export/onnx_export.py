@@ -1,0 +1,149 @@
+"""Export to ONNX: QONNX and QCDQ files that hold the codes which the network was trained with, and say which they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+import brevitas.config
+import brevitas.export
+import onnx
+import torch
+from torch import Tensor, nn
+
+from tremap_brevitas.export.verify import matched_weights
+from tremap_brevitas.export.weights import load_onnx, onnx_weights
+from tremap_brevitas.faults import FaultMap, MergedFaultMap
+from tremap_brevitas.fleet import certificate
+from tremap_brevitas.model import matching_slots, memory_image
+from tremap_brevitas.placement import Placement
+
+METADATA = "tremap_brevitas"
+SCHEMA = 1
+
+
+def export_qonnx(
+    model: nn.Module,
+    example_input: Tensor,
+    path: str | os.PathLike[str],
+    *,
+    placement: Placement,
+    fault_map: FaultMap,
+    dynamo: bool = True,
+) -> Path:
+    """Write a model with faults set to a QONNX file (``Quant`` nodes, any bit width).
+
+    The file is read again before it gets its name: every layer of the placement must be there with exactly the codes that the
+    model computes with. Metadata under the key ``tremap_brevitas`` says, as JSON, which fault map, chips, placement and store
+    rule made it, and which initializer belongs to which layer.
+
+    Args:
+        model: The model, with the faults of ``fault_map`` set; it is put into evaluation mode for the export.
+        example_input: An input, for its shape.
+        path: File to write.
+        placement: Where the codes lie.
+        fault_map: The map that the model was trained under.
+        dynamo: Whether to use torch's newer exporter; ``False`` for the TorchScript one.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ValueError: If the model's codes do not satisfy ``fault_map``, or the file does not hold them; nothing is written then.
+        RuntimeError: If a layer cannot be exported (groups; a shared quantizer under ``dynamo=True``).
+    """
+    return _export("qonnx", model, example_input, path, placement, fault_map, dynamo)
+
+
+def export_qcdq(
+    model: nn.Module,
+    example_input: Tensor,
+    path: str | os.PathLike[str],
+    *,
+    placement: Placement,
+    fault_map: FaultMap,
+    dynamo: bool = True,
+) -> Path:
+    """Write a model with faults set to a QCDQ file (``QuantizeLinear``/``DequantizeLinear``, up to 8 bits), for onnxruntime.
+
+    The weights are integer initializers. Arguments, checks, metadata and errors are those of
+    [export_qonnx][tremap_brevitas.export_qonnx].
+    """
+    return _export("qcdq", model, example_input, path, placement, fault_map, dynamo)
+
+
+def _export(
+    form: Literal["qonnx", "qcdq"],
+    model: nn.Module,
+    example_input: Tensor,
+    path: str | os.PathLike[str],
+    placement: Placement,
+    fault_map: FaultMap,
+    dynamo: bool,
+) -> Path:
+    target = Path(path)
+    image = memory_image(model, placement)
+    held = certificate(image, fault_map)
+    if not held.bit_exact:
+        raise ValueError(
+            f"the model's codes do not satisfy the fault map of chip {fault_map.chip!r}: {held.weights_that_differ} weights read "
+            f"differently; set these faults first"
+        )
+    modes = {module: module.training for module in model.modules()}
+    options: dict[str, Any] = {"opset_version": 18} if dynamo and form == "qcdq" else {}
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+        draft = Path(folder) / target.name
+        write = brevitas.export.export_qonnx if form == "qonnx" else brevitas.export.export_onnx_qcdq
+        try:
+            model.eval()
+            with torch.no_grad():
+                write(model, args=example_input, export_path=str(draft), dynamo=dynamo, **options)
+        except BaseException:
+            # Brevitas leaves this set when an export fails, and the model's next forward pass would go wrong.
+            brevitas.config._ONGOING_EXPORT = None
+            raise
+        finally:
+            for module, training in modes.items():
+                module.training = training
+        graph = load_onnx(draft)
+        weights, problems = matched_weights(onnx_weights(graph), image)
+        if problems:
+            raise ValueError(f"{target}: the exported graph does not hold the model's codes: {'; '.join(problems)}")
+        about = {
+            "schema": SCHEMA,
+            "fault_map": fault_map.digest,
+            "chips": [
+                {"chip": m.chip, "digest": m.digest}
+                for m in (fault_map.members if isinstance(fault_map, MergedFaultMap) else (fault_map,))
+            ],
+            "on_conflict": fault_map.on_conflict if isinstance(fault_map, MergedFaultMap) else None,
+            "placement": placement.digest,
+            "image": image.digest,
+            "store": {
+                name: None if faults is None else faults.store
+                for name, entry in matching_slots(model, placement).items()
+                for faults in (entry.proxy.fault_slot(entry.slot),)
+            },
+            "layers": {name: weight.initializer for name, weight in weights.items()},
+        }
+        entry = graph.metadata_props.add()
+        entry.key, entry.value = METADATA, json.dumps(about, sort_keys=True)
+        onnx.save(graph, str(draft))
+        os.replace(draft, target)
+    return target
+
+
+def onnx_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what an exported file says about itself.
+
+    Raises:
+        ValueError: If the file is damaged, or was not written by this package.
+    """
+    for entry in load_onnx(path).metadata_props:
+        if entry.key == METADATA:
+            about: dict[str, Any] = json.loads(entry.value)
+            return about
+    raise ValueError(f"{path}: has no metadata of tremap_brevitas; it was written by something else")

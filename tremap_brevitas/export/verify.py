@@ -1,0 +1,136 @@
+"""Does an ONNX file hold the network that was trained? Checked from the files alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tremap_brevitas.export.weights import OnnxWeight, load_onnx, onnx_weights
+from tremap_brevitas.placement import MemoryImage
+
+
+@dataclass(frozen=True)
+class OnnxReport:
+    """What [verify_onnx][tremap_brevitas.verify_onnx] found.
+
+    Attributes:
+        path: The file.
+        layers: Name of the initializer for each layer that was found with the right codes.
+        problems: What is wrong, one sentence each; empty if nothing is.
+        output_error: Largest difference of the outputs, relative to the largest output; None if they were not compared.
+    """
+
+    path: str
+    layers: Mapping[str, str]
+    problems: tuple[str, ...]
+    output_error: float | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the file holds the network."""
+        return not self.problems
+
+    def __str__(self) -> str:
+        verdict = "holds the network" if self.ok else "does NOT hold the network"
+        outputs = "" if self.output_error is None else f", outputs within {self.output_error:.1e}"
+        return "\n".join([f"{self.path}: {verdict} ({len(self.layers)} layers exact{outputs})", *self.problems])
+
+
+def verify_onnx(
+    path: str | os.PathLike[str],
+    image: MemoryImage,
+    *,
+    scales: Mapping[str, NDArray[np.floating]] | None = None,
+    inputs: NDArray[np.floating] | None = None,
+    outputs: NDArray[np.floating] | None = None,
+    tolerance: float = 1e-6,
+) -> OnnxReport:
+    """Compare an ONNX file with the codes that a network was trained with.
+
+    Args:
+        path: A QCDQ or QONNX file.
+        image: The codes; every layer must be in the file with exactly these.
+        scales: Scale of each layer's weight; compared exactly if given.
+        inputs: Inputs to run the file with, in onnxruntime, its graph optimizations off since they alone move outputs by 2e-3.
+            QCDQ files only: onnxruntime knows no ``Quant`` node.
+        outputs: What the network gives for them.
+        tolerance: Allowed difference of the outputs, relative to the largest. Not zero, since onnxruntime and torch add the
+            products of a convolution in another order; a few times 1e-7 is float32's rounding.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no ONNX file, or only one of ``inputs`` and ``outputs`` is given.
+    """
+    if (inputs is None) != (outputs is None):
+        raise ValueError("give inputs and outputs together, or neither")
+    weights, problems = matched_weights(onnx_weights(load_onnx(path)), image)
+    for name, scale in (scales or {}).items():
+        if name in weights and not np.array_equal(weights[name].scale.reshape(-1), np.asarray(scale).reshape(-1)):
+            found = weights[name].scale.reshape(-1)
+            problems.append(
+                f"layer {name!r}: scale {found[0]:.8g} … in the file, expected {np.asarray(scale).reshape(-1)[0]:.8g} …"
+            )
+    error = None
+    if inputs is not None and outputs is not None:
+        error = _output_error(path, inputs, outputs)
+        if not error <= tolerance:  # NaN too
+            problems.append(f"outputs differ by {error:.3g} of the largest, allowed are {tolerance:.3g}")
+    layers = {name: weight.initializer for name, weight in weights.items()}
+    return OnnxReport(os.fspath(path), layers, tuple(problems), error)
+
+
+def matched_weights(weights: Sequence[OnnxWeight], image: MemoryImage) -> tuple[dict[str, OnnxWeight], list[str]]:
+    """Find every layer of an image among the weights of a graph; each weight serves once.
+
+    Returns:
+        The layers found with exactly the right codes, and a sentence for each that was not, naming the closest weight of the
+        same shape and where it differs.
+    """
+    left = list(weights)
+    found: dict[str, OnnxWeight] = {}
+    for name, codes in image.codes.items():
+        for weight in left:
+            if weight.codes.shape == codes.shape and np.array_equal(weight.codes, codes):
+                found[name] = weight
+                left.remove(weight)
+                break
+    problems = []
+    for name, codes in image.codes.items():
+        if name in found:
+            continue
+        layer = image.placement.layer(name)
+        same_shape = [w for w in left if w.codes.shape == codes.shape]
+        if not same_shape:
+            shapes = ", ".join(str(w.codes.shape) for w in weights) or "none"
+            problems.append(f"layer {name!r}: no quantized weight of shape {codes.shape} left in the graph; it has {shapes}")
+            continue
+        nearest = min(same_shape, key=lambda w: int((w.codes != codes).sum()))
+        left.remove(nearest)
+        wrong = np.argwhere(nearest.codes != codes)
+        first = tuple(int(i) for i in wrong[0])
+        text = (
+            f"layer {name!r}: {len(wrong)} of {codes.size} codes differ in {nearest.initializer!r}, the first at "
+            f"[{','.join(map(str, first))}]: {nearest.codes[first]} in the file, {codes[first]} trained"
+        )
+        lowest = -(1 << (layer.bit_width - 1))
+        if layer.signed and np.all(codes[nearest.codes != codes] == lowest):
+            text += f"; the file clips {lowest} away"
+        problems.append(text)
+    return found, problems
+
+
+def _output_error(
+    path: str | os.PathLike[str], inputs: NDArray[np.floating], outputs: NDArray[np.floating]
+) -> float:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
+    (found, *_) = session.run(None, {session.get_inputs()[0].name: np.asarray(inputs)})
+    return float(np.abs(found - outputs).max() / max(float(np.abs(outputs).max()), 1e-30))

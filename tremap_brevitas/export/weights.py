@@ -1,0 +1,125 @@
+"""The quantized weights of an ONNX file, as integers. Needs onnx and NumPy only: neither torch nor Brevitas."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, helper, numpy_helper
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxWeight:
+    """One quantized weight of a graph.
+
+    Attributes:
+        initializer: Name of the initializer that holds it.
+        codes: The integers that the graph computes with, after every clip, int32.
+        scale: Scale, a scalar or one number for each channel.
+        bit_width: Bits of a code, as the graph says it: 8 in QCDQ, whatever the clip.
+        integer: Whether the initializer itself holds integers.
+    """
+
+    initializer: str
+    codes: NDArray[np.int32]
+    scale: Array
+    bit_width: int
+    integer: bool
+
+
+def load_onnx(path: str | os.PathLike[str]) -> ModelProto:
+    """Read an ONNX file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no ONNX file, or a damaged one.
+    """
+    try:
+        model = onnx.load(os.fspath(path))
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # protobuf raises what it likes
+        raise ValueError(f"{path}: not an ONNX file, or damaged ({type(error).__name__}: {error})") from None
+    if not model.graph.node:
+        raise ValueError(f"{path}: an ONNX file without a single node")
+    return model
+
+
+def onnx_weights(model: ModelProto) -> list[OnnxWeight]:
+    """Quantized weights of a QCDQ or QONNX graph, in the order of its nodes.
+
+    A weight is an initializer of two dimensions or more that runs into a ``DequantizeLinear`` node, directly or through
+    ``QuantizeLinear`` and ``Clip``, or into a ``Quant`` node of QONNX. Whatever the graph does to it on the way is done here too,
+    by the ONNX and QONNX operator definitions: quantize, round half to even, saturate, clip.
+
+    Raises:
+        ValueError: If a weight's scale or zero point is not constant.
+    """
+    constants = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
+    makers = {output: node for node in model.graph.node for output in node.output}
+    for node in model.graph.node:
+        if node.op_type == "Constant":
+            (value,) = [helper.get_attribute_value(a) for a in node.attribute]
+            constants[node.output[0]] = numpy_helper.to_array(value) if hasattr(value, "data_type") else np.asarray(value)
+    return list(_weights(model, constants, makers))
+
+
+def _weights(model: ModelProto, constants: dict[str, Array], makers: dict[str, NodeProto]) -> Iterator[OnnxWeight]:
+    def constant(node: NodeProto, index: int, default: Any = None) -> Array:
+        if index >= len(node.input) or not node.input[index]:
+            return np.asarray(default)
+        name = node.input[index]
+        while name not in constants and name in makers and makers[name].op_type in ("Identity", "Cast"):
+            name = makers[name].input[0]
+        if name not in constants:
+            raise ValueError(f"node {node.name or node.output[0]!r} ({node.op_type}): input {index} is not constant")
+        return constants[name]
+
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear":
+            chain, name = [], node.input[0]
+            while name not in constants and name in makers and makers[name].op_type in ("Clip", "QuantizeLinear", "Identity"):
+                chain.append(makers[name])
+                name = makers[name].input[0]
+            if name not in constants or constants[name].ndim < 2:
+                continue
+            values = constants[name]
+            for step in reversed(chain):
+                if step.op_type == "QuantizeLinear":
+                    values = _quantize_linear(values, constant(step, 1), constant(step, 2, np.uint8(0)), _axis(step))
+                elif step.op_type == "Clip":
+                    low, high = (constant(step, i, None) for i in (1, 2))
+                    values = np.clip(values, low if low.dtype != object else None, high if high.dtype != object else None)
+            yield OnnxWeight(name, values.astype(np.int32), constant(node, 1), 8, constants[name].dtype.kind in "iu")
+        elif node.op_type == "Quant":
+            if node.input[0] not in constants or constants[node.input[0]].ndim < 2:
+                continue
+            value, scale, zero_point = (constant(node, i) for i in range(3))
+            bits = round(float(constant(node, 3)))
+            flags = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+            signed, narrow = bool(flags.get("signed", 1)), bool(flags.get("narrow", 0))
+            low = -(1 << (bits - 1)) + narrow if signed else 0
+            high = (1 << (bits - 1)) - 1 if signed else (1 << bits) - 1 - narrow
+            codes = np.clip(np.rint(value / scale + zero_point), low, high)
+            yield OnnxWeight(node.input[0], codes.astype(np.int32), scale, bits, False)
+
+
+def _axis(node: NodeProto) -> int:
+    return next((int(helper.get_attribute_value(a)) for a in node.attribute if a.name == "axis"), 1)
+
+
+def _quantize_linear(values: Array, scale: Array, zero_point: Array, axis: int) -> Array:
+    """QuantizeLinear of ONNX: divide, round half to even, add the zero point, saturate to its type."""
+    shape = [1] * values.ndim
+    if scale.ndim == 1 and scale.size > 1:
+        shape[axis] = scale.size
+    limits = np.iinfo(zero_point.dtype)
+    codes = np.rint(values / scale.reshape(shape)) + zero_point.reshape(-1 if zero_point.size == 1 else shape)
+    return np.clip(codes, limits.min, limits.max).astype(zero_point.dtype)
