@@ -162,7 +162,9 @@ def test_layerwise_quantize():
 
 
 def test_fx_quantize():
-    model = quantize(preprocess_for_quantize(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3)).eval()))
+    model = quantize(
+        preprocess_for_quantize(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3)).eval())
+    )
     x = torch.randn(2, 1, 4, 4)
     before = model(x)
     tm.make_faulty(model)

@@ -3,6 +3,7 @@
 The public names; `import tremap_brevitas as tm`. The faulty quantizers stand in ``tremap_brevitas.quant`` and here.
 """
 
+from tremap_brevitas.export import OnnxReport, export_qcdq, export_qonnx, verify_onnx
 from tremap_brevitas.faults import FaultMap, Memory, MergedFaultMap, merge, random_fault_maps
 from tremap_brevitas.fleet import (
     Certificate,
@@ -109,6 +110,7 @@ __all__ = [
     "MemoryImage",
     "MergedFaultMap",
     "OnRecovery",
+    "OnnxReport",
     "Placement",
     "Ramp",
     "RandomMember",
@@ -116,6 +118,8 @@ __all__ = [
     "clear_faults_",
     "comparison",
     "evaluate_fleet",
+    "export_qcdq",
+    "export_qonnx",
     "faulty",
     "layer_codes",
     "make_faulty",
@@ -129,5 +133,6 @@ __all__ = [
     "set_faults_",
     "using_codes",
     "using_faults",
+    "verify_onnx",
     "write_csv",
 ]

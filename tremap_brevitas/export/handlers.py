@@ -1,15 +1,15 @@
 """What Brevitas' exporters must know of our weight proxies, so that none of them loses a fault.
 
 Brevitas finds a handler by the exact type of a proxy. The stock handlers quantize the float weight once more, or clip code
--128 away; these put the codes that the memory gives back into the graph, in their full range. Without faults they do what the
-stock handlers do. Importing this module registers them with Brevitas' own managers, so that users' scripts give the right result.
+-128 away; these put the codes that the memory gives back into the graph, in their full range. Without faults they do what
+the stock handlers do. Importing this module registers them with Brevitas' own managers, so that users' scripts give the
+right result.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
 from brevitas.export.inference.handler import GroupwiseIntWeightInferenceHandler, IntWeightInferencetHandler
 from brevitas.export.inference.manager import InferenceManager
 from brevitas.export.onnx.handler import ONNXBaseHandler
@@ -43,11 +43,6 @@ def _of_this_weight(values: dict[int, Tensor], x: Tensor) -> Tensor:
     """Pick what belongs to weight ``x``; there is no choice to make, and no pointer needed, where one weight is all."""
     if len(values) == 1:
         return next(iter(values.values()))
-    if torch.compiler.is_compiling() or isinstance(x, torch._subclasses.FakeTensor):
-        raise RuntimeError(
-            "a weight quantizer with faults that serves several weights cannot be exported by the dynamo exporter, which hides "
-            "which weight is meant; export with dynamo=False"
-        )
     return values[x.data_ptr()]
 
 

@@ -85,12 +85,18 @@ def _export(
     dynamo: bool,
 ) -> Path:
     target = Path(path)
+    for name, entry in matching_slots(model, placement).items():
+        if dynamo and entry.proxy.has_faults and len(entry.proxy.tracked_module_list) > 1:
+            raise RuntimeError(
+                f"layer {name!r}: its weight quantizer serves several weights, and torch's dynamo exporter hides which one is "
+                f"meant; export with dynamo=False"
+            )
     image = memory_image(model, placement)
     held = certificate(image, fault_map)
     if not held.bit_exact:
         raise ValueError(
-            f"the model's codes do not satisfy the fault map of chip {fault_map.chip!r}: {held.weights_that_differ} weights read "
-            f"differently; set these faults first"
+            f"the model's codes do not satisfy the fault map of chip {fault_map.chip!r}: {held.weights_that_differ} weights "
+            f"read differently; set these faults first"
         )
     modes = {module: module.training for module in model.modules()}
     options: dict[str, Any] = {"opset_version": 18} if dynamo and form == "qcdq" else {}

@@ -123,9 +123,7 @@ def matched_weights(weights: Sequence[OnnxWeight], image: MemoryImage) -> tuple[
     return found, problems
 
 
-def _output_error(
-    path: str | os.PathLike[str], inputs: NDArray[np.floating], outputs: NDArray[np.floating]
-) -> float:
+def _output_error(path: str | os.PathLike[str], inputs: NDArray[np.floating], outputs: NDArray[np.floating]) -> float:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -56,8 +56,8 @@ def onnx_weights(model: ModelProto) -> list[OnnxWeight]:
     """Quantized weights of a QCDQ or QONNX graph, in the order of its nodes.
 
     A weight is an initializer of two dimensions or more that runs into a ``DequantizeLinear`` node, directly or through
-    ``QuantizeLinear`` and ``Clip``, or into a ``Quant`` node of QONNX. Whatever the graph does to it on the way is done here too,
-    by the ONNX and QONNX operator definitions: quantize, round half to even, saturate, clip.
+    ``QuantizeLinear`` and ``Clip``, or into a ``Quant`` node of QONNX. Whatever the graph does to it on the way is done here
+    too, by the ONNX and QONNX operator definitions: quantize, round half to even, saturate, clip.
 
     Raises:
         ValueError: If a weight's scale or zero point is not constant.
@@ -105,9 +105,9 @@ def _weights(model: ModelProto, constants: dict[str, Array], makers: dict[str, N
             bits = round(float(constant(node, 3)))
             flags = {a.name: helper.get_attribute_value(a) for a in node.attribute}
             signed, narrow = bool(flags.get("signed", 1)), bool(flags.get("narrow", 0))
-            low = -(1 << (bits - 1)) + narrow if signed else 0
-            high = (1 << (bits - 1)) - 1 if signed else (1 << bits) - 1 - narrow
-            codes = np.clip(np.rint(value / scale + zero_point), low, high)
+            lowest = -(1 << (bits - 1)) + narrow if signed else 0
+            highest = (1 << (bits - 1)) - 1 if signed else (1 << bits) - 1 - narrow
+            codes = np.clip(np.rint(value / scale + zero_point), lowest, highest)
             yield OnnxWeight(node.input[0], codes.astype(np.int32), scale, bits, False)
 
 

@@ -1,0 +1,431 @@
+"""ONNX files hold the codes that were trained; the stock handlers, on the same model, are shown to lose them first."""
+
+import json
+
+import brevitas.config
+import brevitas.export as bex
+import brevitas.nn as qnn
+import numpy as np
+import onnx
+import pytest
+import torch
+from brevitas.export.inference import quant_inference_mode
+from brevitas.export.inference.handler import IntWeightInferencetHandler
+from brevitas.export.inference.manager import InferenceManager
+from brevitas.export.onnx.qonnx.handler import BrevitasWeightQuantProxyHandler
+from brevitas.export.onnx.qonnx.manager import QONNXManager
+from brevitas.export.onnx.standard.qcdq.handler import StdQCDQCastONNXWeightQuantProxyHandler
+from brevitas.export.onnx.standard.qcdq.manager import StdQCDQONNXManager
+from brevitas.export.torch.qcdq.handler import TorchQCDQCastWeightQuantProxyHandler
+from brevitas.export.torch.qcdq.manager import TorchQCDQManager
+from brevitas.quant import Int8WeightPerTensorFixedPoint, Int32Bias
+from helpers import a_chip, a_placement, options_of
+from networks import DigitsNet
+from onnx import numpy_helper
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.core.onnx_exec import execute_onnx
+from qonnx.custom_op.registry import getCustomOp
+from qonnx.transformation.infer_datatypes import InferDataTypes
+from qonnx.util.cleanup import cleanup_model
+from torch import nn
+
+import tremap_brevitas as tm
+from tremap_brevitas.export import load_onnx, onnx_metadata, onnx_weights
+from tremap_brevitas.proxy import FaultyWeightQuantProxyFromInjector
+
+X = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(5))
+QUANT = tm.FaultyInt8WeightPerTensorFixedPoint
+EXPORTERS = pytest.mark.parametrize("dynamo", [False, True], ids=["torchscript", "dynamo"])
+
+
+def faulty_network(quantizer=QUANT, model=None, **placing):
+    """(model, placement, chip, image, output), with sign bits stuck so that code -128 occurs."""
+    torch.manual_seed(0)
+    model = model or DigitsNet(weight_quant=quantizer)
+    model(X)
+    model.eval()
+    placement = a_placement(model, **placing)
+    chip = a_chip(placement, rate=0.03)
+    tm.set_faults_(model, placement, chip, store="plain")
+    with torch.no_grad():
+        return model, placement, chip, tm.memory_image(model, placement), model(X).numpy()
+
+
+def with_lowest_code():
+    """A network in whose first layer a zero reads -128."""
+    model, placement, *_ = faulty_network()
+    with torch.no_grad():
+        model.features[0].weight[0, 0, 0, 0] = 0
+    tm.set_faults_(model, placement, a_chip(placement, rate=0.0), store="plain")
+    image = tm.memory_image(model, placement)
+    assert image.codes["features.0"][0, 0, 0, 0] == -128
+    with torch.no_grad():
+        return model, placement, image, model(X).numpy()
+
+
+def stock(monkeypatch, manager, handler):
+    """Give a manager its own handler for our proxy, as if the plugin had none."""
+    same = type("Stock", (handler,), {"handled_layer": FaultyWeightQuantProxyFromInjector})
+    ours = [h for h in manager.handlers if h.handled_layer is not FaultyWeightQuantProxyFromInjector]
+    monkeypatch.setattr(manager, "handlers", [*ours, same])
+
+
+def export_qcdq(model, path, dynamo):
+    bex.export_onnx_qcdq(model, args=X, export_path=str(path), dynamo=dynamo, **({"opset_version": 18} if dynamo else {}))
+    return path
+
+
+def export_qonnx(model, path, dynamo):
+    bex.export_qonnx(model, args=X, export_path=str(path), dynamo=dynamo)
+    return path
+
+
+def run_qonnx(path):
+    model = cleanup_model(ModelWrapper(str(path)))
+    (out,) = execute_onnx(model, {model.graph.input[0].name: X.numpy()}).values()
+    return out, model.transform(InferDataTypes())
+
+
+# ------------------------------------------------------------------ Brevitas' own functions: the loss, then ours
+
+
+@EXPORTERS
+def test_qonnx_of_brevitas(monkeypatch, tmp_path, dynamo):
+    model, _, _, image, expected = faulty_network()
+    with monkeypatch.context() as patch:
+        stock(patch, QONNXManager, BrevitasWeightQuantProxyHandler)
+        report = tm.verify_onnx(export_qonnx(model, tmp_path / "stock.onnx", dynamo), image)
+        assert not report.ok
+        assert len(report.problems) == 4  # every layer is clean, and so wrong
+    report = tm.verify_onnx(export_qonnx(model, tmp_path / "ours.onnx", dynamo), image)
+    assert report.ok, report
+    out, _ = run_qonnx(tmp_path / "ours.onnx")
+    assert np.array_equal(out, expected)  # power-of-two scales: exact
+
+
+def test_qcdq_of_brevitas_through_dynamo(monkeypatch, tmp_path):
+    model, _, _, image, expected = faulty_network()
+    with monkeypatch.context() as patch:
+        stock(patch, StdQCDQONNXManager, StdQCDQCastONNXWeightQuantProxyHandler)
+        report = tm.verify_onnx(export_qcdq(model, tmp_path / "stock.onnx", True), image)
+        assert len(report.problems) == 4
+    report = tm.verify_onnx(export_qcdq(model, tmp_path / "ours.onnx", True), image, inputs=X.numpy(), outputs=expected)
+    assert report.ok, report
+
+
+def test_qcdq_of_brevitas_through_torchscript(monkeypatch, tmp_path):
+    model, _, image, expected = with_lowest_code()
+    with monkeypatch.context() as patch:
+        stock(patch, StdQCDQONNXManager, StdQCDQCastONNXWeightQuantProxyHandler)
+        report = tm.verify_onnx(export_qcdq(model, tmp_path / "stock.onnx", False), image)
+        assert not report.ok
+        assert "-127 in the file, -128 trained; the file clips -128 away" in str(report)
+    report = tm.verify_onnx(export_qcdq(model, tmp_path / "ours.onnx", False), image, inputs=X.numpy(), outputs=expected)
+    assert report.ok, report
+
+
+def test_torch_qcdq_of_brevitas(monkeypatch):
+    model, _, _, expected = with_lowest_code()
+    with monkeypatch.context() as patch:
+        stock(patch, TorchQCDQManager, TorchQCDQCastWeightQuantProxyHandler)
+        assert not np.array_equal(bex.export_torch_qcdq(model, args=X)(X).detach().numpy(), expected)
+    assert np.array_equal(bex.export_torch_qcdq(model, args=X)(X).detach().numpy(), expected)
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_inference_mode_of_brevitas(monkeypatch, cache):
+    model, _, _, _, expected = faulty_network()
+    if not cache:
+        with monkeypatch.context() as patch, torch.no_grad():
+            stock(patch, InferenceManager, IntWeightInferencetHandler)
+            with quant_inference_mode(model):
+                model(X)
+                assert not np.array_equal(model(X).numpy(), expected)
+    with torch.no_grad(), quant_inference_mode(model, cache_quant_weight=cache):
+        for _ in range(3):
+            assert np.array_equal(model(X).numpy(), expected)
+    assert np.array_equal(model(X).detach().numpy(), expected)
+    tm.clear_faults_(model)
+    with torch.no_grad():
+        healthy = model(X)
+        with quant_inference_mode(model, cache_quant_weight=cache):
+            model(X)
+            assert torch.allclose(model(X), healthy, atol=1e-6)
+
+
+def test_inference_mode_with_groups():
+    name = "FaultyMXInt8Weight"
+    model = nn.Sequential(qnn.QuantLinear(21, 5, bias=False, weight_quant=getattr(tm, name), **options_of(name))).eval()
+    placement = a_placement(model)
+    tm.set_faults_(model, placement, a_chip(placement))
+    x = torch.randn(2, 21)
+    with torch.no_grad():
+        expected = model(x)
+        with quant_inference_mode(model):
+            model(x)
+            assert torch.equal(model(x), expected)
+
+
+# ------------------------------------------------------------------ ours
+
+
+def of_width(base, width, **more):
+    return type("Own", (base,), {"bit_width": width, **more})
+
+
+QUANTIZERS = {
+    "fixed_point": QUANT,
+    "fixed_point_per_channel": tm.FaultyInt8WeightPerChannelFixedPoint,
+    "float": tm.FaultyInt8WeightPerTensorFloat,
+    "float_per_channel": tm.FaultyInt8WeightPerChannelFloat,
+    "unsigned": tm.FaultyShiftedUint8WeightPerTensorFloat,
+    "decoupled": tm.FaultyInt8WeightPerChannelFloatDecoupled,
+    "2_bits": of_width(QUANT, 2),
+    "4_bits": of_width(QUANT, 4),
+    "7_bits_full_range": of_width(tm.FaultyInt8WeightPerChannelFloat, 7, narrow_range=False),
+}
+
+
+@EXPORTERS
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_qcdq_files_hold_the_codes_as_integers(tmp_path, name, dynamo):
+    model, placement, chip, image, expected = faulty_network(QUANTIZERS[name])
+    model.train()
+    path = tm.export_qcdq(model, X, tmp_path / "m.onnx", placement=placement, fault_map=chip, dynamo=dynamo)
+    assert model.training
+    scales = {n: model.get_submodule(n).quant_weight().scale.detach().numpy() for n in image.codes}
+    report = tm.verify_onnx(path, image, scales=scales, inputs=X.numpy(), outputs=expected)
+    assert report.ok, report
+    graph = load_onnx(path)
+    initializers = {i.name: numpy_helper.to_array(i) for i in graph.graph.initializer}
+    for layer, initializer in onnx_metadata(path)["layers"].items():
+        assert initializers[initializer].dtype.kind in "iu"
+        assert np.array_equal(initializers[initializer], image.codes[layer])
+    assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
+
+
+@EXPORTERS
+@pytest.mark.parametrize("name", [*QUANTIZERS, "12_bits", "16_bits"])
+def test_qonnx_files_hold_the_codes(tmp_path, name, dynamo):
+    widths = {"12_bits": 12, "16_bits": 16}
+    quantizer = of_width(tm.FaultyInt8WeightPerChannelFloat, widths[name]) if name in widths else QUANTIZERS[name]
+    model, placement, chip, image, expected = faulty_network(quantizer)
+    path = tm.export_qonnx(model, X, tmp_path / "m.onnx", placement=placement, fault_map=chip, dynamo=dynamo)
+    report = tm.verify_onnx(path, image)
+    assert report.ok, report
+    out, clean = run_qonnx(path)
+    assert np.abs(out - expected).max() <= 1e-6 * np.abs(expected).max()
+    # qonnx itself: the annotated type, and its own quantization of the initializer divided by the scale.
+    left = list(image.codes)
+    for node in clean.graph.node:
+        if node.op_type != "Quant" or clean.get_initializer(node.input[0]) is None:
+            continue
+        value, scale, zero_point = (clean.get_initializer(i) for i in node.input[:3])
+        if value.ndim < 2:
+            continue
+        codes = np.rint(value / scale + zero_point)
+        layer = next(n for n in left if image.codes[n].shape == codes.shape and np.array_equal(image.codes[n], codes))
+        left.remove(layer)
+        placed = placement.layer(layer)
+        kind = getCustomOp(node).get_integer_datatype(clean).name
+        assert kind == f"{'INT' if placed.signed else 'UINT'}{placed.bit_width}"
+    assert left == []
+
+
+@EXPORTERS
+def test_without_faults_the_files_are_the_stock_ones(tmp_path, dynamo):
+    networks = {}
+    for name, quantizer in (("plain", Int8WeightPerTensorFixedPoint), ("ours", QUANT)):
+        torch.manual_seed(0)
+        networks[name] = DigitsNet(weight_quant=quantizer)
+        networks[name](X)
+        networks[name].eval()
+    for write in (export_qcdq, export_qonnx):
+        files = [write(m, tmp_path / f"{n}.onnx", dynamo) for n, m in networks.items()]
+        graphs = [onnx.load(f) for f in files]
+        assert [n.op_type for n in graphs[0].graph.node] == [n.op_type for n in graphs[1].graph.node]
+        values = [sorted(numpy_helper.to_array(i).tobytes() for i in g.graph.initializer) for g in graphs]
+        assert values[0] == values[1]
+
+
+LAYERS = {
+    "conv1d": (lambda: qnn.QuantConv1d(1, 4, 3, weight_quant=QUANT), torch.randn(2, 1, 8)),
+    "conv_transpose": (lambda: qnn.QuantConvTranspose2d(1, 4, 3, weight_quant=QUANT), torch.randn(2, 1, 5, 5)),
+    "grouped": (lambda: qnn.QuantConv2d(4, 4, 3, groups=2, weight_quant=QUANT), torch.randn(2, 4, 6, 6)),
+    "linear_without_bias": (lambda: qnn.QuantLinear(6, 4, bias=False, weight_quant=QUANT), torch.randn(2, 6)),
+}
+
+
+@EXPORTERS
+@pytest.mark.parametrize("family", LAYERS)
+def test_layer_families(tmp_path, family, dynamo):
+    make, x = LAYERS[family]
+    torch.manual_seed(0)
+    model = nn.Sequential(make()).eval()
+    placement = a_placement(model)
+    chip = a_chip(placement)
+    tm.set_faults_(model, placement, chip)
+    image = tm.memory_image(model, placement)
+    with torch.no_grad():
+        expected = model(x).numpy()
+    options = {"placement": placement, "fault_map": chip, "dynamo": dynamo}
+    path = tm.export_qcdq(model, x, tmp_path / "qcdq.onnx", **options)
+    report = tm.verify_onnx(path, image, inputs=x.numpy(), outputs=expected)
+    assert report.ok, report
+    assert tm.verify_onnx(tm.export_qonnx(model, x, tmp_path / "qonnx.onnx", **options), image).ok
+
+
+def shared_network():
+    torch.manual_seed(0)
+    first = qnn.QuantLinear(6, 6, bias=False, weight_quant=QUANT)
+    model = nn.Sequential(first, qnn.QuantLinear(6, 6, bias=False, weight_quant=first.weight_quant)).eval()
+    placement = a_placement(model)
+    chip = a_chip(placement)
+    tm.set_faults_(model, placement, chip)
+    return model, placement, chip
+
+
+@pytest.mark.parametrize("write", ["export_qcdq", "export_qonnx"])
+def test_shared_quantizers_or_the_way_out(tmp_path, write):
+    model, placement, chip = shared_network()
+    x = torch.randn(2, 6)
+    options = {"placement": placement, "fault_map": chip}
+    with pytest.raises(RuntimeError, match="layer '0': its weight quantizer serves several weights, .*dynamo=False"):
+        getattr(tm, write)(model, x, tmp_path / "m.onnx", **options)
+    assert list(tmp_path.iterdir()) == []
+    assert brevitas.config._ONGOING_EXPORT is None
+    path = getattr(tm, write)(model, x, tmp_path / "m.onnx", **options, dynamo=False)
+    assert tm.verify_onnx(path, tm.memory_image(model, placement)).ok
+
+
+def test_a_quantized_bias_goes_through_torchscript(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        qnn.QuantIdentity(return_quant_tensor=True), qnn.QuantLinear(6, 4, bias=True, weight_quant=QUANT, bias_quant=Int32Bias)
+    ).eval()
+    x = torch.randn(2, 6)
+    model(x)
+    placement = a_placement(model)
+    chip = a_chip(placement)
+    tm.set_faults_(model, placement, chip)
+    with torch.no_grad():
+        expected = model(x).numpy()
+    path = tm.export_qcdq(model, x, tmp_path / "m.onnx", placement=placement, fault_map=chip, dynamo=False)
+    report = tm.verify_onnx(path, tm.memory_image(model, placement), inputs=x.numpy(), outputs=expected)
+    assert report.ok, report
+
+
+def test_groups_are_refused_with_a_reason(tmp_path):
+    name = "FaultyMXInt8Weight"
+    model = nn.Sequential(qnn.QuantLinear(16, 5, bias=False, weight_quant=getattr(tm, name), **options_of(name)))
+    placement = a_placement(model)
+    chip = a_chip(placement)
+    tm.set_faults_(model, placement, chip)
+    with pytest.raises(RuntimeError, match="group-wise weight quantization cannot be exported"):
+        tm.export_qonnx(model, torch.randn(1, 16), tmp_path / "m.onnx", placement=placement, fault_map=chip, dynamo=False)
+
+
+def test_metadata_says_what_made_the_file(tmp_path):
+    model, placement, _, _, _ = faulty_network()
+    chips = tm.random_fault_maps(placement.memory, chips=3, fault_rate=0.01, seed=0)
+    merged = tm.merge(chips, on_conflict="majority")
+    tm.set_faults_(model, placement, merged, store="nearest")
+    path = tm.export_qcdq(model, X, tmp_path / "m.onnx", placement=placement, fault_map=merged)
+    about = onnx_metadata(path)
+    assert about["fault_map"] == merged.digest
+    assert about["chips"] == [{"chip": c.chip, "digest": c.digest} for c in chips]
+    assert about["placement"] == placement.digest
+    assert about["image"] == tm.memory_image(model, placement).digest
+    assert set(about["store"].values()) == {"nearest"}
+    assert json.loads(json.dumps(about)) == about
+    export_qcdq(model, tmp_path / "other.onnx", True)
+    with pytest.raises(ValueError, match="other.onnx: has no metadata of tremap_brevitas"):
+        onnx_metadata(tmp_path / "other.onnx")
+
+
+def test_a_model_without_the_faults_of_the_map_is_refused(tmp_path):
+    model, placement, chip, _, _ = faulty_network()
+    tm.clear_faults_(model)
+    with pytest.raises(ValueError, match="codes do not satisfy the fault map of chip 'chip': .* weights read differently"):
+        tm.export_qcdq(model, X, tmp_path / "m.onnx", placement=placement, fault_map=chip)
+    assert list(tmp_path.iterdir()) == []
+
+
+# ------------------------------------------------------------------ verify_onnx catches what is wrong
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    model, placement, chip, image, expected = faulty_network()
+    path = tmp_path_factory.mktemp("onnx") / "m.onnx"
+    tm.export_qcdq(model, X, path, placement=placement, fault_map=chip)
+    scales = {n: model.get_submodule(n).quant_weight().scale.detach().numpy() for n in image.codes}
+    return path, image, scales, expected
+
+
+def changed(path, name, change):
+    graph = load_onnx(path)
+    for initializer in graph.graph.initializer:
+        if initializer.name == name:
+            array = np.array(numpy_helper.to_array(initializer))
+            change(array)
+            initializer.CopyFrom(numpy_helper.from_array(array, name))
+    target = path.with_name("changed.onnx")
+    onnx.save(graph, str(target))
+    return target
+
+
+def test_one_flipped_bit_is_caught(exported):
+    path, image, _, _ = exported
+
+    def flip(array):
+        array[3, 2, 1, 0] ^= 1
+
+    name = onnx_metadata(path)["layers"]["features.3"]
+    report = tm.verify_onnx(changed(path, name, flip), image)
+    assert len(report.problems) == 1
+    assert f"layer 'features.3': 1 of 3456 codes differ in {name!r}, the first at [3,2,1,0]" in report.problems[0]
+
+
+def test_a_changed_scale_is_caught(exported):
+    path, image, scales, expected = exported
+    graph = load_onnx(path)
+    name = onnx_metadata(path)["layers"]["classifier"]
+    (scale,) = [n.input[1] for n in graph.graph.node if n.op_type == "DequantizeLinear" and n.input[0] == name]
+    sharing = sum(n.input[1] == scale for n in graph.graph.node if n.op_type == "DequantizeLinear")
+
+    def double(array):
+        array *= 2
+
+    target = changed(path, scale, double)
+    report = tm.verify_onnx(target, image, scales=scales)
+    assert len(report.problems) == sharing
+    assert "layer 'classifier': scale" in str(report)
+    assert not tm.verify_onnx(target, image, inputs=X.numpy(), outputs=expected).ok
+
+
+def test_other_outputs_and_other_networks_are_caught(exported):
+    path, image, _, expected = exported
+    report = tm.verify_onnx(path, image, inputs=X.numpy(), outputs=expected * 1.001)
+    assert "outputs differ by" in report.problems[0]
+    other = faulty_network(tm.FaultyInt8WeightPerTensorFloat)[3]
+    assert len(tm.verify_onnx(path, other).problems) == 4
+    small = nn.Sequential(qnn.QuantLinear(3, 2, bias=False, weight_quant=QUANT))
+    report = tm.verify_onnx(path, tm.memory_image(small, a_placement(small)))
+    assert "layer '0': no quantized weight of shape (2, 3) left in the graph; it has (16, 1, 3, 3), " in str(report)
+    assert "does NOT hold the network" in str(report)
+
+
+def test_bad_files(tmp_path, exported):
+    path, image, *_ = exported
+    with pytest.raises(FileNotFoundError):
+        tm.verify_onnx(tmp_path / "none.onnx", image)
+    (tmp_path / "bad.onnx").write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="bad.onnx: not an ONNX file, or damaged"):
+        tm.verify_onnx(tmp_path / "bad.onnx", image)
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    with pytest.raises(ValueError, match="empty.onnx: an ONNX file without a single node"):
+        tm.verify_onnx(tmp_path / "empty.onnx", image)
+    with pytest.raises(ValueError, match="inputs and outputs together"):
+        tm.verify_onnx(path, image, inputs=X.numpy())
+    assert [w.integer for w in onnx_weights(load_onnx(path))] == [True] * 4
