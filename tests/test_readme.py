@@ -8,14 +8,17 @@ import tremap_brevitas as tm
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_call_site_runs(capsys):
+def test_the_call_site_runs(capsys, monkeypatch, tmp_path):
     (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
     names: dict[str, object] = {}
+    monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), names)
     report = names["report"]
     assert report.mean > 0.85
     assert len(report.chips) == 5
+    assert (tmp_path / "group_0.qcdq.onnx").exists()
     printed = capsys.readouterr().out
+    assert "group_0.qcdq.onnx: holds the network (2 layers exact, outputs within" in printed
     comment = re.search(r"print\(placement.weights_at\(4711\)\[0\]\)  # (.*)", code)
     assert comment is not None
     assert printed.splitlines()[0] == comment.group(1)
