@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tremap_brevitas.codes import code_range, encode
+from tremap_brevitas.codes import code_range, decode, encode
 from tremap_brevitas.placement.placement import PlacedLayer, Placement
 
 Array = NDArray[Any]
@@ -43,6 +43,39 @@ class MemoryImage:
         self.codes: Mapping[str, Array] = MappingProxyType(
             {layer.name: _checked(layer, codes[layer.name]) for layer in placement.layers}
         )
+
+    @classmethod
+    def from_words(cls, placement: Placement, words: Sequence[int]) -> MemoryImage:
+        """Decode words, tile after tile, into codes: the inverse of [words][tremap_brevitas.MemoryImage.words].
+
+        Raises:
+            ValueError: If there are not exactly as many words as the placement has, or one is too wide.
+
+        Examples:
+            >>> from tremap_brevitas import Memory
+            >>> layer = PlacedLayer("fc", (3,), 4, "twos_complement", first_word=0, codes_per_word=2)
+            >>> image = MemoryImage.from_words(Placement(Memory(words=2, word_bits=8), (layer,)), [0xF1, 0x07])
+            >>> image.codes["fc"].tolist()
+            [1, -1, 7]
+        """
+        width, expected = placement.memory.word_bits, placement.tiles * placement.memory.words
+        if len(words) != expected:
+            raise ValueError(f"{len(words)} words, but the placement has {expected}")
+        wide = next((i for i, word in enumerate(words) if not 0 <= word < 1 << width), None)
+        if wide is not None:
+            raise ValueError(f"word {wide} is {words[wide]:#x}, which does not fit into {width} bits")
+        size = -(-width // 8)
+        packed = np.frombuffer(b"".join(word.to_bytes(size, "little") for word in words), dtype=np.uint8)
+        rows = np.unpackbits(packed.reshape(expected, size), axis=1, count=width, bitorder="little")
+        codes = {}
+        for layer in placement.layers:
+            used = rows[layer.first_word : layer.first_word + layer.words, : layer.codes_per_word * layer.bit_width]
+            bits = used.reshape(-1, layer.bit_width)[: layer.size].astype(np.int64)
+            stored = bits @ (1 << np.arange(layer.bit_width))
+            values = decode(stored, bit_width=layer.bit_width, encoding=layer.encoding)
+            ordered = values if layer.positions is None else values[layer.positions]
+            codes[layer.name] = ordered.reshape(layer.shape)
+        return cls(placement, codes)
 
     @cached_property
     def bits(self) -> NDArray[np.uint8]:
