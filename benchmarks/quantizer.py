@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import tremap_brevitas as tm
-from tremap_brevitas.model import apply_sites_, checked_slots, faulty_slots, sites_of
+from tremap_brevitas.model.faults import apply_sites_, sites_of
+from tremap_brevitas.model.slots import checked_slots, faulty_slots
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 from networks import FullRangeWeight, ResNet

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import strategies as st
 
-from tremap_brevitas import FaultMap, Memory
+from tremap_brevitas import FaultMap, Memory, MemoryImage
 from tremap_brevitas.codes import code_range
 from tremap_brevitas.placement import LayerCodes, Placement, linear_placement
 
@@ -52,3 +53,22 @@ def placements(draw: st.DrawFn, reuse: bool | None = None) -> Placement:
         reuse = draw(st.booleans())
     words = draw(st.integers(1, fits)) if reuse else draw(st.integers(fits, fits + 5))
     return linear_placement(specs, Memory(words=words, word_bits=word_bits), reuse=reuse)
+
+
+@st.composite
+def images(draw: st.DrawFn) -> MemoryImage:
+    """Random codes in small memories, some of them reused."""
+    word_bits = draw(st.integers(2, 70))
+    specs = []
+    for i in range(draw(st.integers(1, 3))):
+        encoding = draw(st.sampled_from(ENCODINGS))
+        specs.append(LayerCodes(f"l{i}", (draw(st.integers(1, 9)),), draw(st.integers(2, min(16, word_bits))), encoding))
+    needed = linear_placement(specs, Memory(500, word_bits)).words
+    words = draw(st.integers(1, needed + 2))
+    placement = linear_placement(specs, Memory(words, word_bits), reuse=words < needed)
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    codes = {}
+    for layer in placement.layers:
+        low, high = code_range(bit_width=layer.bit_width, encoding=layer.encoding)
+        codes[layer.name] = rng.integers(low, high + 1, size=layer.shape)
+    return MemoryImage(placement, codes)

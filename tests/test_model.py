@@ -20,7 +20,7 @@ from networks import DigitsNet
 from torch import nn
 
 import tremap_brevitas as tm
-from tremap_brevitas.model import faulty_slots, weight_slots
+from tremap_brevitas.model.slots import faulty_slots, weight_slots
 
 QUANT = tm.FaultyInt8WeightPerTensorFixedPoint
 LAYERS = {

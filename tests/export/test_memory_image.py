@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import ENCODINGS
+from strategies import images
 
 import tremap_brevitas as tm
-from tremap_brevitas.codes import code_range
 from tremap_brevitas.export import read_memory_image, words_read, write_memory_image
 from tremap_brevitas.export.memory_image import Format
 from tremap_brevitas.placement import LayerCodes, linear_placement
@@ -33,24 +32,6 @@ def test_golden_files(tmp_path, form):
     written = write_memory_image(IMAGE, tmp_path / name, format=form, faults=None)
     assert written.read_bytes() == (GOLDEN / name).read_bytes()
     assert read_memory_image(GOLDEN / name, format=form, word_bits=12) == WORDS
-
-
-@st.composite
-def images(draw):
-    word_bits = draw(st.integers(2, 70))
-    specs = []
-    for i in range(draw(st.integers(1, 3))):
-        encoding = draw(st.sampled_from(ENCODINGS))
-        specs.append(LayerCodes(f"l{i}", (draw(st.integers(1, 9)),), draw(st.integers(2, min(16, word_bits))), encoding))
-    needed = linear_placement(specs, tm.Memory(500, word_bits)).words
-    words = draw(st.integers(1, needed + 2))
-    placement = linear_placement(specs, tm.Memory(words, word_bits), reuse=words < needed)
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    codes = {}
-    for layer in placement.layers:
-        low, high = code_range(bit_width=layer.bit_width, encoding=layer.encoding)
-        codes[layer.name] = rng.integers(low, high + 1, size=layer.shape)
-    return tm.MemoryImage(placement, codes)
 
 
 @given(images(), st.sampled_from(FORMATS))

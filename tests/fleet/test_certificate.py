@@ -6,31 +6,18 @@ import pytest
 from helpers import expected_codes
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import ENCODINGS
+from strategies import images
 
 import tremap_brevitas as tm
-from tremap_brevitas.codes import code_range
 from tremap_brevitas.placement import LayerCodes, linear_placement
 
 
 @st.composite
 def images_and_chips(draw):
     """An image, and a chip that is wrong in places or happens to agree everywhere; memories with and without reuse."""
-    word_bits = draw(st.integers(4, 20))
-    specs = []
-    for i in range(draw(st.integers(1, 3))):
-        encoding = draw(st.sampled_from(ENCODINGS))
-        width = draw(st.integers(2, min(10, word_bits)))
-        specs.append(LayerCodes(f"l{i}", (draw(st.integers(1, 4)), draw(st.integers(1, 4))), width, encoding))
-    needed = linear_placement(specs, tm.Memory(500, word_bits)).words
-    words = draw(st.integers(1, needed + 2))
-    placement = linear_placement(specs, tm.Memory(words, word_bits), reuse=words < needed)
+    image = draw(images())
+    placement = image.placement
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    codes = {}
-    for layer in placement.layers:
-        low, high = code_range(bit_width=layer.bit_width, encoding=layer.encoding)
-        codes[layer.name] = rng.integers(low, high + 1, size=layer.shape)
-    image = tm.MemoryImage(placement, codes)
     cells = np.flatnonzero(rng.random(placement.memory.cells) < draw(st.sampled_from([0.02, 0.2])))
     stuck = rng.integers(0, 2, size=len(cells))
     if draw(st.booleans()):

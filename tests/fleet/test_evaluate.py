@@ -10,7 +10,7 @@ from networks import DigitsNet
 
 import tremap_brevitas as tm
 from tremap_brevitas.fleet import ChipResult
-from tremap_brevitas.model import weight_slots
+from tremap_brevitas.model.slots import weight_slots
 
 MEMORY = tm.Memory(words=2500, word_bits=32)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import tremap_brevitas as tm
-from tremap_brevitas.model import faulty_slots
+from tremap_brevitas.model.slots import faulty_slots
 
 QUANT = tm.FaultyInt8WeightPerTensorFixedPoint
 MODEL = nn.ModuleDict(

@@ -18,7 +18,8 @@ from tremap_brevitas.export.verify import matched_weights
 from tremap_brevitas.export.weights import load_onnx, onnx_weights
 from tremap_brevitas.faults import FaultMap, MergedFaultMap
 from tremap_brevitas.fleet import certificate
-from tremap_brevitas.model import matching_slots, memory_image
+from tremap_brevitas.model import memory_image
+from tremap_brevitas.model.slots import matching_slots
 from tremap_brevitas.placement import Placement
 
 METADATA = "tremap_brevitas"

@@ -1,8 +1,9 @@
 """Which cell holds which bit of which weight. NumPy only."""
 
 from tremap_brevitas.placement.image import MemoryImage
+from tremap_brevitas.placement.layer import LayerSites, PlacedLayer, WeightBit
 from tremap_brevitas.placement.linear import LayerCodes, linear_placement
-from tremap_brevitas.placement.placement import LayerSites, PlacedLayer, Placement, WeightBit
+from tremap_brevitas.placement.placement import Placement
 
 __all__ = [
     "LayerCodes",

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tremap_brevitas.codes import code_range, decode, encode
-from tremap_brevitas.placement.placement import PlacedLayer, Placement
+from tremap_brevitas.placement.layer import PlacedLayer
+from tremap_brevitas.placement.placement import Placement
 
 Array = NDArray[Any]
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from tremap_brevitas.codes import Encoding
 from tremap_brevitas.faults.memory import Memory
-from tremap_brevitas.placement.placement import PlacedLayer, Placement
+from tremap_brevitas.placement.layer import PlacedLayer
+from tremap_brevitas.placement.placement import Placement
 
 
 class LayerCodes(NamedTuple):

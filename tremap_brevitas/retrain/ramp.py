@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tremap_brevitas.faults import FaultMap, MergedFaultMap
-from tremap_brevitas.model import apply_sites_, check_options, checked_slots, sites_of
+from tremap_brevitas.model.faults import apply_sites_, check_options, sites_of
+from tremap_brevitas.model.slots import checked_slots
 from tremap_brevitas.placement import LayerSites, Placement
 from tremap_brevitas.proxy.weight_faults import Gradient, Store
 from tremap_brevitas.retrain.collapse import CollapseDetector

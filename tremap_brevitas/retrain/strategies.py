@@ -16,13 +16,8 @@ from torch import nn
 
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_same_memory
-from tremap_brevitas.model import (
-    apply_sites_,
-    check_options,
-    checked_slots,
-    set_faults_,
-    sites_of,
-)
+from tremap_brevitas.model.faults import apply_sites_, check_options, set_faults_, sites_of
+from tremap_brevitas.model.slots import checked_slots
 from tremap_brevitas.placement import LayerSites, Placement
 from tremap_brevitas.proxy.weight_faults import Gradient, Store
 

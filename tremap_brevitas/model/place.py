@@ -1,0 +1,65 @@
+"""Placing the weights of a model in a memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from tremap_brevitas.codes import Encoding
+from tremap_brevitas.faults import Memory
+from tremap_brevitas.model.slots import Patterns, check_enabled, check_narrow, weight_slots
+from tremap_brevitas.placement import LayerCodes, Placement, linear_placement
+from tremap_brevitas.proxy import FaultyWeightProxy
+
+
+def place(
+    model: nn.Module,
+    memory: Memory,
+    *,
+    include: Patterns = None,
+    exclude: Patterns = None,
+    reuse: bool = False,
+    encoding: Encoding = "twos_complement",
+) -> Placement:
+    """Place the weights of a model in a memory, in the linear layout.
+
+    Layers lie one after the other in the order of ``named_modules``, each from a word boundary; see
+    [linear_placement][tremap_brevitas.placement.linear_placement].
+
+    Args:
+        model: A model whose weight quantizers can hold faults.
+        memory: The memory.
+        include: Place only layers whose dotted name matches one of these patterns; default all.
+        exclude: Leave out layers whose dotted name matches one of these.
+        reuse: Whether a memory that is too small is loaded tile by tile; one cell then hits several weights.
+        encoding: How signed codes are stored. Unsigned ones are always stored in plain binary.
+
+    Raises:
+        ValueError: If a pattern matches no quantized layer, a layer's quantizer cannot hold faults, its codes do not fit the
+            encoding, or the memory is too small (the message says how many bits are missing) and ``reuse`` is False.
+
+    Examples:
+        >>> from brevitas.nn import QuantLinear
+        >>> import tremap_brevitas as tm
+        >>> model = tm.make_faulty(nn.Sequential(QuantLinear(10, 5, bias=False), QuantLinear(5, 2, bias=False)))
+        >>> print(tm.place(model, tm.Memory(words=16, word_bits=32)))
+        60 weights of 2 layers in 16 of 16 words of 32 bits
+          words        0 to       12: 0 (5×10), 8 bits twos_complement, 4 codes a word
+          words       13 to       15: 1 (2×5), 8 bits twos_complement, 4 codes a word
+    """
+    if encoding == "binary":
+        raise ValueError("encoding='binary' is for unsigned codes and needs no saying; choose how signed codes are stored")
+    layers = []
+    for name, module, proxy, _ in weight_slots(model, include=include, exclude=exclude):
+        if not isinstance(proxy, FaultyWeightProxy):
+            raise ValueError(
+                f"layer {name!r}: its weight quantizer cannot hold faults; call make_faulty(model), build it with a Faulty… "
+                f"quantizer, or leave it out with exclude={name!r}"
+            )
+        check_enabled(name, proxy)
+        signed = bool(proxy.is_signed)  # type: ignore[attr-defined]
+        check_narrow(name, proxy, encoding)
+        weight: Any = module.weight
+        layers.append(LayerCodes(name, tuple(weight.shape), proxy.codes_bit_width, encoding if signed else "binary"))
+    return linear_placement(layers, memory, reuse=reuse)
