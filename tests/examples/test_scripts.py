@@ -41,6 +41,8 @@ def test_the_main_job(tmp_path):
     assert mean["merged, ramp, nearest"] > 0.94
     assert mean["merged, ramp, nearest"] > mean["untreated"] + 0.05
     assert "points in 60/180 = 1/3 of its steps: merged, ramp, nearest" in out
+    assert "group.qcdq.onnx: holds the network (4 layers exact" in out
+    assert (tmp_path / "weights.mem").read_text(encoding="ascii").startswith("// words as written")
     assert (tmp_path / "fleet.png").read_bytes().startswith(b"\x89PNG")
 
 

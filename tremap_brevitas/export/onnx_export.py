@@ -100,7 +100,9 @@ def _export(
             f"read differently; set these faults first"
         )
     modes = {module: module.training for module in model.modules()}
-    options: dict[str, Any] = {"opset_version": 18} if dynamo and form == "qcdq" else {}
+    options: dict[str, Any] = {"verbose": False}
+    if dynamo and form == "qcdq":
+        options["opset_version"] = 18  # what torch takes today by default; the file shall not change with it
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
         draft = Path(folder) / target.name
         write = brevitas.export.export_qonnx if form == "qonnx" else brevitas.export.export_onnx_qcdq

@@ -20,7 +20,7 @@ def plot_reports(
 ) -> Path:
     """Draw the accuracy of every chip under every method, and what each method cost.
 
-    Left: a dot for each chip, a line at the mean, filled dots for bit-exact chips. Right: optimizer steps.
+    Left: a dot for each chip, a line at the mean, filled dots for bit-exact chips. Right: optimizer steps for the whole fleet.
 
     Args:
         reports: The reports, drawn from top to bottom.
@@ -66,7 +66,7 @@ def plot_reports(
     for row, report in zip(rows, reports, strict=True):
         right.text(report.steps, row, f" {report.steps:,}", va="center", fontsize=9)
     right.set_xlim(0, 1.3 * max(1, *(r.steps for r in reports)))
-    right.set_xlabel("optimizer steps for the fleet")
+    right.set_xlabel("optimizer steps")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
