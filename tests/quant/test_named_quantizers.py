@@ -4,9 +4,13 @@ import brevitas.nn as qnn
 import numpy as np
 import pytest
 import torch
+from brevitas.inject import ExtendedInjector
+from brevitas.quant import binary, fixed_point, mx_quant_ocp, scaled_int, shifted_scaled_int, ternary
+from brevitas.quant import float as float_quant
 from helpers import FAULTY, QUICK, a_chip, a_placement, brevitas_codes, expected_codes, options_of, plain_of
 
 import tremap_brevitas as tm
+from tremap_brevitas.quant.base import why_not
 
 NAMES = [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in FAULTY]
 
@@ -47,6 +51,17 @@ def test_codes_with_faults_equal_the_oracle(name, store):
     assert (expected != wanted).sum() >= 10
     # The very values that the layer computes with, not only the integers that it reports:
     assert np.array_equal(brevitas_codes(faulty), expected)
+
+
+def test_no_integer_weight_quantizer_of_brevitas_is_missing():
+    found = set()
+    for module in (binary, fixed_point, float_quant, mx_quant_ocp, scaled_int, shifted_scaled_int, ternary):
+        for name, quantizer in vars(module).items():
+            is_quantizer = isinstance(quantizer, type) and issubclass(quantizer, ExtendedInjector)
+            if is_quantizer and "Weight" in name and "bit_width" in quantizer.__dependencies__ and why_not(quantizer) is None:
+                found.add(f"Faulty{name}")
+    assert len(found) == 27
+    assert found == set(FAULTY)
 
 
 @pytest.mark.parametrize("name", ["FaultyMXInt8Weight", "FaultyShiftedUint8WeightGroupQuantFloat"])
