@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -13,6 +12,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tremap_brevitas.files import whole_file
 
 _HEADER = "header"
 
@@ -40,20 +41,8 @@ def write_archive(
     target = Path(path)
     text = json.dumps({"kind": kind, "schema": schema, **header}, sort_keys=True)
     members = {_HEADER: np.frombuffer(text.encode(), dtype=np.uint8), **arrays}
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **members)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes files for the owner alone; a saved map is an ordinary file.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_file(target) as draft, draft.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **members)
     return target
 
 

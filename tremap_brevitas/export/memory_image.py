@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 from tremap_brevitas.export.memory_formats import FORMATS, BadLineError, FileFormat
 from tremap_brevitas.faults import FaultMap
+from tremap_brevitas.files import whole_file
 from tremap_brevitas.placement import MemoryImage
 
 Format = Literal["readmemh", "amd_mif", "coe", "altera_mif", "intel_hex", "raw"]
@@ -56,12 +57,8 @@ def write_memory_image(image: MemoryImage, path: str | os.PathLike[str], *, form
     words = image.words() if faults is None else words_read(image, faults)
     by = "before any fault" if faults is None else f"after the faults of chip {faults.chip!a}, digest {faults.digest}"
     text = f"words {said.replace('_', ' ')}: {by}, image {image.digest}"
-    temporary = target.with_name(f".{target.name}.part")
-    try:
-        temporary.write_bytes(kind.write(words, image.placement.memory.word_bits, text))
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(target) as draft:
+        draft.write_bytes(kind.write(words, image.placement.memory.word_bits, text))
     return target
 
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_same_memory
-from tremap_brevitas.fleet.certificate import Deployment, certificate
+from tremap_brevitas.fleet.certify import Deployment, certificate
 from tremap_brevitas.fleet.report import ChipResult, FleetReport
 from tremap_brevitas.model import memory_image, using_codes
 from tremap_brevitas.placement import Placement

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tremap_brevitas.files import whole_file
+
 
 @dataclass(frozen=True)
 class ChipResult:
@@ -161,7 +163,6 @@ def write_csv(reports: Sequence[FleetReport], path: str | os.PathLike[str]) -> P
         ValueError: If there is no report.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.part")
     rows: list[dict[str, Any]] = [
         {
             "method": r.name,
@@ -175,12 +176,8 @@ def write_csv(reports: Sequence[FleetReport], path: str | os.PathLike[str]) -> P
     ]
     if not rows:
         raise ValueError("no report to write")
-    try:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(target) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
     return target

@@ -1,5 +1,9 @@
-"""The weight proxies: they own the faults of their layers and survive what Brevitas rebuilds."""
+"""The weight proxies: they own the faults of their layers and survive what Brevitas rebuilds.
 
+Importing this package registers handlers for them with Brevitas' own export managers: whoever has a faulty layer can export it.
+"""
+
+import tremap_brevitas.proxy.export_handlers as _export_handlers  # noqa: F401 (registers)
 from tremap_brevitas.proxy.weight_faults import WeightFaults
 from tremap_brevitas.proxy.weight_proxy import (
     FaultyDecoupledWeightQuantProxyFromInjector,

@@ -31,7 +31,7 @@ from brevitas.export.torch.qcdq.manager import TorchQCDQManager
 from brevitas.utils.quant_utils import groupwise_dequant_expand
 from torch import Tensor
 
-from tremap_brevitas.proxy import (
+from tremap_brevitas.proxy.weight_proxy import (
     FaultyDecoupledWeightQuantProxyFromInjector,
     FaultyGroupwiseWeightQuantProxyFromInjector,
     FaultyWeightProxy,
