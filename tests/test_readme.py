@@ -46,11 +46,11 @@ def test_the_public_names_are_these():
     assert sorted(tm.__all__) == tm.__all__
     ours = [n for n in tm.__all__ if not n.startswith("Faulty")]
     expected = """
-        AllAtOnce ByEpoch ByStep Certificate CollapseDetector CollapseError FaultMap FleetReport Memory MemoryImage
-        MergedFaultMap OnRecovery OnnxReport Placement Ramp RandomMember certificate clear_faults_ comparison evaluate_fleet
-        export_qcdq export_qonnx faulty
-        layer_codes make_faulty memory_image merge place plot_reports random_fault_maps reestimate_batchnorm_ restore
-        set_faults_ using_codes using_faults verify_onnx write_csv
+        AllAtOnce Bundle BundleReport ByEpoch ByStep Certificate CollapseDetector CollapseError FaultMap FleetReport Memory
+        MemoryImage MergedFaultMap OnRecovery OnnxReport Placement Ramp RandomMember apply_to_onnx certificate clear_faults_
+        comparison evaluate_fleet export_bundle export_qcdq export_qonnx faulty layer_codes make_faulty memory_image merge place
+        plot_reports random_fault_maps reestimate_batchnorm_ restore set_faults_ using_codes using_faults verify_bundle
+        verify_onnx write_csv
     """
     assert ours == expected.split()
     assert len([n for n in tm.__all__ if n.startswith("Faulty")]) == 27

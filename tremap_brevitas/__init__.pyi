@@ -1,4 +1,14 @@
-from .export import OnnxReport, export_qcdq, export_qonnx, verify_onnx
+from .export import (
+    Bundle,
+    BundleReport,
+    OnnxReport,
+    apply_to_onnx,
+    export_bundle,
+    export_qcdq,
+    export_qonnx,
+    verify_bundle,
+    verify_onnx,
+)
 from .faults import FaultMap, Memory, MergedFaultMap, merge, random_fault_maps
 from .fleet import (
     Certificate,
@@ -67,6 +77,8 @@ __version__: str
 
 __all__ = [
     "AllAtOnce",
+    "Bundle",
+    "BundleReport",
     "ByEpoch",
     "ByStep",
     "Certificate",
@@ -109,10 +121,12 @@ __all__ = [
     "Placement",
     "Ramp",
     "RandomMember",
+    "apply_to_onnx",
     "certificate",
     "clear_faults_",
     "comparison",
     "evaluate_fleet",
+    "export_bundle",
     "export_qcdq",
     "export_qonnx",
     "faulty",
@@ -128,6 +142,7 @@ __all__ = [
     "set_faults_",
     "using_codes",
     "using_faults",
+    "verify_bundle",
     "verify_onnx",
     "write_csv",
 ]

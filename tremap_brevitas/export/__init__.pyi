@@ -1,17 +1,23 @@
+from .bundle import Bundle, BundleReport, apply_to_onnx, export_bundle, verify_bundle
 from .memory_image import read_memory_image, words_read, write_memory_image
-from .onnx_export import export_qcdq, export_qonnx, onnx_metadata
+from .onnx_export import export_qcdq, export_qonnx
 from .verify import OnnxReport, verify_onnx
-from .weights import OnnxWeight, load_onnx, onnx_weights
+from .weights import OnnxWeight, load_onnx, onnx_metadata, onnx_weights
 
 __all__ = [
+    "Bundle",
+    "BundleReport",
     "OnnxReport",
     "OnnxWeight",
+    "apply_to_onnx",
+    "export_bundle",
     "export_qcdq",
     "export_qonnx",
     "load_onnx",
     "onnx_metadata",
     "onnx_weights",
     "read_memory_image",
+    "verify_bundle",
     "verify_onnx",
     "words_read",
     "write_memory_image",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -15,14 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from tremap_brevitas.export.verify import matched_weights
-from tremap_brevitas.export.weights import load_onnx, onnx_weights
+from tremap_brevitas.export.weights import load_onnx, onnx_weights, set_metadata
 from tremap_brevitas.faults import FaultMap, MergedFaultMap
 from tremap_brevitas.fleet import certificate
 from tremap_brevitas.model import memory_image
+from tremap_brevitas.model.modes import evaluation_mode
 from tremap_brevitas.model.slots import matching_slots
 from tremap_brevitas.placement import Placement
 
-METADATA = "tremap_brevitas"
 SCHEMA = 1
 
 
@@ -99,7 +98,6 @@ def _export(
             f"the model's codes do not satisfy the fault map of chip {fault_map.chip!r}: {held.weights_that_differ} weights "
             f"read differently; set these faults first"
         )
-    modes = {module: module.training for module in model.modules()}
     options: dict[str, Any] = {"verbose": False}
     if dynamo and form == "qcdq":
         options["opset_version"] = 18  # what torch takes today by default; the file shall not change with it
@@ -107,16 +105,12 @@ def _export(
         draft = Path(folder) / target.name
         write = brevitas.export.export_qonnx if form == "qonnx" else brevitas.export.export_onnx_qcdq
         try:
-            model.eval()
-            with torch.no_grad():
+            with evaluation_mode(model), torch.no_grad():
                 write(model, args=example_input, export_path=str(draft), dynamo=dynamo, **options)
         except BaseException:
             # Brevitas leaves this set when an export fails, and the model's next forward pass would go wrong.
             brevitas.config._ONGOING_EXPORT = None
             raise
-        finally:
-            for module, training in modes.items():
-                module.training = training
         graph = load_onnx(draft)
         weights, problems = matched_weights(onnx_weights(graph), image)
         if problems:
@@ -138,21 +132,7 @@ def _export(
             },
             "layers": {name: weight.initializer for name, weight in weights.items()},
         }
-        entry = graph.metadata_props.add()
-        entry.key, entry.value = METADATA, json.dumps(about, sort_keys=True)
+        set_metadata(graph, about)
         onnx.save(graph, str(draft))
         os.replace(draft, target)
     return target
-
-
-def onnx_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return what an exported file says about itself.
-
-    Raises:
-        ValueError: If the file is damaged, or was not written by this package.
-    """
-    for entry in load_onnx(path).metadata_props:
-        if entry.key == METADATA:
-            about: dict[str, Any] = json.loads(entry.value)
-            return about
-    raise ValueError(f"{path}: has no metadata of tremap_brevitas; it was written by something else")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tremap_brevitas.export.weights import OnnxWeight, load_onnx, onnx_weights
-from tremap_brevitas.placement import MemoryImage
+from tremap_brevitas.placement import MemoryImage, PlacedLayer
+
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def verify_onnx(
             )
     error = None
     if inputs is not None and outputs is not None:
-        error = _output_error(path, inputs, outputs)
+        error = output_error(path, inputs, outputs)
         if not error <= tolerance:  # NaN too
             problems.append(f"outputs differ by {error:.3g} of the largest, allowed are {tolerance:.3g}")
     layers = {name: weight.initializer for name, weight in weights.items()}
@@ -110,20 +113,26 @@ def matched_weights(weights: Sequence[OnnxWeight], image: MemoryImage) -> tuple[
             continue
         nearest = min(same_shape, key=lambda w: int((w.codes != codes).sum()))
         left.remove(nearest)
-        wrong = np.argwhere(nearest.codes != codes)
-        first = tuple(int(i) for i in wrong[0])
-        text = (
-            f"layer {name!r}: {len(wrong)} of {codes.size} codes differ in {nearest.initializer!r}, the first at "
-            f"[{','.join(map(str, first))}]: {nearest.codes[first]} in the file, {codes[first]} trained"
-        )
-        lowest = -(1 << (layer.bit_width - 1))
-        if layer.signed and np.all(codes[nearest.codes != codes] == lowest):
-            text += f"; the file clips {lowest} away"
-        problems.append(text)
+        problems.append(f"layer {name!r}: {code_difference(layer, nearest, codes)}")
     return found, problems
 
 
-def _output_error(path: str | os.PathLike[str], inputs: NDArray[np.floating], outputs: NDArray[np.floating]) -> float:
+def code_difference(layer: PlacedLayer, weight: OnnxWeight, codes: Array) -> str:
+    """Say in words how a graph's codes differ from those trained; both have the same shape, and are not equal."""
+    wrong = np.argwhere(weight.codes != codes)
+    first = tuple(int(i) for i in wrong[0])
+    text = (
+        f"{len(wrong)} of {codes.size} codes differ in {weight.initializer!r}, the first at "
+        f"[{','.join(map(str, first))}]: {weight.codes[first]} in the file, {codes[first]} trained"
+    )
+    lowest = -(1 << (layer.bit_width - 1))
+    if layer.signed and np.all(codes[weight.codes != codes] == lowest):
+        text += f"; the file clips {lowest} away"
+    return text
+
+
+def output_error(path: str | os.PathLike[str], inputs: NDArray[np.floating], outputs: NDArray[np.floating]) -> float:
+    """Run a QCDQ file in onnxruntime; largest difference of its first output, relative to the largest one expected."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 Array = NDArray[Any]
 
+METADATA = "tremap_brevitas"
+
 
 @dataclass(frozen=True, eq=False)
 class OnnxWeight:
@@ -23,6 +26,7 @@ class OnnxWeight:
         initializer: Name of the initializer that holds it.
         codes: The integers that the graph computes with, after every clip, int32.
         scale: Scale, a scalar or one number for each channel.
+        zero_point: Zero point, likewise.
         bit_width: Bits of a code, as the graph says it: 8 in QCDQ, whatever the clip.
         integer: Whether the initializer itself holds integers.
     """
@@ -30,6 +34,7 @@ class OnnxWeight:
     initializer: str
     codes: NDArray[np.int32]
     scale: Array
+    zero_point: Array
     bit_width: int
     integer: bool
 
@@ -62,44 +67,51 @@ def onnx_weights(model: ModelProto) -> list[OnnxWeight]:
     Raises:
         ValueError: If a weight's scale or zero point is not constant.
     """
-    constants = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
     makers = {output: node for node in model.graph.node for output in node.output}
+    return list(_weights(model, constants(model), makers))
+
+
+def constants(model: ModelProto) -> dict[str, Array]:
+    """All constant tensors of a graph by name: its initializers, and what its ``Constant`` nodes give."""
+    found = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant":
             (value,) = [helper.get_attribute_value(a) for a in node.attribute]
-            constants[node.output[0]] = numpy_helper.to_array(value) if hasattr(value, "data_type") else np.asarray(value)
-    return list(_weights(model, constants, makers))
+            found[node.output[0]] = numpy_helper.to_array(value) if hasattr(value, "data_type") else np.asarray(value)
+    return found
 
 
-def _weights(model: ModelProto, constants: dict[str, Array], makers: dict[str, NodeProto]) -> Iterator[OnnxWeight]:
+def _weights(model: ModelProto, known: dict[str, Array], makers: dict[str, NodeProto]) -> Iterator[OnnxWeight]:
     def constant(node: NodeProto, index: int, default: Any = None) -> Array:
         if index >= len(node.input) or not node.input[index]:
             return np.asarray(default)
         name = node.input[index]
-        while name not in constants and name in makers and makers[name].op_type in ("Identity", "Cast"):
+        while name not in known and name in makers and makers[name].op_type in ("Identity", "Cast"):
             name = makers[name].input[0]
-        if name not in constants:
+        if name not in known:
             raise ValueError(f"node {node.name or node.output[0]!r} ({node.op_type}): input {index} is not constant")
-        return constants[name]
+        return known[name]
 
     for node in model.graph.node:
         if node.op_type == "DequantizeLinear":
             chain, name = [], node.input[0]
-            while name not in constants and name in makers and makers[name].op_type in ("Clip", "QuantizeLinear", "Identity"):
+            while name not in known and name in makers and makers[name].op_type in ("Clip", "QuantizeLinear", "Identity"):
                 chain.append(makers[name])
                 name = makers[name].input[0]
-            if name not in constants or constants[name].ndim < 2:
+            if name not in known or known[name].ndim < 2:
                 continue
-            values = constants[name]
+            values = known[name]
             for step in reversed(chain):
                 if step.op_type == "QuantizeLinear":
                     values = _quantize_linear(values, constant(step, 1), constant(step, 2, np.uint8(0)), _axis(step))
                 elif step.op_type == "Clip":
                     low, high = (constant(step, i, None) for i in (1, 2))
                     values = np.clip(values, low if low.dtype != object else None, high if high.dtype != object else None)
-            yield OnnxWeight(name, values.astype(np.int32), constant(node, 1), 8, constants[name].dtype.kind in "iu")
+            zero_point = constant(node, 2, np.int8(0))
+            integer = known[name].dtype.kind in "iu"
+            yield OnnxWeight(name, values.astype(np.int32), constant(node, 1), zero_point, 8, integer)
         elif node.op_type == "Quant":
-            if node.input[0] not in constants or constants[node.input[0]].ndim < 2:
+            if node.input[0] not in known or known[node.input[0]].ndim < 2:
                 continue
             value, scale, zero_point = (constant(node, i) for i in range(3))
             bits = round(float(constant(node, 3)))
@@ -108,7 +120,7 @@ def _weights(model: ModelProto, constants: dict[str, Array], makers: dict[str, N
             lowest = -(1 << (bits - 1)) + narrow if signed else 0
             highest = (1 << (bits - 1)) - 1 if signed else (1 << bits) - 1 - narrow
             codes = np.clip(np.rint(value / scale + zero_point), lowest, highest)
-            yield OnnxWeight(node.input[0], codes.astype(np.int32), scale, bits, False)
+            yield OnnxWeight(node.input[0], codes.astype(np.int32), scale, zero_point, bits, False)
 
 
 def _axis(node: NodeProto) -> int:
@@ -123,3 +135,35 @@ def _quantize_linear(values: Array, scale: Array, zero_point: Array, axis: int) 
     limits = np.iinfo(zero_point.dtype)
     codes = np.rint(values / scale.reshape(shape)) + zero_point.reshape(-1 if zero_point.size == 1 else shape)
     return np.clip(codes, limits.min, limits.max).astype(zero_point.dtype)
+
+
+def onnx_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what an exported file says about itself.
+
+    Raises:
+        ValueError: If the file is damaged, or was not written by this package.
+    """
+    about = metadata_of(load_onnx(path))
+    if about is None:
+        raise ValueError(f"{path}: has no metadata of tremap_brevitas; it was written by something else")
+    return about
+
+
+def metadata_of(model: ModelProto) -> dict[str, Any] | None:
+    """What a graph says about itself, or None if it was not written by this package."""
+    for entry in model.metadata_props:
+        if entry.key == METADATA:
+            try:
+                about = json.loads(entry.value)
+            except ValueError:
+                return None
+            return about if isinstance(about, dict) else None
+    return None
+
+
+def set_metadata(model: ModelProto, about: dict[str, Any]) -> None:
+    """Let a graph say this about itself, whatever it said before."""
+    kept = [(entry.key, entry.value) for entry in model.metadata_props if entry.key != METADATA]
+    del model.metadata_props[:]
+    for key, value in [*kept, (METADATA, json.dumps(about, sort_keys=True))]:
+        model.metadata_props.add(key=key, value=value)

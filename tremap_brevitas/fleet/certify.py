@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -152,3 +153,20 @@ def _layer_difference(
     read = rule(trained, sa0=sa0, sa1=sa1, bit_width=layer.bit_width, encoding=layer.encoding)
     changed = read != trained
     return LayerDifference(layer.name, weights[changed], trained[changed], read[changed])
+
+
+def certificate_of(chip: str, image: MemoryImage, read: Mapping[str, NDArray[Any]]) -> Certificate:
+    """Certificate from the codes that a chip is known to read, whatever was written to it.
+
+    Args:
+        chip: Name of the chip.
+        image: The codes that the network was trained with.
+        read: What the chip reads, by layer, in the shape of the weight.
+    """
+    differences = []
+    for name, trained in image.codes.items():
+        flat, found = trained.reshape(-1), read[name].reshape(-1)
+        weights = np.flatnonzero(flat != found)
+        if len(weights):
+            differences.append(LayerDifference(name, weights, flat[weights].astype(np.int32), found[weights].astype(np.int32)))
+    return Certificate(chip, image, tuple(differences))

@@ -13,6 +13,7 @@ from tremap_brevitas.faults.fault_map import check_same_memory
 from tremap_brevitas.fleet.certify import Deployment, certificate
 from tremap_brevitas.fleet.report import ChipResult, FleetReport
 from tremap_brevitas.model import memory_image, using_codes
+from tremap_brevitas.model.modes import evaluation_mode
 from tremap_brevitas.placement import Placement
 
 
@@ -38,8 +39,7 @@ def evaluate_fleet(
         model: The model, with the faults set under which it was trained, or none.
         placement: Where its codes lie.
         chips: Every chip's own fault map.
-        accuracy: Measures the model: takes it, returns a number, the larger the better. It should put the model into
-            evaluation mode; afterwards the modes are as before.
+        accuracy: Measures the model, which is in evaluation mode: takes it, returns a number, the larger the better.
         deployment: ``"group_image"``: one memory image for all chips. ``"chip_image"``: one a chip, in which every code is the
             nearest that the chip can hold.
         name: Heading of the report.
@@ -55,25 +55,23 @@ def evaluate_fleet(
     image = memory_image(model, placement)
     begin = time.perf_counter()
     certificates = [certificate(image, chip, deployment=deployment) for chip in chips]
-    modes = {module: module.training for module in model.modules()}
-    nominal = float(accuracy(model))
     results = []
-    for found in tqdm(certificates, desc=name or "chips", unit="chip", disable=not progress, leave=False):
-        measured = nominal
-        if not found.bit_exact:
-            with using_codes(model, placement, found.read()):
-                measured = float(accuracy(model))
-        results.append(
-            ChipResult(
-                chip=found.chip,
-                accuracy=measured,
-                bit_exact=found.bit_exact,
-                weights_that_differ=found.weights_that_differ,
-                worst_error=found.worst_error,
+    with evaluation_mode(model):
+        nominal = float(accuracy(model))
+        for found in tqdm(certificates, desc=name or "chips", unit="chip", disable=not progress, leave=False):
+            measured = nominal
+            if not found.bit_exact:
+                with using_codes(model, placement, found.read()):
+                    measured = float(accuracy(model))
+            results.append(
+                ChipResult(
+                    chip=found.chip,
+                    accuracy=measured,
+                    bit_exact=found.bit_exact,
+                    weights_that_differ=found.weights_that_differ,
+                    worst_error=found.worst_error,
+                )
             )
-        )
-    for module, training in modes.items():
-        module.training = training
     return FleetReport(
         name=name,
         nominal=nominal,

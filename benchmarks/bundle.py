@@ -1,0 +1,113 @@
+"""What a bundle costs: writing it, and certifying chips against it, for a network of ResNet-18's size.
+
+    python benchmarks/bundle.py
+
+Prints the two tables of the README. Brevitas' own two exports of the same model are the yardstick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import brevitas.export as bex
+import brevitas.nn as qnn
+import torch
+from machine import machine
+from networks import FullRangeWeight
+from torch import nn
+
+import tremap_brevitas as tm
+
+
+def network() -> nn.Module:
+    """11.7 million weights in the layers of ResNet-18, one after the other; its inputs are 16×16 pixels to be quick."""
+    widths = [(3, 64, 7), *[(64, 64, 3)] * 4, (64, 128, 3), *[(128, 128, 3)] * 3, (128, 256, 3), *[(256, 256, 3)] * 3]
+    widths += [(256, 512, 3), *[(512, 512, 3)] * 3, (64, 128, 1), (128, 256, 1), (256, 512, 1)]
+    body: list[nn.Module] = []
+    for inputs, outputs, kernel in widths[:-3]:
+        stride = 2 if outputs != inputs else 1
+        body += [
+            qnn.QuantConv2d(
+                inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False, weight_quant=FullRangeWeight
+            ),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+        ]
+    for inputs, outputs, _ in reversed(widths[-3:]):  # the shortcuts' weights, as a chain of their own
+        body.append(qnn.QuantConv2d(outputs, inputs, 1, bias=False, weight_quant=FullRangeWeight))
+    head = [
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        qnn.QuantLinear(64, 512, bias=False, weight_quant=FullRangeWeight),
+        qnn.QuantLinear(512, 1000, bias=True, weight_quant=FullRangeWeight),
+    ]
+    return nn.Sequential(*body, *head)
+
+
+def timed(action: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    action()
+    return time.perf_counter() - begin
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, help="times that each way is measured (default %(default)s)")
+    parser.add_argument("--chips", type=int, default=100, help="chips to certify (default %(default)s)")
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    model = tm.make_faulty(network()).eval()
+    x = torch.randn(1, 3, 16, 16)
+    memory = tm.Memory(words=3_000_000, word_bits=32)
+    placement = tm.place(model, memory)
+    chips = tm.random_fault_maps(memory, chips=5, fault_rate=6e-3, seed=0)
+    merged = tm.merge(chips, on_conflict="majority")
+    tm.set_faults_(model, placement, merged)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        ways: dict[str, Callable[[], object]] = {
+            "Brevitas' QONNX and QCDQ": lambda: (
+                bex.export_qonnx(model, args=x, export_path=str(root / "a.onnx"), dynamo=True),
+                bex.export_onnx_qcdq(model, args=x, export_path=str(root / "b.onnx"), dynamo=True, opset_version=18),
+            ),
+            "export_bundle": lambda: tm.export_bundle(
+                model, x, root / "bundle", placement=placement, fault_map=merged, overwrite=True
+            ),
+        }
+        taken: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(options.rounds):
+            for name, way in ways.items():
+                taken[name].append(timed(way))
+        loads = [timed(lambda: tm.Bundle.load(root / "bundle")) for _ in range(options.rounds)]
+        bundle = tm.Bundle.load(root / "bundle")
+        image = bundle.image
+        print(f"Output of `python benchmarks/bundle.py` ({machine()}), medians of {options.rounds}:\n")
+        print(f"| {placement.weights / 1e6:.1f} million weights, 5 chips at 6e-3 | seconds | times the first |")
+        print("| --- | --- | --- |")
+        first = statistics.median(next(iter(taken.values())))
+        for name, seconds in [*taken.items(), ("load and check a bundle", loads)]:
+            median = statistics.median(seconds)
+            print(f"| {name} | {median:.2f} | {median / first:.2f} |")
+        strangers = tm.random_fault_maps(memory, chips=options.chips, fault_rate=6e-3, seed=1)
+        few = tm.random_fault_maps(memory, chips=options.chips, fault_rate=1e-5, seed=2)
+        fleets = {
+            f"{chips[0].fault_rate:g}, members": chips,
+            "6e-3, chips never seen": strangers,
+            "1e-5, chips never seen": few,
+        }
+        print("\n| certifying a chip of the rate | median ms | most ms | faults | bit-exact |")
+        print("| --- | --- | --- | --- | --- |")
+        for name, fleet in fleets.items():
+            exact = sum(bundle.certificate(chip).bit_exact for chip in fleet)
+            spent = [1000 * timed(lambda chip=chip: tm.verify_bundle(bundle, [chip])) for chip in fleet]  # type: ignore[misc]
+            print(f"| {name} | {statistics.median(spent):.1f} | {max(spent):.1f} | {len(fleet[0])} | {exact} of {len(fleet)} |")
+        del image
+
+
+if __name__ == "__main__":
+    main()

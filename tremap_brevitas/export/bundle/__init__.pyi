@@ -1,0 +1,16 @@
+from .apply import apply_to_onnx
+from .manifest import BundleLayer, Manifest
+from .read import Bundle, BundleChip
+from .verify import BundleReport, verify_bundle
+from .write import export_bundle
+
+__all__ = [
+    "Bundle",
+    "BundleChip",
+    "BundleLayer",
+    "BundleReport",
+    "Manifest",
+    "apply_to_onnx",
+    "export_bundle",
+    "verify_bundle",
+]

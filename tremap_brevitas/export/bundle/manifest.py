@@ -1,0 +1,178 @@
+"""The manifest of a bundle: what is in the folder, and what it must be."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+from tremap_brevitas.export.memory_image import Format
+from tremap_brevitas.fleet.certify import Deployment
+
+KIND = "tremap bundle"
+SCHEMA = 1
+NAME = "manifest.json"
+Form = Literal["qonnx", "qcdq"]
+FORMS: tuple[Form, ...] = ("qonnx", "qcdq")
+MAX_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class BundleLayer:
+    """One layer, as the manifest has it.
+
+    Attributes:
+        name: Dotted name of the layer.
+        shape: Shape of its weight.
+        bit_width: Bits of a code.
+        signed: Whether codes have a sign.
+        encoding: How a code is stored.
+        first_word: First word of the layer.
+        codes_per_word: Codes in a word.
+        scale: Scale of the weight: one number, or one for each channel.
+        zero_point: Zero point, likewise.
+        store: ``"nearest"``, ``"plain"``, or None for a layer that no fault hit.
+        initializers: Name of the initializer that holds the weight in each ONNX file, by form.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    bit_width: int
+    signed: bool
+    encoding: str
+    first_word: int
+    codes_per_word: int
+    scale: tuple[float, ...]
+    zero_point: tuple[float, ...]
+    store: str | None
+    initializers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a bundle's ``manifest.json`` says.
+
+    Attributes:
+        files: SHA-256 of every other file of the folder, by name.
+        onnx: Name of the ONNX file of each form, ``"qonnx"`` and ``"qcdq"``.
+        placement: Name of the placement's file.
+        placement_digest: Its digest.
+        image: Name of the memory image.
+        image_format: Its format.
+        image_digest: Digest of the codes that it holds, and that the network was trained with.
+        chips: Name of the table of chips.
+        deployment: ``"group_image"``: one image for all chips; ``"chip_image"``: the table names one for each.
+        fault_map: Digest of the fault map that the network was trained under.
+        on_conflict: How its conflicts were settled; None for the map of a single chip.
+        members: Name and digest of each chip's map in it.
+        layers: The layers.
+        probe: Name of the file with inputs and outputs, or None.
+        probe_error: Largest difference between PyTorch and onnxruntime when the bundle was written, relative to the largest
+            output; None if there is no QCDQ file.
+        versions: Versions of the tools that wrote the bundle.
+    """
+
+    files: Mapping[str, str]
+    onnx: Mapping[str, str]
+    placement: str
+    placement_digest: str
+    image: str
+    image_format: Format
+    image_digest: str
+    chips: str
+    deployment: Deployment
+    fault_map: str
+    on_conflict: str | None
+    members: tuple[Mapping[str, str], ...]
+    layers: tuple[BundleLayer, ...]
+    probe: str | None = None
+    probe_error: float | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> Path:
+        """Write ``manifest.json``, with a digest of itself."""
+        content = _plain({"kind": KIND, "schema": SCHEMA, **asdict(self)})
+        path = folder / NAME
+        text = json.dumps({**content, "digest": _digest(content)}, indent=2, sort_keys=True)
+        path.write_text(text + "\n", encoding="utf-8")
+        return path
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read ``manifest.json``.
+
+        Raises:
+            FileNotFoundError: If there is none.
+            ValueError: If it is damaged, was changed, is no manifest, or has a newer schema.
+        """
+        path = folder / NAME
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"{path}: {path.stat().st_size} bytes, more than the {MAX_BYTES} that a manifest may have")
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            said = content.pop("digest")
+            kind, schema = content.pop("kind"), content.pop("schema")
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+            raise ValueError(f"{path}: not a {KIND}'s manifest, or damaged ({type(error).__name__}: {error})") from None
+        if kind != KIND:
+            raise ValueError(f"{path}: holds a {kind!r}, expected a {KIND!r}")
+        if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
+            raise ValueError(f"{path}: schema {schema} of {KIND}, but this version reads 1 to {SCHEMA} only")
+        found = _digest({"kind": kind, "schema": schema, **content})
+        if said != found:
+            raise ValueError(f"{path}: was changed: its content has digest {found}, it says {said}")
+        try:
+            return cls._checked(content)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"{path}: damaged ({type(error).__name__}: {error})") from None
+
+    @classmethod
+    def _checked(cls, content: dict[str, Any]) -> Manifest:
+        layers = tuple(
+            BundleLayer(
+                **{
+                    **entry,
+                    "shape": tuple(entry["shape"]),
+                    "scale": tuple(float(v) for v in entry["scale"]),
+                    "zero_point": tuple(float(v) for v in entry["zero_point"]),
+                }
+            )
+            for entry in content["layers"]
+        )
+        manifest = cls(**{**content, "layers": layers, "members": tuple(content["members"])})
+        if manifest.image_format not in get_args(Format) or manifest.deployment not in get_args(Deployment):
+            raise ValueError(f"format {manifest.image_format!r}, deployment {manifest.deployment!r}")
+        named = [*manifest.onnx.values(), manifest.placement, manifest.image, manifest.chips]
+        if manifest.probe is not None:
+            named.append(manifest.probe)
+        for name in [*manifest.files, *named]:
+            if Path(name).name != name or name in ("", ".", "..", NAME) or "\\" in name:
+                raise ValueError(f"file {name!r} is not plainly in the folder")
+        unlisted = [name for name in named if name not in manifest.files]
+        if unlisted or not set(manifest.onnx) <= set(FORMS) or not manifest.onnx:
+            raise ValueError(f"files without a digest: {unlisted}; ONNX files: {dict(manifest.onnx)}")
+        return manifest
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, as 64 hexadecimal digits."""
+    sha = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            sha.update(block)
+    return sha.hexdigest()
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """What JSON gives back after a round trip: tuples are lists there, mappings are dicts."""
+    if isinstance(value, (dict, MappingProxyType)):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,323 @@
+"""Reading a bundle, and finding what is wrong with it. Neither torch nor Brevitas."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tremap_brevitas.archive import read_archive
+from tremap_brevitas.export.bundle.manifest import NAME, BundleLayer, Manifest, file_digest
+from tremap_brevitas.export.memory_image import read_memory_image
+from tremap_brevitas.export.verify import code_difference, output_error
+from tremap_brevitas.export.weights import load_onnx, metadata_of, onnx_weights
+from tremap_brevitas.faults import FaultMap
+from tremap_brevitas.fleet.certify import Certificate, certificate, certificate_of
+from tremap_brevitas.placement import MemoryImage, Placement
+
+PROBE_KIND = "tremap probe"
+PROBE_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class BundleChip:
+    """One line of a bundle's ``chips.csv``.
+
+    Attributes:
+        chip: Name of the chip.
+        digest: Digest of its fault map.
+        faults: Stuck cells.
+        member: Whether the network was trained under its faults.
+        bit_exact: Whether it reads every code as trained.
+        weights_that_differ: Number of weights that it reads differently.
+        worst_error: Largest difference, in LSB.
+        accuracy: As measured, or None.
+        image: Name of the memory image to write into it.
+    """
+
+    chip: str
+    digest: str
+    faults: int
+    member: bool
+    bit_exact: bool
+    weights_that_differ: int
+    worst_error: int
+    accuracy: float | None
+    image: str
+
+
+COLUMNS = tuple(BundleChip.__annotations__)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Bundle:
+    """A bundle whose files were found whole, unchanged and in agreement with each other. Made by ``Bundle.load``.
+
+    Attributes:
+        folder: Where it lies.
+        manifest: What it says about itself.
+        image: The codes that the network was trained with.
+        chips: The table of chips.
+    """
+
+    folder: Path
+    manifest: Manifest
+    image: MemoryImage
+    chips: tuple[BundleChip, ...]
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Bundle:
+        """Read a bundle.
+
+        Raises:
+            ValueError: If anything in it is damaged or does not agree; says all that is wrong.
+            FileNotFoundError: If there is no such folder, or no manifest in it.
+        """
+        bundle, problems, _ = examine(folder)
+        if bundle is None or problems:
+            raise ValueError(f"{folder}: the bundle is not what was exported:\n  " + "\n  ".join(problems))
+        return bundle
+
+    def certificate(self, chip: FaultMap) -> Certificate:
+        """What a chip makes of the image that the bundle has for it, against the integers in the ONNX files.
+
+        Args:
+            chip: Any chip's own fault map. A chip of a ``"chip_image"`` bundle is known by its map's digest; one that is not
+                in the table is judged with the group's image.
+
+        Raises:
+            ValueError: If the map is of another memory.
+        """
+        own = next((row.image for row in self.chips if row.digest == chip.digest), self.manifest.image)
+        if own == self.manifest.image:
+            return certificate(self.image, chip)
+        written = read_image(self.folder, own, self.manifest, self.image.placement)
+        return certificate_of(chip.chip, self.image, certificate(written, chip).read())
+
+    def __repr__(self) -> str:
+        return f"Bundle({str(self.folder)!r}, {self.image}, {len(self.chips)} chips)"
+
+
+def read_image(folder: Path, name: str, manifest: Manifest, placement: Placement) -> MemoryImage:
+    """Decode one of the bundle's memory images.
+
+    Raises:
+        ValueError: If it is not of the format that the manifest says, or not of the placement's size.
+    """
+    words = read_memory_image(folder / name, format=manifest.image_format, word_bits=placement.memory.word_bits)
+    try:
+        return MemoryImage.from_words(placement, words)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def examine(folder: str | os.PathLike[str]) -> tuple[Bundle | None, list[str], Measured]:
+    """Check a bundle's files one by one, and against each other.
+
+    Returns:
+        The bundle, or None if image, placement or table cannot be read; a sentence for everything that is wrong; what was
+        measured on the way.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, or no manifest in it.
+        ValueError: If the manifest cannot be trusted; nothing else can be checked then.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such folder")
+    if not (root / NAME).is_file():
+        raise FileNotFoundError(f"{root}: no {NAME} in it, so it is no bundle")
+    manifest = Manifest.read(root)
+    problems, measured = _check_digests(root, manifest), Measured()
+    measured.files = len(manifest.files) + 1
+    measured.unlisted = tuple(sorted(p.name for p in root.iterdir() if p.name not in {*manifest.files, NAME}))
+    try:
+        placement = Placement.load(root / manifest.placement)
+        problems += _check_placement(manifest, placement)
+        image = read_image(root, manifest.image, manifest, placement)
+        if image.digest != manifest.image_digest:
+            problems.append(f"{manifest.image}: holds codes of digest {image.digest}, expected {manifest.image_digest}")
+        chips = _read_chips(root / manifest.chips)
+        for row in chips:
+            if row.image not in manifest.files:
+                problems.append(f"{manifest.chips}: chip {row.chip!r} is to get {row.image!r}, which is no file of the bundle")
+    except (OSError, ValueError) as error:
+        problems.append(relative(error, root))
+        return None, problems, measured
+    for form, name in manifest.onnx.items():
+        try:
+            problems += _check_onnx(root / name, form, manifest, image)
+        except (OSError, ValueError) as error:
+            problems.append(relative(error, root))
+    if manifest.probe is not None and "qcdq" in manifest.onnx and not problems:
+        try:
+            measured.output_error = _run_probe(root, manifest)
+        except (OSError, ValueError) as error:
+            problems.append(relative(error, root))
+        else:
+            allowed = max(1e-6, 2 * (manifest.probe_error or 0.0))
+            if not measured.output_error <= allowed:
+                problems.append(
+                    f"{manifest.onnx['qcdq']}: outputs for {manifest.probe} differ by {measured.output_error:.3g} of the "
+                    f"largest, expected at most {allowed:.3g}"
+                )
+    return Bundle(root, manifest, image, chips), problems, measured
+
+
+@dataclass
+class Measured:
+    """What was measured while a bundle was examined."""
+
+    files: int = 0
+    unlisted: tuple[str, ...] = ()
+    output_error: float | None = None
+
+
+def _check_digests(root: Path, manifest: Manifest) -> list[str]:
+    problems = []
+    strangers: dict[str, str] = {}
+    for path in sorted(root.iterdir()):
+        if path.is_file() and path.name != NAME:
+            strangers.setdefault(file_digest(path), path.name)
+    for name, digest in manifest.files.items():
+        path = root / name
+        there = next((other for found, other in strangers.items() if found == digest), None)
+        if not path.is_file():
+            problems.append(f"{name}: missing" + (f"; {there} has its content" if there else ""))
+            continue
+        found = file_digest(path)
+        if found == digest:
+            continue
+        whose = next((other for other, d in manifest.files.items() if d == found), None)
+        if whose:
+            problems.append(f"{name}: has the content of {whose}" + (f", and {there} has its own" if there else ""))
+        else:
+            problems.append(f"{name}: damaged or replaced: SHA-256 is {found}, expected {digest}")
+    return problems
+
+
+def _check_placement(manifest: Manifest, placement: Placement) -> list[str]:
+    problems = []
+    if placement.digest != manifest.placement_digest:
+        problems.append(f"{manifest.placement}: digest {placement.digest}, expected {manifest.placement_digest}")
+    placed: list[dict[str, Any]] = [{**layer.description(), "signed": layer.signed} for layer in placement.layers]
+    said = [{**{key: getattr(layer, key) for key in placed[0]}, "shape": list(layer.shape)} for layer in manifest.layers]
+    if placed != said:
+        problems.append(f"{manifest.placement}: its layers are not those of {NAME}")
+    return problems
+
+
+def _check_onnx(path: Path, form: str, manifest: Manifest, image: MemoryImage) -> list[str]:
+    graph = load_onnx(path)
+    weights = {w.initializer: w for w in onnx_weights(graph)}
+    problems = []
+    about = metadata_of(graph)
+    expected = {"fault_map": manifest.fault_map, "placement": manifest.placement_digest, "image": manifest.image_digest}
+    if about is None:
+        problems.append(f"{path.name}: was not written by tremap_brevitas")
+    else:
+        for key, digest in expected.items():
+            if about.get(key) != digest:
+                problems.append(f"{path.name}: made for {key} {about.get(key)}, the bundle's is {digest}")
+    for layer in manifest.layers:
+        where = f"{path.name}: layer {layer.name!r}"
+        weight = weights.get(layer.initializers.get(form, ""))
+        if weight is None:
+            problems.append(f"{where}: no quantized weight {layer.initializers.get(form)!r} in it; it has {', '.join(weights)}")
+            continue
+        codes = image.codes.get(layer.name)
+        if codes is None or weight.codes.shape != codes.shape:
+            shape = None if codes is None else codes.shape
+            problems.append(f"{where}: shape {weight.codes.shape} in the file, {shape} in the image")
+        elif not np.array_equal(weight.codes, codes):
+            problems.append(f"{where}: {code_difference(image.placement.layer(layer.name), weight, codes)}")
+        if form == "qonnx" and weight.bit_width != layer.bit_width:
+            problems.append(f"{where}: {weight.bit_width} bits in the file, expected {layer.bit_width}")
+        problems += [f"{where}: {text}" for text in _check_scale(layer, weight.scale, weight.zero_point)]
+    return problems
+
+
+def _check_scale(layer: BundleLayer, scale: NDArray[Any], zero_point: NDArray[Any]) -> list[str]:
+    problems = []
+    for what, found, expected in (("scale", scale, layer.scale), ("zero point", zero_point, layer.zero_point)):
+        values = np.asarray(found, dtype=np.float64).reshape(-1)
+        # One number for all channels may be written once, or once a channel.
+        if len(values) != len(expected) and 1 not in (len(values), len(expected)):
+            problems.append(f"{len(values)} numbers as {what}, expected {len(expected)}")
+            continue
+        size = max(len(values), len(expected))
+        values, wanted = np.resize(values, size), np.resize(np.asarray(expected), size)
+        if not np.array_equal(values, wanted):
+            at = int(np.argmax(values != wanted))
+            problems.append(f"{what} [{at}] is {values[at]:.9g}, expected {wanted[at]:.9g}")
+    return problems
+
+
+def _run_probe(root: Path, manifest: Manifest) -> float:
+    inputs, outputs = read_probe(root / str(manifest.probe))
+    return output_error(root / manifest.onnx["qcdq"], inputs, outputs)
+
+
+def read_probe(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Inputs and outputs of a probe.
+
+    Raises:
+        ValueError: If the file is damaged or no probe.
+    """
+    _, arrays = read_archive(path, kind=PROBE_KIND, schema=PROBE_SCHEMA)
+    if set(arrays) != {"inputs", "outputs"}:
+        raise ValueError(f"{path}: damaged {PROBE_KIND}: holds {sorted(arrays)}")
+    return arrays["inputs"], arrays["outputs"]
+
+
+def _read_chips(path: Path) -> tuple[BundleChip, ...]:
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise ValueError(f"{path}:1: columns {','.join(reader.fieldnames or ())}, expected {','.join(COLUMNS)}")
+        rows = []
+        for line, row in enumerate(reader, start=2):
+            try:
+                rows.append(_chip(row))
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"{path}:{line}: {type(error).__name__}: {error}") from None
+    return tuple(rows)
+
+
+def _chip(row: Mapping[str, str]) -> BundleChip:
+    yes = {"yes": True, "no": False}
+    return BundleChip(
+        chip=row["chip"],
+        digest=row["digest"],
+        faults=int(row["faults"]),
+        member=yes[row["member"]],
+        bit_exact=yes[row["bit_exact"]],
+        weights_that_differ=int(row["weights_that_differ"]),
+        worst_error=int(row["worst_error"]),
+        accuracy=float(row["accuracy"]) if row["accuracy"] else None,
+        image=row["image"],
+    )
+
+
+def write_chips(rows: tuple[BundleChip, ...], path: Path) -> None:
+    """Write the table of chips, one line each."""
+    words = {True: "yes", False: "no", None: ""}
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for row in rows:
+            values = [getattr(row, column) for column in COLUMNS]
+            writer.writerow([words[v] if v is None or isinstance(v, bool) else v for v in values])
+
+
+def relative(error: Exception, root: Path) -> str:
+    """Text of an error, without the folder that everybody knows."""
+    if isinstance(error, FileNotFoundError):
+        return f"{Path(str(error.filename)).name}: missing" if error.filename else str(error)
+    return str(error).replace(f"{root}{os.sep}", "")

@@ -1,0 +1,139 @@
+"""How a stranger trusts the files: checked from the folder alone. Neither torch nor Brevitas."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tremap_brevitas.export.bundle.read import Bundle, examine, relative
+from tremap_brevitas.faults import FaultMap
+from tremap_brevitas.fleet.certify import Certificate
+
+SHOWN = 3
+
+
+@dataclass(frozen=True, eq=False)
+class BundleReport:
+    """What [verify_bundle][tremap_brevitas.verify_bundle] found.
+
+    Attributes:
+        folder: The bundle.
+        problems: What is wrong with it, one sentence each, naming the file; empty if nothing is.
+        certificates: For each chip, the weights that it reads differently from what the ONNX files hold. Empty if the
+            bundle could not be read.
+        files: Number of files checked.
+        unlisted: Names of things in the folder that the manifest does not know; they were not looked at.
+        output_error: Largest difference between the outputs of onnxruntime and PyTorch for the bundle's probe, relative to
+            the largest output; None if it was not run.
+        codes: Number of codes that image and ONNX files agree on.
+    """
+
+    folder: str
+    problems: tuple[str, ...]
+    certificates: tuple[Certificate, ...]
+    files: int = 0
+    unlisted: tuple[str, ...] = ()
+    output_error: float | None = None
+    codes: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether the files are whole, and hold one and the same network. Says nothing about the chips."""
+        return not self.problems
+
+    @property
+    def bit_exact(self) -> bool:
+        """Whether, on top of that, every chip computes exactly that network."""
+        return self.ok and all(c.bit_exact for c in self.certificates)
+
+    def __str__(self) -> str:
+        lines = [f"{self.folder}: NOT what was exported", *(f"  {p}" for p in self.problems)]
+        if self.ok:
+            outputs = "" if self.output_error is None else f"; onnxruntime within {self.output_error:.1e} of PyTorch"
+            lines = [f"{self.folder}: {self.files} files whole, {self.codes} codes equal in image and ONNX{outputs}"]
+        if self.unlisted:
+            lines.append(f"  not looked at, since the manifest does not name it: {', '.join(self.unlisted)}")
+        return "\n".join([*lines, *(f"  chip {c.chip!r}: {_verdict(c)}" for c in self.certificates)])
+
+
+def verify_bundle(bundle: str | os.PathLike[str] | Bundle, chips: Iterable[FaultMap]) -> BundleReport:
+    """Check a bundle, and what each chip makes of it, from the files alone: torch and Brevitas are not needed.
+
+    Every file is compared with its digest, the words of the memory image are decoded and compared with the integers in the
+    ONNX files, scales and zero points with the manifest, and the QCDQ file's outputs (in onnxruntime) with the network's.
+    Then each chip's stuck cells are applied to the image; only what they change can be read differently.
+
+    Args:
+        bundle: The folder, or a bundle that was loaded before; then only the chips are checked.
+        chips: Fault maps of any chips, members of the group or not.
+
+    Returns:
+        A report that names what is wrong. It prints as text.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, or it has no manifest.
+        ValueError: If a chip's map is of another memory.
+    """
+    chips = list(chips)
+    if isinstance(bundle, Bundle):
+        certificates = tuple(bundle.certificate(chip) for chip in chips)
+        return BundleReport(str(bundle.folder), (), certificates, codes=bundle.image.placement.weights)
+    folder = Path(bundle)
+    try:
+        found, problems, measured = examine(folder)
+    except ValueError as error:
+        return BundleReport(str(folder), (relative(error, folder),), ())
+    certificates = ()
+    if found is not None:
+        try:
+            certificates = tuple(found.certificate(chip) for chip in chips)
+        except OSError as error:
+            problems.append(relative(error, folder))
+        problems += _contradictions(found, chips, certificates)
+    return BundleReport(
+        str(folder),
+        tuple(problems),
+        certificates,
+        files=measured.files,
+        unlisted=measured.unlisted,
+        output_error=measured.output_error,
+        codes=0 if found is None else found.image.placement.weights,
+    )
+
+
+def _contradictions(bundle: Bundle, chips: Sequence[FaultMap], certificates: Sequence[Certificate]) -> list[str]:
+    """Does the table say of a chip what its certificate says?"""
+    rows = {row.digest: row for row in bundle.chips}
+    problems = []
+    for chip, proof in zip(chips, certificates, strict=False):
+        row = rows.get(chip.digest)
+        if row is None:
+            continue
+        said = row.bit_exact, row.weights_that_differ, row.worst_error
+        if said != (proof.bit_exact, proof.weights_that_differ, proof.worst_error):
+            problems.append(
+                f"{bundle.manifest.chips}: says of chip {row.chip!r} that {row.weights_that_differ} weights differ, by "
+                f"{row.worst_error} LSB at most; found are {proof.weights_that_differ}, by {proof.worst_error}"
+            )
+    return problems
+
+
+def _verdict(proof: Certificate) -> str:
+    if proof.bit_exact:
+        return "bit-exact"
+    shown = []
+    for difference in proof.differences:
+        shape = proof.image.codes[difference.layer].shape
+        for weight, trained, read in zip(difference.weight, difference.trained, difference.read, strict=True):
+            index = ",".join(str(i) for i in np.unravel_index(weight, shape))
+            shown.append(f"{difference.layer}.weight[{index}] reads {read}, trained {trained}")
+            if len(shown) == SHOWN:
+                break
+        if len(shown) == SHOWN:
+            break
+    more = "; …" if proof.weights_that_differ > len(shown) else ""
+    return f"{proof.weights_that_differ} weights differ, by {proof.worst_error} LSB at most: {'; '.join(shown)}{more}"
