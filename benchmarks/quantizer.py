@@ -9,20 +9,17 @@ down does so for all of them; a ratio is the median of the ratios within a round
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import brevitas
 import brevitas.nn as qnn
 import torch
+from measure import interleaved, machine
 from torch import Tensor, nn
-from tqdm import tqdm
 
 import tremap_brevitas as tm
 from tremap_brevitas.model.faults import apply_sites_, sites_of
@@ -46,18 +43,6 @@ class Wrapper(nn.Module):
         read = read - 256 * (read > 127)
         value: Tensor = quant.value + (read * quant.scale - quant.value).detach()
         return value
-
-
-def interleaved(variants: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 3) -> dict[str, list[float]]:
-    """Milliseconds of every variant in every round."""
-    times: dict[str, list[float]] = {name: [] for name in variants}
-    for turn in tqdm(range(rounds + warm_up), leave=False, desc="rounds"):
-        for name, run in variants.items():
-            begin = time.perf_counter()
-            run()
-            if turn >= warm_up:
-                times[name].append(1e3 * (time.perf_counter() - begin))
-    return times
 
 
 def table(title: str, times: dict[str, list[float]], base: str) -> None:
@@ -212,10 +197,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(
-        f"{platform.machine()}, {torch.get_num_threads()} threads, Python {platform.python_version()}, torch "
-        f"{torch.__version__}, brevitas {brevitas.__version__}, fault rate {options.fault_rate:g}"
-    )
+    print(f"{machine()}, fault rate {options.fault_rate:g}")
     quantizers(options.fault_rate, options.rounds)
     training_step(options.fault_rate, max(5, options.rounds // 5))
     switching(options.fault_rate, max(5, options.rounds // 5))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -57,7 +59,7 @@ def placements(draw: st.DrawFn, reuse: bool | None = None) -> Placement:
 
 @st.composite
 def images(draw: st.DrawFn) -> MemoryImage:
-    """Random codes in small memories, some of them reused."""
+    """Random codes in small memories, some of them reused, some with an order of their own."""
     word_bits = draw(st.integers(2, 70))
     specs = []
     for i in range(draw(st.integers(1, 3))):
@@ -67,6 +69,9 @@ def images(draw: st.DrawFn) -> MemoryImage:
     words = draw(st.integers(1, needed + 2))
     placement = linear_placement(specs, Memory(words, word_bits), reuse=words < needed)
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    if draw(st.booleans()):
+        layers = tuple(dataclasses.replace(layer, order=rng.permutation(layer.size)) for layer in placement.layers)
+        placement = Placement(placement.memory, layers, placement.reuse)
     codes = {}
     for layer in placement.layers:
         low, high = code_range(bit_width=layer.bit_width, encoding=layer.encoding)

@@ -52,7 +52,8 @@ def export_qonnx(
         The path written.
 
     Raises:
-        ValueError: If the model's codes do not satisfy ``fault_map``, or the file does not hold them; nothing is written then.
+        ValueError: If the model's codes do not satisfy ``fault_map``, the file does not hold them, or (QCDQ) codes have more
+            than 8 bits; nothing is written then.
         RuntimeError: If a layer cannot be exported (groups; a shared quantizer under ``dynamo=True``).
     """
     return _export("qonnx", model, example_input, path, placement, fault_map, dynamo)
@@ -85,6 +86,11 @@ def _export(
     dynamo: bool,
 ) -> Path:
     target = Path(path)
+    wide = next((layer for layer in placement.layers if layer.bit_width > 8), None)
+    if form == "qcdq" and wide is not None:
+        raise ValueError(
+            f"layer {wide.name!r}: QCDQ holds codes of up to 8 bits, its codes have {wide.bit_width}; use QONNX alone"
+        )
     for name, entry in matching_slots(model, placement).items():
         if dynamo and entry.proxy.has_faults and len(entry.proxy.tracked_module_list) > 1:
             raise RuntimeError(

@@ -9,8 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tremap_brevitas.codes import nearest_reachable
-from tremap_brevitas.codes import read_back as read_codes
+from tremap_brevitas.codes import decode, encode, nearest_reachable
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.placement import LayerSites, MemoryImage
 
@@ -123,36 +122,70 @@ def certificate(image: MemoryImage, chip: FaultMap, *, deployment: Deployment = 
         wrong |= stored != chip.stuck_at
     if not wrong.any():
         return Certificate(chip.chip, image, ())
-    hit = {s.layer.name: s for s in placement.sites(chip.cells[wrong])}
-    if not hit:  # only unused cells
-        return Certificate(chip.chip, image, ())
-    differences = []
-    for sites in placement.sites(chip.cells):
-        if sites.layer.name in hit:
-            difference = _layer_difference(image, chip, sites, hit[sites.layer.name], deployment)
-            if len(difference.weight):
-                differences.append(difference)
-    return Certificate(chip.chip, image, tuple(differences))
+    hit = placement.sites(chip.cells[wrong])
+    if deployment == "group_image":
+        stuck_at = chip.stuck_at[wrong]
+        found = [_misread(image, sites, stuck_at) for sites in hit]
+    else:
+        # All stuck bits of a weight, not only the wrong ones: the nearest reachable code depends on every one of them.
+        weights = {sites.layer.name: _grouped(sites)[0] for sites in hit}
+        found = [
+            _rewritten(image, chip, sites, weights[sites.layer.name])
+            for sites in (placement.sites(chip.cells) if hit else ())
+            if sites.layer.name in weights
+        ]
+    return Certificate(chip.chip, image, tuple(difference for difference in found if len(difference.weight)))
 
 
-def _layer_difference(
-    image: MemoryImage, chip: FaultMap, sites: LayerSites, hit: LayerSites, deployment: Deployment
-) -> LayerDifference:
+def _grouped(sites: LayerSites) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64] | None]:
+    """Weights hit, ascending; where the sites of each begin; the order that brings a weight's sites together, if not as is."""
+    order, weight = None, sites.weight
+    if sites.layer.order is not None:
+        order = np.argsort(weight, kind="stable")
+        weight = weight[order]
+    first = np.flatnonzero(np.append(True, weight[1:] != weight[:-1]))
+    return weight[first], first, order
+
+
+def _misread(image: MemoryImage, sites: LayerSites, stuck_at: NDArray[np.uint8]) -> LayerDifference:
+    """What a chip reads when these are its wrong bits (in a reused memory: wrong in some tile)."""
     layer = sites.layer
-    weights = np.unique(hit.weight)
-    # All stuck bits of those weights, not only the wrong ones: the nearest reachable code depends on every one of them.
+    weights, first, order = _grouped(sites)
+    bits, stuck = np.left_shift(1, sites.bit), stuck_at[sites.source]
+    if order is not None:
+        bits, stuck = bits[order], stuck[order]
+    ones = np.add.reduceat(bits * stuck, first).astype(np.int32)
+    zeros = np.add.reduceat(bits, first).astype(np.int32) - ones
+    trained = image.codes[layer.name].reshape(-1)[weights].astype(np.int32)
+    stored = encode(trained, bit_width=layer.bit_width, encoding=layer.encoding)
+    read = decode((stored | ones) & ~zeros, bit_width=layer.bit_width, encoding=layer.encoding)
+    return _where_changed(layer.name, weights, trained, read)
+
+
+def _rewritten(image: MemoryImage, chip: FaultMap, sites: LayerSites, weights: NDArray[np.int64]) -> LayerDifference:
+    """What a chip reads when these weights are written to it as the nearest code that it can hold."""
+    layer = sites.layer
     at = np.minimum(np.searchsorted(weights, sites.weight), len(weights) - 1)
     mine = weights[at] == sites.weight
-    sa0, sa1 = np.zeros((2, len(weights)), dtype=np.int32)
-    bits = np.left_shift(np.int32(1), sites.bit[mine].astype(np.int32))
+    bits = np.left_shift(1, sites.bit[mine])
     stuck = chip.stuck_at[sites.source[mine]]
-    np.add.at(sa0, at[mine][stuck == 0], bits[stuck == 0])
-    np.add.at(sa1, at[mine][stuck == 1], bits[stuck == 1])
+    # Every bit of a weight appears once, so that a sum of bits is their union; floats hold 16 bits exactly.
+    sa0, sa1 = (
+        np.bincount(at[mine][stuck == value], weights=bits[stuck == value], minlength=len(weights)).astype(np.int32)
+        for value in (0, 1)
+    )
     trained = image.codes[layer.name].reshape(-1)[weights].astype(np.int32)
-    rule = read_codes if deployment == "group_image" else nearest_reachable
-    read = rule(trained, sa0=sa0, sa1=sa1, bit_width=layer.bit_width, encoding=layer.encoding)
+    read = nearest_reachable(trained, sa0=sa0, sa1=sa1, bit_width=layer.bit_width, encoding=layer.encoding)
+    return _where_changed(layer.name, weights, trained, read)
+
+
+def _where_changed(
+    layer: str, weights: NDArray[np.int64], trained: NDArray[np.int32], read: NDArray[np.int32]
+) -> LayerDifference:
     changed = read != trained
-    return LayerDifference(layer.name, weights[changed], trained[changed], read[changed])
+    if changed.all():
+        return LayerDifference(layer, weights, trained, read)
+    return LayerDifference(layer, weights[changed], trained[changed], read[changed])
 
 
 def certificate_of(chip: str, image: MemoryImage, read: Mapping[str, NDArray[Any]]) -> Certificate:

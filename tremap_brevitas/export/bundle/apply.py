@@ -47,73 +47,63 @@ def apply_to_onnx(
     proof = bundle.certificate(chip)
     read = proof.read()
     graph = load_onnx(bundle.folder / bundle.manifest.onnx[form])
-    names = {layer.initializers[form]: layer.name for layer in bundle.manifest.layers}
-    changed = {difference.layer for difference in proof.differences}
-    for initializer, layer in names.items():
-        if layer in changed:
-            _replace(graph, initializer, read[layer])
+    names = {layer.name: layer.initializers[form] for layer in bundle.manifest.layers}
+    for difference in proof.differences:
+        layer = difference.layer
+        if list(names.values()).count(names[layer]) > 1:
+            raise ValueError(f"{bundle.folder}: initializer {names[layer]!r} holds layer {layer!r} and another one")
+        names[layer] = _replace(graph, names[layer], read[layer], f"{layer}.weight_as_read")
     about = metadata_of(graph) or {}
-    set_metadata(graph, {**about, "read_by": {"chip": chip.chip, "digest": chip.digest}})
-    for weight in onnx_weights(graph):
-        layer = names.get(weight.initializer, "")
-        if layer and not np.array_equal(weight.codes, read[layer]):
+    set_metadata(graph, {**about, "layers": names, "read_by": {"chip": chip.chip, "digest": chip.digest}})
+    weights = {weight.initializer: weight.codes for weight in onnx_weights(graph)}
+    for layer, initializer in names.items():
+        if initializer not in weights or not np.array_equal(weights[initializer], read[layer]):
             raise ValueError(f"{bundle.folder}: layer {layer!r}: its graph does not take the codes that the chip reads")
     with whole_file(path) as draft:
         onnx.save(graph, str(draft))
     return Path(path)
 
 
-def _replace(graph: ModelProto, initializer: str, codes: NDArray[Any]) -> None:
-    """Let the node that dequantizes a weight take these codes, with no clip in between."""
+def _replace(graph: ModelProto, initializer: str, codes: NDArray[Any], name: str) -> str:
+    """Let the node that dequantizes a weight take these codes from a new initializer, with no clip in between."""
+    known = constants(graph)
     makers = {output: node for node in graph.graph.node for output in node.output}
     for node in graph.graph.node:
-        if node.op_type == "Quant" and node.input[0] == initializer:
-            _replace_quant(graph, node, codes)
-        elif node.op_type == "DequantizeLinear":
-            name = node.input[0]
-            chain = []
-            while name in makers:
-                chain.append(makers[name])
-                name = makers[name].input[0]
-            if name == initializer:
-                kind = _dtype(graph, node)
-                _set_initializer(graph, initializer, codes.astype(kind))
-                if chain and _alone(graph, chain):  # clip and quantize nodes of a layer that no fault hit would clip -128 away
-                    for step in chain:
-                        graph.graph.node.remove(step)
-                    node.input[0] = initializer
+        if node.op_type not in ("Quant", "DequantizeLinear"):
+            continue
+        source = node.input[0]
+        while source in makers and source not in known:
+            source = makers[source].input[0]
+        if source != initializer:
+            continue
+        if node.op_type == "Quant":
+            scale, zero_point = (known[i] for i in node.input[1:3])
+            values = ((codes - zero_point) * scale).astype(np.float32)
+            kept = [a for a in node.attribute if a.name != "narrow"]
+            del node.attribute[:]
+            node.attribute.extend([*kept, helper.make_attribute("narrow", 0)])
+        else:
+            typed = len(node.input) > 2 and node.input[2]
+            values = codes.astype(known[node.input[2]].dtype if typed else np.int8)
+        graph.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        node.input[0] = name
+        break
+    _prune(graph)
+    return name
 
 
-def _replace_quant(graph: ModelProto, node: NodeProto, codes: NDArray[Any]) -> None:
-    known = constants(graph)
-    scale, zero_point = (known[name] for name in node.input[1:3])
-    value = ((codes - zero_point) * scale).astype(np.float32)
-    _set_initializer(graph, node.input[0], value)
-    kept = [a for a in node.attribute if a.name != "narrow"]
-    del node.attribute[:]
-    node.attribute.extend([*kept, helper.make_attribute("narrow", 0)])
-
-
-def _alone(graph: ModelProto, chain: list[NodeProto]) -> bool:
-    """Whether nobody else takes what these nodes make."""
-    made = {output for step in chain for output in step.output}
-    users = [node for node in graph.graph.node for name in node.input if name in made]
-    return len(users) == len(chain)
-
-
-def _dtype(graph: ModelProto, node: NodeProto) -> Any:
-    if len(node.input) > 2 and node.input[2]:
-        return constants(graph)[node.input[2]].dtype
-    return np.int8
-
-
-def _set_initializer(graph: ModelProto, name: str, values: NDArray[Any]) -> None:
-    for initializer in graph.graph.initializer:
-        if initializer.name == name:
-            initializer.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values), name))
-            return
-    for node in graph.graph.node:
-        if node.op_type == "Constant" and node.output[0] == name:
-            graph.graph.node.remove(node)
-            graph.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
-            return
+def _prune(graph: ModelProto) -> None:
+    """Remove nodes and initializers that nobody takes any more."""
+    ends = {output.name for output in graph.graph.output}
+    nodes = list(graph.graph.node)
+    while True:
+        used = ends | {name for node in nodes for name in node.input}
+        kept = [node for node in nodes if used & set(node.output)]
+        if len(kept) == len(nodes):
+            break
+        nodes = kept
+    kept_nodes = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.graph.node[:]
+    graph.graph.node.extend(kept_nodes)
+    for initializer in [i for i in graph.graph.initializer if i.name not in used]:
+        graph.graph.initializer.remove(initializer)

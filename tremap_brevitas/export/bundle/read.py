@@ -144,7 +144,11 @@ def examine(folder: str | os.PathLike[str]) -> tuple[Bundle | None, list[str], M
         if image.digest != manifest.image_digest:
             problems.append(f"{manifest.image}: holds codes of digest {image.digest}, expected {manifest.image_digest}")
         chips = _read_chips(root / manifest.chips)
+        members = {m["digest"] for m in manifest.members}
         for row in chips:
+            if row.member != (row.digest in members):
+                said = "a member" if row.member else "no member"
+                problems.append(f"{manifest.chips}: says that chip {row.chip!r} is {said} of the group; {NAME} says otherwise")
             if row.image not in manifest.files:
                 problems.append(f"{manifest.chips}: chip {row.chip!r} is to get {row.image!r}, which is no file of the bundle")
     except (OSError, ValueError) as error:
