@@ -105,5 +105,9 @@ def _prune(graph: ModelProto) -> None:
     kept_nodes = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del graph.graph.node[:]
     graph.graph.node.extend(kept_nodes)
-    for initializer in [i for i in graph.graph.initializer if i.name not in used]:
+    gone = [i for i in graph.graph.initializer if i.name not in used]
+    inputs = [i for i in graph.graph.input if i.name in {g.name for g in gone}]  # exporters may list a weight there too
+    for initializer in gone:
         graph.graph.initializer.remove(initializer)
+    for value in inputs:
+        graph.graph.input.remove(value)
