@@ -5,7 +5,7 @@
 Trains a small quantized network on scikit-learn's digits (8×8 pixels, 10 classes), draws fault maps for a group of
 chips, and prepares the group in every way there is: nothing at all, nearest-code writing, retraining for each chip,
 one merged retraining with the faults all at once and with a ramp. Each way is judged on every chip with that chip's own
-faults. Prints a table, writes it as CSV and picture, and exports the group's network as ONNX file and memory image.
+faults. Prints a table, writes it as CSV and picture, and exports the group's network as a bundle that anyone can check.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from tqdm import tqdm
 from training import Data, accuracy_on, seed_everything, train
 
 import tremap_brevitas as tm
-from tremap_brevitas.export import write_memory_image
 
 
 def digits(seed: int) -> Data:
@@ -122,15 +121,28 @@ def main() -> None:
     title = f"{len(chips)} chips, fault rate {options.fault_rate:g} each, union {merged.union_rate:.3f}"
     tm.plot_reports(reports, options.out / "fleet.png", threshold=threshold, title=title)
     merged.save(options.out / "merged.npz")
-    placement.save(options.out / "placement.npz")
-    print(f"Wrote fleet.csv, fleet.png, merged.npz and placement.npz to {options.out}/")
+    folder = options.out / "chips"
+    folder.mkdir(exist_ok=True)
+    for old in folder.glob("*.npz"):
+        old.unlink()
+    for chip in chips:
+        chip.save(folder / f"{chip.chip}.npz")
+    print(f"Wrote fleet.csv, fleet.png and merged.npz to {options.out}/")
 
-    print("4. Export the group's network: ONNX for the flow, a memory image for every chip")
-    path = tm.export_qcdq(network, data.images[:1], options.out / "group.qcdq.onnx", placement=placement, fault_map=merged)
-    image = tm.memory_image(network, placement)
-    write_memory_image(image, options.out / "weights.mem", format="readmemh", faults=None)
-    probe = data.test_images[:1]
-    print(tm.verify_onnx(path, image, inputs=probe.numpy(), outputs=network(probe).detach().numpy()))
+    print("4. Export the group's network as a bundle, and check it from its files alone")
+    bundle = tm.export_bundle(
+        network,
+        data.images[:1],
+        options.out / "group_0",
+        placement=placement,
+        fault_map=merged,
+        chips=chips,
+        report=next(r for r in reports if r.name == "merged, ramp, nearest"),
+        probe=data.test_images,
+        overwrite=True,
+    )
+    print(tm.verify_bundle(bundle, chips))
+    print(f"The bundle lies in {bundle}/, the chips' fault maps in {folder}/")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tremap_brevitas.export.run import onnx_runner
 from tremap_brevitas.export.weights import OnnxWeight, load_onnx, onnx_weights
 from tremap_brevitas.placement import MemoryImage, PlacedLayer
 
@@ -79,7 +80,7 @@ def verify_onnx(
             )
     error = None
     if inputs is not None and outputs is not None:
-        error = output_error(path, inputs, outputs)
+        error = float(output_errors(path, inputs, outputs).max())
         if not error <= tolerance:  # NaN too
             problems.append(f"outputs differ by {error:.3g} of the largest, allowed are {tolerance:.3g}")
     layers = {name: weight.initializer for name, weight in weights.items()}
@@ -131,13 +132,19 @@ def code_difference(layer: PlacedLayer, weight: OnnxWeight, codes: Array) -> str
     return text
 
 
-def output_error(path: str | os.PathLike[str], inputs: NDArray[np.floating], outputs: NDArray[np.floating]) -> float:
-    """Run a QCDQ file in onnxruntime; largest difference of its first output, relative to the largest one expected."""
-    import onnxruntime
+def output_errors(
+    path: str | os.PathLike[str], inputs: NDArray[np.floating], outputs: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Run a QCDQ file in onnxruntime.
 
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
-    (found, *_) = session.run(None, {session.get_inputs()[0].name: np.asarray(inputs)})
-    return float(np.abs(found - outputs).max() / max(float(np.abs(outputs).max()), 1e-30))
+    Returns:
+        For each input, the largest difference to what was expected, relative to the largest output of all.
+
+    Raises:
+        ValueError: If the file cannot be run, or its outputs have another shape.
+    """
+    found = onnx_runner(path)(np.asarray(inputs))
+    if found.shape != outputs.shape:
+        raise ValueError(f"{path}: outputs of shape {found.shape}, expected {outputs.shape}")
+    wrong = np.abs(found.astype(np.float64) - outputs).reshape(len(outputs), -1).max(axis=1)
+    return np.asarray(wrong / max(float(np.abs(outputs).max()), 1e-30))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tremap_brevitas.archive import read_archive
 from tremap_brevitas.export.bundle.manifest import NAME, BundleLayer, Manifest, file_digest
 from tremap_brevitas.export.memory_image import read_memory_image
-from tremap_brevitas.export.verify import code_difference, output_error
+from tremap_brevitas.export.verify import code_difference, output_errors
 from tremap_brevitas.export.weights import load_onnx, metadata_of, onnx_weights
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.fleet.certify import Certificate, certificate, certificate_of
@@ -23,6 +23,7 @@ from tremap_brevitas.placement import MemoryImage, Placement
 
 PROBE_KIND = "tremap probe"
 PROBE_SCHEMA = 1
+ROUNDING = 1e-6  # of the largest output: a few times what float32 sums in another order differ by
 
 
 @dataclass(frozen=True)
@@ -161,11 +162,13 @@ def examine(folder: str | os.PathLike[str]) -> tuple[Bundle | None, list[str], M
             problems.append(relative(error, root))
     if manifest.probe is not None and "qcdq" in manifest.onnx and not problems:
         try:
-            measured.output_error = _run_probe(root, manifest)
+            errors = _run_probe(root, manifest)
         except (OSError, ValueError) as error:
             problems.append(relative(error, root))
         else:
-            allowed = max(1e-6, 2 * (manifest.probe_error or 0.0))
+            measured.output_error, measured.inputs = float(errors.max()), len(errors)
+            measured.inputs_equal = int((errors <= ROUNDING).sum())
+            allowed = max(ROUNDING, 2 * (manifest.probe_error or 0.0))
             if not measured.output_error <= allowed:
                 problems.append(
                     f"{manifest.onnx['qcdq']}: outputs for {manifest.probe} differ by {measured.output_error:.3g} of the "
@@ -181,6 +184,8 @@ class Measured:
     files: int = 0
     unlisted: tuple[str, ...] = ()
     output_error: float | None = None
+    inputs: int = 0
+    inputs_equal: int = 0
 
 
 def _check_digests(root: Path, manifest: Manifest) -> list[str]:
@@ -263,9 +268,9 @@ def _check_scale(layer: BundleLayer, scale: NDArray[Any], zero_point: NDArray[An
     return problems
 
 
-def _run_probe(root: Path, manifest: Manifest) -> float:
+def _run_probe(root: Path, manifest: Manifest) -> NDArray[np.float64]:
     inputs, outputs = read_probe(root / str(manifest.probe))
-    return output_error(root / manifest.onnx["qcdq"], inputs, outputs)
+    return output_errors(root / manifest.onnx["qcdq"], inputs, outputs)
 
 
 def read_probe(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:

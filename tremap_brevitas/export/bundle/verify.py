@@ -29,6 +29,9 @@ class BundleReport:
         unlisted: Names of things in the folder that the manifest does not know; they were not looked at.
         output_error: Largest difference between the outputs of onnxruntime and PyTorch for the bundle's probe, relative to
             the largest output; None if it was not run.
+        inputs: Number of inputs of the probe.
+        inputs_equal: How many of them gave the same output up to float32's rounding (1e-6). For others the two may have rounded
+            a sum otherwise, and so moved an activation at a boundary to the next code.
         codes: Number of codes that image and ONNX files agree on.
     """
 
@@ -38,6 +41,8 @@ class BundleReport:
     files: int = 0
     unlisted: tuple[str, ...] = ()
     output_error: float | None = None
+    inputs: int = 0
+    inputs_equal: int = 0
     codes: int = 0
 
     @property
@@ -53,8 +58,10 @@ class BundleReport:
     def __str__(self) -> str:
         lines = [f"{self.folder}: NOT what was exported", *(f"  {p}" for p in self.problems)]
         if self.ok:
-            outputs = "" if self.output_error is None else f"; onnxruntime within {self.output_error:.1e} of PyTorch"
-            lines = [f"{self.folder}: {self.files} files whole, {self.codes} codes equal in image and ONNX{outputs}"]
+            lines = [f"{self.folder}: {self.files} files whole, {self.codes} codes equal in image and ONNX"]
+            if self.output_error is not None:
+                rest = "" if self.inputs_equal == self.inputs else f", and within {self.output_error:.1e} for the rest"
+                lines.append(f"  onnxruntime gives PyTorch's outputs for {self.inputs_equal} of {self.inputs} inputs{rest}")
         if self.unlisted:
             lines.append(f"  not looked at, since the manifest does not name it: {', '.join(self.unlisted)}")
         return "\n".join([*lines, *(f"  chip {c.chip!r}: {_verdict(c)}" for c in self.certificates)])
@@ -101,6 +108,8 @@ def verify_bundle(bundle: str | os.PathLike[str] | Bundle, chips: Iterable[Fault
         files=measured.files,
         unlisted=measured.unlisted,
         output_error=measured.output_error,
+        inputs=measured.inputs,
+        inputs_equal=measured.inputs_equal,
         codes=0 if found is None else found.image.placement.weights,
     )
 

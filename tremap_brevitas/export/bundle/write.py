@@ -19,7 +19,7 @@ from tremap_brevitas.export.bundle.read import PROBE_KIND, PROBE_SCHEMA, BundleC
 from tremap_brevitas.export.bundle.verify import verify_bundle
 from tremap_brevitas.export.memory_image import Format, write_memory_image
 from tremap_brevitas.export.onnx_export import export_qcdq, export_qonnx
-from tremap_brevitas.export.verify import output_error
+from tremap_brevitas.export.verify import output_errors
 from tremap_brevitas.export.weights import load_onnx, onnx_metadata, onnx_weights
 from tremap_brevitas.faults import FaultMap, MergedFaultMap
 from tremap_brevitas.files import whole_folder
@@ -42,6 +42,7 @@ def export_bundle(
     fault_map: FaultMap,
     chips: Iterable[FaultMap] | None = None,
     report: FleetReport | None = None,
+    probe: Tensor | None = None,
     deployment: Deployment = "group_image",
     memory_format: Format = "readmemh",
     onnx_forms: Sequence[Form] = FORMS,
@@ -51,26 +52,28 @@ def export_bundle(
 ) -> Path:
     """Write one folder with all that a group's network leaves Python with, and all that is needed to check it.
 
-    QONNX and QCDQ file, memory image, a table of the chips, the placement, a probe (``example_input`` and the network's
-    output for it) and a manifest with a digest of every file. The folder is checked by
+    QONNX and QCDQ file, memory image, a table of the chips, the placement, a probe (inputs and the network's outputs
+    for them) and a manifest with a digest of every file. The folder is checked by
     [verify_bundle][tremap_brevitas.verify_bundle] before it gets its name, and appears whole or not at all.
 
     Args:
         model: The model, with the faults of ``fault_map`` set.
-        example_input: An input; real data is best, since the model's output for it is kept as a probe.
+        example_input: An input, for its shape.
         folder: Folder to make.
         placement: Where the codes lie.
         fault_map: The map that the model was trained under.
         chips: The chips of the table; None for the members of ``fault_map``.
         report: What ``evaluate_fleet`` found with the same deployment; its accuracies go into the table.
+        probe: Inputs that are kept with the network's outputs for them, real data if possible, as many as
+            ``example_input`` has or a multiple; None for ``example_input`` itself.
         deployment: ``"group_image"``: one memory image for all chips. ``"chip_image"``: one more for each chip, in which every
             code is the nearest that the chip can hold.
         memory_format: Format of the memory images, as in ``write_memory_image``.
         onnx_forms: Which ONNX files to write. QCDQ cannot hold codes of more than 8 bits; leave it out for them.
         dynamo: Whether to use torch's newer exporter.
-        tolerance: Allowed difference between PyTorch's and onnxruntime's output for ``example_input``, relative to the largest
-            output. The codes are compared exactly; this catches a graph that is wrong elsewhere. With scales that are no
-            powers of two, a sum rounded otherwise can move an activation to the next code.
+        tolerance: Allowed difference between PyTorch's and onnxruntime's outputs for the probe, relative to the largest. The
+            codes are compared exactly; this catches a graph that is wrong elsewhere. Where the two round a sum differently, an
+            activation at a boundary moves to the next code.
         overwrite: Whether to replace an existing folder.
 
     Returns:
@@ -118,7 +121,7 @@ def export_bundle(
         )
         write_chips(rows, draft / "chips.csv")
         placement.save(draft / "placement.npz")
-        error = _write_probe(model, example_input, draft, onnx.get("qcdq"), tolerance)
+        error = _write_probe(model, example_input if probe is None else probe, draft, onnx.get("qcdq"), tolerance)
         manifest = Manifest(
             files={path.name: file_digest(path) for path in sorted(draft.iterdir())},
             onnx=onnx,
@@ -180,22 +183,22 @@ def _chip_image(image: MemoryImage, chip: FaultMap) -> MemoryImage:
     return MemoryImage(image.placement, certificate(image, chip, deployment="chip_image").read())
 
 
-def _write_probe(model: nn.Module, example_input: Tensor, draft: Path, qcdq: str | None, tolerance: float) -> float | None:
+def _write_probe(model: nn.Module, probe: Tensor, draft: Path, qcdq: str | None, tolerance: float) -> float | None:
     with evaluation_mode(model), torch.no_grad():
-        outputs = model(example_input)
+        outputs = model(probe)
     outputs = getattr(outputs, "value", outputs)
-    inputs = example_input.detach().cpu().numpy()
+    inputs = probe.detach().cpu().numpy()
     arrays = {"inputs": inputs, "outputs": outputs.detach().cpu().numpy()}
     write_archive(draft / "probe.npz", kind=PROBE_KIND, schema=PROBE_SCHEMA, header={}, arrays=arrays)
     if qcdq is None:
         return None
-    error = output_error(draft / qcdq, inputs, arrays["outputs"])
+    error = output_errors(draft / qcdq, inputs, arrays["outputs"]).max()
     if not error <= tolerance:
         raise ValueError(
             f"onnxruntime's output of the QCDQ file differs from PyTorch's by {error:.3g} of the largest, allowed are "
             f"{tolerance:.3g}"
         )
-    return error
+    return float(error)
 
 
 def _layers(draft: Path, onnx: dict[str, str], placement: Placement) -> tuple[BundleLayer, ...]:
