@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from networks import DigitsNet
 from sklearn.datasets import load_digits
@@ -142,6 +143,8 @@ def main() -> None:
         overwrite=True,
     )
     print(tm.verify_bundle(bundle, chips))
+    np.savez(options.out / "test_data.npz", images=data.test_images.numpy(), labels=data.test_labels.numpy())
+    torch.save(network.state_dict(), options.out / "network.pt")
     print(f"The bundle lies in {bundle}/, the chips' fault maps in {folder}/")
 
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
 import brevitas.quant as bq
 import numpy as np
 import oracle
+import pytest
 import torch
 from brevitas.quant import fixed_point, mx_quant_ocp, scaled_int, shifted_scaled_int, ternary
 
@@ -69,3 +75,22 @@ def a_placement(model, **options):
     """The model's weights in a memory that they just about fit."""
     needed = tm.place(model, tm.Memory(words=10_000_000, word_bits=32), **options).words
     return tm.place(model, tm.Memory(words=needed + 3, word_bits=32), **options)
+
+
+def flow(name):
+    """Module of a hardware flow, such as ``rtl/simulate.py``."""
+    path = Path(__file__).parents[1] / "export" / name
+    spec = importlib.util.spec_from_file_location(f"flow_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def needs_program(name):
+    """Skip, with a reason, where a program is not installed; in CI that is a failure."""
+    if shutil.which(name) is None:
+        if os.environ.get("CI"):
+            pytest.fail(f"{name} is not installed, and CI must run this")
+        pytest.skip(f"{name} is not installed")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 from torch import nn
 
@@ -11,6 +12,8 @@ from tremap_brevitas.faults import Memory
 from tremap_brevitas.model.slots import Patterns, check_enabled, check_narrow, weight_slots
 from tremap_brevitas.placement import LayerCodes, Placement, linear_placement
 from tremap_brevitas.proxy import FaultyWeightProxy
+
+Layout: TypeAlias = Callable[[Sequence[LayerCodes], Memory], Placement]
 
 
 def place(
@@ -21,8 +24,9 @@ def place(
     exclude: Patterns = None,
     reuse: bool = False,
     encoding: Encoding = "twos_complement",
+    layout: Layout | None = None,
 ) -> Placement:
-    """Place the weights of a model in a memory, in the linear layout.
+    """Place the weights of a model in a memory, in the linear layout or another one.
 
     Layers lie one after the other in the order of ``named_modules``, each from a word boundary; see
     [linear_placement][tremap_brevitas.placement.linear_placement].
@@ -34,10 +38,13 @@ def place(
         exclude: Leave out layers whose dotted name matches one of these.
         reuse: Whether a memory that is too small is loaded tile by tile; one cell then hits several weights.
         encoding: How signed codes are stored. Unsigned ones are always stored in plain binary.
+        layout: Function from layers and memory to placement, such as
+            ``functools.partial(finn_placement, folding={"fc": (2, 8)})``; None for the linear layout.
 
     Raises:
         ValueError: If a pattern matches no quantized layer, a layer's quantizer cannot hold faults, its codes do not fit the
-            encoding, or the memory is too small (the message says how many bits are missing) and ``reuse`` is False.
+            encoding, or the memory is too small (the message says how many bits are missing) and ``reuse`` is False; or
+            both ``reuse`` and ``layout`` are given.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -62,4 +69,8 @@ def place(
         check_narrow(name, proxy, encoding)
         weight: Any = module.weight
         layers.append(LayerCodes(name, tuple(weight.shape), proxy.codes_bit_width, encoding if signed else "binary"))
-    return linear_placement(layers, memory, reuse=reuse)
+    if layout is None:
+        return linear_placement(layers, memory, reuse=reuse)
+    if reuse:
+        raise ValueError("reuse=True belongs to the linear layout; a layout of your own decides for itself")
+    return layout(layers, memory)

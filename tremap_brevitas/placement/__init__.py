@@ -1,5 +1,6 @@
 """Which cell holds which bit of which weight. NumPy only."""
 
+from tremap_brevitas.placement.finn import finn_dat, finn_placement
 from tremap_brevitas.placement.image import MemoryImage
 from tremap_brevitas.placement.layer import LayerSites, PlacedLayer, WeightBit
 from tremap_brevitas.placement.linear import LayerCodes, linear_placement
@@ -12,5 +13,7 @@ __all__ = [
     "PlacedLayer",
     "Placement",
     "WeightBit",
+    "finn_dat",
+    "finn_placement",
     "linear_placement",
 ]

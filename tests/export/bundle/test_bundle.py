@@ -14,8 +14,9 @@ import time
 import numpy as np
 import pytest
 import torch
-from helpers import a_chip, a_placement, expected_codes
-from networks import DigitsNet
+from groups import Group
+from groups import X as INPUTS
+from helpers import a_chip, expected_codes
 from onnx import numpy_helper
 
 import tremap_brevitas as tm
@@ -23,7 +24,7 @@ from tremap_brevitas.export import load_onnx, onnx_metadata, onnx_weights, read_
 from tremap_brevitas.export.bundle.manifest import Manifest, file_digest
 from tremap_brevitas.export.bundle.read import read_image
 
-X = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(5))
+X = INPUTS["digits"]
 FILES = [
     "chips.csv",
     "model.qcdq.onnx",
@@ -32,30 +33,6 @@ FILES = [
     "probe.npz",
     "weights_as_written.mem",
 ]
-
-
-class Group:
-    """A network prepared for four chips."""
-
-    def __init__(self, seed=0, on_conflict="majority", quantizer=None):
-        torch.manual_seed(seed)
-        self.model = tm.make_faulty(DigitsNet()) if quantizer is None else DigitsNet(weight_quant=quantizer)
-        self.model(X)
-        self.model.eval()
-        self.placement = a_placement(self.model)
-        self.chips = tm.random_fault_maps(self.placement.memory, chips=4, fault_rate=0.02, seed=seed)
-        self.merged = tm.merge(self.chips, on_conflict=on_conflict)
-        tm.set_faults_(self.model, self.placement, self.merged)
-        self.image = tm.memory_image(self.model, self.placement)
-
-    def export(self, folder, **options):
-        return tm.export_bundle(
-            self.model, X, folder, placement=self.placement, fault_map=self.merged, **{"dynamo": False, **options}
-        )
-
-    def outputs(self, codes):
-        with torch.no_grad(), tm.using_codes(self.model, self.placement, codes):
-            return self.model(X).numpy()
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +246,7 @@ def test_killed_at_any_moment(tmp_path):
     program = """
         import sys
         sys.path[:0] = {paths!r}
-        from test_bundle import Group
+        from groups import Group
         group = Group()
         print("ready", flush=True)
         group.export({target!r})

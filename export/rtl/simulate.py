@@ -1,0 +1,113 @@
+"""Read a bundle's image through a memory with stuck cells, in Verilog, and compare every word with the ONNX integers.
+
+    python export/rtl/simulate.py out/digits/group_0 out/digits/chips/*.npz
+
+For each chip: its stuck cells and the bundle's image go as files into ``weight_memory.sv``, Icarus Verilog writes every word
+and reads it back, and what it read is decoded and compared with the integers in the ONNX files. Ends with 1 if a simulation
+does not read what the chip's certificate says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+import tremap_brevitas as tm
+from tremap_brevitas.export import load_onnx, onnx_weights, read_memory_image, write_memory_image
+
+HERE = Path(__file__).parent
+SOURCES = [HERE / "weight_memory.sv", HERE / "weight_memory_tb.sv"]
+
+
+def compile_memory(memory: tm.Memory, tiles: int, folder: Path) -> Path:
+    """Compile memory and test bench for one geometry.
+
+    Raises:
+        RuntimeError: If Icarus Verilog is not installed, or does not take the sources.
+    """
+    if shutil.which("iverilog") is None:
+        raise RuntimeError("needs Icarus Verilog (Debian and Ubuntu: apt-get install iverilog)")
+    program = folder / "tb"
+    sizes = {"WORDS": memory.words, "WORD_BITS": memory.word_bits, "TILES": tiles}
+    command = ["iverilog", "-g2012", "-Wall", "-s", "weight_memory_tb", "-o", str(program)]
+    command += [f"-Pweight_memory_tb.{name}={value}" for name, value in sizes.items()]
+    found = subprocess.run([*command, *map(str, SOURCES)], capture_output=True, text=True)
+    if found.returncode:
+        raise RuntimeError(f"iverilog failed:\n{found.stdout}{found.stderr}")
+    return program
+
+
+def write_masks(chip: tm.FaultMap, folder: Path) -> dict[str, Path]:
+    """Write a chip's stuck cells as two ``$readmemh`` files, in which only words with a stuck cell appear."""
+    paths = {}
+    for value in (0, 1):
+        masks: dict[int, int] = {}
+        for cell in chip.cells[chip.stuck_at == value].tolist():
+            word, bit = divmod(cell, chip.memory.word_bits)
+            masks[word] = masks.get(word, 0) | 1 << bit
+        path = paths[f"sa{value}"] = folder / f"sa{value}.mem"
+        lines = [f"// cells stuck at {value}: chip {chip.chip!a}, digest {chip.digest}"]
+        lines += [f"@{word:x} {mask:0{-(-chip.memory.word_bits // 4)}x}" for word, mask in masks.items()]
+        path.write_text("\n".join([*lines, ""]))
+    return paths
+
+
+def words_read(program: Path, image: Path, chip: tm.FaultMap, folder: Path) -> list[int]:
+    """Let the compiled memory of one chip read an image back.
+
+    Raises:
+        RuntimeError: If the simulation fails.
+    """
+    files = {"image": image, **write_masks(chip, folder), "out": folder / "read.mem"}
+    command = ["vvp", "-N", str(program), *(f"+{name}={path}" for name, path in files.items())]
+    found = subprocess.run(command, capture_output=True, text=True)
+    if found.returncode or "FATAL" in found.stdout or "ERROR" in found.stdout + found.stderr:
+        raise RuntimeError(f"the simulation failed:\n{found.stdout}{found.stderr}")
+    return read_memory_image(files["out"], format="readmemh", word_bits=chip.memory.word_bits)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Simulate every chip; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", type=Path, help="folder of a bundle")
+    parser.add_argument("chips", type=Path, nargs="+", help="fault maps of chips (.npz)")
+    options = parser.parse_args(arguments)
+    bundle = tm.Bundle.load(options.bundle)
+    placement = bundle.image.placement
+    # The integers as a stranger finds them in the file; the bundle was checked to have the same in its image.
+    form = next(iter(bundle.manifest.onnx))
+    weights = {w.initializer: w.codes for w in onnx_weights(load_onnx(bundle.folder / bundle.manifest.onnx[form]))}
+    trained = {layer.name: weights[layer.initializers[form]] for layer in bundle.manifest.layers}
+    bad = 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        program = compile_memory(placement.memory, placement.tiles, folder)
+        for path in tqdm(options.chips, unit="chip", leave=False):
+            chip = tm.FaultMap.load(path)
+            own = next((row.image for row in bundle.chips if row.digest == chip.digest), bundle.manifest.image)
+            image = bundle.folder / own
+            if bundle.manifest.image_format != "readmemh":
+                words = read_memory_image(image, format=bundle.manifest.image_format, word_bits=placement.memory.word_bits)
+                image = folder / "image.mem"
+                written = tm.MemoryImage.from_words(placement, words)
+                write_memory_image(written, image, format="readmemh", faults=None)
+            read = tm.MemoryImage.from_words(placement, words_read(program, image, chip, folder)).codes
+            wrong = sum(int((read[layer] != trained[layer]).sum()) for layer in trained)
+            proof = bundle.certificate(chip)
+            agrees = all(np.array_equal(read[layer], codes) for layer, codes in proof.read().items())
+            bad += not agrees
+            verdict = "all equal to the ONNX integers" if wrong == 0 else f"{wrong} differ from the ONNX integers"
+            agreed = "as its certificate says" if agrees else f"its certificate says OTHERWISE: {proof}"
+            tqdm.write(f"chip {chip.chip!r}: {placement.weights} codes read, {verdict}, {agreed}", file=sys.stdout)
+    return int(bad > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""Networks prepared for a group of chips, without training: what the tests of bundles and hardware flows begin with."""
+
+from __future__ import annotations
+
+import brevitas.nn as qnn
+import torch
+from brevitas.quant import Uint8ActPerTensorFixedPoint
+from helpers import a_placement
+from networks import DigitsNet, FullRangeWeight, ResNet
+from torch import nn
+
+import tremap_brevitas as tm
+
+X = {
+    "digits": torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(5)),
+    "linear": torch.randn(6, 64, generator=torch.Generator().manual_seed(5)),
+    "resnet": torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(5)),
+}
+
+
+def linear_network(weight_quant=FullRangeWeight):
+    """Two linear layers with activations between them: the smallest digits network."""
+    return nn.Sequential(
+        qnn.QuantLinear(64, 32, bias=True, weight_quant=weight_quant),
+        qnn.QuantReLU(act_quant=Uint8ActPerTensorFixedPoint),
+        qnn.QuantLinear(32, 10, bias=True, weight_quant=weight_quant),
+    )
+
+
+class Group:
+    """A network with the merged faults of four chips."""
+
+    def __init__(self, network="digits", *, seed=0, on_conflict="majority", quantizer=None, fault_rate=0.02, **placing):
+        torch.manual_seed(seed)
+        self.x = X[network]
+        make = {"digits": DigitsNet, "linear": linear_network, "resnet": ResNet}[network]
+        self.model = tm.make_faulty(make()) if quantizer is None else make(weight_quant=quantizer)
+        for _ in range(3):  # BatchNorm statistics and activation scales
+            self.model(self.x)
+        self.model.eval()
+        self.placement = a_placement(self.model, **placing)
+        self.chips = tm.random_fault_maps(self.placement.memory, chips=4, fault_rate=fault_rate, seed=seed)
+        self.merged = tm.merge(self.chips, on_conflict=on_conflict)
+        tm.set_faults_(self.model, self.placement, self.merged)
+        self.image = tm.memory_image(self.model, self.placement)
+
+    def export(self, folder, **options):
+        options = {"dynamo": False, "placement": self.placement, "fault_map": self.merged, **options}
+        return tm.export_bundle(self.model, options.pop("example_input", self.x), folder, **options)
+
+    def outputs(self, codes):
+        """What the model gives when it computes with these codes."""
+        with torch.no_grad(), tm.using_codes(self.model, self.placement, codes):
+            return self.model(self.x).numpy()
