@@ -16,9 +16,9 @@ def test_the_call_site_runs(capsys, monkeypatch, tmp_path):
     report = names["report"]
     assert report.mean > 0.85
     assert len(report.chips) == 5
-    assert (tmp_path / "group_0.qcdq.onnx").exists()
     printed = capsys.readouterr().out
-    assert "group_0.qcdq.onnx: holds the network (2 layers exact, outputs within" in printed
+    assert "group_0: 7 files whole, 3552 codes equal in image and ONNX" in printed
+    assert (tmp_path / "chip_0.onnx").exists()
     comment = re.search(r"print\(placement.weights_at\(4711\)\[0\]\)  # (.*)", code)
     assert comment is not None
     assert printed.splitlines()[0] == comment.group(1)
@@ -34,7 +34,7 @@ def test_setting_up_is_two_commands():
 def test_every_file_and_name_that_the_readme_mentions_exists():
     root = Path(__file__).parents[1]
     paths = re.findall(r"\]\(([\w/.]+)\)", README) + re.findall(
-        r"`((?:tremap_brevitas|examples|benchmarks|tests)/[\w/.]*)`", README
+        r"`((?:tremap_brevitas|examples|benchmarks|tests|export)/[\w/.]*)`", README
     )
     assert len(paths) > 10
     assert [p for p in paths if not (root / p).exists()] == []

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from examples.test_cifar10 import write_data_set
+from helpers import needs_program
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -41,9 +43,31 @@ def test_the_main_job(tmp_path):
     assert mean["merged, ramp, nearest"] > 0.94
     assert mean["merged, ramp, nearest"] > mean["untreated"] + 0.05
     assert "points in 60/180 = 1/3 of its steps: merged, ramp, nearest" in out
-    assert "group.qcdq.onnx: holds the network (4 layers exact" in out
-    assert (tmp_path / "weights.mem").read_text(encoding="ascii").startswith("// words as written")
+    assert f"{tmp_path}/group_0: 7 files whole, 9744 codes equal in image and ONNX" in out
+    assert f"The bundle lies in {tmp_path}/group_0/" in out
     assert (tmp_path / "fleet.png").read_bytes().startswith(b"\x89PNG")
+    flows(
+        tmp_path,
+        {r["chip"]: float(r["accuracy"]) for r in rows(tmp_path / "fleet.csv") if r["method"] == "merged, ramp, nearest"},
+    )
+
+
+def flows(folder, accuracy):
+    """The commands of the flows' READMEs, on what the main job left."""
+    chips = sorted((folder / "chips").glob("*.npz"))
+    out = run("../export/onnxruntime/fleet.py", folder)
+    assert out.count("597 of 597") == 3
+    for chip, value in accuracy.items():  # as evaluate_fleet found it
+        assert re.search(rf"{chip} +{value:.4f} +{value:.4f}", out)
+    folding = EXAMPLES.parent / "export" / "finn" / "digits_folding.json"
+    out = run("../export/finn/memories.py", folder / "group_0", "--folding", folding, "--out", folder / "finn")
+    assert out.count("folded weights, INT8, equal to the codes") == 4
+    needs_program("iverilog")
+    assert run("../export/rtl/simulate.py", folder / "group_0", *chips).count("as its certificate says") == 3
+    needs_program("g++")
+    assert "64 of 64 outputs equal PyTorch's; 0 predictions differ" in run(
+        "../export/hls4ml/c_simulation.py", folder / "group_0"
+    )
 
 
 @pytest.mark.slow

@@ -13,8 +13,6 @@ from tremap_brevitas.export.bundle.read import Bundle, examine, relative
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.fleet.certify import Certificate
 
-SHOWN = 3
-
 
 @dataclass(frozen=True, eq=False)
 class BundleReport:
@@ -134,15 +132,9 @@ def _contradictions(bundle: Bundle, chips: Sequence[FaultMap], certificates: Seq
 def _verdict(proof: Certificate) -> str:
     if proof.bit_exact:
         return "bit-exact"
-    shown = []
-    for difference in proof.differences:
-        shape = proof.image.codes[difference.layer].shape
-        for weight, trained, read in zip(difference.weight, difference.trained, difference.read, strict=True):
-            index = ",".join(str(i) for i in np.unravel_index(weight, shape))
-            shown.append(f"{difference.layer}.weight[{index}] reads {read}, trained {trained}")
-            if len(shown) == SHOWN:
-                break
-        if len(shown) == SHOWN:
-            break
-    more = "; …" if proof.weights_that_differ > len(shown) else ""
-    return f"{proof.weights_that_differ} weights differ, by {proof.worst_error} LSB at most: {'; '.join(shown)}{more}"
+    first = proof.differences[0]
+    index = ",".join(str(i) for i in np.unravel_index(first.weight[0], proof.image.codes[first.layer].shape))
+    return (
+        f"{proof.weights_that_differ} weights differ, by {proof.worst_error} LSB at most; the first is {first.layer}.weight"
+        f"[{index}], which reads {first.read[0]}, trained {first.trained[0]}"
+    )
