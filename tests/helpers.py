@@ -50,7 +50,9 @@ def expected_codes(wanted, placement, chip, store="nearest"):
     where = oracle.linear_layout(layers, memory.words, memory.word_bits, placement.reuse)
     stuck: dict[tuple[str, int], dict[int, int]] = {}
     for cell, value in zip(chip.cells.tolist(), chip.stuck_at.tolist(), strict=True):
-        for name, weight, bit in where.get(cell, []):
+        for name, position, bit in where.get(cell, []):
+            order = placement.layer(name).order
+            weight = position if order is None else int(order[position])
             stuck.setdefault((name, weight), {})[bit] = value
     rule = oracle.nearest if store == "nearest" else oracle.read_back
     result = {name: np.array(codes, dtype=np.int32) for name, codes in wanted.items()}
