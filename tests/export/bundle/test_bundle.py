@@ -220,11 +220,23 @@ def test_nothing_is_left_when_it_fails(group, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_permission(group, tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(PermissionError, match=str(tmp_path)):
-        group.export(tmp_path / "b")
+    group.export(tmp_path / "first")  # everything is imported now
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    locked.chmod(0o555)
+    was = os.geteuid()
+    if was == 0:
+        tmp_path.chmod(0o755)
+        os.seteuid(65534)  # root may write everywhere
+    try:
+        with pytest.raises(PermissionError, match=r"locked|pytest"):
+            group.export(locked / "b")
+        with pytest.raises(PermissionError):
+            tm.export_qonnx(group.model, X, locked / "m.onnx", placement=group.placement, fault_map=group.merged, dynamo=False)
+    finally:
+        os.seteuid(was)
+    assert list(locked.iterdir()) == []
 
 
 def test_an_existing_bundle_is_kept_or_replaced_whole(group, copied):
@@ -473,6 +485,11 @@ def test_an_onnx_file_that_is_none_or_lacks_a_weight(copied):
     path.write_bytes(b"\x00garbage")
     signed(folder)
     assert "model.qcdq.onnx: not an ONNX file, or damaged" in str(tm.verify_bundle(folder, chips))
+    foreign = load_onnx(folder / "model.qonnx.onnx")
+    del foreign.metadata_props[:]
+    path.write_bytes(foreign.SerializeToString())
+    signed(folder)
+    assert "model.qcdq.onnx: was not written by tremap_brevitas" in str(tm.verify_bundle(folder, chips))
     path.write_bytes(whole)
     graph = load_onnx(path)
     name = Manifest.read(folder).layers[0].initializers["qcdq"]
