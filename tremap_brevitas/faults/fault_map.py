@@ -126,6 +126,7 @@ class FaultMap:
         header = {
             "words": self.memory.words,
             "word_bits": self.memory.word_bits,
+            "banks": self.memory.banks,
             "chip": self.chip,
             "metadata": dict(self.metadata),
             "digest": self.digest,
@@ -144,7 +145,7 @@ class FaultMap:
         """
         header, arrays = read_archive(path, kind=KIND, schema=SCHEMA)
         try:
-            memory = Memory(words=header["words"], word_bits=header["word_bits"])
+            memory = Memory(words=header["words"], word_bits=header["word_bits"], banks=header.get("banks", 1))
             loaded = FaultMap(memory, arrays["cells"], arrays["stuck_at"], header["chip"], header["metadata"])
             digest = header["digest"]
         except (KeyError, TypeError, AttributeError, ValueError) as error:

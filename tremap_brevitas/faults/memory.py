@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -16,10 +16,13 @@ class Memory:
     Args:
         words: Number of words, at least 1.
         word_bits: Cells in a word, at least 1.
+        banks: Number of equal banks that the words are divided into, the first words in the first. Faults cluster in banks, so
+            statistics, generators and pictures look at them; where a cell lies does not depend on them, and two memories that
+            differ in nothing else are equal.
 
     Raises:
         TypeError: If an argument is not an integer.
-        ValueError: If an argument is below 1.
+        ValueError: If an argument is below 1, or the words cannot be divided into so many banks.
 
     Examples:
         >>> memory = Memory(words=1024, word_bits=32)
@@ -31,9 +34,10 @@ class Memory:
 
     words: int
     word_bits: int
+    banks: int = field(default=1, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("words", "word_bits"):
+        for name in ("words", "word_bits", "banks"):
             try:
                 value = operator.index(getattr(self, name))
             except TypeError:
@@ -41,6 +45,13 @@ class Memory:
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
             object.__setattr__(self, name, value)
+        if self.words % self.banks:
+            raise ValueError(f"{self.words} words cannot be divided into {self.banks} equal banks")
+
+    @property
+    def words_per_bank(self) -> int:
+        """Words of one bank."""
+        return self.words // self.banks
 
     @property
     def cells(self) -> int:
@@ -60,4 +71,5 @@ class Memory:
         return word * self.word_bits + bit
 
     def __str__(self) -> str:
-        return f"{self.words} words × {self.word_bits} bits"
+        banks = f" in {self.banks} banks" if self.banks > 1 else ""
+        return f"{self.words} words × {self.word_bits} bits{banks}"

@@ -48,7 +48,7 @@ class MergedFaultMap(FaultMap):
         header = {
             "on_conflict": self.on_conflict,
             "digest": self.digest,
-            "memory": [self.memory.words, self.memory.word_bits],
+            "memory": [self.memory.words, self.memory.word_bits, self.memory.banks],
             "members": [{"chip": m.chip, "metadata": dict(m.metadata)} for m in self.members],
         }
         arrays: dict[str, NDArray[Any]] = {}
