@@ -10,6 +10,7 @@ from .export import (
     verify_onnx,
 )
 from .faults import FaultMap, Memory, MergedFaultMap, merge, random_fault_maps
+from .faults.formats import read_fault_map, write_fault_map
 from .fleet import (
     Certificate,
     FleetReport,
@@ -137,6 +138,7 @@ __all__ = [
     "place",
     "plot_reports",
     "random_fault_maps",
+    "read_fault_map",
     "reestimate_batchnorm_",
     "restore",
     "set_faults_",
@@ -145,4 +147,5 @@ __all__ = [
     "verify_bundle",
     "verify_onnx",
     "write_csv",
+    "write_fault_map",
 ]

@@ -1,0 +1,331 @@
+"""Tables of failing reads: the log of a memory's built-in self-test, and a plain CSV of stuck cells."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tremap_brevitas.faults.fault_map import FaultMap
+from tremap_brevitas.faults.formats.text import (
+    Cells,
+    FormatError,
+    Rows,
+    blocks,
+    check_choice,
+    chip_name,
+    opened,
+    rows,
+    settled,
+    split_line,
+)
+from tremap_brevitas.faults.memory import Memory
+from tremap_brevitas.files import whole_file
+
+BothWays = Literal["error", "drop"]
+
+ALIASES = {
+    "address": ("address", "addr", "word", "row"),
+    "bit": ("bit", "bit_index", "column"),
+    "expected": ("expected", "exp", "written"),
+    "read": ("read", "actual", "act", "observed", "got"),
+    "stuck_at": ("stuck_at", "stuck", "value", "polarity"),
+}
+CSV_FIRST_LINE = "# tremap fault map"
+_NOTHING_FAILED = "expected and read are the same, so nothing failed"
+
+
+def read_log(
+    path: str | os.PathLike[str],
+    memory: Memory | None = None,
+    *,
+    chip: str | None = None,
+    columns: Sequence[str] | None = None,
+    base: int | None = None,
+    first_address: int = 0,
+    address_step: int = 1,
+    both_ways: BothWays = "error",
+    progress: bool = False,
+) -> FaultMap:
+    r"""Read a table with a line for each failing read, or for each stuck cell.
+
+    Fields are separated by blanks, tabs, commas or semicolons; ``#`` begins a comment. A line of names tells the columns, or
+    ``columns`` does; names that are not known (element, time …) are passed over. A line has an address, and one of
+
+    - ``expected`` and ``read``, whole words: every bit in which they differ is stuck at what was read;
+    - ``bit`` and ``stuck_at``;
+    - ``bit`` and ``expected`` or ``read``, one bit: stuck at the opposite of what was expected, or at what was read.
+
+    The same cell may fail in several march elements. If it fails both as 0 and as 1 it is not stuck, and that is an error
+    unless ``both_ways`` says otherwise. Files of any length are read in bounded memory: that of the distinct stuck cells. A
+    line has at most 1 MiB, a word at most 16,384 bits.
+
+    Args:
+        path: The file, plain or gzip.
+        memory: Geometry; None if the file says it in comments, as our own CSV does.
+        chip: Name of the chip; None for what the file says, or its name without endings.
+        columns: Names of the columns, if no line in the file tells them.
+        base: 16 or 10: how addresses and words are written if they do not begin with ``0x``; None for 16 where a line has
+            words, 10 where it has a bit. Bits are always decimal.
+        first_address: Address of word 0.
+        address_step: What the address grows by from word to word, such as 4 for byte addresses of 32-bit words.
+        both_ways: ``"error"``, or ``"drop"`` to leave such cells out and count them in the map's metadata.
+        progress: Whether to show a progress bar on standard error.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        FormatError: If a line is not of the format, or lies outside the memory (``path:line: …``); if a cell failed both ways.
+        ValueError: If an option is not what it may be.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> log = Path(getfixture("tmp_path")) / "A7.log"
+        >>> _ = log.write_text("element,address,expected,read\nM1,0x0,ff,7f\nM2,0x3,00,01\n")
+        >>> read_log(log, Memory(words=4, word_bits=8))
+        FaultMap(chip 'A7', 4 words × 8 bits, 2 faults: 1 stuck at 0, 1 stuck at 1, rate 6.25e-02)
+    """
+    check_choice("base", base, (10, 16, None))
+    check_choice("both_ways", both_ways, ("error", "drop"))
+    if address_step < 1:
+        raise ValueError(f"address_step must be at least 1, got {address_step}")
+    cells = Cells()
+    names = None if columns is None else _known(list(columns), str(path), 0)
+    said: dict[str, str] = {}
+    with opened(path, progress=progress) as stream:
+        for line, block in blocks(stream, path):
+            if line == 1:
+                said = _said(block)
+                memory = memory or _memory(said, path)
+            if memory is None:
+                raise FormatError(f"{path}: does not say how large the memory is; give it")
+            if names is None:
+                head = _header(block, line, path)
+                if head is None:
+                    continue
+                at, fields = head
+                names = _known(fields, str(path), at)
+                block = b"\n" * (at - line + 1) + b"\n".join(block.split(b"\n")[at - line + 1 :])
+            table = rows(block, line, len(names), path)
+            if len(table):
+                radix = base or (10 if "bit" in names else 16)
+                words = _words(table, names, memory, radix, first_address, address_step)
+                _take(table, names, words, memory, radix, cells)
+    if memory is None:
+        raise FormatError(f"{path}: does not say how large the memory is; give it")
+    if names is None:
+        raise FormatError(f"{path}: has no line that names its columns; give columns=")
+    found, stuck_at, metadata = settled(cells, str(path), both_ways, memory.word_bits)
+    name = chip if chip is not None else said.get("chip", chip_name(path))
+    result = FaultMap(memory, found, stuck_at, name, metadata)
+    if "digest" in said and not metadata and memory == _memory(said, path) and result.digest != said["digest"]:
+        raise FormatError(f"{path}: damaged: its cells have digest {result.digest}, it says {said['digest']}")
+    return result
+
+
+def write_csv_map(fault_map: FaultMap, path: str | os.PathLike[str]) -> Path:
+    """Write a map as plain CSV, ``address,bit,stuck_at`` in decimal, below comments with geometry, chip and digest.
+
+    The file appears whole or not at all. Metadata are not written.
+    """
+    memory = fault_map.memory
+    head = [
+        CSV_FIRST_LINE,
+        f"# words={memory.words} word_bits={memory.word_bits} banks={memory.banks}",
+        f"# chip={fault_map.chip!a}"[: 8 + 500],
+        f"# digest={fault_map.digest}",
+        "address,bit,stuck_at",
+    ]
+    word, bit = np.divmod(fault_map.cells, memory.word_bits)
+    with whole_file(path) as draft, draft.open("w", encoding="ascii") as file:
+        file.write("\n".join([*head, ""]))
+        np.savetxt(file, np.stack([word, bit, fault_map.stuck_at.astype(np.int64)], axis=1), fmt="%d", delimiter=",")
+    return Path(path)
+
+
+def write_log(fault_map: FaultMap, path: str | os.PathLike[str]) -> Path:
+    """Write a map as the log of a self-test with two march elements, ``element,address,expected,read`` in hexadecimal.
+
+    Element ``r0`` finds the cells stuck at 1, ``r1`` those stuck at 0. The file appears whole or not at all. Chip and metadata
+    are not written.
+    """
+    memory = fault_map.memory
+    full = (1 << memory.word_bits) - 1
+    digits = -(-memory.word_bits // 4)
+    address_digits = -(-(max(memory.words - 1, 1)).bit_length() // 4)
+    with whole_file(path) as draft, draft.open("w", encoding="ascii") as file:
+        file.write("element,address,expected,read\n")
+        for element, stuck_at, expected in (("r0", 1, 0), ("r1", 0, full)):
+            wrong: dict[int, int] = {}
+            for cell in fault_map.cells[fault_map.stuck_at == stuck_at].tolist():
+                word, bit = divmod(cell, memory.word_bits)
+                wrong[word] = wrong.get(word, 0) | 1 << bit
+            file.writelines(
+                f"{element},{word:0{address_digits}x},{expected:0{digits}x},{expected ^ mask:0{digits}x}\n"
+                for word, mask in wrong.items()
+            )
+    return Path(path)
+
+
+def looks_like_log(head: bytes) -> str | None:
+    """Format that the first lines of a file name: ``"csv"``, ``"log"`` or None."""
+    if head.startswith(CSV_FIRST_LINE.encode()):
+        return "csv"
+    for line in head.decode("ascii", "replace").splitlines():
+        fields = [f.lower() for f in split_line(line)]
+        if not fields:
+            continue
+        names = {known for known, aliases in ALIASES.items() if set(fields) & set(aliases)}
+        if {"address", "expected", "read"} <= names:
+            return "log"
+        return "csv" if {"address", "bit"} <= names and names & {"stuck_at", "expected", "read"} else None
+    return None
+
+
+def _known(fields: list[str], path: str, line: int) -> list[str]:
+    """Our names for a table's columns; an unknown one keeps its own."""
+    where = f"{path}:{line}: " if line else "columns: "
+    known = [next((k for k, aliases in ALIASES.items() if f.lower() in aliases), f"({f})") for f in fields]
+    for name in ALIASES:
+        if known.count(name) > 1:
+            raise FormatError(f"{where}two columns are the {name}: {', '.join(fields)}")
+    given = set(known)
+    word_wise = {"address", "expected", "read"} <= given and "bit" not in given
+    bit_wise = {"address", "bit"} <= given and given & {"stuck_at", "expected", "read"}
+    if not (word_wise or bit_wise):
+        raise FormatError(
+            f"{where}columns {', '.join(fields)}: need address, and expected and read, or bit and one of stuck_at, expected, "
+            f"read"
+        )
+    return known
+
+
+def _header(block: bytes, first_line: int, path: str | os.PathLike[str]) -> tuple[int, list[str]] | None:
+    for offset, line in enumerate(block.split(b"\n")):
+        fields = split_line(line.decode("ascii", "replace"))
+        if fields:
+            if all(re.fullmatch(r"(0[xX])?[0-9a-fA-F]+", f) for f in fields):
+                raise FormatError(f"{path}:{first_line + offset}: no line before this names the columns; give columns=")
+            return first_line + offset, fields
+    return None
+
+
+def _said(block: bytes) -> dict[str, str]:
+    """What the comments at the top of our own CSV say."""
+    if not block.startswith(CSV_FIRST_LINE.encode()):
+        return {}
+    said: dict[str, str] = {}
+    for line in block[:4096].decode("ascii", "replace").splitlines():
+        if not line.startswith("#"):
+            break
+        chip = re.fullmatch(r"# chip=(['\"])(.*)\1", line)
+        if chip:
+            said["chip"] = chip.group(2).encode("ascii", "replace").decode("unicode_escape", "replace")
+        else:
+            said.update(re.findall(r"(\w+)=(\w+)", line))
+    return said
+
+
+def _memory(said: dict[str, str], path: str | os.PathLike[str]) -> Memory | None:
+    if "words" not in said or "word_bits" not in said:
+        return None
+    try:
+        return Memory(words=int(said["words"]), word_bits=int(said["word_bits"]), banks=int(said.get("banks", "1")))
+    except ValueError as error:
+        raise FormatError(f"{path}: {error}") from None
+
+
+def _words(
+    table: Rows, names: list[str], memory: Memory, base: int, first_address: int, address_step: int
+) -> NDArray[np.int64]:
+    column = names.index("address")
+    address = table.integers(column, base=base, what="address")
+    word, rest = np.divmod(address - first_address, address_step)
+    outside = (word < 0) | (word >= memory.words)
+    if outside.any():
+        row = int(np.argmax(outside))
+        raise table.fail(
+            row, f"address {table.text(row, column)} is word {word[row]}, outside the memory of {memory.words} words"
+        )
+    if rest.any():
+        row = int(np.argmax(rest != 0))
+        raise table.fail(row, f"address {table.text(row, column)} is no multiple of {address_step} from {first_address:#x} on")
+    return word
+
+
+def _take(table: Rows, names: list[str], words: NDArray[np.int64], memory: Memory, base: int, cells: Cells) -> None:
+    """Put the stuck cells of some lines to the others."""
+    if "bit" in names:
+        _take_bits(table, names, words, memory, cells)
+    elif base == 10 and table.text(0, names.index("expected"))[:2].lower() != "0x":
+        _take_decimal(table, names, words, memory, cells)
+    else:
+        _take_words(table, names, words, memory, cells)
+
+
+def _take_bits(table: Rows, names: list[str], words: NDArray[np.int64], memory: Memory, cells: Cells) -> None:
+    bit = table.integers(names.index("bit"), base=10, what="bit")
+    if np.any(bit >= memory.word_bits):
+        row = int(np.argmax(bit >= memory.word_bits))
+        raise table.fail(row, f"bit {bit[row]} is outside the word of {memory.word_bits} bits")
+    kinds = [name for name in ("stuck_at", "read", "expected") if name in names]
+    given = {name: table.integers(names.index(name), base=10, what=name) for name in kinds}
+    for name, value in given.items():
+        if np.any(value > 1):
+            row = int(np.argmax(value > 1))
+            raise table.fail(row, f"{name} {value[row]} is neither 0 nor 1")
+    if "read" in given and "expected" in given and np.any(given["read"] == given["expected"]):
+        raise table.fail(int(np.argmax(given["read"] == given["expected"])), _NOTHING_FAILED)
+    stuck = given["stuck_at"] if "stuck_at" in given else given["read"] if "read" in given else 1 - given["expected"]
+    for polarity in (0, 1):
+        cells.add((words * memory.word_bits + bit)[stuck == polarity], polarity)
+
+
+def _take_words(table: Rows, names: list[str], words: NDArray[np.int64], memory: Memory, cells: Cells) -> None:
+    """Hexadecimal words of any width, digit by digit."""
+    expected_digits, read_digits = (list(table.digits(names.index(n), base=16, what=n)) for n in ("expected", "read"))
+    zero = np.zeros(len(table), dtype=np.uint8)
+    different = np.zeros(len(table), dtype=bool)
+    for place in range(max(len(expected_digits), len(read_digits))):
+        expected = expected_digits[place] if place < len(expected_digits) else zero
+        read = read_digits[place] if place < len(read_digits) else zero
+        _check_width(table, expected | read, place, memory)
+        wrong = expected ^ read
+        hit = np.flatnonzero(wrong)
+        different[hit] = True
+        if not len(hit):
+            continue
+        turned, found, low = wrong[hit], read[hit], words[hit] * memory.word_bits + 4 * place
+        for bit in range(4):
+            mine = (turned >> bit) & 1 == 1
+            if mine.any():
+                value, at = (found[mine] >> bit) & 1, low[mine] + bit
+                cells.add(at[value == 0], 0)
+                cells.add(at[value == 1], 1)
+    if not different.all():
+        raise table.fail(int(np.argmin(different)), _NOTHING_FAILED)
+
+
+def _take_decimal(table: Rows, names: list[str], words: NDArray[np.int64], memory: Memory, cells: Cells) -> None:
+    """Decimal words have no digits that are bits; Python's integers take any width."""
+    for row in range(len(table)):
+        expected, read = (int(table.text(row, names.index(name))) for name in ("expected", "read"))
+        if (expected | read) >> memory.word_bits:
+            raise table.fail(row, f"a word of more than {memory.word_bits} bits")
+        if expected == read:
+            raise table.fail(row, _NOTHING_FAILED)
+        for place in range(memory.word_bits):
+            if (expected ^ read) >> place & 1:
+                cells.add(words[row : row + 1] * memory.word_bits + place, read >> place & 1)
+
+
+def _check_width(table: Rows, digit: NDArray[np.uint8], place: int, memory: Memory) -> None:
+    room = memory.word_bits - 4 * place
+    if room < 4:
+        wide = digit >= (1 << max(room, 0))
+        if wide.any():
+            raise table.fail(int(np.argmax(wide)), f"a word of more than {memory.word_bits} bits")

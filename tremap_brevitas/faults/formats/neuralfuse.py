@@ -1,0 +1,111 @@
+"""NeuralFuse's fault maps: a pair of matrices of 0 and 1, one for each kind of fault."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from tremap_brevitas.faults.fault_map import FaultMap
+from tremap_brevitas.faults.formats.text import Cells, FormatError, blocks, opened, rows, settled, split_line
+from tremap_brevitas.faults.memory import Memory
+from tremap_brevitas.files import whole_file
+
+
+def read_neuralfuse(
+    sa0: str | os.PathLike[str],
+    sa1: str | os.PathLike[str] | None = None,
+    memory: Memory | None = None,
+    *,
+    chip: str | None = None,
+    progress: bool = False,
+) -> FaultMap:
+    """Read the pair of matrices of one chip and voltage, ``fmap_sa0_v_<V>.txt`` and ``fmap_sa1_v_<V>.txt``.
+
+    Row ``r``, column ``c`` is bit ``c`` of word ``r``; a 1 marks a stuck cell. That is how NeuralFuse (IBM) stores the maps of
+    its 8192 × 128 arrays, where bit ``j`` of the ``k``-th ``W``-bit weight of a row sits in column ``k W + j``.
+
+    Args:
+        sa0: Matrix of the cells stuck at 0, comma-separated, plain or gzip.
+        sa1: Matrix of the cells stuck at 1; None for the file whose name has ``sa1`` in place of ``sa0``.
+        memory: Geometry; None for that of the matrices.
+        chip: Name of the chip; None for the file's name without ``sa0`` and endings.
+        progress: Whether to show progress bars on standard error.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        FormatError: If a file is no matrix of 0 and 1, the two differ in size, or a cell is stuck at both (``path:line: …``).
+    """
+    sa0 = Path(sa0)
+    if sa1 is None:
+        if "sa0" not in sa0.name:
+            raise ValueError(f"{sa0}: its name has no 'sa0', so the other matrix's cannot be told; give sa1")
+        sa1 = sa0.with_name(sa0.name.replace("sa0", "sa1", 1))
+    cells = Cells()
+    width, height = 0, 0
+    for stuck_at, path in enumerate((sa0, Path(sa1))):
+        row = 0
+        with opened(path, progress=progress) as stream:
+            for line, block in blocks(stream, path):
+                if not width:
+                    width = len(split_line(block.split(b"\n", 1)[0].decode("ascii", "replace")))
+                    if not width:
+                        raise FormatError(f"{path}:{line}: an empty first line")
+                table = rows(block, line, width, path)
+                if not len(table):
+                    continue
+                if np.any(table.ends - table.starts != 1):
+                    at = int(np.argmax(np.any(table.ends - table.starts != 1, axis=1)))
+                    raise table.fail(at, "an entry of more than one character; expected 0 and 1")
+                values = table.data[table.starts] - ord("0")
+                if values.max() > 1:
+                    at = int(np.argmax(values.max(axis=1) > 1))
+                    raise table.fail(at, f"entry {chr(values[at].max() + ord('0'))!r}; expected 0 and 1")
+                found = np.nonzero(values)
+                cells.add((row + found[0]) * width + found[1], stuck_at)
+                row += len(table)
+        if stuck_at and row != height:
+            raise FormatError(f"{path}: {row} rows, but {sa0} has {height}")
+        height = row
+    if not height:
+        raise FormatError(f"{sa0}: no row in it")
+    if memory is None:
+        memory = Memory(words=height, word_bits=width)
+    if (memory.words, memory.word_bits) != (height, width):
+        raise FormatError(f"{sa0}: {height} rows of {width} bits, but the memory has {memory}")
+    found_cells, values_, _ = settled(cells, f"{sa0}, {sa1}", "error", width)
+    name = sa0.name.partition(".txt")[0].replace("_sa0", "") if chip is None else chip
+    return FaultMap(memory, found_cells, values_, name)
+
+
+def write_neuralfuse(fault_map: FaultMap, sa0: str | os.PathLike[str], sa1: str | os.PathLike[str] | None = None) -> list[Path]:
+    """Write a map as the pair of matrices. Each file appears whole or not at all. Chip and metadata are not written.
+
+    Returns:
+        The two paths.
+
+    Raises:
+        ValueError: If ``sa1`` is not given and the name of ``sa0`` does not tell it.
+    """
+    sa0 = Path(sa0)
+    if sa1 is None:
+        if "sa0" not in sa0.name:
+            raise ValueError(f"{sa0}: its name has no 'sa0', so the other matrix's cannot be told; give sa1")
+        sa1 = sa0.with_name(sa0.name.replace("sa0", "sa1", 1))
+    memory = fault_map.memory
+    paths = [sa0, Path(sa1)]
+    for stuck_at, path in enumerate(paths):
+        mine = fault_map.cells[fault_map.stuck_at == stuck_at]
+        with whole_file(path) as draft, draft.open("wb") as file:
+            per_block = max(1, (1 << 22) // memory.word_bits)
+            for first in range(0, memory.words, per_block):
+                count = min(per_block, memory.words - first)
+                text = np.full((count, 2 * memory.word_bits), ord(","), dtype=np.uint8)
+                text[:, ::2] = ord("0")
+                text[:, -1] = ord("\n")
+                start, stop = np.searchsorted(mine, [first * memory.word_bits, (first + count) * memory.word_bits])
+                word, bit = np.divmod(mine[start:stop] - first * memory.word_bits, memory.word_bits)
+                text[word, 2 * bit] = ord("1")
+                file.write(text.tobytes())
+    return paths

@@ -1,0 +1,172 @@
+"""Raw read-back: hexadecimal text of the whole memory after all ones, or all zeros, were written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tremap_brevitas.faults.fault_map import FaultMap
+from tremap_brevitas.faults.formats.log import BothWays
+from tremap_brevitas.faults.formats.text import _DIGITS, BLOCK, Cells, FormatError, check_choice, chip_name, opened, settled
+from tremap_brevitas.faults.memory import Memory
+from tremap_brevitas.files import whole_file
+
+ByteOrder = Literal["little", "big"]
+
+
+def read_readback(
+    after_ones: str | os.PathLike[str] | None,
+    after_zeros: str | os.PathLike[str] | None,
+    memory: Memory,
+    *,
+    chip: str | None = None,
+    row_bits: int | None = None,
+    duplicated_bytes: bool = False,
+    byte_order: ByteOrder = "little",
+    both_ways: BothWays = "error",
+    progress: bool = False,
+) -> FaultMap:
+    """Read a memory's content as it came back after all ones, and after all zeros, were written to it.
+
+    A file is hexadecimal digits, two for a byte, from word 0 upwards; blanks and line ends do not count. After all ones every
+    0 is a cell stuck at 0; after all zeros every 1 is one stuck at 1. Give both files, or one: then only that kind of fault is
+    known. So are the files of the undervolting study of Salami et al. (MICRO 2018), with ``duplicated_bytes``.
+
+    Args:
+        after_ones: File read after all ones were written, plain or gzip; or None.
+        after_zeros: File read after all zeros were written; or None.
+        memory: Geometry. The file must hold exactly its words.
+        chip: Name of the chip; None for the file's name without endings.
+        row_bits: Bits of a row in the file, a multiple of 8 and at least a word's; what a row has beyond the word does not
+            count. None for the word, rounded up to whole bytes.
+        duplicated_bytes: Whether every byte stands there twice in a row. Two that differ are an error.
+        byte_order: Whether a row's first byte holds its lowest bits or its highest.
+        both_ways: What to do with cells that read 0 after ones and 1 after zeros, as for ``read_log``.
+        progress: Whether to show a progress bar on standard error.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        FormatError: If a file is no hexadecimal text, or holds more or less than the memory (``path:line: …``).
+        ValueError: If no file is given, or an option is not what it may be.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> dump = Path(getfixture("tmp_path")) / "A7.hex"
+        >>> _ = dump.write_text("fffeff7f")
+        >>> chip = read_readback(dump, None, Memory(words=4, word_bits=8))
+        >>> chip.cells, chip.stuck_at
+        (array([ 8, 31]), array([0, 0], dtype=uint8))
+    """
+    files = {0: after_ones, 1: after_zeros}
+    if after_ones is None and after_zeros is None:
+        raise ValueError("give the file read after all ones were written, the one after all zeros, or both")
+    check_choice("byte_order", byte_order, ("little", "big"))
+    check_choice("both_ways", both_ways, ("error", "drop"))
+    width = 8 * -(-memory.word_bits // 8) if row_bits is None else row_bits
+    if width % 8 or width < memory.word_bits:
+        raise ValueError(f"row_bits must be a multiple of 8 and at least {memory.word_bits}, got {row_bits}")
+    cells = Cells()
+    for stuck_at, path in files.items():
+        if path is not None:
+            for first, found in _rows(path, width // 8, memory, duplicated_bytes, progress):
+                if byte_order == "big":
+                    found = found[:, ::-1]
+                wrong = found if stuck_at else ~found
+                hit = np.flatnonzero(wrong.any(axis=1))
+                bits = np.unpackbits(np.ascontiguousarray(wrong[hit]), axis=1, count=memory.word_bits, bitorder="little")
+                row, bit = np.nonzero(bits)
+                cells.add((first + hit[row]) * memory.word_bits + bit, stuck_at)
+    one = next(path for path in (after_ones, after_zeros) if path is not None)
+    found_cells, values, metadata = settled(cells, str(one), both_ways, memory.word_bits)
+    name = chip_name(one) if chip is None else chip
+    return FaultMap(memory, found_cells, values, name, metadata)
+
+
+def write_readback(
+    fault_map: FaultMap, after_ones: str | os.PathLike[str] | None, after_zeros: str | os.PathLike[str] | None
+) -> list[Path]:
+    """Write what a memory with these faults gives back after all ones and after all zeros, a line a word, lowest byte first.
+
+    Each file appears whole or not at all. Chip and metadata are not written.
+
+    Returns:
+        The paths written.
+
+    Raises:
+        ValueError: If the map has faults that none of the files can show: those stuck at 1 are seen after zeros alone, those
+            stuck at 0 after ones alone.
+    """
+    memory = fault_map.memory
+    size = -(-memory.word_bits // 8)
+    paths = []
+    for stuck_at, path, name in ((0, after_ones, "after_ones"), (1, after_zeros, "after_zeros")):
+        mine = fault_map.cells[fault_map.stuck_at == stuck_at]
+        if path is None:
+            if len(mine):
+                raise ValueError(f"{len(mine)} cells are stuck at {stuck_at}, which only the file {name} can show; give it")
+            continue
+        healthy = np.unpackbits(np.full(size, 255 * (1 - stuck_at), np.uint8), count=memory.word_bits, bitorder="little")
+        with whole_file(path) as draft, draft.open("w", encoding="ascii") as file:
+            per_block = max(1, BLOCK // memory.word_bits)
+            for first in range(0, memory.words, per_block):
+                count = min(per_block, memory.words - first)
+                bits = np.tile(healthy, (count, 1))
+                start, stop = np.searchsorted(mine, [first * memory.word_bits, (first + count) * memory.word_bits])
+                word, bit = np.divmod(mine[start:stop] - first * memory.word_bits, memory.word_bits)
+                bits[word, bit] = stuck_at
+                text = np.packbits(bits, axis=1, bitorder="little").tobytes().hex()
+                file.writelines(f"{text[i : i + 2 * size]}\n" for i in range(0, len(text), 2 * size))
+        paths.append(Path(path))
+    return paths
+
+
+def _rows(
+    path: str | os.PathLike[str], size: int, memory: Memory, duplicated: bool, progress: bool
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Number of the first word, and the bytes of some words, shape (words, bytes a row)."""
+    whole = size * (2 if duplicated else 1)
+    word, line, left = 0, 1, np.empty(0, dtype=np.uint8)
+    with opened(path, progress=progress) as stream:
+        while block := stream.read(BLOCK):
+            data = np.frombuffer(block, dtype=np.uint8)
+            blank = (data == 10) | (data == 13) | (data == 32) | (data == 9)
+            digits = _DIGITS[data]
+            bad = (digits == 255) & ~blank
+            if bad.any():
+                at = int(np.argmax(bad))
+                number = line + block[:at].count(b"\n")
+                raise FormatError(f"{path}:{number}: {chr(block[at])!r} is no hexadecimal digit")
+            left = np.concatenate([left, digits[~blank]])
+            line += block.count(b"\n")
+            count = len(left) // (2 * whole)
+            if count:
+                used, left = left[: count * 2 * whole].reshape(-1, 2), left[count * 2 * whole :]
+                found: NDArray[Any] = (used[:, 0] << 4 | used[:, 1]).astype(np.uint8).reshape(count, whole)
+                if duplicated:
+                    found = _once(found, path, word)
+                word += count
+                if word > memory.words:
+                    raise FormatError(
+                        f"{path}:{line}: holds more than the {memory.words} words of {size} bytes that the memory has"
+                    )
+                yield word - count, found
+    if len(left) or word != memory.words:
+        raise FormatError(
+            f"{path}:{line}: holds {word} words of {size} bytes and {len(left)} digits more, but the memory has {memory.words} "
+            f"words"
+        )
+
+
+def _once(found: NDArray[np.uint8], path: str | os.PathLike[str], word: int) -> NDArray[np.uint8]:
+    pairs = found.reshape(len(found), -1, 2)
+    differ = np.any(pairs[:, :, 0] != pairs[:, :, 1], axis=1)
+    if differ.any():
+        at = int(np.argmax(differ))
+        raise FormatError(f"{path}: word {word + at}: its bytes do not stand there twice: {found[at].tobytes().hex()}")
+    once: NDArray[np.uint8] = pairs[:, :, 0]
+    return once
