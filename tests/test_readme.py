@@ -49,7 +49,8 @@ def test_the_public_names_are_these():
         AllAtOnce Bundle BundleReport ByEpoch ByStep Certificate CollapseDetector CollapseError FaultMap FleetReport Memory
         MemoryImage MergedFaultMap OnRecovery OnnxReport Placement Ramp RandomMember apply_to_onnx certificate clear_faults_
         comparison evaluate_fleet export_bundle export_qcdq export_qonnx faulty layer_codes make_faulty memory_image merge place
-        plot_reports random_fault_maps read_fault_map reestimate_batchnorm_ restore set_faults_ using_codes using_faults verify_bundle
+        plot_reports random_fault_maps read_fault_map reestimate_batchnorm_ restore
+        set_faults_ using_codes using_faults verify_bundle
         verify_onnx write_csv write_fault_map
     """
     assert ours == expected.split()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tremap_brevitas.export.bundle.read import Bundle, examine, relative
+from tremap_brevitas.export.bundle.read import Bundle, Measured, examine, relative
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.fleet.certify import Certificate
 
@@ -89,10 +89,17 @@ def verify_bundle(bundle: str | os.PathLike[str] | Bundle, chips: Iterable[Fault
         return BundleReport(str(bundle.folder), (), certificates, codes=bundle.image.placement.weights)
     folder = Path(bundle)
     try:
-        found, problems, measured = examine(folder)
+        examined = examine(folder)
     except ValueError as error:
         return BundleReport(str(folder), (relative(error, folder),), ())
-    certificates = ()
+    return report_on(folder, examined, chips)
+
+
+def report_on(folder: Path, examined: tuple[Bundle | None, list[str], Measured], chips: Sequence[FaultMap]) -> BundleReport:
+    """Report on a bundle that was examined, and on chips."""
+    found, problems, measured = examined
+    problems = list(problems)
+    certificates: tuple[Certificate, ...] = ()
     if found is not None:
         try:
             certificates = tuple(found.certificate(chip) for chip in chips)

@@ -13,6 +13,7 @@ from tremap_brevitas.faults.formats.readback import read_readback, write_readbac
 from tremap_brevitas.faults.formats.text import FormatError, check_choice, opened
 from tremap_brevitas.faults.formats.voltages import CellVoltages, read_voltages, write_voltages
 from tremap_brevitas.faults.memory import Memory
+from tremap_brevitas.faults.merge import MergedFaultMap
 
 __all__ = [
     "CellVoltages",
@@ -91,7 +92,7 @@ def read_fault_map(
         chip = options.pop("chip", None)
         if options:
             raise ValueError(f"{path}: a map of our own takes no options, got {', '.join(options)}")
-        found = FaultMap.load(path)
+        found = _load(path)
         if chip is not None:
             found = FaultMap(found.memory, found.cells, found.stuck_at, chip, found.metadata)
     elif format in ("csv", "log"):
@@ -138,6 +139,16 @@ def write_fault_map(fault_map: FaultMap, path: str | os.PathLike[str], *, format
     if format == "tremap":
         return [fault_map.save(path)]
     return [(write_csv_map if format == "csv" else write_log)(fault_map, path)]
+
+
+def _load(path: str | os.PathLike[str]) -> FaultMap:
+    """A chip's map, or a group's merged one: a fault map as well."""
+    try:
+        return FaultMap.load(path)
+    except ValueError as error:
+        if "holds a tremap merged fault map" not in str(error):
+            raise
+    return MergedFaultMap.load(path)
 
 
 _FORMATS = ", ".join(get_args(Format))

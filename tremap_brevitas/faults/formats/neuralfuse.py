@@ -61,7 +61,7 @@ def read_neuralfuse(
                 values = table.data[table.starts] - ord("0")
                 if values.max() > 1:
                     at = int(np.argmax(values.max(axis=1) > 1))
-                    raise table.fail(at, f"entry {chr(values[at].max() + ord('0'))!r}; expected 0 and 1")
+                    raise table.fail(at, f"entry {chr(int(values[at].max()) + ord('0') & 255)!r}; expected 0 and 1")
                 found = np.nonzero(values)
                 cells.add((row + found[0]) * width + found[1], stuck_at)
                 row += len(table)

@@ -89,7 +89,8 @@ def read_voltages(
                 if len(bare) != width:
                     raise FormatError(f"{path}:{line + offset}: {len(bare)} fields, expected {width}")
                 try:
-                    row = np.array(bare, dtype="S").astype(np.float32)
+                    with np.errstate(over="ignore"):  # what is too large is not finite, and said below
+                        row = np.array(bare, dtype="S").astype(np.float32)
                 except ValueError:
                     raise FormatError(f"{path}:{line + offset}: not all of its fields are numbers") from None
                 if not np.isfinite(row).all():

@@ -1,0 +1,197 @@
+"""The command, as a user calls it: files in, files out, exit codes, and what is said."""
+
+import json
+import re
+
+import pytest
+from click.testing import CliRunner
+
+import tremap_brevitas as tm
+from tremap_brevitas.cli import main
+from tremap_brevitas.faults.formats import read_fault_map, write_fault_map
+
+MEMORY = tm.Memory(words=64, word_bits=16, banks=4)
+SIZE = ["--words", "64", "--word-bits", "16", "--banks", "4"]
+
+
+def tremap(*arguments, code=0):
+    found = CliRunner().invoke(main, [str(a) for a in arguments], prog_name="tremap")
+    assert found.exit_code == code, (found.output, found.exception)
+    return found
+
+
+@pytest.fixture
+def chips():
+    return tm.random_fault_maps(MEMORY, chips=5, fault_rate=0.03, seed=1)
+
+
+@pytest.fixture
+def folder(chips, tmp_path):
+    path = tmp_path / "chips"
+    path.mkdir()
+    for chip in chips:
+        chip.save(path / f"{chip.chip}.npz")
+    return path
+
+
+def test_from_a_folder_of_logs_to_a_merged_map(tmp_path, chips):
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    for chip in chips:
+        write_fault_map(chip, logs / f"{chip.chip}.log", format="log")
+    out = tremap("map", "convert", logs, *SIZE, "--to", "tremap", "--out", tmp_path / "maps").stdout
+    assert out == f"5 maps written to {tmp_path}/maps\n"
+    for chip in chips:
+        found = tm.FaultMap.load(tmp_path / "maps" / f"{chip.chip}.npz")
+        assert (found.digest, found.chip, found.memory.banks) == (chip.digest, chip.chip, 4)
+    out = tremap("map", "merge", tmp_path / "maps", "--on-conflict", "majority", "--out", tmp_path / "m.npz", "--json").stdout
+    merged = tm.merge(chips, on_conflict="majority")
+    assert json.loads(out)["digest"] == merged.digest
+    assert tm.MergedFaultMap.load(tmp_path / "m.npz").digest == merged.digest
+    assert "5 chips" in tremap("map", "merge", tmp_path / "maps", "--on-conflict", "free", "--out", tmp_path / "m.npz").stdout
+    assert (
+        "conflicts, the first at cell"
+        in tremap("map", "merge", tmp_path / "maps", "--on-conflict", "error", "--out", tmp_path / "e.npz", code=1).stderr
+    )
+    assert not (tmp_path / "e.npz").exists()
+
+
+@pytest.mark.parametrize("to", ["csv", "log", "readback", "neuralfuse"])
+def test_every_format_there_and_back(tmp_path, folder, chips, to):
+    tremap("map", "convert", folder / "chip-3.npz", "--to", to, "--out", tmp_path / "x.txt")
+    options = ["--format", to, *SIZE]
+    source = tmp_path / "x.txt"
+    if to == "readback":
+        source = tmp_path / "x-ones.txt"
+        options += ["--option", f"other={tmp_path / 'x-zeros.txt'}"]
+    if to == "neuralfuse":
+        source = tmp_path / "x-sa0.txt"
+    tremap("map", "convert", source, *options, "--to", "tremap", "--chip", "again", "--out", tmp_path / "x.npz")
+    found = tm.FaultMap.load(tmp_path / "x.npz")
+    assert (found.digest, found.chip) == (chips[3].digest, "again")
+
+
+def test_info(folder, chips):
+    out = tremap("map", "info", folder / "chip-0.npz").stdout
+    assert f"chip 'chip-0': {MEMORY}, digest {chips[0].digest}" in out
+    out = tremap("map", "info", folder).stdout
+    assert [line.split()[0] for line in out.splitlines()[1:6]] == [c.chip for c in chips]
+    found = json.loads(tremap("map", "info", folder, "--json").stdout)
+    assert [entry["faults"] for entry in found] == [len(c) for c in chips]
+    merged = tm.merge(chips, on_conflict="sa0")
+    merged.save(folder / "z-merged.npz")
+    assert json.loads(tremap("map", "info", folder, "--json").stdout)[5]["faults"] == len(merged)
+
+
+def test_a_bad_file_is_named_and_the_rest_go_on(tmp_path, folder):
+    (folder / "chip-1.npz").write_bytes(b"PK\x03\x04 no")
+    (folder / "chip-7.log").write_text("address,expected,read\n99,0,1\n")
+    found = tremap("map", "info", folder, *SIZE, code=1)
+    assert len(found.stdout.splitlines()) > 4
+    assert f"tremap: {folder}/chip-1.npz: not a tremap fault map file, or damaged" in found.stderr
+    assert f"tremap: {folder}/chip-7.log:2: address 99 is word 153, outside the memory of 64 words" in found.stderr
+    assert "2 bad files" in found.stderr
+    found = tremap("map", "info", folder, *SIZE, "--strict", code=1)
+    assert found.stdout == ""
+    assert "chip-1.npz" in found.stderr
+    found = tremap("map", "merge", folder, "--on-conflict", "free", "--out", tmp_path / "m.npz", code=1)  # always strict
+    assert "chip-1.npz" in found.stderr
+    assert not (tmp_path / "m.npz").exists()
+    found = tremap("map", "convert", folder, *SIZE, "--to", "csv", "--out", tmp_path / "csv", code=1)
+    assert "4 maps written" in found.stdout
+    assert len(list((tmp_path / "csv").iterdir())) == 4
+
+
+def test_two_chips_of_one_name_do_not_overwrite_each_other(tmp_path, folder, chips):
+    chips[0].save(folder / "again.npz")
+    found = tremap("map", "convert", folder, "--to", "csv", "--out", tmp_path / "csv", code=1)
+    assert "would overwrite" in found.stderr
+    assert "both call the chip 'chip-0'" in found.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--rate", 0.01],
+        ["--kind", "clustered", "--rate", 0.01, "--cluster-size", 4],
+        ["--kind", "nested", "--rate", 0.02, "--rate", 0.005],
+        ["--kind", "like"],
+    ],
+)
+def test_generate(tmp_path, folder, options):
+    if "like" in options:
+        options = [*options, "--like", folder]
+    arguments = ["map", "generate", *SIZE, "--chips", 3, *options, "--seed", 4]
+    tremap(*arguments, "--out", tmp_path / "a")
+    tremap(*arguments, "--out", tmp_path / "b")
+    first, second = ([read_fault_map(p) for p in sorted((tmp_path / n).iterdir())] for n in "ab")
+    assert first == second
+    assert len(first) == (6 if "nested" in options else 3)
+    if "nested" in options:
+        tremap("map", "diff", tmp_path / "a" / "chip-1-0.005.npz", tmp_path / "a" / "chip-1-0.02.npz", code=1)
+        found = tremap("map", "diff", tmp_path / "a" / "chip-1-0.005.npz", tmp_path / "a" / "chip-1-0.02.npz", "--json", code=1)
+        assert json.loads(found.stdout)["first_in_second"] == 1.0
+
+
+def test_diff(tmp_path, folder):
+    tremap("map", "diff", folder / "chip-0.npz", folder / "chip-0.npz")
+    assert (
+        "% of the first's faults are in the second"
+        in tremap("map", "diff", folder / "chip-0.npz", folder / "chip-1.npz", code=1).stdout
+    )
+
+
+def test_repair(tmp_path, folder, chips):
+    out = tmp_path / "after.npz"
+    said = tremap(
+        "map",
+        "repair",
+        folder / "chip-0.npz",
+        "--spare-rows",
+        2,
+        "--spare-columns",
+        1,
+        "--out",
+        out,
+        "--list",
+        tmp_path / "l.csv",
+    ).stdout
+    after = tm.FaultMap.load(out)
+    assert 0 < len(after) < len(chips[0])
+    assert said.startswith(f"{len(chips[0])} stuck cells, 12 rows and columns replaced, {len(after)} stuck cells left")
+    tremap("map", "repair", folder / "chip-0.npz", "--apply", tmp_path / "l.csv", "--out", tmp_path / "again.npz")
+    assert tm.FaultMap.load(tmp_path / "again.npz").digest == after.digest
+
+
+@pytest.mark.parametrize("kind", ["map", "overlap", "growth"])
+def test_plot(tmp_path, folder, kind):
+    source = folder / "chip-0.npz" if kind == "map" else folder
+    tremap("map", "plot", source, "--kind", kind, "--out", tmp_path / "p.png")
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    if kind == "map":
+        tremap("map", "plot", folder, "--kind", "map", "--out", tmp_path / "q.png", code=2)
+
+
+def test_wrong_calls(tmp_path, folder):
+    assert "give --words and --word-bits together" in tremap("map", "info", folder, "--words", 3, code=2).stderr
+    assert (
+        "64 words cannot be divided into 5"
+        in tremap("map", "info", folder, "--words", 64, "--word-bits", 8, "--banks", 5, code=2).stderr
+    )
+    assert "expected NAME=VALUE" in tremap("map", "info", folder, "--option", "x", code=2).stderr
+    assert "needs --rate" in tremap("map", "generate", *SIZE, "--out", tmp_path / "x", code=2).stderr
+    assert "needs --like" in tremap("map", "generate", *SIZE, "--kind", "like", "--out", tmp_path / "x", code=2).stderr
+    (tmp_path / "empty").mkdir()
+    assert "no file in" in tremap("map", "info", tmp_path / "empty", code=1).stderr
+    assert (
+        "names a single map"
+        in tremap("map", "convert", folder, "--to", "csv", "--chip", "x", "--out", tmp_path / "y", code=2).stderr
+    )
+
+
+@pytest.mark.parametrize("command", [[], ["map"], ["verify"], ["layout"], ["map", "convert"], ["map", "generate"]])
+def test_help_teaches_by_example(command):
+    out = tremap(*command, "--help").stdout
+    assert "tremap " in out
+    if command != ["map"]:
+        assert len(re.findall(r"\n +tremap ", out)) >= 2

@@ -1,0 +1,35 @@
+"""The command ``tremap``: fault maps and bundles for people with files and a shell. Needs neither torch nor Brevitas.
+
+``maps.py`` holds ``tremap map …``, ``bundles.py`` ``tremap verify`` and ``layout``; a command of another kind gets a file of
+its own and a line here.
+"""
+
+from __future__ import annotations
+
+import click
+
+from tremap_brevitas.cli.bundles import layout, verify
+from tremap_brevitas.cli.maps import map_group
+
+EPILOG = """\b
+From a folder of tester logs to a merged map and a checked bundle:
+  tremap map convert logs/ --words 2560 --word-bits 32 --to tremap --out chips/
+  tremap map info chips/
+  tremap map merge chips/ --on-conflict majority --out merged.npz
+  tremap map plot chips/ --kind growth --out growth.png
+  tremap verify group_0/ chips/
+"""
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tremap_brevitas")
+def main() -> None:
+    """Fault maps of chips, and bundles of networks prepared for them.
+
+    Exit codes: 0 all is well; 1 a file is bad, or a check failed; 2 the command was called wrongly.
+    """
+
+
+main.add_command(map_group)
+main.add_command(verify)
+main.add_command(layout)

@@ -1,0 +1,100 @@
+"""``tremap verify`` and ``tremap layout``: check a bundle and what each chip makes of it, and look at where weights lie."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tremap_brevitas.cli.common import Reading, json_option, map_options, print_json, table
+from tremap_brevitas.placement import Placement, drawn_words
+
+EPILOG = """\b
+Examples:
+  tremap verify group_0/                       are the files what was exported?
+  tremap verify group_0/ chips/                and what does each of these chips make of them?
+  tremap verify group_0/ chips/ --exact        fail unless every chip computes exactly what was trained
+  tremap verify group_0/ lot7/*.log --format log --json
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("chips", nargs=-1, type=click.Path(path_type=Path, exists=True))
+@map_options
+@click.option("--exact", is_flag=True, help="Fail unless every chip is bit-exact.")
+@json_option
+def verify(bundle: Path, chips: tuple[Path, ...], exact: bool, as_json: bool, **reading: Any) -> None:
+    """Check a bundle from its files alone, and what each chip makes of it.
+
+    CHIPS are fault maps, or folders of them; logs need no geometry, since the bundle has it. Ends with 1 if the bundle is not
+    what was exported, or a map is bad; with --exact also if a chip reads a weight differently.
+    """
+    # Here, since onnx takes a while and the other commands do without it.
+    from tremap_brevitas.export.bundle.read import examine
+    from tremap_brevitas.export.bundle.verify import BundleReport, report_on
+
+    reader = Reading.of(**reading)
+    try:
+        examined = examine(bundle)
+        if examined[0] is not None:
+            reader.memory = reader.memory or examined[0].image.placement.memory
+        maps = [chip for _, chip in reader.maps(chips)] if chips else []
+        report = report_on(bundle, examined, maps)
+    except FileNotFoundError as error:
+        raise click.ClickException(str(error)) from None
+    except ValueError as error:
+        report = BundleReport(str(bundle), (str(error),), ())
+    inexact = sum(not proof.bit_exact for proof in report.certificates)
+    if as_json:
+        proofs = [
+            {
+                "chip": proof.chip,
+                "bit_exact": proof.bit_exact,
+                "weights_that_differ": proof.weights_that_differ,
+                "worst_error": proof.worst_error,
+            }
+            for proof in report.certificates
+        ]
+        print_json({"bundle": str(bundle), "ok": report.ok, "problems": list(report.problems), "chips": proofs})
+    else:
+        click.echo(str(report).split("\n  chip ")[0])
+        if report.certificates:
+            rows = [
+                (p.chip, "bit-exact" if p.bit_exact else p.weights_that_differ, p.worst_error, f"{p.rms_error:.3f}")
+                for p in report.certificates
+            ]
+            click.echo(table(("chip", "weights that differ", "worst error (LSB)", "RMS error (LSB)"), rows))
+            click.echo(f"{len(rows) - inexact} of {len(rows)} chips compute exactly the network that was trained")
+    if not report.ok or (exact and inexact):
+        sys.exit(1)
+    reader.finish()
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tremap layout group_0/                which layer lies in which words
+  tremap layout group_0/ 17 18          which weights sit in words 17 and 18, and where
+  tremap layout group_0/ --cell 4711    which bits of weights cell 4711 holds
+"""
+)
+@click.argument("placement", type=click.Path(path_type=Path, exists=True))
+@click.argument("words", nargs=-1, type=int)
+@click.option("--cell", "cells", multiple=True, type=int, help="Cell: word × bits of a word + bit.")
+def layout(placement: Path, words: tuple[int, ...], cells: tuple[int, ...]) -> None:
+    """Say where the weights lie: PLACEMENT is a bundle, or a placement's file."""
+    try:
+        found = Placement.load(placement / "placement.npz" if placement.is_dir() else placement)
+        if words:
+            click.echo(drawn_words(found, words))
+        for cell in cells:
+            word, bit = divmod(cell, found.memory.word_bits)
+            held = "; ".join(str(w) for w in found.weights_at(cell)) or "unused"
+            click.echo(f"cell {cell}, bit {bit} of word {word}: {held}")
+        if not words and not cells:
+            click.echo(str(found))
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None

@@ -1,0 +1,346 @@
+"""``tremap map …``: look at fault maps, convert, draw, merge, compare, repair and plot them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from tremap_brevitas.cli.common import Reading, json_option, map_options, print_json, table
+from tremap_brevitas.faults.fault_map import FaultMap
+from tremap_brevitas.faults.fit import fit_fault_model
+from tremap_brevitas.faults.formats import write_fault_map
+from tremap_brevitas.faults.generate import random_fault_maps
+from tremap_brevitas.faults.geometry import ArrayGeometry
+from tremap_brevitas.faults.memory import Memory
+from tremap_brevitas.faults.merge import MergedFaultMap, OnConflict, merge
+from tremap_brevitas.faults.repair import Repair, allocate_repair, repaired
+from tremap_brevitas.faults.statistics import compare_maps, group_statistics, map_statistics, nesting
+from tremap_brevitas.faults.structure import clustered_fault_maps, nested_fault_maps
+
+EXISTING = click.Path(path_type=Path, exists=True)
+NEW = click.Path(path_type=Path)
+PATHS = click.argument("paths", nargs=-1, required=True, type=EXISTING)
+
+
+@click.group("map")
+def map_group() -> None:
+    """Fault maps: info, convert, generate, merge, diff, repair, plot.
+
+    Wherever PATHS are asked for, files and folders of files will do, of any known format.
+    """
+
+
+@map_group.command(
+    epilog="""\b
+Examples:
+  tremap map info A7.npz
+  tremap map info lot7/ --format log --words 65536 --word-bits 32
+  tremap map info 0.55V.hex.gz --format readback --words 911360 --word-bits 8 --banks 445 --option duplicated_bytes=true
+"""
+)
+@PATHS
+@map_options
+@json_option
+def info(paths: tuple[Path, ...], as_json: bool, **reading: Any) -> None:
+    """Say what is in fault maps: rates, banks and columns hit, how much they cluster and overlap."""
+    reader = Reading.of(**reading)
+    maps = [chip for _, chip in reader.maps(paths)]
+    if as_json:
+        print_json([{"chip": chip.chip, "digest": chip.digest, **map_statistics(chip).as_dict()} for chip in maps])
+    elif len(maps) == 1:
+        click.echo(f"chip {maps[0].chip!r}: {maps[0].memory}, digest {maps[0].digest}\n{map_statistics(maps[0])}")
+        if maps[0].metadata:
+            click.echo("metadata: " + ", ".join(f"{k}={v}" for k, v in maps[0].metadata.items()))
+    elif maps:
+        rows = []
+        for chip in maps:
+            found = map_statistics(chip)
+            rows.append((chip.chip, chip.memory, len(chip), f"{found.rate:.2e}", int(chip.stuck_at.sum()), found.banks_hit))
+        click.echo(table(("chip", "memory", "faults", "rate", "stuck at 1", "banks hit"), rows))
+        if len({chip.memory for chip in maps}) == 1:
+            click.echo(f"\n{group_statistics(maps)}")
+    reader.finish()
+
+
+@map_group.command(
+    epilog="""\b
+Examples:
+  tremap map convert A7.log --words 65536 --word-bits 32 --to tremap --out A7.npz
+  tremap map convert lot7/ --format log --words 65536 --word-bits 32 --to tremap --out chips/
+  tremap map convert ones.hex --format readback --option other=zeros.hex --words 1024 --word-bits 8 --to csv --out A7.csv
+  tremap map convert A7.csv --format voltages --option voltage=0.55 --option stuck_at=0 --to tremap --out A7-0.55V.npz
+"""
+)
+@PATHS
+@map_options
+@click.option("--to", required=True, type=click.Choice(["tremap", "csv", "log", "readback", "neuralfuse"]))
+@click.option("--out", required=True, type=NEW, help="File; a folder for several maps. Two files: NAME-ones and NAME-zeros.")
+@click.option("--chip", help="Name of the chip, for a single map.")
+def convert(paths: tuple[Path, ...], to: str, out: Path, chip: str | None, **reading: Any) -> None:
+    """Write fault maps in another format."""
+    reader = Reading.of(**reading)
+    many = len(paths) > 1 or paths[0].is_dir()
+    if many and chip is not None:
+        raise click.UsageError("--chip names a single map, but several are to be converted")
+    if chip is not None:
+        reader.options["chip"] = chip
+    if many:
+        out.mkdir(parents=True, exist_ok=True)
+    endings = {"tremap": ".npz", "csv": ".csv", "log": ".log", "readback": ".hex", "neuralfuse": ".txt"}
+    written: dict[Path, Path] = {}
+    for path, found in reader.maps(paths):
+        target = out / f"{found.chip or path.stem}{endings[to]}" if many else out
+        if target in written:
+            reader.fail(
+                path, ValueError(f"would overwrite {target}, made of {written[target]}: both call the chip {found.chip!r}")
+            )
+            continue
+        written[target] = path
+        try:
+            _write(found, target, to)
+        except (OSError, ValueError) as error:
+            reader.fail(path, error)
+    click.echo(f"{len(written)} maps written to {out}")
+    reader.finish()
+
+
+@map_group.command(
+    epilog="""\b
+Examples:
+  tremap map generate --words 65536 --word-bits 32 --chips 100 --rate 6e-3 --out chips/
+  tremap map generate --words 65536 --word-bits 32 --kind clustered --cluster-size 20 --chips 100 --rate 1e-4 --out chips/
+  tremap map generate --words 65536 --word-bits 32 --kind nested --rate 1e-4 --rate 1e-3 --chips 10 --out chips/
+  tremap map generate --words 65536 --word-bits 32 --banks 64 --kind like --like measured/ --chips 100 --out chips/
+"""
+)
+@click.option("--words", required=True, type=click.IntRange(min=1))
+@click.option("--word-bits", required=True, type=click.IntRange(min=1))
+@click.option("--banks", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--chips", type=click.IntRange(min=1), default=1, show_default=True, help="Number of chips.")
+@click.option("--kind", type=click.Choice(["uniform", "clustered", "nested", "like"]), default="uniform", show_default=True)
+@click.option(
+    "--rate", "rates", multiple=True, type=click.FloatRange(0, 1), help="Stuck cells over all cells; several for nested."
+)
+@click.option("--sa1-share", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Share stuck at 1.")
+@click.option("--cluster-size", type=click.FloatRange(min=1), default=10.0, show_default=True, help="Mean faults of a cluster.")
+@click.option(
+    "--spread", nargs=2, type=click.IntRange(min=0), default=(4, 2), show_default=True, help="Its reach, ROWS COLUMNS."
+)
+@click.option("--like", type=EXISTING, help="Map or folder of maps whose statistics are to be matched.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--out", required=True, type=NEW, help="Folder for the maps.")
+def generate(
+    words: int,
+    word_bits: int,
+    banks: int,
+    chips: int,
+    kind: str,
+    rates: tuple[float, ...],
+    sa1_share: float,
+    cluster_size: float,
+    spread: tuple[int, int],
+    like: Path | None,
+    seed: int,
+    out: Path,
+) -> None:
+    """Draw random fault maps: uniform, clustered, nested by severity, or like measured ones."""
+    if kind == "like" and like is None:
+        raise click.UsageError("--kind like needs --like, the maps to be like")
+    if kind != "like" and not rates:
+        raise click.UsageError(f"--kind {kind} needs --rate")
+    if kind in ("uniform", "clustered") and len(rates) > 1:
+        raise click.UsageError(f"--kind {kind} takes one --rate, got {len(rates)}")
+    try:
+        memory = Memory(words=words, word_bits=word_bits, banks=banks)
+        if kind == "uniform":
+            maps = random_fault_maps(memory, chips=chips, fault_rate=rates[0], sa1_share=sa1_share, seed=seed)
+        elif kind == "clustered":
+            maps = clustered_fault_maps(
+                memory,
+                chips=chips,
+                fault_rate=rates[0],
+                cluster_size=cluster_size,
+                spread=spread,
+                sa1_share=sa1_share,
+                seed=seed,
+            )
+        elif kind == "nested":
+            drawn = nested_fault_maps(memory, chips=chips, fault_rates=sorted(rates), sa1_share=sa1_share, seed=seed)
+            maps = [
+                FaultMap(m.memory, m.cells, m.stuck_at, f"{m.chip}-{rate:g}", m.metadata)
+                for chip in drawn
+                for rate, m in zip(sorted(rates), chip, strict=True)
+            ]
+        else:
+            reader = Reading(None, None, {}, True)
+            model = fit_fault_model([chip for _, chip in reader.maps([like] if like else [])])
+            click.echo(str(model))
+            maps = model.draw(memory, chips=chips, seed=seed)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    out.mkdir(parents=True, exist_ok=True)
+    for chip in maps:
+        chip.save(out / f"{chip.chip}.npz")
+    click.echo(f"{len(maps)} maps of {memory} written to {out}/")
+
+
+@map_group.command(
+    "merge",
+    epilog="""\b
+Examples:
+  tremap map merge chips/ --on-conflict majority --out merged.npz
+  tremap map merge A7.npz A8.npz --on-conflict error --out merged.npz
+""",
+)
+@PATHS
+@map_options
+@click.option("--on-conflict", required=True, type=click.Choice(get_args(OnConflict)), help="What to do where chips disagree.")
+@click.option("--out", required=True, type=NEW, help="File of the merged map.")
+@json_option
+def merge_(paths: tuple[Path, ...], on_conflict: OnConflict, out: Path, as_json: bool, **reading: Any) -> None:
+    """Merge the maps of a group of chips into one, for one retraining.
+
+    A bad file would leave a chip out of the group without a word, so that it stops here.
+    """
+    reading["strict"] = True
+    reader = Reading.of(**reading)
+    try:
+        merged = merge([chip for _, chip in reader.maps(paths)], on_conflict=on_conflict)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    merged.save(out)
+    if as_json:
+        print_json(
+            {
+                "chips": len(merged.members),
+                "faults": len(merged),
+                "union_rate": merged.union_rate,
+                "conflicts": len(merged.conflicts),
+                "digest": merged.digest,
+            }
+        )
+    else:
+        click.echo(f"{merged}\nunion rate {merged.union_rate:.3e}, written to {out}")
+
+
+@map_group.command(
+    epilog="""\b
+Examples:
+  tremap map diff A7-0.57V.npz A7-0.55V.npz     is the first contained in the second?
+  tremap map diff A7.npz A7-retested.npz && echo the same
+"""
+)
+@click.argument("first", type=EXISTING)
+@click.argument("second", type=EXISTING)
+@map_options
+@json_option
+def diff(first: Path, second: Path, as_json: bool, **reading: Any) -> None:
+    """Compare two maps. Ends with 0 if they have the same stuck cells, with 1 if not."""
+    reader = Reading.of(**{**reading, "strict": True})
+    (_, a), (_, b) = reader.maps([first, second])
+    try:
+        found = compare_maps(a, b)
+        contained = nesting(a, b), nesting(b, a)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    if as_json:
+        print_json({**found.as_dict(), "first_in_second": contained[0], "second_in_first": contained[1]})
+    else:
+        click.echo(str(found))
+        click.echo(
+            f"{100 * contained[0]:.1f} % of the first's faults are in the second, {100 * contained[1]:.1f} % the other way"
+        )
+    sys.exit(int(a.digest != b.digest))
+
+
+@map_group.command(
+    epilog="""\b
+Examples:
+  tremap map repair A7.npz --spare-rows 4 --spare-columns 2 --out A7-repaired.npz --list A7-repair.csv
+  tremap map repair A7.npz --apply A7-repair.csv --out A7-repaired.npz
+"""
+)
+@click.argument("path", type=EXISTING)
+@map_options
+@click.option("--spare-rows", type=click.IntRange(min=0), default=0, show_default=True, help="Spare rows of each bank.")
+@click.option("--spare-columns", type=click.IntRange(min=0), default=0, show_default=True, help="Spare columns of each bank.")
+@click.option("--column-mux", type=click.IntRange(min=1), default=1, show_default=True, help="Words that share a physical row.")
+@click.option("--apply", "apply_", type=EXISTING, help="Apply this repair list, rather than work one out.")
+@click.option("--list", "list_", type=NEW, help="Write the repair list to this file.")
+@click.option("--out", required=True, type=NEW, help="File of the post-repair map.")
+def repair(
+    path: Path,
+    spare_rows: int,
+    spare_columns: int,
+    column_mux: int,
+    apply_: Path | None,
+    list_: Path | None,
+    out: Path,
+    **reading: Any,
+) -> None:
+    """Replace rows and columns by spare ones, and write the map of what stays broken."""
+    reader = Reading.of(**{**reading, "strict": True})
+    ((_, chip),) = reader.maps([path])
+    try:
+        geometry = ArrayGeometry(chip.memory, column_mux=column_mux)
+        if apply_ is not None:
+            done = Repair.load(apply_)
+            remaining = repaired(chip, done, geometry=geometry)
+        else:
+            plan = allocate_repair(chip, spare_rows=spare_rows, spare_columns=spare_columns, geometry=geometry)
+            done, remaining = plan.repair, plan.remaining
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    remaining.save(out)
+    if list_ is not None:
+        done.save(list_)
+    click.echo(f"{len(chip)} stuck cells, {len(done)} rows and columns replaced, {len(remaining)} stuck cells left: {out}")
+
+
+@map_group.command(
+    epilog="""\b
+Examples:
+  tremap map plot A7.npz --out A7.png
+  tremap map plot chips/ --kind overlap --out overlap.png
+  tremap map plot chips/ --kind growth --out growth.png
+"""
+)
+@PATHS
+@map_options
+@click.option("--kind", type=click.Choice(["map", "overlap", "growth"]), help="Default: map for one chip, overlap for several.")
+@click.option("--title", default="", help="Heading of the picture.")
+@click.option("--out", required=True, type=NEW, help="Picture; its ending chooses the format.")
+def plot(paths: tuple[Path, ...], kind: str | None, title: str, out: Path, **reading: Any) -> None:
+    """Draw a chip's map as a bitmap, a fleet's overlap, or how the union grows."""
+    from tremap_brevitas.faults.plot import plot_fault_map, plot_overlap, plot_union_growth
+
+    reader = Reading.of(**reading)
+    maps = [chip for _, chip in reader.maps(paths)]
+    kind = kind or ("map" if len(maps) == 1 else "overlap")
+    if kind == "map" and len(maps) != 1:
+        raise click.UsageError(f"--kind map draws one chip, got {len(maps)}")
+    try:
+        if kind == "map":
+            plot_fault_map(maps[0], out, title=title)
+        else:
+            (plot_overlap if kind == "overlap" else plot_union_growth)(maps, out, title=title)
+    except (ImportError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{out}")
+    reader.finish()
+
+
+def _write(found: FaultMap, target: Path, to: str) -> None:
+    if to == "readback":
+        ones, zeros = (target.with_name(f"{target.stem}-{kind}{target.suffix}") for kind in ("ones", "zeros"))
+        write_fault_map(found, ones, format="readback", other=zeros)
+    elif to == "neuralfuse":
+        sa0, sa1 = (target.with_name(f"{target.stem}-{kind}{target.suffix}") for kind in ("sa0", "sa1"))
+        write_fault_map(found, sa0, format="neuralfuse", sa1=sa1)
+    elif isinstance(found, MergedFaultMap):
+        found.save(target)
+    else:
+        write_fault_map(found, target, format=to)  # type: ignore[arg-type]

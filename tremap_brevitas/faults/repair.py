@@ -1,0 +1,343 @@
+"""Spare rows and columns: what a repair leaves of a fault map, and which lines to replace."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import operator
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tremap_brevitas.faults.fault_map import FaultMap
+from tremap_brevitas.faults.geometry import ArrayGeometry
+from tremap_brevitas.files import whole_file
+
+HEADER = ("bank", "kind", "index")
+
+
+@dataclass(frozen=True)
+class Repair:
+    """The physical rows and columns of one chip that spare ones replace.
+
+    A repair is a value: the order in which the lines are given does not matter, they are stored sorted.
+
+    Args:
+        rows: Pairs (bank, row).
+        columns: Pairs (bank, column).
+
+    Raises:
+        TypeError: If an entry is no pair of integers.
+        ValueError: If a number is negative, or a row or column is given twice.
+
+    Examples:
+        >>> print(Repair(rows=((0, 7), (0, 3)), columns=((0, 12), (2, 1))))
+        bank 0: rows 3, 7; columns 12
+        bank 2: columns 1
+    """
+
+    rows: tuple[tuple[int, int], ...] = ()
+    columns: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", _pairs(self.rows, "row"))
+        object.__setattr__(self, "columns", _pairs(self.columns, "column"))
+
+    def __len__(self) -> int:
+        return len(self.rows) + len(self.columns)
+
+    def __str__(self) -> str:
+        said: dict[int, dict[str, list[str]]] = {}
+        for name, lines in (("rows", self.rows), ("columns", self.columns)):
+            for bank, index in lines:
+                said.setdefault(bank, {}).setdefault(name, []).append(str(index))
+        return "\n".join(
+            f"bank {bank}: " + "; ".join(f"{name} {', '.join(numbers)}" for name, numbers in said[bank].items())
+            for bank in sorted(said)
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the repair as CSV: the header ``bank,kind,index``, then a line for each row and column.
+
+        The file appears whole or not at all.
+        """
+        target = Path(path)
+        with whole_file(target) as draft, draft.open("w", newline="", encoding="ascii") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(HEADER)
+            writer.writerows((bank, "row", index) for bank, index in self.rows)
+            writer.writerows((bank, "column", index) for bank, index in self.columns)
+        return target
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Repair:
+        """Read what [save][tremap_brevitas.Repair.save] wrote, or a list of the same form; empty lines do not count.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If a line is not of the form, or lists a row or column again. The message begins ``path:line:``.
+        """
+        data = Path(path).read_bytes()
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = data[: error.start].count(b"\n") + 1
+            raise ValueError(f"{path}:{line}: a byte that is not UTF-8 text") from None
+        lines: dict[str, list[tuple[int, int]]] = {"row": [], "column": []}
+        first: dict[tuple[str, int, int], int] = {}
+        header = False
+        reader = csv.reader(io.StringIO(text, newline=""))
+        try:
+            for fields in reader:
+                fields = [field.strip() for field in fields]
+                if not any(fields):
+                    continue
+                if not header:
+                    _check_header(fields)
+                    header = True
+                    continue
+                kind, bank, index = _entry(fields)
+                earlier = first.setdefault((kind, bank, index), reader.line_num)
+                if earlier != reader.line_num:
+                    raise ValueError(f"{kind} {index} of bank {bank} is listed twice, first on line {earlier}")
+                lines[kind].append((bank, index))
+            if not header:
+                _check_header([])
+        except (csv.Error, ValueError) as error:
+            raise ValueError(f"{path}:{max(reader.line_num, 1)}: {error}") from None
+        return cls(rows=tuple(lines["row"]), columns=tuple(lines["column"]))
+
+
+@dataclass(frozen=True)
+class RepairPlan:
+    """What [allocate_repair][tremap_brevitas.allocate_repair] decided.
+
+    Attributes:
+        repair: The rows and columns to replace.
+        remaining: The faults that stay, as a map of the memory as it is addressed.
+    """
+
+    repair: Repair
+    remaining: FaultMap
+
+    @property
+    def complete(self) -> bool:
+        """Whether no fault stays."""
+        return not len(self.remaining)
+
+    def __str__(self) -> str:
+        ones = int(self.remaining.stuck_at.sum())
+        count = len(self.remaining)
+        stays = f"{count} faults stay: {count - ones} stuck at 0, {ones} stuck at 1" if count else "no fault stays"
+        return f"{self.repair}\n{stays}" if len(self.repair) else stays
+
+
+def repaired(fault_map: FaultMap, repair: Repair, *, geometry: ArrayGeometry | None = None) -> FaultMap:
+    """Return the map of a chip after a repair: the cells of the replaced rows and columns are healthy.
+
+    Spares are taken as healthy. What a network is retrained under is the map after the repair, not the one before.
+
+    Args:
+        fault_map: The map before the repair.
+        repair: The rows and columns that are replaced.
+        geometry: Where the cells lie; None for ``ArrayGeometry(fault_map.memory)``.
+
+    Returns:
+        A map of the same memory, chip and metadata.
+
+    Raises:
+        ValueError: If the geometry is of another memory, or has no such bank, row or column.
+
+    Examples:
+        >>> from tremap_brevitas import Memory
+        >>> chip = FaultMap(Memory(words=8, word_bits=4), cells=[4, 5, 14, 30], stuck_at=[0, 1, 1, 0])
+        >>> repaired(chip, Repair(rows=((0, 1),))).cells
+        array([14, 30])
+        >>> repaired(chip, Repair(columns=((0, 2),))).cells
+        array([4, 5])
+    """
+    geometry = _geometry(fault_map, geometry)
+    rows = _line_numbers(repair.rows, "row", geometry.banks, geometry.rows)
+    columns = _line_numbers(repair.columns, "column", geometry.banks, geometry.columns)
+    bank, row, column = geometry.physical(fault_map.cells)
+    healthy = np.isin(bank * geometry.rows + row, rows) | np.isin(bank * geometry.columns + column, columns)
+    kept = ~healthy
+    return FaultMap(fault_map.memory, fault_map.cells[kept], fault_map.stuck_at[kept], fault_map.chip, fault_map.metadata)
+
+
+def allocate_repair(
+    fault_map: FaultMap, *, spare_rows: int, spare_columns: int, geometry: ArrayGeometry | None = None
+) -> RepairPlan:
+    """Decide which rows and columns the spares of each bank replace.
+
+    Each bank is taken by itself, in two passes:
+
+    1. Must-repair. A row with more faults than the bank has spare columns left can only be mended by a spare row, and a column
+       with more faults than there are spare rows left only by a spare column. Such lines are replaced until there are none.
+    2. Greedy. The row or column with the most faults left is replaced.
+
+    Where several lines qualify, the one with the most faults is taken; among equals a row before a column, and the lower number
+    first. A bank is done when it has no fault or no usable spare left.
+
+    Where complete repairs exist, the first pass takes only lines that belong to all of them. The second pass may still miss
+    them: finding one is NP-complete. Spares are taken as healthy. The time goes with the faults and the spares; the size of the
+    memory does not matter.
+
+    Args:
+        fault_map: The map before the repair.
+        spare_rows: Spare rows of each bank.
+        spare_columns: Spare columns of each bank.
+        geometry: Where the cells lie; None for ``ArrayGeometry(fault_map.memory)``.
+
+    Returns:
+        The repair, and the faults that stay.
+
+    Raises:
+        TypeError: If a number of spares is not an integer.
+        ValueError: If a number of spares is negative, or the geometry is of another memory.
+
+    Examples:
+        >>> from tremap_brevitas import Memory
+        >>> chip = FaultMap(Memory(words=8, word_bits=4), cells=[4, 5, 14, 30], stuck_at=[0, 1, 1, 0])
+        >>> print(allocate_repair(chip, spare_rows=1, spare_columns=1))
+        bank 0: rows 1; columns 2
+        no fault stays
+        >>> print(allocate_repair(chip, spare_rows=1, spare_columns=0))
+        bank 0: rows 1
+        2 faults stay: 1 stuck at 0, 1 stuck at 1
+    """
+    geometry = _geometry(fault_map, geometry)
+    spare_rows = _spares(spare_rows, "spare_rows")
+    spare_columns = _spares(spare_columns, "spare_columns")
+    replaced_rows: list[tuple[int, int]] = []
+    replaced_columns: list[tuple[int, int]] = []
+    if spare_rows or spare_columns:
+        bank, row, column = geometry.physical(fault_map.cells)
+        by_bank = np.argsort(bank, kind="stable")
+        numbers, starts = np.unique(bank[by_bank], return_index=True)
+        for number, faults in zip(numbers.tolist(), np.split(by_bank, starts[1:]), strict=False):
+            rows, columns = _allocate(row[faults], column[faults], spare_rows, spare_columns)
+            replaced_rows += [(number, r) for r in rows]
+            replaced_columns += [(number, c) for c in columns]
+    repair = Repair(rows=tuple(replaced_rows), columns=tuple(replaced_columns))
+    return RepairPlan(repair, repaired(fault_map, repair, geometry=geometry))
+
+
+class _Lines:
+    """The rows, or the columns, of one bank that have faults, in rising order, and how many each has left."""
+
+    def __init__(self, index: NDArray[np.int64]) -> None:
+        self.numbers, self.of_fault = np.unique(index, return_inverse=True)
+        self.left = np.bincount(self.of_fault, minlength=len(self.numbers))
+        self._faults = np.argsort(self.of_fault, kind="stable")
+        self._starts = np.append(0, np.cumsum(self.left))
+
+    def fullest(self) -> tuple[int, int]:
+        """The line with the most faults left, the lowest of several, and that number."""
+        line = int(np.argmax(self.left))
+        return line, int(self.left[line])
+
+    def faults(self, line: int) -> NDArray[np.intp]:
+        return self._faults[self._starts[line] : self._starts[line + 1]]
+
+
+def _allocate(
+    row: NDArray[np.int64], column: NDArray[np.int64], spare_rows: int, spare_columns: int
+) -> tuple[list[int], list[int]]:
+    """Rows and columns to replace in one bank that has faults at these places."""
+    kinds = (_Lines(row), _Lines(column))
+    spares = [spare_rows, spare_columns]
+    taken: tuple[list[int], list[int]] = ([], [])
+    broken = np.ones(len(row), dtype=bool)
+    must_repair = True
+    while True:
+        fullest = [kind.fullest() for kind in kinds]
+        counts = [count if left else 0 for (_, count), left in zip(fullest, spares, strict=True)]
+        if not any(counts):
+            return taken
+        choice = 0 if counts[0] >= counts[1] else 1
+        if must_repair:
+            forced = [counts[0] > spares[1], counts[1] > spares[0]]
+            if not any(forced):
+                must_repair = False
+            elif not all(forced):
+                choice = forced.index(True)
+        line = fullest[choice][0]
+        mended = kinds[choice].faults(line)
+        mended = mended[broken[mended]]
+        broken[mended] = False
+        kinds[choice].left[line] = 0
+        # Two faults of one row lie in two columns, so that no line is counted down twice.
+        other = kinds[1 - choice]
+        other.left[other.of_fault[mended]] -= 1
+        taken[choice].append(int(kinds[choice].numbers[line]))
+        spares[choice] -= 1
+
+
+def _geometry(fault_map: FaultMap, geometry: ArrayGeometry | None) -> ArrayGeometry:
+    if geometry is None:
+        return ArrayGeometry(fault_map.memory)
+    if fault_map.memory != geometry.memory:
+        raise ValueError(f"chip {fault_map.chip!r} has {fault_map.memory}, the geometry {geometry.memory}")
+    return geometry
+
+
+def _spares(value: int, name: str) -> int:
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if count < 0:
+        raise ValueError(f"{name} must be at least 0, got {count}")
+    return count
+
+
+def _pairs(lines: Iterable[tuple[int, int]], kind: str) -> tuple[tuple[int, int], ...]:
+    found = []
+    for line in lines:
+        try:
+            bank, index = (operator.index(number) for number in line)
+        except (TypeError, ValueError):
+            raise TypeError(f"{kind}s must be pairs (bank, {kind}) of integers, got {line!r}") from None
+        if bank < 0 or index < 0:
+            raise ValueError(f"{kind} {index} of bank {bank}: neither can be negative")
+        found.append((bank, index))
+    found.sort()
+    for earlier, later in itertools.pairwise(found):
+        if earlier == later:
+            raise ValueError(f"{kind} {later[1]} of bank {later[0]} is given twice")
+    return tuple(found)
+
+
+def _line_numbers(lines: tuple[tuple[int, int], ...], kind: str, banks: int, count: int) -> NDArray[np.int64]:
+    for bank, index in lines:
+        if bank >= banks:
+            raise ValueError(f"{kind} {index} of bank {bank}: the memory has banks 0 to {banks - 1}")
+        if index >= count:
+            raise ValueError(f"{kind} {index} of bank {bank}: the bank has {kind}s 0 to {count - 1}")
+    return np.array([bank * count + index for bank, index in lines], dtype=np.int64)
+
+
+def _check_header(fields: list[str]) -> None:
+    if fields != list(HEADER):
+        raise ValueError(f"expected the header {','.join(HEADER)}, found {','.join(fields)!r}")
+
+
+def _entry(fields: list[str]) -> tuple[str, int, int]:
+    """Kind, bank and index that a line gives."""
+    if len(fields) != len(HEADER):
+        raise ValueError(f"{len(fields)} fields, expected {len(HEADER)}: {','.join(HEADER)}")
+    bank, kind, index = fields
+    if kind not in ("row", "column"):
+        raise ValueError(f"kind must be row or column, got {kind!r}")
+    for name, text in (("bank", bank), ("index", index)):
+        # int() would take signs, underscores and the digits of any script.
+        if not re.fullmatch("[0-9]{1,19}", text):
+            raise ValueError(f"{name} must be a whole number, got {text!r}")
+    return kind, int(bank), int(index)

@@ -1,0 +1,235 @@
+"""What fault maps have in them: how much, where, and how they overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tremap_brevitas.faults.fault_map import FaultMap, check_same_memory
+
+CROWDED = 3  # faults from which on a column counts as crowded
+
+
+@dataclass(frozen=True)
+class MapStatistics:
+    """Statistics of one map. A row is a word; a column is one bit position in one bank.
+
+    Attributes:
+        cells: Cells of the memory.
+        faults: Stuck cells.
+        rate: Stuck cells over all cells.
+        sa1_share: Share of them stuck at 1; None without faults.
+        rows_hit: Words with a stuck cell.
+        columns_hit: Columns with a stuck cell, of ``banks * word_bits``.
+        banks_hit: Banks with a stuck cell.
+        banks: Banks of the memory.
+        worst_bank_rate: Rate of the worst bank.
+        worst_tenth_share: Share of the faults in the worst tenth of the banks (at least one); None without faults.
+        dispersion: Variance of the faults of a bank over their mean, 1 for uniform faults; None with one bank or no faults.
+        crowded_share: Share of the faults in columns with three or more; None without faults.
+        by_bit: Faults at each bit position, from the LSB.
+    """
+
+    cells: int
+    faults: int
+    rate: float
+    sa1_share: float | None
+    rows_hit: int
+    columns_hit: int
+    banks_hit: int
+    banks: int
+    worst_bank_rate: float
+    worst_tenth_share: float | None
+    dispersion: float | None
+    crowded_share: float | None
+    by_bit: tuple[int, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, as JSON can hold it."""
+        return {**asdict(self), "by_bit": list(self.by_bit)}
+
+    def __str__(self) -> str:
+        def share(value: float | None) -> str:
+            return "–" if value is None else f"{100 * value:.1f} %"
+
+        dispersion = "–" if self.dispersion is None else f"{self.dispersion:.2f}"
+        lines = {
+            "stuck cells": f"{self.faults} of {self.cells}, rate {self.rate:.3e}",
+            "stuck at 1": share(self.sa1_share),
+            "rows hit": str(self.rows_hit),
+            "columns hit": str(self.columns_hit),
+            "banks hit": f"{self.banks_hit} of {self.banks}, the worst at rate {self.worst_bank_rate:.3e}",
+            "in the worst tenth of banks": share(self.worst_tenth_share),
+            "variance / mean of banks": f"{dispersion} (1 if uniform)",
+            f"in columns of {CROWDED} or more": share(self.crowded_share),
+            "by bit, LSB first": " ".join(map(str, self.by_bit)),
+        }
+        return "\n".join(f"  {name:<28}{value}" for name, value in lines.items())
+
+
+def map_statistics(fault_map: FaultMap) -> MapStatistics:
+    """Work out the statistics of one map.
+
+    Examples:
+        >>> from tremap_brevitas import Memory
+        >>> found = map_statistics(FaultMap(Memory(words=8, word_bits=4, banks=2), [0, 4, 8, 31], [0, 0, 1, 1]))
+        >>> found.banks_hit, found.columns_hit, found.crowded_share, found.by_bit
+        (2, 2, 0.75, (3, 0, 0, 1))
+    """
+    memory = fault_map.memory
+    word, bit = np.divmod(fault_map.cells, memory.word_bits)
+    bank = word // memory.words_per_bank
+    by_bank = np.bincount(bank, minlength=memory.banks)
+    columns, in_column = np.unique(bank * memory.word_bits + bit, return_counts=True)
+    faults = len(fault_map)
+    tenth = max(1, memory.banks // 10)
+    return MapStatistics(
+        cells=memory.cells,
+        faults=faults,
+        rate=fault_map.fault_rate,
+        sa1_share=float(fault_map.stuck_at.mean()) if faults else None,
+        rows_hit=len(np.unique(word)),
+        columns_hit=len(columns),
+        banks_hit=int((by_bank > 0).sum()),
+        banks=memory.banks,
+        worst_bank_rate=float(by_bank.max() / (memory.cells // memory.banks)),
+        worst_tenth_share=float(np.sort(by_bank)[::-1][:tenth].sum() / faults) if faults else None,
+        dispersion=float(by_bank.var() / by_bank.mean()) if faults and memory.banks > 1 else None,
+        crowded_share=float(in_column[in_column >= CROWDED].sum() / faults) if faults else None,
+        by_bit=tuple(np.bincount(bit, minlength=memory.word_bits).tolist()),
+    )
+
+
+def nesting(milder: FaultMap, stronger: FaultMap) -> float:
+    """Share of one map's faults, cell and stuck value, that another has too; 1 if the first has none.
+
+    Raises:
+        ValueError: If the maps are of different memories.
+    """
+    found = compare_maps(milder, stronger)
+    return 1.0 if not len(milder) else found.common / len(milder)
+
+
+@dataclass(frozen=True)
+class PairStatistics:
+    """How two maps overlap.
+
+    Attributes:
+        common: Cells stuck at the same value in both.
+        conflicts: Cells stuck at 0 in one and at 1 in the other.
+        only_first: Cells stuck in the first alone.
+        only_second: Cells stuck in the second alone.
+        jaccard: Cells stuck in both over cells stuck in any; 1 if there are none.
+        expected_overlap: Cells stuck in both, if the two were independent and uniform.
+    """
+
+    common: int
+    conflicts: int
+    only_first: int
+    only_second: int
+    jaccard: float
+    expected_overlap: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, as JSON can hold it."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.common} cells stuck alike in both, {self.conflicts} in conflict, {self.only_first} in the first alone, "
+            f"{self.only_second} in the second alone; Jaccard index {self.jaccard:.4f}; {self.expected_overlap:.1f} shared "
+            f"cells would be chance"
+        )
+
+
+def compare_maps(first: FaultMap, second: FaultMap) -> PairStatistics:
+    """Work out how two maps overlap.
+
+    Raises:
+        ValueError: If the maps are of different memories.
+
+    Examples:
+        >>> from tremap_brevitas import Memory
+        >>> memory = Memory(words=4, word_bits=4)
+        >>> print(compare_maps(FaultMap(memory, [1, 2, 3], [0, 0, 1]), FaultMap(memory, [2, 3], [0, 0])).conflicts)
+        1
+    """
+    memory = check_same_memory([first, second])
+    _, mine, theirs = np.intersect1d(first.cells, second.cells, assume_unique=True, return_indices=True)
+    alike = int((first.stuck_at[mine] == second.stuck_at[theirs]).sum())
+    union = len(first) + len(second) - len(mine)
+    return PairStatistics(
+        common=alike,
+        conflicts=len(mine) - alike,
+        only_first=len(first) - len(mine),
+        only_second=len(second) - len(mine),
+        jaccard=len(mine) / union if union else 1.0,
+        expected_overlap=len(first) * len(second) / memory.cells,
+    )
+
+
+@dataclass(frozen=True)
+class GroupStatistics:
+    """How the maps of a group overlap.
+
+    Attributes:
+        chips: Number of maps.
+        cells: Cells of the memory.
+        union: Cells stuck on any chip.
+        conflicts: Cells stuck at 0 on one chip and at 1 on another.
+        on_exactly: Cells stuck on exactly 1, 2, … chips.
+        union_after: Cells stuck on any of the first 1, 2, … chips, in the order given.
+        conflicts_after: Cells in conflict among the first 1, 2, … chips.
+    """
+
+    chips: int
+    cells: int
+    union: int
+    conflicts: int
+    on_exactly: tuple[int, ...]
+    union_after: tuple[int, ...]
+    conflicts_after: tuple[int, ...]
+
+    def __str__(self) -> str:
+        shared = ", ".join(f"{count} on {k}" for k, count in enumerate(self.on_exactly, start=1) if count and k <= 5)
+        return (
+            f"{self.chips} chips together: union rate {self.union / self.cells:.3e} ({self.union} cells), {self.conflicts} "
+            f"conflicts\ncells by the number of chips that have them: {shared or 'none'}"
+        )
+
+
+def group_statistics(maps: Iterable[FaultMap]) -> GroupStatistics:
+    """Work out how the maps of a group overlap. Time and memory grow with the faults of all maps.
+
+    Raises:
+        ValueError: If there is no map, or two are of different memories.
+    """
+    maps = list(maps)
+    memory = check_same_memory(maps)
+    chip = np.repeat(np.arange(len(maps)), [len(m) for m in maps])
+    cells = np.concatenate([m.cells for m in maps])
+    stuck = np.concatenate([m.stuck_at for m in maps])
+    order = np.argsort(cells, kind="stable")
+    chip, cells, stuck = chip[order], cells[order], stuck[order]
+    first = np.flatnonzero(np.append(True, cells[1:] != cells[:-1])) if len(cells) else np.empty(0, dtype=np.int64)
+    counts = np.diff(np.append(first, len(cells)))
+    # A cell is in conflict from the first chip on that has it otherwise than the one before.
+    turned = np.flatnonzero((cells[1:] == cells[:-1]) & (stuck[1:] != stuck[:-1])) + 1
+    turned = turned[np.unique(cells[turned], return_index=True)[1]]
+    return GroupStatistics(
+        chips=len(maps),
+        cells=memory.cells,
+        union=len(first),
+        conflicts=len(turned),
+        on_exactly=tuple(np.bincount(counts, minlength=len(maps) + 1)[1:].tolist()),
+        union_after=_growth(chip[first], len(maps)),
+        conflicts_after=_growth(chip[turned], len(maps)),
+    )
+
+
+def _growth(chips: NDArray[np.int64], count: int) -> tuple[int, ...]:
+    return tuple(np.cumsum(np.bincount(chips, minlength=count)).tolist())
