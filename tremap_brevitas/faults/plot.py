@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from tremap_brevitas.drawing import new_figure, save_figure
 from tremap_brevitas.faults.fault_map import FaultMap, check_same_memory
 from tremap_brevitas.faults.statistics import compare_maps, group_statistics
-from tremap_brevitas.files import whole_file
 
 # Told apart with any kind of colour vision (Okabe and Ito).
 COLOURS = {0: "#0072b2", 1: "#d55e00"}
 MAX_PANELS = 32
-MAX_ROWS = 512
+MAX_ROWS = 160  # of a panel: fewer than it has pixels, or a fault could fall between two of them
 
 
 def plot_fault_map(fault_map: FaultMap, path: str | os.PathLike[str], *, title: str = "") -> Path:
@@ -29,12 +29,12 @@ def plot_fault_map(fault_map: FaultMap, path: str | os.PathLike[str], *, title: 
     Args:
         fault_map: The map.
         path: File to write; its ending chooses the format.
-        title: Heading; None for chip and rate.
+        title: Heading; chip and rate if empty.
 
     Raises:
         ImportError: If matplotlib is not installed.
     """
-    return _save(_map_figure(fault_map, title), path)
+    return save_figure(_map_figure(fault_map, title), path)
 
 
 def plot_overlap(maps: Iterable[FaultMap], path: str | os.PathLike[str], *, title: str = "") -> Path:
@@ -47,7 +47,7 @@ def plot_overlap(maps: Iterable[FaultMap], path: str | os.PathLike[str], *, titl
         ImportError: If matplotlib is not installed.
         ValueError: If there are fewer than two maps, or two are of different memories.
     """
-    return _save(_overlap_figure(_fleet(maps), title), path)
+    return save_figure(_overlap_figure(_fleet(maps), title), path)
 
 
 def plot_union_growth(maps: Iterable[FaultMap], path: str | os.PathLike[str], *, title: str = "") -> Path:
@@ -57,7 +57,7 @@ def plot_union_growth(maps: Iterable[FaultMap], path: str | os.PathLike[str], *,
         ImportError: If matplotlib is not installed.
         ValueError: If there are fewer than two maps, or two are of different memories.
     """
-    return _save(_growth_figure(_fleet(maps), title), path)
+    return save_figure(_growth_figure(_fleet(maps), title), path)
 
 
 def _fleet(maps: Iterable[FaultMap]) -> list[FaultMap]:
@@ -66,24 +66,6 @@ def _fleet(maps: Iterable[FaultMap]) -> list[FaultMap]:
     if len(maps) < 2:
         raise ValueError(f"needs at least two maps, got {len(maps)}")
     return maps
-
-
-def _figure(width: float, height: float) -> Any:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError("plotting needs matplotlib: pip install 'tremap_brevitas[plot]'") from None
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _save(figure: Any, path: str | os.PathLike[str]) -> Path:
-    target = Path(path)
-    with whole_file(target) as draft:
-        figure.savefig(draft, dpi=130, format=target.suffix[1:] or "png")
-    return target
 
 
 def _map_figure(fault_map: FaultMap, title: str) -> Any:
@@ -97,7 +79,7 @@ def _map_figure(fault_map: FaultMap, title: str) -> Any:
         shown = np.sort(np.argsort(-by_bank, kind="stable")[:12])
     across = min(len(shown), 8 if len(shown) <= 16 else 16)
     down = -(-len(shown) // across)
-    figure = _figure(max(7.0, 1.1 * across + 1), 2.4 * down + 1.2 + (2.2 if overview else 0.6))
+    figure = new_figure(max(7.0, 1.1 * across + 1), 2.4 * down + 1.2 + (2.2 if overview else 0.6))
     grid = figure.add_gridspec(down + overview, across, height_ratios=[1.1] * overview + [1] * down)
     if overview:
         _draw_overview(figure, figure.add_subplot(grid[0, :]), by_bank)
@@ -161,7 +143,7 @@ def _overlap_figure(maps: Sequence[FaultMap], title: str) -> Any:
             shared = found.common + found.conflicts
             table[i, j] = table[j, i] = shared / found.expected_overlap if found.expected_overlap else np.nan
     group = group_statistics(maps)
-    figure = _figure(10, 4.6)
+    figure = new_figure(10, 4.6)
     left, right = figure.subplots(1, 2, width_ratios=[1.15, 1])
     most = np.nanmax(table) if np.isfinite(table).any() else 1.0
     picture = left.imshow(table, cmap="viridis", vmin=0, vmax=max(1.0, float(most)), interpolation="nearest")
@@ -200,7 +182,7 @@ def _growth_figure(maps: Sequence[FaultMap], title: str) -> Any:
     chance_union = 1 - neither
     # In conflict: stuck at 0 on some chip and at 1 on some chip.
     chance_conflicts = np.maximum(1 - free_of_0 - free_of_1 + neither, 0)
-    figure = _figure(7.5, 4.6)
+    figure = new_figure(7.5, 4.6)
     axes = figure.subplots()
     axes.plot(chips, 100 * np.array(group.union_after) / group.cells, "o-", ms=4, color=COLOURS[0], label="union")
     axes.plot(chips, 100 * chance_union, "--", color=COLOURS[0], label="union, were the maps independent and uniform")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tremap_brevitas.drawing import new_figure, save_figure
 from tremap_brevitas.fleet.report import FleetReport
 
 
@@ -31,13 +32,7 @@ def plot_reports(
     Raises:
         ImportError: If matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError("plotting needs matplotlib: pip install 'tremap_brevitas[plot]'") from None
-    figure = Figure(figsize=(10, 1.6 + 0.42 * len(reports)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(10, 1.6 + 0.42 * len(reports))
     left, right = figure.subplots(1, 2, width_ratios=[3, 1], sharey=True)
     rows = np.arange(len(reports))
     colour = "#1f5a96"
@@ -72,8 +67,4 @@ def plot_reports(
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     if title:
         figure.suptitle(title, fontsize=12)
-    target = Path(path)
-    temporary = target.with_name(f".part-{target.name}")
-    figure.savefig(temporary, dpi=130)
-    os.replace(temporary, target)
-    return target
+    return save_figure(figure, path)
