@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -139,12 +140,17 @@ def _option(text: str) -> tuple[str, Any]:
 def _files(paths: Iterable[Path]) -> Iterator[Path]:
     for path in paths:
         if path.is_dir():
-            found = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
+            found = sorted((p for p in path.iterdir() if p.is_file() and not p.name.startswith(".")), key=_by_number)
             # The other half of NeuralFuse's pairs is read with the first.
             halves = {p.name.replace("sa0", "sa1", 1) for p in found if "sa0" in p.name}
             yield from (p for p in found if p.name not in halves or "sa0" in p.name)
         else:
             yield path
+
+
+def _by_number(path: Path) -> list[tuple[int, str]]:
+    """Sort ``chip-2`` before ``chip-10``."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", path.name)]
 
 
 def print_json(value: Any) -> None:
