@@ -56,9 +56,8 @@ def main() -> None:
     print(f"Output of `python benchmarks/maps.py` ({platform.machine()}, one core, Python {python}, NumPy {version}):\n")
     print("| fault maps | seconds | |")
     print("| --- | --- | --- |")
-    print(
-        f"| draw a map of 1 Gbit at 6e-3 | {drawn:.2f} | {round(6e-3 * large.cells) / drawn / 1e6:.1f} million faults a second |"
-    )
+    speed = round(6e-3 * large.cells) / drawn / 1e6
+    print(f"| draw a map of 1 Gbit at 6e-3 | {drawn:.2f} | {speed:.1f} million faults a second |")
     print(f"| NumPy: concatenate and unique, 100 maps of 64 Mbit at 6e-3 | {numpy:.2f} | |")
     print(f"| NumPy: concatenate and a stable sort of them | {sorting:.2f} | |")
     print(f"| merge them, with values and conflicts | {merged:.2f} | {merged / numpy:.2f} times unique |")

@@ -96,3 +96,12 @@ def needs_program(name):
         if os.environ.get("CI"):
             pytest.fail(f"{name} is not installed, and CI must run this")
         pytest.skip(f"{name} is not installed")
+
+
+def needs_data(name):
+    """A file of measured data that cannot be in the repository; skips where it is not in ``TREMAP_DATA`` or beside the checkout."""
+    root = Path(__file__).parents[1]
+    for folder in (os.environ.get("TREMAP_DATA"), root / "data", root.parent / "shared" / "data"):
+        if folder and (Path(folder) / name).exists():
+            return Path(folder) / name
+    pytest.skip(f"{name} is in none of TREMAP_DATA, data/ and ../shared/data/")

@@ -1,17 +1,14 @@
 """A fitted generator draws maps like those that it was fitted to; uniform maps of the same rate are not like them."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
+from helpers import needs_data
 
 from tremap_brevitas import FaultMap, Memory, random_fault_maps
 from tremap_brevitas.faults.fit import FaultModel, fit_fault_model
 from tremap_brevitas.faults.formats import read_readback
 from tremap_brevitas.faults.statistics import map_statistics
 
-DATA = Path(os.environ.get("TREMAP_DATA", Path(__file__).parents[3] / "shared" / "data"))
 MEMORY = Memory(words=400 * 512, word_bits=16, banks=400)
 
 
@@ -35,9 +32,7 @@ def test_what_was_drawn_is_fitted():
 
 def test_a_real_chip():
     """KC705 at 0.55 V: 126 faults in 445 block RAMs. 40 draws of a model fitted to it have its statistics, uniform maps not."""
-    path = DATA / "kc705b_bram_0.55V.hex.gz"
-    if not path.exists():
-        pytest.skip(f"{path} is not there")
+    path = needs_data("kc705b_bram_0.55V.hex.gz")
     memory = Memory(words=445 * 2048, word_bits=8, banks=445)
     real = read_readback(path, None, memory, duplicated_bytes=True)
     expected = means([real])

@@ -2,11 +2,10 @@
 
 import gzip
 import itertools
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import needs_data
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from strategies import fault_maps
@@ -29,7 +28,6 @@ from tremap_brevitas.faults.formats import (
 )
 
 MEMORY = Memory(words=6, word_bits=10)
-DATA = Path(os.environ.get("TREMAP_DATA", Path(__file__).parents[4] / "shared" / "data"))
 
 
 def cells(chip):
@@ -150,18 +148,14 @@ def test_voltages_nest(tmp_path):
 @pytest.mark.parametrize(("volts", "zeros", "faults"), [("0.57", 26, 13), ("0.55", 252, 126)])
 def test_real_block_rams(volts, zeros, faults):
     """Salami et al., MICRO 2018: every byte stands there twice; FIELD counts both."""
-    path = DATA / f"kc705b_bram_{volts}V.hex.gz"
-    if not path.exists():
-        pytest.skip(f"{path} is not there")
+    path = needs_data(f"kc705b_bram_{volts}V.hex.gz")
     chip = read_readback(path, None, Memory(words=445 * 2048, word_bits=8, banks=445), duplicated_bytes=True)
     assert (len(chip), int(chip.stuck_at.sum())) == (faults, 0)
     assert len(read_readback(path, None, Memory(words=445 * 2048, word_bits=16, banks=445))) == zeros
 
 
 def test_real_maps_nest():
-    paths = [DATA / f"kc705b_bram_{volts}V.hex.gz" for volts in ("0.57", "0.55")]
-    if not all(path.exists() for path in paths):
-        pytest.skip(f"{paths[0]} is not there")
+    paths = [needs_data(f"kc705b_bram_{volts}V.hex.gz") for volts in ("0.57", "0.55")]
     memory = Memory(words=445 * 2048, word_bits=8, banks=445)
     milder, stronger = (cells(read_readback(p, None, memory, duplicated_bytes=True)) for p in paths)
     assert milder.items() <= stronger.items()
