@@ -99,7 +99,7 @@ def needs_program(name):
 
 
 def needs_data(name):
-    """A file of measured data that cannot be in the repository; skips where it is not in ``TREMAP_DATA`` or beside the checkout."""
+    """A file of measured data that cannot be in the repository; skips where there is none."""
     root = Path(__file__).parents[1]
     for folder in (os.environ.get("TREMAP_DATA"), root / "data", root.parent / "shared" / "data"):
         if folder and (Path(folder) / name).exists():
