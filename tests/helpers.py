@@ -13,9 +13,11 @@ import oracle
 import pytest
 import torch
 from brevitas.quant import fixed_point, mx_quant_ocp, scaled_int, shifted_scaled_int, ternary
+from onnx import numpy_helper
 
 import tremap_brevitas as tm
 from tremap_brevitas import quant as tq
+from tremap_brevitas.export import load_onnx
 
 FAULTY = [name for name in tq.__all__ if name != "faulty"]
 QUICK = [name for name in FAULTY if not name.endswith("HQO")]  # a HQO search takes seconds
@@ -105,3 +107,14 @@ def needs_data(name):
         if folder and (Path(folder) / name).exists():
             return Path(folder) / name
     pytest.skip(f"{name} is in none of TREMAP_DATA, data/ and ../shared/data/")
+
+
+def change_initializer(path, name, change):
+    """Change the array of one initializer of an ONNX file, in place."""
+    graph = load_onnx(path)
+    for initializer in graph.graph.initializer:
+        if initializer.name == name:
+            array = np.array(numpy_helper.to_array(initializer))
+            change(array)
+            initializer.CopyFrom(numpy_helper.from_array(array, name))
+    path.write_bytes(graph.SerializeToString())

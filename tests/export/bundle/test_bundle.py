@@ -16,8 +16,7 @@ import pytest
 import torch
 from groups import Group
 from groups import X as INPUTS
-from helpers import a_chip, expected_codes
-from onnx import numpy_helper
+from helpers import a_chip, change_initializer, expected_codes
 
 import tremap_brevitas as tm
 from tremap_brevitas.export import load_onnx, onnx_metadata, onnx_weights, read_memory_image, write_memory_image
@@ -393,16 +392,6 @@ def test_one_flipped_bit_in_the_image(copied, group):
     changed = group.placement.weights_at(100 * 32 + 7)[0]
     assert f"model.qcdq.onnx: layer '{changed.layer}': 1 of " in text
     assert f"[{','.join(map(str, changed.index))}]" in text
-
-
-def change_initializer(path, name, change):
-    graph = load_onnx(path)
-    for initializer in graph.graph.initializer:
-        if initializer.name == name:
-            array = np.array(numpy_helper.to_array(initializer))
-            change(array)
-            initializer.CopyFrom(numpy_helper.from_array(array, name))
-    path.write_bytes(graph.SerializeToString())
 
 
 @pytest.mark.parametrize("form", ["qcdq", "qonnx"])
