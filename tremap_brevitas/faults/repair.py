@@ -339,5 +339,5 @@ def _entry(fields: list[str]) -> tuple[str, int, int]:
     for name, text in (("bank", bank), ("index", index)):
         # int() would take signs, underscores and the digits of any script.
         if not re.fullmatch("[0-9]{1,19}", text):
-            raise ValueError(f"{name} must be a whole number, got {text!r}")
+            raise ValueError(f"{name} must be a whole number of at most 19 digits, got {text!r}")
     return kind, int(bank), int(index)
