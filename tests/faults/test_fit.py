@@ -42,10 +42,18 @@ def test_a_real_chip():
     # The dispersion of single maps varies a lot, as their worst bank does.
     assert drawn["dispersion"] == pytest.approx(expected["dispersion"], rel=0.4)
     assert drawn["worst_tenth_share"] == pytest.approx(expected["worst_tenth_share"], abs=0.15)
+    assert drawn["clean"] == pytest.approx(expected["clean"], abs=0.03)
     assert drawn["crowded_share"] == pytest.approx(expected["crowded_share"], abs=0.15)
     assert uniform["dispersion"] < 1.2 < expected["dispersion"] / 2
     assert uniform["crowded_share"] < 0.05
+    assert uniform["clean"] < expected["clean"] - 0.1
     assert uniform["worst_tenth_share"] < expected["worst_tenth_share"] - 0.2
+
+
+def test_maps_without_a_crowded_column():
+    found = fit_fault_model([FaultMap(Memory(words=8, word_bits=4, banks=2), [0, 1, 17], [1, 0, 0])])
+    assert (found.column_share, found.column_faults) == (0.0, 3.0)
+    found.draw(MEMORY, chips=1, seed=0)
 
 
 def test_nothing_to_fit():
@@ -53,3 +61,6 @@ def test_nothing_to_fit():
         fit_fault_model([FaultMap(MEMORY, [], [])])
     with pytest.raises(ValueError, match="empty group"):
         fit_fault_model([])
+    banks = [FaultMap(Memory(words=8, word_bits=2, banks=b), [0], [0], f"{b} banks") for b in (2, 4)]
+    with pytest.raises(ValueError, match="maps with different banks: chip '2 banks' has 2, '4 banks' 4"):
+        fit_fault_model(banks)

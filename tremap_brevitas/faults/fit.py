@@ -50,7 +50,7 @@ def fit_fault_model(maps: Iterable[FaultMap]) -> FaultModel:
         maps: Maps of one memory, with its banks; of one voltage or kind, since their rates are averaged.
 
     Raises:
-        ValueError: If there is no map, no fault, or two maps are of different memories.
+        ValueError: If there is no map, no fault, or two maps differ in memory or banks.
 
     Examples:
         >>> from tremap_brevitas.faults.generate import random_fault_maps
@@ -61,6 +61,12 @@ def fit_fault_model(maps: Iterable[FaultMap]) -> FaultModel:
     """
     maps = list(maps)
     memory = check_same_memory(maps)
+    # Memories that differ in nothing but their banks are equal, but here the banks are what is looked at.
+    other = next((m for m in maps if m.memory.banks != memory.banks), None)
+    if other is not None:
+        raise ValueError(
+            f"maps with different banks: chip {maps[0].chip!r} has {memory.banks}, {other.chip!r} {other.memory.banks}"
+        )
     faults = sum(len(m) for m in maps)
     if not faults:
         raise ValueError("the maps have no fault that a model could be fitted to")

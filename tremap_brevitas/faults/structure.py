@@ -153,8 +153,9 @@ def banked_fault_maps(
     rates and dispersions, the expected rate is lower.)
 
     Of the faults of a bank that has three or more, the share ``column_share`` is expected in columns picked at random, of
-    ``column_faults`` faults each on average, but never fewer than three unless a column has fewer cells. The other faults are
-    uniform over the other columns of the bank, where chance may put three into one too.
+    ``column_faults`` faults each on average, but never fewer than three where that can be (five faults do not fit
+    into columns of four cells so). The other faults are uniform over the other columns of the bank, where chance may put three
+    into one too.
 
     Exactly ``round(sa1_share * faults)`` are stuck at 1, whatever the column. Chip ``i`` depends on ``seed`` and ``i`` alone.
     Time and memory grow with the numbers of faults and of banks, not of cells.
