@@ -1,5 +1,8 @@
 """What is drawn is what is in the maps."""
 
+import io
+import sys
+
 import numpy as np
 import pytest
 
@@ -54,9 +57,19 @@ def test_overlap_and_growth():
     shared = len(set(CHIPS[0].cells.tolist()) & set(CHIPS[4].cells.tolist()))
     assert table[0, 4] == table[4, 0] == pytest.approx(shared * MEMORY.cells / len(CHIPS[0]) / len(CHIPS[4]))
     group = group_statistics(CHIPS)
-    heights = [int(bar.get_height()) for bar in figure.axes[1].patches]
+    every, hatched = figure.axes[1].containers
+    heights = [int(bar.get_height()) for bar in every]
     assert heights == list(group.on_exactly[: len(heights)])
     assert sum(heights) == group.union
+    values: dict[int, list[int]] = {}
+    for chip in CHIPS:
+        for cell, stuck_at in zip(chip.cells.tolist(), chip.stuck_at.tolist(), strict=True):
+            values.setdefault(cell, []).append(stuck_at)
+    conflicts = [sum(len(v) == k and len(set(v)) == 2 for v in values.values()) for k in range(1, len(heights) + 1)]
+    assert [int(bar.get_height()) for bar in hatched] == conflicts
+    assert sum(conflicts) == group.conflicts > 0
+    assert {bar.get_hatch() for bar in hatched} == {"///"}
+    assert [t.get_text() for t in figure.axes[1].get_legend().get_texts()] == ["all cells", "of them in conflict"]
     figure = plot._growth_figure(CHIPS, "")
     union, chance, conflicts, _ = (np.asarray(line.get_ydata()) for line in figure.axes[0].lines)
     assert union == pytest.approx(100 * np.array(group.union_after) / MEMORY.cells)
@@ -81,3 +94,40 @@ def test_files(tmp_path):
     with pytest.raises(ValueError, match=r"(?i)format 'xyz'"):
         plot.plot_fault_map(CHIPS[0], tmp_path / "q.xyz")
     assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "bits", "banks"), [(1024, 32, 4), (512, 256, 32), (512, 1024, 8), (512, 1024, 1), (9999, 8, 1)]
+)
+def test_every_single_fault_has_a_pixel_in_the_file(words, bits, banks):
+    memory = Memory(words=words, word_bits=bits, banks=banks)
+    for cell in [0, memory.cells - 1, *np.random.default_rng(0).integers(0, memory.cells, 3).tolist()]:
+        figure = plot._map_figure(FaultMap(memory, [cell], [1]), "")
+        figure.legends[0].remove()
+        pixels = _rendered(figure)
+        colour = [int(plot.COLOURS[1][i : i + 2], 16) for i in (1, 3, 5)]
+        assert (abs(pixels - colour).max(axis=-1) <= 3).any(), cell
+
+
+def _rendered(figure):
+    from matplotlib.image import imread
+
+    file = io.BytesIO()
+    figure.savefig(file, dpi=130, format="png")
+    file.seek(0)
+    return np.rint(imread(file)[..., :3] * 255).astype(int)
+
+
+def test_fleets_without_faults_are_drawn(tmp_path):
+    none = [FaultMap(MEMORY, [], [], name) for name in "ab"]
+    assert plot.plot_overlap(none, tmp_path / "o.png").exists()
+    assert plot.plot_union_growth(none, tmp_path / "g.png").exists()
+    with pytest.raises(ValueError, match="an empty group"):
+        plot.plot_union_growth([], tmp_path / "x.png")
+
+
+def test_without_matplotlib(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r"plotting needs matplotlib: pip install 'tremap_brevitas\[plot\]'"):
+        plot.plot_fault_map(CHIPS[0], tmp_path / "p.png")
+    assert not list(tmp_path.iterdir())

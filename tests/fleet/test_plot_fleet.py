@@ -27,6 +27,9 @@ def test_yield():
     assert y[-1] == 0
     with pytest.raises(ValueError, match="no report to plot"):
         plot_fleet.plot_yield([], "x.png")
+    with pytest.raises(ValueError, match="report 'none' has no chip"):
+        plot_fleet.plot_yield([FleetReport("none", 0.9, ())], "x.png")
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["one", "two", "goal 90.0 %"]
 
 
 def test_effective_faults(tmp_path):
@@ -49,3 +52,12 @@ def test_effective_faults(tmp_path):
     assert plot_fleet.plot_yield(REPORTS, tmp_path / "y.png").exists()
     with pytest.raises(ValueError, match="no chip to plot"):
         plot_fleet.plot_effective_faults(image, [], "x.png")
+
+
+def test_long_names_stay_apart():
+    front = [f"stage{i}.{'x' * 30}" for i in range(3)]
+    back = [f"{'x' * 30}.stage{i}" for i in range(3)]
+    middle = [f"{'x' * 30}{i}{'x' * 30}" for i in range(3)]
+    assert plot_fleet._short(["fc", *back]) == ["fc", *(f"…{'x' * 20}.stage{i}" for i in range(3))]
+    assert plot_fleet._short(front) == [f"stage{i}.{'x' * 20}…" for i in range(3)]
+    assert plot_fleet._short(middle) == middle

@@ -17,13 +17,15 @@ from tremap_brevitas.faults.statistics import compare_maps, group_statistics
 # Told apart with any kind of colour vision (Okabe and Ito).
 COLOURS = {0: "#0072b2", 1: "#d55e00"}
 MAX_PANELS = 32
-MAX_ROWS = 160  # of a panel: fewer than it has pixels, or a fault could fall between two of them
+# Of a panel: fewer than it has pixels, or a fault could fall between two of them.
+MAX_ROWS = 160
+MAX_COLUMNS = 120  # of a panel among six or more; of fewer, each has more room
 
 
 def plot_fault_map(fault_map: FaultMap, path: str | os.PathLike[str], *, title: str = "") -> Path:
     """Draw a chip as a bitmap for each bank: words from top to bottom, bits from the MSB on the left.
 
-    A bank of more words than there are pixels shows several words in a row of pixels; a stuck cell is never lost. Of more than
+    Where there are more words or bits than pixels, a pixel stands for several cells; a stuck cell is never lost. Of more than
     32 banks those with most faults are drawn, below an overview of all.
 
     Args:
@@ -41,7 +43,7 @@ def plot_overlap(maps: Iterable[FaultMap], path: str | os.PathLike[str], *, titl
     """Draw how much the chips of a fleet have in common.
 
     Left: cells that two chips share over those that chance would have them share, if maps were independent and uniform. Right:
-    how many cells are stuck on 1, 2, … chips.
+    how many cells are stuck on 1, 2, … chips, and how many of these are in conflict.
 
     Raises:
         ImportError: If matplotlib is not installed.
@@ -85,17 +87,20 @@ def _map_figure(fault_map: FaultMap, title: str) -> Any:
         _draw_overview(figure, figure.add_subplot(grid[0, :]), by_bank)
     per_pixel = -(-memory.words_per_bank // MAX_ROWS)
     height = -(-memory.words_per_bank // per_pixel)
+    bits_per_pixel = -(-memory.word_bits // (MAX_COLUMNS * max(1, 6 // across)))
+    width = -(-memory.word_bits // bits_per_pixel)
     from matplotlib.colors import ListedColormap
 
-    colours = ListedColormap(["#f4f4f4", COLOURS[0], COLOURS[1], "#222222"])
+    colours = ListedColormap(["#ebebeb", COLOURS[0], COLOURS[1], "#222222"])
     for place, number in enumerate(shown):
         axes = figure.add_subplot(grid[overview + place // across, place % across])
-        picture = np.zeros((height, memory.word_bits), dtype=np.uint8)
+        picture = np.zeros((height, width), dtype=np.uint8)
         for stuck_at in (0, 1):
             mine = (bank == number) & (fault_map.stuck_at == stuck_at)
-            picture[row[mine] // per_pixel, memory.word_bits - 1 - bit[mine]] |= 1 << stuck_at
+            picture[row[mine] // per_pixel, width - 1 - bit[mine] // bits_per_pixel] |= 1 << stuck_at
         extent = (memory.word_bits - 0.5, -0.5, memory.words_per_bank - 0.5, -0.5)
         axes.imshow(picture, cmap=colours, vmin=0, vmax=3, aspect="auto", interpolation="nearest", extent=extent)
+        axes.spines[:].set_visible(False)  # a frame would hide the outermost cells
         axes.set_title(f"bank {number}: {by_bank[number]}", fontsize=8)
         axes.set_xticks(sorted({0, memory.word_bits - 1}))
         axes.tick_params(labelsize=7)
@@ -112,8 +117,9 @@ def _map_figure(fault_map: FaultMap, title: str) -> Any:
         Patch(color=COLOURS[0], label=f"stuck at 0: {len(fault_map) - ones}"),
         Patch(color=COLOURS[1], label=f"stuck at 1: {ones}"),
     ]
-    if per_pixel > 1:
-        marks.append(Patch(color="#222222", label=f"both among the {per_pixel} words of a pixel"))
+    if per_pixel * bits_per_pixel > 1:
+        cells = f"{per_pixel} words" if bits_per_pixel == 1 else f"{per_pixel} × {bits_per_pixel} cells"
+        marks.append(Patch(color="#222222", label=f"both among the {cells} of a pixel"))
     figure.legend(handles=marks, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     figure.suptitle(title or f"chip {fault_map.chip!r}: {memory}, rate {fault_map.fault_rate:.2e}", fontsize=11)
     return figure
@@ -125,13 +131,21 @@ def _draw_overview(figure: Any, axes: Any, by_bank: Any) -> None:
     down = -(-banks // across)
     table = np.full(down * across, np.nan)
     table[:banks] = by_bank
-    picture = axes.imshow(table.reshape(down, across), cmap="viridis", aspect="auto", interpolation="nearest")
+    from matplotlib import colormaps
+    from matplotlib.ticker import MaxNLocator
+
+    # A bank without faults has a colour of its own: on the scale it would look like a bank with one.
+    colours = colormaps["viridis"].with_extremes(under="#e4e4e4")
+    limits = {"vmin": 0.5, "vmax": max(1.5, float(by_bank.max()))}
+    picture = axes.imshow(table.reshape(down, across), cmap=colours, aspect="auto", interpolation="nearest", **limits)
     axes.set_title(f"faults of each of the {banks} banks; below, the {min(12, banks)} with most", fontsize=9)
     axes.set_xlabel(f"bank, modulo {across}", fontsize=8)
     axes.set_yticks(range(down), [str(i * across) for i in range(down)])
     axes.set_ylabel("first bank of the row", fontsize=8)
     axes.tick_params(labelsize=7)
-    figure.colorbar(picture, ax=axes, label="stuck cells", pad=0.01)
+    bar = figure.colorbar(picture, ax=axes, label="stuck cells (grey: none)", pad=0.01)
+    bar.locator = MaxNLocator(integer=True)
+    bar.update_ticks()
 
 
 def _overlap_figure(maps: Sequence[FaultMap], title: str) -> Any:
@@ -157,11 +171,16 @@ def _overlap_figure(maps: Sequence[FaultMap], title: str) -> Any:
     figure.colorbar(picture, ax=left, shrink=0.8)
     chips = np.arange(1, count + 1)
     kept = max([k for k, n in zip(chips, group.on_exactly, strict=True) if n], default=1)
-    right.bar(chips[:kept], np.maximum(group.on_exactly[:kept], 0), color="#8aa9c8", width=0.7)
-    right.set_yscale("log")
+    conflicts = _conflicts_on_exactly(maps)[:kept]
+    right.bar(chips[:kept], group.on_exactly[:kept], color="#8aa9c8", width=0.7, label="all cells")
+    # Drawn over the bar, not stacked: on a log scale only what starts at the axis can be read.
+    right.bar(chips[:kept], conflicts, color="none", edgecolor="#222222", hatch="///", width=0.7, label="of them in conflict")
+    right.legend(frameon=False, fontsize=9)
+    if group.union:
+        right.set_yscale("log")
     right.set_ylim(bottom=0.7)
     right.set_xlabel("chips that have the cell")
-    right.set_ylabel("cells (log scale)")
+    right.set_ylabel("cells (log scale)" if group.union else "cells")
     right.set_title(f"{group.union} cells in the union, {group.conflicts} of them in conflict", fontsize=10)
     for k, cells in zip(chips[:kept], group.on_exactly[:kept], strict=True):
         if cells and kept <= 12:
@@ -170,6 +189,16 @@ def _overlap_figure(maps: Sequence[FaultMap], title: str) -> Any:
     right.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title or f"{count} chips of {maps[0].memory}", fontsize=11)
     return figure
+
+
+def _conflicts_on_exactly(maps: Sequence[FaultMap]) -> list[int]:
+    """Cells in conflict that are stuck on exactly 1, 2, … chips."""
+    cells = np.concatenate([m.cells for m in maps])
+    stuck_at = np.concatenate([m.stuck_at for m in maps])
+    _, cell, chips = np.unique(cells, return_inverse=True, return_counts=True)
+    ones = np.bincount(cell, weights=stuck_at, minlength=len(chips))
+    found = np.bincount(chips[(ones > 0) & (ones < chips)], minlength=len(maps) + 1)
+    return [int(n) for n in found[1:]]
 
 
 def _growth_figure(maps: Sequence[FaultMap], title: str) -> Any:

@@ -30,7 +30,7 @@ def plot_yield(
 
     Raises:
         ImportError: If matplotlib is not installed.
-        ValueError: If there is no report.
+        ValueError: If there is no report, or one has no chip.
     """
     return save_figure(_yield_figure(reports, threshold, title), path)
 
@@ -56,6 +56,9 @@ def plot_effective_faults(
 def _yield_figure(reports: Sequence[FleetReport], threshold: float | None, title: str) -> Any:
     if not reports:
         raise ValueError("no report to plot")
+    for report in reports:
+        if not report.chips:
+            raise ValueError(f"report {report.name!r} has no chip")
     figure = new_figure(10, 4.4 + 0.16 * len(reports))
     left, right = figure.subplots(1, 2)
     for report in reports:
@@ -71,9 +74,8 @@ def _yield_figure(reports: Sequence[FleetReport], threshold: float | None, title
             color=line.get_color(),
         )
     if threshold is not None:
-        left.axhline(100 * threshold, color="#666666", linestyle="--", linewidth=1)
-        right.axvline(100 * threshold, color="#666666", linestyle="--", linewidth=1, label=f"goal {100 * threshold:.1f} %")
-        right.legend(frameon=False, fontsize=9)
+        left.axhline(100 * threshold, color="#666666", linestyle="--", linewidth=1, label=f"goal {100 * threshold:.1f} %")
+        right.axvline(100 * threshold, color="#666666", linestyle="--", linewidth=1)
     left.set_xlabel("chips, the best first")
     left.set_ylabel("accuracy (%)")
     left.xaxis.get_major_locator().set_params(integer=True)
@@ -109,7 +111,7 @@ def _effective_figure(image: MemoryImage, chips: Sequence[FaultMap], title: str)
     rates = [1000 * float(np.mean([f.by_layer[layer.name] for f in found])) / layer.size for layer in layers]
     rows = np.arange(len(layers))
     right.barh(rows, rates, color=COLOURS[1], height=0.6)
-    right.set_yticks(rows, [layer.name if len(layer.name) <= 28 else f"…{layer.name[-27:]}" for layer in layers], fontsize=8)
+    right.set_yticks(rows, _short([layer.name for layer in layers]), fontsize=8)
     right.invert_yaxis()
     right.set_xlabel("effective bits per thousand weights")
     for axes in (left, right):
@@ -119,3 +121,13 @@ def _effective_figure(image: MemoryImage, chips: Sequence[FaultMap], title: str)
         title or f"{len(chips)} chips: {total:.0f} effective bits a chip, {100 * share:.0f} % of the stuck ones", fontsize=11
     )
     return figure
+
+
+def _short(names: Sequence[str], width: int = 28) -> list[str]:
+    """Names cut to a width, at the front or else at the back; whole if either would make two look alike."""
+    for front in (False, True):
+        cut = [f"{name[: width - 1]}…" if front else f"…{name[1 - width :]}" for name in names]
+        short = [name if len(name) <= width else cut[i] for i, name in enumerate(names)]
+        if len(set(short)) == len(set(names)):
+            return short
+    return list(names)
