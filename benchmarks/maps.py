@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import tremap_brevitas as tm
+from tremap_brevitas.faults.allocate import allocate_repair
 from tremap_brevitas.faults.formats import read_log, write_log
 
 
@@ -52,6 +53,9 @@ def main() -> None:
         read = best(lambda: read_log(log, words), repetitions)
         if read_log(log, words).digest != chip.digest:
             raise SystemExit("the log did not come back as the map that it was written from")
+    banked = tm.Memory(words=1 << 21, word_bits=32, banks=8)
+    broken = tm.random_fault_maps(banked, chips=1, fault_rate=1e6 / banked.cells, seed=0)[0]
+    spared = best(lambda: allocate_repair(broken, spare_rows=16, spare_columns=16), repetitions)
     python, version = platform.python_version(), np.__version__
     print(f"Output of `python benchmarks/maps.py` ({platform.machine()}, one core, Python {python}, NumPy {version}):\n")
     print("| fault maps | seconds | |")
@@ -61,6 +65,9 @@ def main() -> None:
     print(f"| NumPy: concatenate and unique, 100 maps of 64 Mbit at 6e-3 | {numpy:.2f} | |")
     print(f"| NumPy: concatenate and a stable sort of them | {sorting:.2f} | |")
     print(f"| merge them, with values and conflicts | {merged:.2f} | {merged / numpy:.2f} times unique |")
+    print(
+        f"| work out 32 spare rows and columns for each of 8 banks, {len(broken) / 1e6:.0f} million faults | {spared:.2f} | |"
+    )
     print(f"| read a self-test log of {size:.0f} MB | {read:.2f} | {size / read:.0f} MB a second |")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import brevitas.nn as qnn
 import torch
 from brevitas.quant import Uint8ActPerTensorFixedPoint
@@ -10,12 +12,30 @@ from networks import DigitsNet, FullRangeWeight, ResNet
 from torch import nn
 
 import tremap_brevitas as tm
+from tremap_brevitas.export.bundle.manifest import Manifest, file_digest
 
 X = {
     "digits": torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(5)),
     "linear": torch.randn(6, 64, generator=torch.Generator().manual_seed(5)),
     "resnet": torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(5)),
 }
+
+
+BUNDLE_FILES = [
+    "chips.csv",
+    "model.qcdq.onnx",
+    "model.qonnx.onnx",
+    "placement.npz",
+    "probe.npz",
+    "weights_as_written.mem",
+]
+
+
+def signed(folder, **changes):
+    """Let the manifest agree with whatever lies in the folder: a forgery that no digest gives away."""
+    manifest = Manifest.read(folder)
+    files = {name: file_digest(folder / name) for name in manifest.files}
+    dataclasses.replace(manifest, files=files, **changes).write(folder)
 
 
 def linear_network(weight_quant=FullRangeWeight):
@@ -52,3 +72,9 @@ class Group:
         """What the model gives when it computes with these codes."""
         with torch.no_grad(), tm.using_codes(self.model, self.placement, codes):
             return self.model(self.x).numpy()
+
+    def exact_chip(self, cells):
+        """A chip whose stuck values at these cells happen to be what is stored."""
+        width, words = self.placement.memory.word_bits, self.image.words()
+        stuck_at = [words[c // width] >> c % width & 1 for c in cells]
+        return tm.FaultMap(self.placement.memory, list(cells), stuck_at, "lucky")

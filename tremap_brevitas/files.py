@@ -60,7 +60,12 @@ def whole_folder(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[P
         old = draft.with_name(f"{draft.name}.old")
         if target.exists():
             os.rename(target, old)
-        os.rename(draft, target)
+        try:
+            os.rename(draft, target)
+        except BaseException:
+            if old.exists():
+                os.rename(old, target)
+            raise
         _sync(target.parent)
         shutil.rmtree(old, ignore_errors=True)
     finally:

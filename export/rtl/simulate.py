@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 import tremap_brevitas as tm
 from tremap_brevitas.export import load_onnx, onnx_weights, read_memory_image, write_memory_image
+from tremap_brevitas.export.bundle.read import read_image
 
 HERE = Path(__file__).parent
 SOURCES = [HERE / "weight_memory.sv", HERE / "weight_memory_tb.sv"]
@@ -91,13 +92,10 @@ def main(arguments: list[str] | None = None) -> int:
         program = compile_memory(placement.memory, placement.tiles, folder)
         for path in tqdm(options.chips, unit="chip", leave=False):
             chip = tm.FaultMap.load(path)
-            own = next((row.image for row in bundle.chips if row.digest == chip.digest), bundle.manifest.image)
-            image = bundle.folder / own
-            if bundle.manifest.image_format != "readmemh":
-                words = read_memory_image(image, format=bundle.manifest.image_format, word_bits=placement.memory.word_bits)
-                image = folder / "image.mem"
-                written = tm.MemoryImage.from_words(placement, words)
-                write_memory_image(written, image, format="readmemh", faults=None)
+            image = bundle.image_file(chip)
+            if bundle.manifest.image_format != "readmemh":  # what the test bench reads
+                written = read_image(image, bundle.manifest, placement)
+                image = write_memory_image(written, folder / "image.mem", format="readmemh", faults=None)
             read = tm.MemoryImage.from_words(placement, words_read(program, image, chip, folder)).codes
             wrong = sum(int((read[layer] != trained[layer]).sum()) for layer in trained)
             proof = bundle.certificate(chip)

@@ -56,6 +56,12 @@ def test_exit_codes(bundle, tmp_path):
     assert "not a tremap bundle's manifest" in tremap("verify", copy, code=1).stdout
 
 
+def test_a_geometry_that_is_not_the_bundles_is_a_wrong_call(bundle):
+    _, folder = bundle
+    found = tremap("verify", folder, folder.parent / "chips", "--words", 3, "--word-bits", 8, code=2)
+    assert "--words and --word-bits say 3 words × 8 bits, the bundle has" in found.stderr
+
+
 def test_layout(bundle):
     group, folder = bundle
     assert tremap("layout", folder).stdout == f"{group.placement}\n"

@@ -109,6 +109,16 @@ def test_two_chips_of_one_name_do_not_overwrite_each_other(tmp_path, folder, chi
     assert "both call the chip 'chip-0'" in found.stderr
 
 
+@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "a/b", "a\\b"])
+def test_a_chips_name_cannot_lead_out_of_the_folder(tmp_path, folder, chips, name):
+    tm.FaultMap(MEMORY, chips[0].cells, chips[0].stuck_at, name).save(folder / "bad.npz")
+    found = tremap("map", "convert", folder, "--to", "csv", "--out", tmp_path / "csv", code=1)
+    assert "bad.npz: calls its chip" in found.stderr
+    assert found.stdout == f"5 maps written to {tmp_path}/csv\n"
+    assert len(list((tmp_path / "csv").iterdir())) == 5
+    assert not list(tmp_path.glob("outside*"))
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from strategies import fault_maps, groups
 
 from tremap_brevitas import FaultMap, Memory
-from tremap_brevitas.faults.statistics import compare_maps, group_statistics, map_statistics, nesting
+from tremap_brevitas.faults.statistics import compare_maps, group_statistics, map_statistics, nesting, shared_cells
 
 
 @given(st.data())
@@ -67,6 +67,17 @@ def test_a_group(group):
         assert found.conflicts_after[count - 1] == sum(len(v) == 2 for v in seen.values())
     times = Counter(c for chip in group for c in chip.cells.tolist())
     assert found.on_exactly == tuple(sum(n == k for n in times.values()) for k in range(1, len(group) + 1))
+    assert sum(found.conflicts_on_exactly) == found.conflicts
+    values: dict[int, set[int]] = {}
+    for chip in group:
+        for cell, value in zip(chip.cells.tolist(), chip.stuck_at.tolist(), strict=True):
+            values.setdefault(cell, set()).add(value)
+    expected = [sum(times[c] == k and len(v) == 2 for c, v in values.items()) for k in range(1, len(group) + 1)]
+    assert list(found.conflicts_on_exactly) == expected
+    shared = shared_cells(group)
+    for i, first in enumerate(group):
+        for j, second in enumerate(group):
+            assert shared[i, j] == (0 if i == j else len(set(first.cells.tolist()) & set(second.cells.tolist())))
     assert (found.union, found.conflicts) == (found.union_after[-1], found.conflicts_after[-1])
 
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from groups import Group
+from groups import Group, signed
 from helpers import flow, needs_program
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +12,6 @@ from strategies import fault_maps, images
 
 import tremap_brevitas as tm
 from tremap_brevitas.export import words_read, write_memory_image
-from tremap_brevitas.export.bundle.manifest import Manifest, file_digest
 
 rtl = flow("rtl/simulate.py")
 
@@ -35,10 +34,7 @@ def test_any_memory_any_order_any_faults(data, image, tmp_path_factory):
 
 def test_exact_chips_and_one_with_conflicts(tmp_path, capsys):
     group = Group()
-    width = group.placement.memory.word_bits
-    words = group.image.words()
-    cells = range(3, 900, 11)
-    lucky = tm.FaultMap(group.placement.memory, cells, [words[c // width] >> c % width & 1 for c in cells], "lucky")
+    lucky = group.exact_chip(range(3, 900, 11))
     folder = group.export(tmp_path / "group_0", chips=[*group.chips, lucky])
     paths = [str(chip.save(tmp_path / f"{chip.chip}.npz")) for chip in [group.chips[0], lucky]]
     assert rtl.main([str(folder), *paths]) == 0
@@ -86,8 +82,7 @@ def test_a_damaged_bundle_is_not_simulated(tmp_path):
     folder = group.export(tmp_path / "group_0")
     image = folder / "weights_as_written.mem"
     image.write_text(image.read_text().replace("\n0", "\n1", 1))
-    manifest = Manifest.read(folder)
-    dataclasses.replace(manifest, files={n: file_digest(folder / n) for n in manifest.files}).write(folder)
+    signed(folder)
     with pytest.raises(ValueError, match="codes differ in"):
         rtl.main([str(folder), str(group.chips[0].save(tmp_path / "a.npz"))])
 

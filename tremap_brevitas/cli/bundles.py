@@ -34,19 +34,20 @@ def verify(bundle: Path, chips: tuple[Path, ...], exact: bool, as_json: bool, **
     """
     # Here, since onnx takes a while and the other commands do without it.
     from tremap_brevitas.export.bundle.read import examine
-    from tremap_brevitas.export.bundle.verify import BundleReport, report_on
+    from tremap_brevitas.export.bundle.verify import report_on
 
     reader = Reading.of(**reading)
     try:
         examined = examine(bundle)
-        if examined[0] is not None:
-            reader.memory = reader.memory or examined[0].image.placement.memory
-        maps = [chip for _, chip in reader.maps(chips)] if chips else []
-        report = report_on(bundle, examined, maps)
     except FileNotFoundError as error:
         raise click.ClickException(str(error)) from None
-    except ValueError as error:
-        report = BundleReport(str(bundle), (str(error),), ())
+    if examined[0] is not None:
+        memory = examined[0].image.placement.memory
+        if reader.memory is not None and reader.memory != memory:
+            raise click.UsageError(f"--words and --word-bits say {reader.memory}, the bundle has {memory}")
+        reader.memory = memory
+    maps = [chip for _, chip in reader.maps(chips)] if chips else []
+    report = report_on(bundle, examined, maps)
     inexact = sum(not proof.bit_exact for proof in report.certificates)
     if as_json:
         proofs = [

@@ -43,6 +43,9 @@ def map_options(command: Command) -> Command:
     return command
 
 
+EXISTING = click.Path(path_type=Path, exists=True)
+NEW = click.Path(path_type=Path)
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for other programs.")
 
 

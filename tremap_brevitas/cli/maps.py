@@ -8,20 +8,16 @@ from typing import Any, get_args
 
 import click
 
-from tremap_brevitas.cli.common import Reading, json_option, map_options, print_json, table
+from tremap_brevitas.cli.common import EXISTING, NEW, Reading, json_option, map_options, print_json, table
+from tremap_brevitas.cli.generate import generate
+from tremap_brevitas.faults.allocate import allocate_repair
 from tremap_brevitas.faults.fault_map import FaultMap
-from tremap_brevitas.faults.fit import fit_fault_model
 from tremap_brevitas.faults.formats import write_fault_map
-from tremap_brevitas.faults.generate import random_fault_maps
 from tremap_brevitas.faults.geometry import ArrayGeometry
-from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.faults.merge import MergedFaultMap, OnConflict, merge
-from tremap_brevitas.faults.repair import Repair, allocate_repair, repaired
+from tremap_brevitas.faults.repair import Repair, repaired
 from tremap_brevitas.faults.statistics import compare_maps, group_statistics, map_statistics, nesting
-from tremap_brevitas.faults.structure import clustered_fault_maps, nested_fault_maps
 
-EXISTING = click.Path(path_type=Path, exists=True)
-NEW = click.Path(path_type=Path)
 PATHS = click.argument("paths", nargs=-1, required=True, type=EXISTING)
 
 
@@ -31,6 +27,9 @@ def map_group() -> None:
 
     Wherever PATHS are asked for, files and folders of files will do, of any known format.
     """
+
+
+map_group.add_command(generate)
 
 
 @map_group.command(
@@ -90,101 +89,27 @@ def convert(paths: tuple[Path, ...], to: str, out: Path, chip: str | None, **rea
     if many:
         out.mkdir(parents=True, exist_ok=True)
     endings = {"tremap": ".npz", "csv": ".csv", "log": ".log", "readback": ".hex", "neuralfuse": ".txt"}
-    written: dict[Path, Path] = {}
+    taken: dict[Path, Path] = {}
+    written = 0
     for path, found in reader.maps(paths):
-        target = out / f"{found.chip or path.stem}{endings[to]}" if many else out
-        if target in written:
+        name = found.chip or path.stem
+        if many and (Path(name).name != name or "\\" in name):  # a stranger's map must not write where it likes
+            reader.fail(path, ValueError(f"calls its chip {name!r}, which cannot be the name of a file in {out}"))
+            continue
+        target = out / f"{name}{endings[to]}" if many else out
+        if target in taken:
             reader.fail(
-                path, ValueError(f"would overwrite {target}, made of {written[target]}: both call the chip {found.chip!r}")
+                path, ValueError(f"would overwrite {target}, made of {taken[target]}: both call the chip {found.chip!r}")
             )
             continue
-        written[target] = path
+        taken[target] = path
         try:
             _write(found, target, to)
+            written += 1
         except (OSError, ValueError) as error:
             reader.fail(path, error)
-    click.echo(f"{len(written)} maps written to {out}")
+    click.echo(f"{written} maps written to {out}")
     reader.finish()
-
-
-@map_group.command(
-    epilog="""\b
-Examples:
-  tremap map generate --words 65536 --word-bits 32 --chips 100 --rate 6e-3 --out chips/
-  tremap map generate --words 65536 --word-bits 32 --kind clustered --cluster-size 20 --chips 100 --rate 1e-4 --out chips/
-  tremap map generate --words 65536 --word-bits 32 --kind nested --rate 1e-4 --rate 1e-3 --chips 10 --out chips/
-  tremap map generate --words 65536 --word-bits 32 --banks 64 --kind like --like measured/ --chips 100 --out chips/
-"""
-)
-@click.option("--words", required=True, type=click.IntRange(min=1))
-@click.option("--word-bits", required=True, type=click.IntRange(min=1))
-@click.option("--banks", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--chips", type=click.IntRange(min=1), default=1, show_default=True, help="Number of chips.")
-@click.option("--kind", type=click.Choice(["uniform", "clustered", "nested", "like"]), default="uniform", show_default=True)
-@click.option(
-    "--rate", "rates", multiple=True, type=click.FloatRange(0, 1), help="Stuck cells over all cells; several for nested."
-)
-@click.option("--sa1-share", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Share stuck at 1.")
-@click.option("--cluster-size", type=click.FloatRange(min=1), default=10.0, show_default=True, help="Mean faults of a cluster.")
-@click.option(
-    "--spread", nargs=2, type=click.IntRange(min=0), default=(4, 2), show_default=True, help="Its reach, ROWS COLUMNS."
-)
-@click.option("--like", type=EXISTING, help="Map or folder of maps whose statistics are to be matched.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--out", required=True, type=NEW, help="Folder for the maps.")
-def generate(
-    words: int,
-    word_bits: int,
-    banks: int,
-    chips: int,
-    kind: str,
-    rates: tuple[float, ...],
-    sa1_share: float,
-    cluster_size: float,
-    spread: tuple[int, int],
-    like: Path | None,
-    seed: int,
-    out: Path,
-) -> None:
-    """Draw random fault maps: uniform, clustered, nested by severity, or like measured ones."""
-    if kind == "like" and like is None:
-        raise click.UsageError("--kind like needs --like, the maps to be like")
-    if kind != "like" and not rates:
-        raise click.UsageError(f"--kind {kind} needs --rate")
-    if kind in ("uniform", "clustered") and len(rates) > 1:
-        raise click.UsageError(f"--kind {kind} takes one --rate, got {len(rates)}")
-    try:
-        memory = Memory(words=words, word_bits=word_bits, banks=banks)
-        if kind == "uniform":
-            maps = random_fault_maps(memory, chips=chips, fault_rate=rates[0], sa1_share=sa1_share, seed=seed)
-        elif kind == "clustered":
-            maps = clustered_fault_maps(
-                memory,
-                chips=chips,
-                fault_rate=rates[0],
-                cluster_size=cluster_size,
-                spread=spread,
-                sa1_share=sa1_share,
-                seed=seed,
-            )
-        elif kind == "nested":
-            drawn = nested_fault_maps(memory, chips=chips, fault_rates=sorted(rates), sa1_share=sa1_share, seed=seed)
-            maps = [
-                FaultMap(m.memory, m.cells, m.stuck_at, f"{m.chip}-{rate:g}", m.metadata)
-                for chip in drawn
-                for rate, m in zip(sorted(rates), chip, strict=True)
-            ]
-        else:
-            reader = Reading(None, None, {}, True)
-            model = fit_fault_model([chip for _, chip in reader.maps([like] if like else [])])
-            click.echo(str(model))
-            maps = model.draw(memory, chips=chips, seed=seed)
-    except ValueError as error:
-        raise click.ClickException(str(error)) from None
-    out.mkdir(parents=True, exist_ok=True)
-    for chip in maps:
-        chip.save(out / f"{chip.chip}.npz")
-    click.echo(f"{len(maps)} maps of {memory} written to {out}/")
 
 
 @map_group.command(

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 from tremap_brevitas.export.memory_formats import FORMATS, BadLineError, FileFormat
 from tremap_brevitas.faults import FaultMap
+from tremap_brevitas.faults.fault_map import check_memory
 from tremap_brevitas.files import whole_file
 from tremap_brevitas.placement import MemoryImage
 
@@ -94,10 +95,7 @@ def words_read(image: MemoryImage, faults: FaultMap) -> list[int]:
         ValueError: If the map is of another memory.
     """
     placement = image.placement
-    if faults.memory != placement.memory:
-        raise ValueError(
-            f"the fault map of chip {faults.chip!r} is of a memory of {faults.memory}, the image's has {placement.memory}"
-        )
+    check_memory(faults, placement.memory, whose="the image's")
     words = image.words()
     stuck: dict[int, tuple[int, int]] = {}
     for cell, value in zip(faults.cells.tolist(), faults.stuck_at.tolist(), strict=True):

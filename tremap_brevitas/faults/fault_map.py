@@ -155,6 +155,16 @@ class FaultMap:
         return loaded
 
 
+def check_memory(fault_map: FaultMap, memory: Memory, *, whose: str) -> None:
+    """Check that a map is of a memory, of which ``whose`` says to what it belongs ("the image's").
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if fault_map.memory != memory:
+        raise ValueError(f"the fault map of chip {fault_map.chip!r} is of a memory of {fault_map.memory}, {whose} has {memory}")
+
+
 def check_same_memory(maps: Iterable[FaultMap]) -> Memory:
     """Return the memory that all maps share.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from tremap_brevitas.faults.fault_map import FaultMap, check_same_memory
 from tremap_brevitas.faults.memory import Memory
-from tremap_brevitas.faults.statistics import CROWDED
+from tremap_brevitas.faults.statistics import CROWDED, faults_of_banks, faults_of_columns
 from tremap_brevitas.faults.structure import banked_fault_maps
 
 
@@ -70,13 +70,8 @@ def fit_fault_model(maps: Iterable[FaultMap]) -> FaultModel:
     faults = sum(len(m) for m in maps)
     if not faults:
         raise ValueError("the maps have no fault that a model could be fitted to")
-    by_bank, by_column = [], []
-    for chip in maps:
-        word, bit = np.divmod(chip.cells, memory.word_bits)
-        bank = word // memory.words_per_bank
-        by_bank.append(np.bincount(bank, minlength=memory.banks))
-        by_column.append(np.unique(bank * memory.word_bits + bit, return_counts=True)[1])
-    banks, columns = np.concatenate(by_bank), np.concatenate(by_column)
+    banks = np.concatenate([faults_of_banks(chip) for chip in maps])
+    columns = np.concatenate([faults_of_columns(chip) for chip in maps])
     crowded = columns[columns >= CROWDED]
     able = banks[banks >= CROWDED].sum()
     return FaultModel(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tremap_brevitas.faults.distinct import drawn
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.memory import Memory
 
@@ -44,30 +44,8 @@ def random_fault_maps(memory: Memory, *, chips: int, fault_rate: float, sa1_shar
     maps = []
     for index, child in enumerate(np.random.SeedSequence(seed).spawn(chips)):
         rng = np.random.default_rng(child)
-        cells = _distinct(rng, memory.cells, faults)
+        cells = drawn(rng, memory.cells, faults)
         stuck_at = np.zeros(faults, dtype=np.uint8)
         stuck_at[rng.permutation(faults)[:ones]] = 1
         maps.append(FaultMap(memory, cells, stuck_at, f"chip-{index}", {"seed": str(seed)}))
     return maps
-
-
-def _distinct(rng: np.random.Generator, population: int, count: int) -> NDArray[np.int64]:
-    """Draw ``count`` distinct numbers below ``population``, sorted; every set is equally likely.
-
-    Draw with repetition, keep what is distinct, drop a random surplus. No label is preferred at any step, hence
-    no set is. Above half of the population the rest is drawn instead.
-    """
-    if 2 * count > population:
-        rest = np.ones(population, dtype=bool)
-        rest[_distinct(rng, population, population - count)] = False
-        return np.flatnonzero(rest)
-    cells = np.empty(0, dtype=np.int64)
-    while len(cells) < count:
-        # Expected distinct values of m draws: population * (1 - exp(-m / population)).
-        missing = count - len(cells)
-        draws = int(missing * (1 + 2 * count / population)) + 16
-        cells = np.union1d(cells, rng.integers(population, size=draws))
-    surplus = len(cells) - count
-    if surplus:
-        cells = np.delete(cells, rng.choice(len(cells), size=surplus, replace=False))
-    return cells

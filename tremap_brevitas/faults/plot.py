@@ -12,7 +12,7 @@ import numpy as np
 
 from tremap_brevitas.drawing import new_figure, save_figure
 from tremap_brevitas.faults.fault_map import FaultMap, check_same_memory
-from tremap_brevitas.faults.statistics import compare_maps, group_statistics
+from tremap_brevitas.faults.statistics import faults_of_banks, group_statistics, shared_cells
 
 # Told apart with any kind of colour vision (Okabe and Ito).
 COLOURS = {0: "#0072b2", 1: "#d55e00"}
@@ -74,7 +74,7 @@ def _map_figure(fault_map: FaultMap, title: str) -> Any:
     memory = fault_map.memory
     word, bit = np.divmod(fault_map.cells, memory.word_bits)
     bank, row = np.divmod(word, memory.words_per_bank)
-    by_bank = np.bincount(bank, minlength=memory.banks)
+    by_bank = faults_of_banks(fault_map)
     shown = np.arange(memory.banks)
     overview = memory.banks > MAX_PANELS
     if overview:
@@ -150,12 +150,10 @@ def _draw_overview(figure: Any, axes: Any, by_bank: Any) -> None:
 
 def _overlap_figure(maps: Sequence[FaultMap], title: str) -> Any:
     count = len(maps)
-    table = np.full((count, count), np.nan)
-    for i in range(count):
-        for j in range(i):
-            found = compare_maps(maps[i], maps[j])
-            shared = found.common + found.conflicts
-            table[i, j] = table[j, i] = shared / found.expected_overlap if found.expected_overlap else np.nan
+    faults = np.array([len(m) for m in maps], dtype=np.float64)
+    chance = np.outer(faults, faults) / maps[0].memory.cells
+    table = np.divide(shared_cells(maps), chance, out=np.full((count, count), np.nan), where=chance > 0)
+    np.fill_diagonal(table, np.nan)
     group = group_statistics(maps)
     figure = new_figure(10, 4.6)
     left, right = figure.subplots(1, 2, width_ratios=[1.15, 1])
@@ -171,7 +169,7 @@ def _overlap_figure(maps: Sequence[FaultMap], title: str) -> Any:
     figure.colorbar(picture, ax=left, shrink=0.8)
     chips = np.arange(1, count + 1)
     kept = max([k for k, n in zip(chips, group.on_exactly, strict=True) if n], default=1)
-    conflicts = _conflicts_on_exactly(maps)[:kept]
+    conflicts = group.conflicts_on_exactly[:kept]
     right.bar(chips[:kept], group.on_exactly[:kept], color="#8aa9c8", width=0.7, label="all cells")
     # Drawn over the bar, not stacked: on a log scale only what starts at the axis can be read.
     right.bar(chips[:kept], conflicts, color="none", edgecolor="#222222", hatch="///", width=0.7, label="of them in conflict")
@@ -189,16 +187,6 @@ def _overlap_figure(maps: Sequence[FaultMap], title: str) -> Any:
     right.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title or f"{count} chips of {maps[0].memory}", fontsize=11)
     return figure
-
-
-def _conflicts_on_exactly(maps: Sequence[FaultMap]) -> list[int]:
-    """Cells in conflict that are stuck on exactly 1, 2, … chips."""
-    cells = np.concatenate([m.cells for m in maps])
-    stuck_at = np.concatenate([m.stuck_at for m in maps])
-    _, cell, chips = np.unique(cells, return_inverse=True, return_counts=True)
-    ones = np.bincount(cell, weights=stuck_at, minlength=len(chips))
-    found = np.bincount(chips[(ones > 0) & (ones < chips)], minlength=len(maps) + 1)
-    return [int(n) for n in found[1:]]
 
 
 def _growth_figure(maps: Sequence[FaultMap], title: str) -> Any:

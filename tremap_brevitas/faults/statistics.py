@@ -82,9 +82,7 @@ def map_statistics(fault_map: FaultMap) -> MapStatistics:
     """
     memory = fault_map.memory
     word, bit = np.divmod(fault_map.cells, memory.word_bits)
-    bank = word // memory.words_per_bank
-    by_bank = np.bincount(bank, minlength=memory.banks)
-    columns, in_column = np.unique(bank * memory.word_bits + bit, return_counts=True)
+    by_bank, in_column = faults_of_banks(fault_map), faults_of_columns(fault_map)
     faults = len(fault_map)
     tenth = max(1, memory.banks // 10)
     return MapStatistics(
@@ -93,7 +91,7 @@ def map_statistics(fault_map: FaultMap) -> MapStatistics:
         rate=fault_map.fault_rate,
         sa1_share=float(fault_map.stuck_at.mean()) if faults else None,
         rows_hit=len(np.unique(word)),
-        columns_hit=len(columns),
+        columns_hit=len(in_column),
         banks_hit=int((by_bank > 0).sum()),
         banks=memory.banks,
         worst_bank_rate=float(by_bank.max() / (memory.cells // memory.banks)),
@@ -102,6 +100,20 @@ def map_statistics(fault_map: FaultMap) -> MapStatistics:
         crowded_share=float(in_column[in_column >= CROWDED].sum() / faults) if faults else None,
         by_bit=tuple(np.bincount(bit, minlength=memory.word_bits).tolist()),
     )
+
+
+def faults_of_banks(fault_map: FaultMap) -> NDArray[np.int64]:
+    """Number of stuck cells in each bank."""
+    memory = fault_map.memory
+    bank = fault_map.cells // (memory.word_bits * memory.words_per_bank)
+    return np.bincount(bank, minlength=memory.banks).astype(np.int64)
+
+
+def faults_of_columns(fault_map: FaultMap) -> NDArray[np.int64]:
+    """Number of stuck cells in each column, a bit position of one bank, that has any."""
+    memory = fault_map.memory
+    word, bit = np.divmod(fault_map.cells, memory.word_bits)
+    return np.unique(word // memory.words_per_bank * memory.word_bits + bit, return_counts=True)[1].astype(np.int64)
 
 
 def nesting(milder: FaultMap, stronger: FaultMap) -> float:
@@ -182,6 +194,7 @@ class GroupStatistics:
         union: Cells stuck on any chip.
         conflicts: Cells stuck at 0 on one chip and at 1 on another.
         on_exactly: Cells stuck on exactly 1, 2, … chips.
+        conflicts_on_exactly: How many of them are in conflict.
         union_after: Cells stuck on any of the first 1, 2, … chips, in the order given.
         conflicts_after: Cells in conflict among the first 1, 2, … chips.
     """
@@ -191,6 +204,7 @@ class GroupStatistics:
     union: int
     conflicts: int
     on_exactly: tuple[int, ...]
+    conflicts_on_exactly: tuple[int, ...]
     union_after: tuple[int, ...]
     conflicts_after: tuple[int, ...]
 
@@ -210,11 +224,7 @@ def group_statistics(maps: Iterable[FaultMap]) -> GroupStatistics:
     """
     maps = list(maps)
     memory = check_same_memory(maps)
-    chip = np.repeat(np.arange(len(maps)), [len(m) for m in maps])
-    cells = np.concatenate([m.cells for m in maps])
-    stuck = np.concatenate([m.stuck_at for m in maps])
-    order = np.argsort(cells, kind="stable")
-    chip, cells, stuck = chip[order], cells[order], stuck[order]
+    chip, cells, stuck = _by_cell(maps)
     first = np.flatnonzero(np.append(True, cells[1:] != cells[:-1])) if len(cells) else np.empty(0, dtype=np.int64)
     counts = np.diff(np.append(first, len(cells)))
     # A cell is in conflict from the first chip on that has it otherwise than the one before.
@@ -225,10 +235,44 @@ def group_statistics(maps: Iterable[FaultMap]) -> GroupStatistics:
         cells=memory.cells,
         union=len(first),
         conflicts=len(turned),
-        on_exactly=tuple(np.bincount(counts, minlength=len(maps) + 1)[1:].tolist()),
+        on_exactly=_on_exactly(counts, len(maps)),
+        conflicts_on_exactly=_on_exactly(counts[np.searchsorted(cells[first], cells[turned])], len(maps)),
         union_after=_growth(chip[first], len(maps)),
         conflicts_after=_growth(chip[turned], len(maps)),
     )
+
+
+def shared_cells(maps: Iterable[FaultMap]) -> NDArray[np.int64]:
+    """Number of cells that each two chips share, at equal or opposite values, shape (chips, chips); 0 on the diagonal.
+
+    The time grows with the faults and with how often they are shared, not with the pairs of chips.
+
+    Raises:
+        ValueError: If there is no map, or two are of different memories.
+    """
+    maps = list(maps)
+    check_same_memory(maps)
+    chip, cells, _ = _by_cell(maps)
+    table = np.zeros((len(maps), len(maps)), dtype=np.int64)
+    for apart in range(1, len(maps)):  # of the chips that have a cell, each and the one so many further on
+        same = np.flatnonzero(cells[apart:] == cells[:-apart])
+        if not len(same):
+            break
+        np.add.at(table, (chip[same], chip[same + apart]), 1)
+    return table + table.T
+
+
+def _by_cell(maps: list[FaultMap]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
+    """Chip, cell and stuck value of every fault, by cell and then by chip."""
+    chip = np.repeat(np.arange(len(maps)), [len(m) for m in maps])
+    cells = np.concatenate([m.cells for m in maps])
+    stuck = np.concatenate([m.stuck_at for m in maps])
+    order = np.argsort(cells, kind="stable")
+    return chip[order], cells[order], stuck[order]
+
+
+def _on_exactly(counts: NDArray[np.int64], chips: int) -> tuple[int, ...]:
+    return tuple(np.bincount(counts, minlength=chips + 1)[1:].tolist())
 
 
 def _growth(chips: NDArray[np.int64], count: int) -> tuple[int, ...]:

@@ -14,13 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tremap_brevitas.faults.distinct import Integers, drawn, drawn_in_groups, others
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.memory import Memory
-
-Integers = NDArray[np.int64]
-
-# A column with this many faults is taken for one with a cause of its own, here and in the statistics.
-COLUMN_FAULTS = 3
+from tremap_brevitas.faults.statistics import CROWDED
 
 
 def line_fault_maps(
@@ -49,7 +46,7 @@ def line_fault_maps(
         >>> memory = Memory(words=64, word_bits=8, banks=4)
         >>> chips = line_fault_maps(memory, chips=2, rows=1, columns=0, seed=0)
         >>> [len(m) for m in chips], chips[0].cells // 8
-        ([8, 8], array([51, 51, 51, 51, 51, 51, 51, 51]))
+        ([8, 8], array([20, 20, 20, 20, 20, 20, 20, 20]))
         >>> len(line_fault_maps(memory, chips=1, rows=0, columns=2, fault_rate=0.05, seed=0)[0])
         56
     """
@@ -60,8 +57,8 @@ def line_fault_maps(
     height, width = memory.words_per_bank, memory.word_bits
     maps = []
     for index, rng in enumerate(_generators(seed, chips)):
-        row = _distinct(rng, memory.words, rows)
-        bank, bit = np.divmod(_distinct(rng, memory.banks * width, columns), width)
+        row = drawn(rng, memory.words, rows)
+        bank, bit = np.divmod(drawn(rng, memory.banks * width, columns), width)
         in_rows = (row[:, None] * width + np.arange(width)).reshape(-1)
         in_columns = ((bank[:, None] * height + np.arange(height)) * width + bit[:, None]).reshape(-1)
         value = rng.random(rows + columns) < sa1_share
@@ -69,7 +66,7 @@ def line_fault_maps(
         stuck, first = np.unique(np.concatenate([in_rows, in_columns]), return_index=True)
         line_values = np.repeat(value, [width] * rows + [height] * columns)[first]
         faults = round(fault_rate * (memory.cells - len(stuck)))
-        background = _free(stuck, _distinct(rng, memory.cells - len(stuck), faults))
+        background = others(stuck, drawn(rng, memory.cells - len(stuck), faults))
         cells = np.concatenate([stuck, background])
         stuck_at = np.concatenate([line_values.astype(np.uint8), _stuck_values(rng, faults, sa1_share)])
         maps.append(_map(memory, cells, stuck_at, index, seed))
@@ -181,7 +178,7 @@ def banked_fault_maps(
         array([18,  1,  1,  0,  0,  4, 14,  0,  1,  0,  1,  0,  4,  2,  6,  0])
     """
     _check(chips, fault_rate=fault_rate, column_share=column_share, sa1_share=sa1_share)
-    for name, value, least in (("dispersion", dispersion, 1), ("column_faults", column_faults, COLUMN_FAULTS)):
+    for name, value, least in (("dispersion", dispersion, 1), ("column_faults", column_faults, CROWDED)):
         if not least <= value < math.inf:
             raise ValueError(f"{name} must be at least {least} and finite, got {value}")
     bank_cells = memory.cells // memory.banks
@@ -239,7 +236,7 @@ def nested_fault_maps(
     most = round(rates[-1] * memory.cells)
     maps = []
     for index, rng in enumerate(_generators(seed, chips)):
-        cells = rng.permutation(_distinct(rng, memory.cells, most))
+        cells = rng.permutation(drawn(rng, memory.cells, most))
         stuck_at = _stuck_values(rng, most, sa1_share)
         faults = [round(rate * memory.cells) for rate in rates]
         maps.append(
@@ -279,7 +276,7 @@ def _clusters(
     left, right = np.maximum(bit - spread[1], 0), np.minimum(bit + spread[1], width - 1)
     across = right - left + 1
     window = (bottom - top + 1) * across
-    cluster, place = _distinct_in_groups(rng, window, np.minimum(rng.geometric(1 / cluster_size, size=clusters), window))
+    cluster, place = drawn_in_groups(rng, window, np.minimum(rng.geometric(1 / cluster_size, size=clusters), window))
     row, column = np.divmod(place, across[cluster])
     cells: Integers = (top[cluster] + row) * width + left[cluster] + column
     return cells[np.lexsort((rng.random(len(cells)), cluster))]
@@ -290,7 +287,7 @@ def _in_banks(
 ) -> Integers:
     """Distinct cells, so many in each bank, a share of them in few columns."""
     height, width = memory.words_per_bank, memory.word_bits
-    least = min(COLUMN_FAULTS, height)
+    least = min(CROWDED, height)
     share = column_share * faults
     # Below the least, all or nothing: the expectation is the share either way.
     some = np.where(rng.random(memory.banks) * least < share, least, 0)
@@ -301,61 +298,24 @@ def _in_banks(
     # What the other columns cannot hold goes to the picked ones after all.
     gathered = gathered + np.maximum(faults - gathered - (width - columns) * height, 0)
 
-    bank, column = _distinct_in_groups(rng, np.full(memory.banks, width), columns)
+    bank, column = drawn_in_groups(rng, np.full(memory.banks, width), columns)
     before = np.cumsum(columns) - columns
     # Number the cells of the picked columns alone, column after column: first so many in each, then the others anywhere.
     base = np.minimum(least, gathered // np.maximum(columns, 1))
-    line, word = _distinct_in_groups(rng, np.full(len(bank), height), base[bank])
+    line, word = drawn_in_groups(rng, np.full(len(bank), height), base[bank])
     numbers = line * height + word
     given = base * columns
-    of, place = _distinct_in_groups(rng, columns * height - given, gathered - given)
-    more = _free(numbers, place + before[of] * height - (np.cumsum(given) - given)[of])
+    of, place = drawn_in_groups(rng, columns * height - given, gathered - given)
+    more = others(numbers, place + before[of] * height - (np.cumsum(given) - given)[of])
     line, word = np.divmod(np.concatenate([numbers, more]), height)
     in_columns = (bank[line] * height + word) * width + column[line]
 
-    of, place = _distinct_in_groups(rng, (width - columns) * height, faults - gathered)
+    of, place = drawn_in_groups(rng, (width - columns) * height, faults - gathered)
     rank, word = np.divmod(place, height)
-    others = _free(bank * width + column, of * width - before[of] + rank) - of * width
-    return np.concatenate([in_columns, (of * height + word) * width + others])
+    rest = others(bank * width + column, of * width - before[of] + rank) - of * width
+    return np.concatenate([in_columns, (of * height + word) * width + rest])
 
 
 def _rounded(rng: np.random.Generator, values: NDArray[np.floating[Any]]) -> Integers:
     """Round up or down at random, so that the expectation is the value."""
     return np.floor(values + rng.random(len(values))).astype(np.int64)
-
-
-def _free(taken: Integers, ranks: Integers) -> Integers:
-    """The numbers from 0 up that are not among ``taken``, which is sorted and distinct, at these ranks."""
-    return ranks + np.searchsorted(taken - np.arange(len(taken)), ranks, side="right")
-
-
-def _distinct(rng: np.random.Generator, population: int, count: int) -> Integers:
-    return _distinct_in_groups(rng, np.array([population]), np.array([count]))[1]
-
-
-def _distinct_in_groups(rng: np.random.Generator, sizes: Integers, counts: Integers) -> tuple[Integers, Integers]:
-    """For each group draw ``counts`` distinct numbers below ``sizes``; every set is equally likely.
-
-    Draw what is missing with repetition and keep what is distinct, until nothing is missing: no number is preferred at any
-    step. Above half of a group its rest is drawn instead.
-
-    Returns:
-        Group and number of each, sorted by both.
-    """
-    starts = np.cumsum(sizes) - sizes
-    most = 2 * counts > sizes
-    drawn = np.where(most, sizes - counts, counts)
-    keys, group, missing = np.empty(0, np.int64), np.empty(0, np.int64), drawn
-    while missing.any():
-        new = np.repeat(np.arange(len(sizes)), missing)
-        keys = np.union1d(keys, starts[new] + rng.integers(sizes[new]))
-        # Of groups that begin at the same key all but the last are empty.
-        group = np.searchsorted(starts, keys, side="right") - 1
-        missing = drawn - np.bincount(group, minlength=len(sizes))
-    if most.any():
-        lengths = sizes[most]
-        whole = np.arange(lengths.sum()) + np.repeat(starts[most] - (np.cumsum(lengths) - lengths), lengths)
-        rest = most[group]
-        keys = np.sort(np.concatenate([keys[~rest], np.setdiff1d(whole, keys[rest], assume_unique=True)]))
-        group = np.searchsorted(starts, keys, side="right") - 1
-    return group, keys - starts[group]

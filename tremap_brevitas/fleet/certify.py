@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tremap_brevitas.codes import decode, encode, nearest_reachable
 from tremap_brevitas.faults import FaultMap
+from tremap_brevitas.faults.fault_map import check_memory
 from tremap_brevitas.placement import LayerSites, MemoryImage
 
 Deployment = Literal["group_image", "chip_image"]
@@ -111,10 +112,7 @@ def certificate(image: MemoryImage, chip: FaultMap, *, deployment: Deployment = 
     if deployment not in ("group_image", "chip_image"):
         raise ValueError(f"deployment must be 'group_image' or 'chip_image', got {deployment!r}")
     placement = image.placement
-    if chip.memory != placement.memory:
-        raise ValueError(
-            f"the fault map of chip {chip.chip!r} is of a memory of {chip.memory}, the image's has {placement.memory}"
-        )
+    check_memory(chip, placement.memory, whose="the image's")
     wrong = np.zeros(len(chip), dtype=bool)
     for tile in range(placement.tiles):
         cell = chip.cells + tile * placement.memory.cells
@@ -131,7 +129,7 @@ def certificate(image: MemoryImage, chip: FaultMap, *, deployment: Deployment = 
         weights = {sites.layer.name: _grouped(sites)[0] for sites in hit}
         found = [
             _rewritten(image, chip, sites, weights[sites.layer.name])
-            for sites in (placement.sites(chip.cells) if hit else ())
+            for sites in placement.sites(chip.cells)
             if sites.layer.name in weights
         ]
     return Certificate(chip.chip, image, tuple(difference for difference in found if len(difference.weight)))

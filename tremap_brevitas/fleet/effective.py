@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tremap_brevitas.faults import FaultMap
+from tremap_brevitas.faults.fault_map import check_memory
 from tremap_brevitas.placement import MemoryImage
 
 
@@ -38,10 +39,7 @@ def effective_faults(image: MemoryImage, chip: FaultMap) -> EffectiveFaults:
         ValueError: If image and map are of different memories.
     """
     placement = image.placement
-    if chip.memory != placement.memory:
-        raise ValueError(
-            f"the fault map of chip {chip.chip!r} is of a memory of {chip.memory}, the image's has {placement.memory}"
-        )
+    check_memory(chip, placement.memory, whose="the image's")
     width = max(layer.bit_width for layer in placement.layers)
     by_bit, all_bits = np.zeros((2, width), dtype=np.int64)
     by_layer = dict.fromkeys((layer.name for layer in placement.layers), 0)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tremap_brevitas.faults import FaultMap
+from tremap_brevitas.faults.fault_map import check_memory
 from tremap_brevitas.model.slots import WeightSlot, checked_slots, faulty_slots, matching_slots
 from tremap_brevitas.placement import LayerSites, MemoryImage, Placement
 from tremap_brevitas.proxy import WeightCodes, WeightFaults
@@ -158,11 +159,7 @@ def sites_of(placement: Placement, fault_map: FaultMap) -> list[LayerSites]:
     Raises:
         ValueError: If the map is of another memory.
     """
-    if fault_map.memory != placement.memory:
-        raise ValueError(
-            f"the fault map of chip {fault_map.chip!r} is of a memory of {fault_map.memory}, the placement's has "
-            f"{placement.memory}"
-        )
+    check_memory(fault_map, placement.memory, whose="the placement's")
     return placement.sites(fault_map.cells)
 
 

@@ -238,6 +238,7 @@ def test_bounded_memory(tmp_path):
         ("address,bit,stuck_at\n0x1,3,1\n2,3,1\n", r"a\.log:2: address: some numbers are hexadecimal, some of base 10"),
         ("address,bit\n1,3\n", r"a\.log:1: columns address, bit: need address, and expected and read, or bit and"),
         ("address,addr,bit,read\n", r"a\.log:1: two columns are the address"),
+        ("address,expected,read\n1,zz,1\n", r"a\.log:2: expected 'zz' is no number of base 16"),
         ("1,2,3\n", r"a\.log:1: no line before this names the columns; give columns="),
         ("# nothing\n\n", r"a\.log: has no line that names its columns"),
         ("", r"a\.log: has no line that names its columns"),
@@ -248,6 +249,40 @@ def test_bounded_memory(tmp_path):
 def test_bad_logs(tmp_path, content, reason):
     with pytest.raises(FormatError, match=reason):
         read_fault_map(write(tmp_path / "a.log", content), format="log", memory=MEMORY)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("1 zz 1", r"a\.log:2: expected 'zz' is no number of base 10"),
+        ("1 3 -1", r"a\.log:2: read '-1' is no number of base 10"),
+        ("1 3 3", r"a\.log:2: expected and read are the same"),
+        ("1 1024 0", r"a\.log:2: a word of more than 10 bits"),
+        ("1 1 " + "9" * 5000, r"a\.log:2: read of 5000 digits"),
+        ("1 1 0\n1 0x1 0", r"a\.log:3: expected: some numbers are hexadecimal, some of base 10"),
+    ],
+)
+def test_bad_decimal_words(tmp_path, line, reason):
+    with pytest.raises(FormatError, match=reason):
+        read_log(write(tmp_path / "a.log", f"address expected read\n{line}\n"), MEMORY, base=10)
+
+
+@given(chip=fault_maps())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+def test_decimal_words(tmp_path, chip):
+    (log,) = write_fault_map(chip, tmp_path / "a.log", format="log")
+    lines = [line.split(",") for line in log.read_text().splitlines()[1:]]
+    decimal = [",".join([e, str(int(a, 16)), str(int(x, 16)), str(int(r, 16))]) for e, a, x, r in lines]
+    log.write_text("\n".join(["element,address,expected,read", *decimal, ""]))
+    assert read_log(log, chip.memory, base=10).digest == chip.digest
+
+
+@given(name=st.text(max_size=40) | st.sampled_from(["a'b\"c", "# chip=x words=3", "\\n", "é" * 3000]))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_our_csv_keeps_any_name(tmp_path, name):
+    chip = FaultMap(MEMORY, [3], [1], name)
+    (path,) = write_fault_map(chip, tmp_path / "x.csv", format="csv")
+    assert read_fault_map(path) == chip
 
 
 def test_bad_addresses_and_options(tmp_path):

@@ -1,6 +1,7 @@
 from .apply import apply_to_onnx
+from .chips import BundleChip
 from .manifest import BundleLayer, Manifest
-from .read import Bundle, BundleChip
+from .read import Bundle
 from .verify import BundleReport, verify_bundle
 from .write import export_bundle
 

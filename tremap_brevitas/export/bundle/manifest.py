@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from tremap_brevitas.export.memory_image import Format
@@ -95,7 +94,7 @@ class Manifest:
 
     def write(self, folder: Path) -> Path:
         """Write ``manifest.json``, with a digest of itself."""
-        content = _plain({"kind": KIND, "schema": SCHEMA, **asdict(self)})
+        content = {"kind": KIND, "schema": SCHEMA, **asdict(self)}
         path = folder / NAME
         text = json.dumps({**content, "digest": _digest(content)}, indent=2, sort_keys=True)
         path.write_text(text + "\n", encoding="utf-8")
@@ -169,10 +168,3 @@ def file_digest(path: Path) -> str:
 
 def _digest(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    """What JSON gives back after a round trip: tuples are lists there, mappings are dicts."""
-    if isinstance(value, (dict, MappingProxyType)):
-        return {k: _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tremap_brevitas.archive import read_archive
+from tremap_brevitas.export.bundle.chips import BundleChip, read_chips
 from tremap_brevitas.export.bundle.manifest import NAME, BundleLayer, Manifest, file_digest
+from tremap_brevitas.export.bundle.probe import read_probe
 from tremap_brevitas.export.memory_image import read_memory_image
 from tremap_brevitas.export.verify import code_difference, output_errors
 from tremap_brevitas.export.weights import load_onnx, metadata_of, onnx_weights
@@ -21,39 +20,7 @@ from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.fleet.certify import Certificate, certificate, certificate_of
 from tremap_brevitas.placement import MemoryImage, Placement
 
-PROBE_KIND = "tremap probe"
-PROBE_SCHEMA = 1
 ROUNDING = 1e-6  # of the largest output: a few times what float32 sums in another order differ by
-
-
-@dataclass(frozen=True)
-class BundleChip:
-    """One line of a bundle's ``chips.csv``.
-
-    Attributes:
-        chip: Name of the chip.
-        digest: Digest of its fault map.
-        faults: Stuck cells.
-        member: Whether the network was trained under its faults.
-        bit_exact: Whether it reads every code as trained.
-        weights_that_differ: Number of weights that it reads differently.
-        worst_error: Largest difference, in LSB.
-        accuracy: As measured, or None.
-        image: Name of the memory image to write into it.
-    """
-
-    chip: str
-    digest: str
-    faults: int
-    member: bool
-    bit_exact: bool
-    weights_that_differ: int
-    worst_error: int
-    accuracy: float | None
-    image: str
-
-
-COLUMNS = tuple(BundleChip.__annotations__)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -85,66 +52,73 @@ class Bundle:
             raise ValueError(f"{folder}: the bundle is not what was exported:\n  " + "\n  ".join(problems))
         return bundle
 
+    def image_file(self, chip: FaultMap) -> Path:
+        """File to write into a chip: its own, known by its map's digest, in a ``"chip_image"`` bundle; else the group's."""
+        own = next((row.image for row in self.chips if row.digest == chip.digest), self.manifest.image)
+        return self.folder / own
+
     def certificate(self, chip: FaultMap) -> Certificate:
         """What a chip makes of the image that the bundle has for it, against the integers in the ONNX files.
 
         Args:
-            chip: Any chip's own fault map. A chip of a ``"chip_image"`` bundle is known by its map's digest; one that is not
-                in the table is judged with the group's image.
+            chip: Any chip's own fault map.
 
         Raises:
             ValueError: If the map is of another memory.
         """
-        own = next((row.image for row in self.chips if row.digest == chip.digest), self.manifest.image)
-        if own == self.manifest.image:
+        file = self.image_file(chip)
+        if file.name == self.manifest.image:
             return certificate(self.image, chip)
-        written = read_image(self.folder, own, self.manifest, self.image.placement)
+        written = read_image(file, self.manifest, self.image.placement)
         return certificate_of(chip.chip, self.image, certificate(written, chip).read())
 
     def __repr__(self) -> str:
         return f"Bundle({str(self.folder)!r}, {self.image}, {len(self.chips)} chips)"
 
 
-def read_image(folder: Path, name: str, manifest: Manifest, placement: Placement) -> MemoryImage:
+def read_image(path: Path, manifest: Manifest, placement: Placement) -> MemoryImage:
     """Decode one of the bundle's memory images.
 
     Raises:
         ValueError: If it is not of the format that the manifest says, or not of the placement's size.
     """
-    words = read_memory_image(folder / name, format=manifest.image_format, word_bits=placement.memory.word_bits)
+    words = read_memory_image(path, format=manifest.image_format, word_bits=placement.memory.word_bits)
     try:
         return MemoryImage.from_words(placement, words)
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+        raise ValueError(f"{path.name}: {error}") from None
 
 
 def examine(folder: str | os.PathLike[str]) -> tuple[Bundle | None, list[str], Measured]:
     """Check a bundle's files one by one, and against each other.
 
     Returns:
-        The bundle, or None if image, placement or table cannot be read; a sentence for everything that is wrong; what was
-        measured on the way.
+        The bundle, or None if manifest, image, placement or table cannot be read; a sentence for everything that is wrong;
+        what was measured on the way.
 
     Raises:
         FileNotFoundError: If there is no such folder, or no manifest in it.
-        ValueError: If the manifest cannot be trusted; nothing else can be checked then.
     """
     root = Path(folder)
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder")
     if not (root / NAME).is_file():
         raise FileNotFoundError(f"{root}: no {NAME} in it, so it is no bundle")
-    manifest = Manifest.read(root)
-    problems, measured = _check_digests(root, manifest), Measured()
+    measured = Measured()
+    try:
+        manifest = Manifest.read(root)
+    except ValueError as error:
+        return None, [relative(error, root)], measured
+    problems = _check_digests(root, manifest)
     measured.files = len(manifest.files) + 1
     measured.unlisted = tuple(sorted(p.name for p in root.iterdir() if p.name not in {*manifest.files, NAME}))
     try:
         placement = Placement.load(root / manifest.placement)
         problems += _check_placement(manifest, placement)
-        image = read_image(root, manifest.image, manifest, placement)
+        image = read_image(root / manifest.image, manifest, placement)
         if image.digest != manifest.image_digest:
             problems.append(f"{manifest.image}: holds codes of digest {image.digest}, expected {manifest.image_digest}")
-        chips = _read_chips(root / manifest.chips)
+        chips = read_chips(root / manifest.chips)
         members = {m["digest"] for m in manifest.members}
         for row in chips:
             if row.member != (row.digest in members):
@@ -162,7 +136,7 @@ def examine(folder: str | os.PathLike[str]) -> tuple[Bundle | None, list[str], M
             problems.append(relative(error, root))
     if manifest.probe is not None and "qcdq" in manifest.onnx and not problems:
         try:
-            errors = _run_probe(root, manifest)
+            errors = output_errors(root / manifest.onnx["qcdq"], *read_probe(root / manifest.probe))
         except (OSError, ValueError) as error:
             problems.append(relative(error, root))
         else:
@@ -189,23 +163,18 @@ class Measured:
 
 
 def _check_digests(root: Path, manifest: Manifest) -> list[str]:
+    there = {p.name: file_digest(p) for p in sorted(root.iterdir()) if p.is_file() and p.name != NAME}
     problems = []
-    strangers: dict[str, str] = {}
-    for path in sorted(root.iterdir()):
-        if path.is_file() and path.name != NAME:
-            strangers.setdefault(file_digest(path), path.name)
     for name, digest in manifest.files.items():
-        path = root / name
-        there = next((other for found, other in strangers.items() if found == digest), None)
-        if not path.is_file():
-            problems.append(f"{name}: missing" + (f"; {there} has its content" if there else ""))
-            continue
-        found = file_digest(path)
+        found = there.get(name)
         if found == digest:
             continue
+        elsewhere = next((other for other, d in there.items() if d == digest), None)
         whose = next((other for other, d in manifest.files.items() if d == found), None)
-        if whose:
-            problems.append(f"{name}: has the content of {whose}" + (f", and {there} has its own" if there else ""))
+        if found is None:
+            problems.append(f"{name}: missing" + (f"; {elsewhere} has its content" if elsewhere else ""))
+        elif whose is not None:
+            problems.append(f"{name}: has the content of {whose}" + (f", and {elsewhere} has its own" if elsewhere else ""))
         else:
             problems.append(f"{name}: damaged or replaced: SHA-256 is {found}, expected {digest}")
     return problems
@@ -266,63 +235,6 @@ def _check_scale(layer: BundleLayer, scale: NDArray[Any], zero_point: NDArray[An
             at = int(np.argmax(values != wanted))
             problems.append(f"{what} [{at}] is {values[at]:.9g}, expected {wanted[at]:.9g}")
     return problems
-
-
-def _run_probe(root: Path, manifest: Manifest) -> NDArray[np.float64]:
-    inputs, outputs = read_probe(root / str(manifest.probe))
-    return output_errors(root / manifest.onnx["qcdq"], inputs, outputs)
-
-
-def read_probe(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Inputs and outputs of a probe.
-
-    Raises:
-        ValueError: If the file is damaged or no probe.
-    """
-    _, arrays = read_archive(path, kind=PROBE_KIND, schema=PROBE_SCHEMA)
-    if set(arrays) != {"inputs", "outputs"}:
-        raise ValueError(f"{path}: damaged {PROBE_KIND}: holds {sorted(arrays)}")
-    return arrays["inputs"], arrays["outputs"]
-
-
-def _read_chips(path: Path) -> tuple[BundleChip, ...]:
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise ValueError(f"{path}:1: columns {','.join(reader.fieldnames or ())}, expected {','.join(COLUMNS)}")
-        rows = []
-        for line, row in enumerate(reader, start=2):
-            try:
-                rows.append(_chip(row))
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path}:{line}: {type(error).__name__}: {error}") from None
-    return tuple(rows)
-
-
-def _chip(row: Mapping[str, str]) -> BundleChip:
-    yes = {"yes": True, "no": False}
-    return BundleChip(
-        chip=row["chip"],
-        digest=row["digest"],
-        faults=int(row["faults"]),
-        member=yes[row["member"]],
-        bit_exact=yes[row["bit_exact"]],
-        weights_that_differ=int(row["weights_that_differ"]),
-        worst_error=int(row["worst_error"]),
-        accuracy=float(row["accuracy"]) if row["accuracy"] else None,
-        image=row["image"],
-    )
-
-
-def write_chips(rows: tuple[BundleChip, ...], path: Path) -> None:
-    """Write the table of chips, one line each."""
-    words = {True: "yes", False: "no", None: ""}
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for row in rows:
-            values = [getattr(row, column) for column in COLUMNS]
-            writer.writerow([words[v] if v is None or isinstance(v, bool) else v for v in values])
 
 
 def relative(error: Exception, root: Path) -> str:

@@ -87,12 +87,7 @@ def verify_bundle(bundle: str | os.PathLike[str] | Bundle, chips: Iterable[Fault
     if isinstance(bundle, Bundle):
         certificates = tuple(bundle.certificate(chip) for chip in chips)
         return BundleReport(str(bundle.folder), (), certificates, codes=bundle.image.placement.weights)
-    folder = Path(bundle)
-    try:
-        examined = examine(folder)
-    except ValueError as error:
-        return BundleReport(str(folder), (relative(error, folder),), ())
-    return report_on(folder, examined, chips)
+    return report_on(Path(bundle), examine(bundle), chips)
 
 
 def report_on(folder: Path, examined: tuple[Bundle | None, list[str], Measured], chips: Sequence[FaultMap]) -> BundleReport:

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tremap_brevitas.archive import write_archive
+from tremap_brevitas.export.bundle.chips import BundleChip, write_chips
 from tremap_brevitas.export.bundle.manifest import FORMS, BundleLayer, Form, Manifest, file_digest
-from tremap_brevitas.export.bundle.read import PROBE_KIND, PROBE_SCHEMA, BundleChip, write_chips
+from tremap_brevitas.export.bundle.probe import write_probe
 from tremap_brevitas.export.bundle.verify import verify_bundle
 from tremap_brevitas.export.memory_image import Format, write_memory_image
 from tremap_brevitas.export.onnx_export import export_qcdq, export_qonnx
@@ -90,18 +90,17 @@ def export_bundle(
     image = memory_image(model, placement)
     proofs = [certificate(image, chip, deployment=deployment) for chip in fleet]
     accuracies = _accuracies(report, proofs)
-    state = "as_written"
     ending = ENDINGS[memory_format]
     with whole_folder(folder, overwrite=overwrite) as draft:
         options: dict[str, Any] = {"placement": placement, "fault_map": fault_map, "dynamo": dynamo}
         onnx: dict[str, str] = {form: f"model.{form}.onnx" for form in FORMS if form in onnx_forms}
         for form, name in onnx.items():
             (export_qonnx if form == "qonnx" else export_qcdq)(model, example_input, draft / name, **options)
-        group = f"weights_{state}.{ending}"
+        group = f"weights_as_written.{ending}"
         write_memory_image(image, draft / group, format=memory_format, faults=None)
         images = [group] * len(fleet)
         if deployment == "chip_image":
-            images = [f"weights_{state}_chip_{i:04}.{ending}" for i in range(len(fleet))]
+            images = [f"weights_as_written_chip_{i:04}.{ending}" for i in range(len(fleet))]
             for chip, name in zip(fleet, images, strict=True):
                 write_memory_image(_chip_image(image, chip), draft / name, format=memory_format, faults=None)
         members = {m.digest for m in _members(fault_map)}
@@ -187,12 +186,11 @@ def _write_probe(model: nn.Module, probe: Tensor, draft: Path, qcdq: str | None,
     with evaluation_mode(model), torch.no_grad():
         outputs = model(probe)
     outputs = getattr(outputs, "value", outputs)
-    inputs = probe.detach().cpu().numpy()
-    arrays = {"inputs": inputs, "outputs": outputs.detach().cpu().numpy()}
-    write_archive(draft / "probe.npz", kind=PROBE_KIND, schema=PROBE_SCHEMA, header={}, arrays=arrays)
+    inputs, expected = probe.detach().cpu().numpy(), outputs.detach().cpu().numpy()
+    write_probe(draft / "probe.npz", inputs, expected)
     if qcdq is None:
         return None
-    error = output_errors(draft / qcdq, inputs, arrays["outputs"]).max()
+    error = output_errors(draft / qcdq, inputs, expected).max()
     if not error <= tolerance:
         raise ValueError(
             f"onnxruntime's output of the QCDQ file differs from PyTorch's by {error:.3g} of the largest, allowed are "

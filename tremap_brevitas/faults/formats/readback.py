@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.formats.log import BothWays
-from tremap_brevitas.faults.formats.text import _DIGITS, BLOCK, Cells, FormatError, check_choice, chip_name, opened, settled
+from tremap_brevitas.faults.formats.text import BLOCK, DIGITS, Cells, FormatError, check_choice, chip_name, opened, settled
 from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.files import whole_file
 
@@ -135,7 +135,7 @@ def _rows(
         while block := stream.read(BLOCK):
             data = np.frombuffer(block, dtype=np.uint8)
             blank = (data == 10) | (data == 13) | (data == 32) | (data == 9)
-            digits = _DIGITS[data]
+            digits = DIGITS[data]
             bad = (digits == 255) & ~blank
             if bad.any():
                 at = int(np.argmax(bad))

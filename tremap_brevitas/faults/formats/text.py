@@ -16,17 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from tremap_brevitas.faults.distinct import thinned
+
 BLOCK = 1 << 22
 MAX_LINE = 1 << 20
 
 _SEPARATORS = np.zeros(256, dtype=bool)
 _SEPARATORS[list(b" \t,;\r\n")] = True
 # Value of every digit, 255 for what is none.
-_DIGITS = np.full(256, 255, dtype=np.uint8)
+DIGITS = np.full(256, 255, dtype=np.uint8)
 for _value, _digit in enumerate(b"0123456789abcdef"):
-    _DIGITS[_digit] = _value
+    DIGITS[_digit] = _value
 for _value, _digit in enumerate(b"ABCDEF", start=10):
-    _DIGITS[_digit] = _value
+    DIGITS[_digit] = _value
 
 
 class FormatError(ValueError):
@@ -89,9 +91,9 @@ class Rows:
         for place in range(longest):
             index = ends - 1 - place
             if place >= shortest:
-                found = np.where(place < widths, _DIGITS[self.data[np.maximum(index, 0)]], 0)
+                found = np.where(place < widths, DIGITS[self.data[np.maximum(index, 0)]], 0)
             else:
-                found = _DIGITS[self.data[index]]
+                found = DIGITS[self.data[index]]
             if int(found.max(initial=0)) >= radix:
                 row = int(np.argmax(found >= radix))
                 raise self.fail(row, f"{what} {self.text(row, column)!r} is no number of base {radix}")
@@ -231,9 +233,7 @@ class Cells:
     def _settle(self) -> None:
         for parts in self._parts:
             if parts:
-                # Logs go by ascending address: a stable sort makes use of that, np.unique's hash table does not.
-                merged = np.sort(np.concatenate(parts), kind="stable")
-                parts[:] = [merged[np.append(True, merged[1:] != merged[:-1])]]
+                parts[:] = [thinned(np.concatenate(parts))]
         self._waiting = 0
         self._limit = max(self._limit, sum(len(p) for parts in self._parts for p in parts))
 

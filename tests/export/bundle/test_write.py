@@ -1,0 +1,251 @@
+"""What a bundle holds, and that it leaves whole or not at all."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+import torch
+from groups import BUNDLE_FILES, Group, signed
+from groups import X as INPUTS
+from helpers import expected_codes
+
+import tremap_brevitas as tm
+from tremap_brevitas.export import read_memory_image
+from tremap_brevitas.export.bundle.read import read_image
+
+X = INPUTS["digits"]
+
+
+# ------------------------------------------------------------------ what is in it
+
+
+def test_what_is_written(group, exported):
+    folder, chips = exported
+    assert sorted(p.name for p in folder.iterdir()) == sorted([*BUNDLE_FILES, "manifest.json"])
+    report = tm.verify_bundle(folder, chips)
+    assert report.ok
+    assert not report.bit_exact  # conflicts
+    assert report.codes == group.placement.weights
+    assert report.output_error == 0.0  # power-of-two scales
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert sorted(manifest["files"]) == BUNDLE_FILES
+    assert manifest["fault_map"] == group.merged.digest
+    assert [m["digest"] for m in manifest["members"]] == [c.digest for c in group.chips]
+    assert (
+        manifest["versions"]["torch"] == torch.__version__.split("+")[0] or manifest["versions"]["torch"] == torch.__version__
+    )
+    for said, layer in zip(manifest["layers"], group.placement.layers, strict=True):
+        weight = group.model.get_submodule(layer.name).quant_weight()
+        assert tuple(said["shape"]) == layer.shape
+        assert (said["bit_width"], said["signed"], said["encoding"]) == (8, True, "twos_complement")
+        assert said["scale"] == weight.scale.detach().reshape(-1).tolist()
+        assert said["zero_point"] == [0.0]
+        assert said["store"] == "nearest"
+
+
+def test_the_table_of_chips(group, exported):
+    folder, chips = exported
+    with (folder / "chips.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [r["chip"] for r in rows] == [c.chip for c in chips]
+    assert [r["member"] for r in rows] == ["yes"] * 4 + ["no"] * 2
+    assert [r["accuracy"] != "" for r in rows] == [True] * 4 + [False] * 2
+    for row, chip in zip(rows, chips, strict=True):
+        read = expected_codes(group.image.codes, group.placement, chip, "plain")
+        wrong = sum(int((read[n] != group.image.codes[n]).sum()) for n in read)
+        assert int(row["weights_that_differ"]) == wrong
+        assert row["bit_exact"] == ("yes" if wrong == 0 else "no")
+        assert row["image"] == "weights_as_written.mem"
+    assert rows[-1]["bit_exact"] == "yes"
+
+
+def test_certificates_are_the_oracles(group, exported):
+    folder, chips = exported
+    for proof, chip in zip(tm.verify_bundle(folder, chips).certificates, chips, strict=True):
+        read = expected_codes(group.image.codes, group.placement, chip, "plain")
+        assert all(np.array_equal(codes, read[name]) for name, codes in proof.read().items())
+
+
+def test_the_report_reads_well(exported):
+    folder, chips = exported
+    text = str(tm.verify_bundle(folder, chips[-2:]))
+    first, second, bad, good = text.splitlines()
+    assert first == f"{folder}: 7 files whole, 9744 codes equal in image and ONNX"
+    assert second == "  onnxruntime gives PyTorch's outputs for 6 of 6 inputs"
+    assert bad.startswith("  chip 'chip': ")
+    assert "weights differ, by " in bad
+    assert ".weight[" in bad
+    assert good == "  chip 'lucky': bit-exact"
+
+
+def test_it_needs_neither_torch_nor_brevitas(exported, tmp_path):
+    folder, chips = exported
+    paths = [str(chip.save(tmp_path / f"{i}.npz")) for i, chip in enumerate(chips)]
+    program = """
+        import sys
+
+        class Blocked:
+            def find_spec(self, name, path=None, target=None):
+                if name.partition(".")[0] in ("torch", "brevitas"):
+                    raise ModuleNotFoundError(f"{name} is blocked")
+
+        sys.meta_path.insert(0, Blocked())
+        import tremap_brevitas as tm
+        chips = [tm.FaultMap.load(path) for path in sys.argv[3:]]
+        print(tm.verify_bundle(sys.argv[1], chips))
+        tm.apply_to_onnx(sys.argv[1], chips[0], sys.argv[2])
+        assert not {"torch", "brevitas"} & set(sys.modules)
+    """
+    arguments = [sys.executable, "-c", textwrap.dedent(program), str(folder), str(tmp_path / "chip.onnx"), *paths]
+    found = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.strip() == str(tm.verify_bundle(folder, chips))
+
+
+@pytest.mark.parametrize("memory_format", ["intel_hex", "raw", "coe"])
+def test_other_memory_formats_and_a_single_chip(group, tmp_path, memory_format):
+    chip = group.chips[0]
+    with tm.using_faults(group.model, group.placement, chip):
+        folder = tm.export_bundle(
+            group.model,
+            X,
+            tmp_path / "one",
+            placement=group.placement,
+            fault_map=chip,
+            memory_format=memory_format,
+            onnx_forms=["qonnx"],
+            dynamo=False,
+        )
+    report = tm.verify_bundle(folder, [chip])
+    assert report.bit_exact
+    assert report.output_error is None  # onnxruntime knows no Quant node
+    assert not (folder / "model.qcdq.onnx").exists()
+
+
+def test_wide_codes_leave_as_qonnx(tmp_path):
+    wide = type("Wide", (tm.FaultyInt8WeightPerChannelFloat,), {"bit_width": 12})
+    group = Group(quantizer=wide)
+    with pytest.raises(ValueError, match="layer 'features.0': QCDQ holds codes of up to 8 bits, its codes have 12"):
+        group.export(tmp_path / "both")
+    assert list(tmp_path.iterdir()) == []
+    assert tm.verify_bundle(group.export(tmp_path / "one", onnx_forms=["qonnx"]), group.chips).ok
+
+
+def test_one_image_a_chip(group, tmp_path):
+    folder = group.export(tmp_path / "own", deployment="chip_image")
+    report = tm.verify_bundle(folder, group.chips)
+    assert report.ok, report
+    assert len(list(folder.glob("weights_as_written_chip_*.mem"))) == 4
+    for chip, proof in zip(group.chips, report.certificates, strict=True):
+        expected = expected_codes(group.image.codes, group.placement, chip, "nearest")
+        assert all(np.array_equal(codes, expected[name]) for name, codes in proof.read().items())
+        assert proof.weights_that_differ > 0
+    mine = folder / "weights_as_written_chip_0002.mem"
+    shutil.copy(folder / "weights_as_written_chip_0001.mem", mine)
+    assert "has the content of weights_as_written_chip_0001.mem" in str(tm.verify_bundle(folder, group.chips))
+    signed(folder)  # even then the table gives it away
+    assert "chips.csv: says of chip 'chip-2' that" in str(tm.verify_bundle(folder, group.chips))
+
+
+# ------------------------------------------------------------------ whole or not at all
+
+
+def test_nothing_is_left_when_it_fails(group, tmp_path):
+    with pytest.raises(ValueError, match="differs from PyTorch's by .* allowed are -1"):
+        group.export(tmp_path / "b", tolerance=-1)
+    other = tm.random_fault_maps(group.placement.memory, chips=1, fault_rate=0.1, seed=99)[0]
+    with pytest.raises(ValueError, match="codes do not satisfy the fault map"):
+        tm.export_bundle(group.model, X, tmp_path / "b", placement=group.placement, fault_map=other)
+    with pytest.raises(FileNotFoundError):
+        group.export(tmp_path / "nowhere" / "b")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError):
+        group.export(tmp_path / "file" / "b")
+    with pytest.raises(FileExistsError, match="file exists already, and is no folder"):
+        group.export(tmp_path / "file", overwrite=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_without_permission(group, tmp_path):
+    group.export(tmp_path / "first")  # everything is imported now
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    locked.chmod(0o555)
+    was = os.geteuid()
+    if was == 0:
+        tmp_path.chmod(0o755)
+        os.seteuid(65534)  # root may write everywhere
+    try:
+        with pytest.raises(PermissionError, match=r"locked|pytest"):
+            group.export(locked / "b")
+        with pytest.raises(PermissionError):
+            tm.export_qonnx(group.model, X, locked / "m.onnx", placement=group.placement, fault_map=group.merged, dynamo=False)
+    finally:
+        os.seteuid(was)
+    assert list(locked.iterdir()) == []
+
+
+def test_an_existing_bundle_is_kept_or_replaced_whole(group, copied):
+    folder, _ = copied
+    before = sorted(p.name for p in folder.iterdir())
+    with pytest.raises(FileExistsError, match="group_0 exists already; give overwrite=True"):
+        group.export(folder)
+    with pytest.raises(ValueError, match="allowed are -1"):
+        group.export(folder, overwrite=True, tolerance=-1)
+    assert sorted(p.name for p in folder.iterdir()) == before
+    group.export(folder, overwrite=True, memory_format="raw")
+    assert (folder / "weights_as_written.bin").exists()
+    assert not (folder / "weights_as_written.mem").exists()
+    assert [p.name for p in folder.parent.iterdir()] == ["group_0"]
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment(tmp_path):
+    program = """
+        import sys
+        sys.path[:0] = {paths!r}
+        from groups import Group
+        group = Group()
+        print("ready", flush=True)
+        group.export({target!r})
+        print("done", flush=True)
+    """
+    here = os.path.dirname(__file__)
+    paths = [here, *(p for p in sys.path if p)]
+    outcomes = []
+    for turn, delay in enumerate([0.05, 0.3, 0.6, 0.9, 1.1, 1.3, 60]):
+        target = tmp_path / str(turn) / "bundle"
+        target.parent.mkdir()
+        source = textwrap.dedent(program.format(paths=paths, target=str(target)))
+        with subprocess.Popen(
+            [sys.executable, "-c", source], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as run:
+            assert run.stdout is not None
+            assert "ready" in run.stdout.readline()
+            end = time.monotonic() + delay
+            while time.monotonic() < end and run.poll() is None:
+                time.sleep(0.01)
+            run.send_signal(signal.SIGKILL)
+        outcomes.append(target.exists())
+        if target.exists():
+            assert tm.verify_bundle(target, []).ok
+    assert outcomes[-1]
+    assert not outcomes[0]
+
+
+def test_the_words_in_the_file_are_the_image(group, exported):
+    folder, _ = exported
+    bundle = tm.Bundle.load(folder)
+    assert repr(bundle).startswith(f"Bundle({str(folder)!r}, MemoryImage(9744 codes of 4 layers")
+    words = read_memory_image(folder / "weights_as_written.mem", format="readmemh", word_bits=32)
+    assert words == group.image.words()
+    image = read_image(folder / "weights_as_written.mem", bundle.manifest, group.placement)
+    assert image.digest == group.image.digest
