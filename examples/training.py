@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +19,10 @@ Batch = tuple[Tensor, Tensor]
 
 class Faults(Protocol):
     """What a retraining strategy of tremap_brevitas looks like to a training loop."""
+
+    def passes(self) -> Iterator[float]:
+        """Forward and backward passes of the step to come: the share of each in its gradient."""
+        ...
 
     def step(self, loss: float | None = None) -> None:
         """Note that an optimizer step was taken."""
@@ -77,6 +81,7 @@ def train(
     steps: int,
     lr: float,
     faults: Faults | None = None,
+    forward: Callable[[Tensor], Tensor] | None = None,
     weight_decay: float = 1e-4,
     device: str = "cpu",
     title: str = "training",
@@ -92,6 +97,7 @@ def train(
         steps: Optimizer steps.
         lr: Highest learning rate.
         faults: Strategy to be told of every step.
+        forward: Runs the model, such as a compiled version of it; None for the model itself.
         weight_decay: Weight decay.
         device: Where the model is.
         title: Text before the progress bar.
@@ -116,18 +122,23 @@ def train(
                 part.load_state_dict(saved[name])
         first = saved["step"]
     model.train()
+    run = model if forward is None else forward
     with tqdm(total=steps, initial=first, desc=title, leave=False, unit="step", mininterval=0.5) as bar:
         for step in range(first, steps):
             images, labels = batch(step)
-            loss = nn.functional.cross_entropy(model(images.to(device)), labels.to(device))
+            images, labels = images.to(device), labels.to(device)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            mean = 0.0
+            for share in faults.passes() if faults is not None else (1.0,):
+                loss = share * nn.functional.cross_entropy(run(images), labels)
+                loss.backward()  # type: ignore[no-untyped-call]
+                mean += loss.item()
             optimizer.step()
             rate.step()
             if faults is not None:
-                faults.step(loss.item())
+                faults.step(mean)
             bar.update()
-            bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+            bar.set_postfix(loss=f"{mean:.3f}", refresh=False)
             due = (step + 1) % checkpoint_every == 0 and checkpoint_from <= step + 1 < steps
             if checkpoint is not None and due:
                 save({"step": step + 1, **{name: part.state_dict() for name, part in parts.items()}}, checkpoint)

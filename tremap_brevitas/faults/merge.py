@@ -169,6 +169,29 @@ def merge(maps: Iterable[FaultMap], *, on_conflict: OnConflict) -> MergedFaultMa
     )
 
 
+def overlaid(first: FaultMap, second: FaultMap) -> FaultMap:
+    """The cells stuck in either map; where both are stuck, the value of the first counts.
+
+    Raises:
+        ValueError: If the maps differ in memory.
+
+    Examples:
+        >>> from tremap_brevitas import Memory
+        >>> memory = Memory(words=4, word_bits=8)
+        >>> both = overlaid(FaultMap(memory, [1, 9], [0, 1]), FaultMap(memory, [9, 20], [0, 1]))
+        >>> both.cells, both.stuck_at
+        (array([ 1,  9, 20]), array([0, 1, 1], dtype=uint8))
+    """
+    memory = check_same_memory([first, second])
+    new = ~np.isin(second.cells, first.cells, assume_unique=True, kind="sort")
+    return FaultMap(
+        memory,
+        np.concatenate([first.cells, second.cells[new]]),
+        np.concatenate([first.stuck_at, second.stuck_at[new]]),
+        chip=f"{first.chip} and {second.chip}",
+    )
+
+
 def _members(maps: Iterable[FaultMap]) -> tuple[FaultMap, ...]:
     found: dict[object, FaultMap] = {}
     for item in maps:

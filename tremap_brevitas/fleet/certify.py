@@ -69,6 +69,18 @@ class Certificate:
         squares = sum(float(np.square((d.read - d.trained).astype(np.float64)).sum()) for d in self.differences)
         return float(np.sqrt(squares / self.image.placement.weights))
 
+    @property
+    def relative_error(self) -> float:
+        """Root of the sum over layers of squared differences over squared codes: noise to signal, all layers together.
+
+        A difference counts for more in a layer of small codes or of few weights, which is where it does more harm.
+        """
+        total = 0.0
+        for d in self.differences:
+            signal = float(np.square(self.image.codes[d.layer].astype(np.float64)).sum())
+            total += float(np.square((d.read - d.trained).astype(np.float64)).sum()) / max(signal, 1.0)
+        return float(np.sqrt(total))
+
     def read(self) -> dict[str, NDArray[Any]]:
         """All codes that the chip reads, by layer."""
         codes = {name: np.array(array) for name, array in self.image.codes.items()}

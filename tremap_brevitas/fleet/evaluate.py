@@ -57,7 +57,8 @@ def evaluate_fleet(
     certificates = [certificate(image, chip, deployment=deployment) for chip in chips]
     results = []
     with evaluation_mode(model):
-        nominal = float(accuracy(model))
+        with using_codes(model, placement, image.codes):  # as every chip is run below
+            nominal = float(accuracy(model))
         for found in tqdm(certificates, desc=name or "chips", unit="chip", disable=not progress, leave=False):
             measured = nominal
             if not found.bit_exact:

@@ -96,6 +96,14 @@ def using_faults(
 
 
 @contextmanager
+def without_faults(model: nn.Module) -> Iterator[None]:
+    """[clear_faults_][tremap_brevitas.clear_faults_] for a ``with`` block; afterwards what was set before is set again."""
+    with _restoring(model):
+        clear_faults_(model)
+        yield
+
+
+@contextmanager
 def using_codes(model: nn.Module, placement: Placement, codes: Mapping[str, NDArray[Any]]) -> Iterator[None]:
     """Let the model compute with given integer codes, whatever its weights are: a network as a chip really runs it.
 

@@ -2,19 +2,24 @@
 
 from tremap_brevitas.retrain.batchnorm import reestimate_batchnorm_
 from tremap_brevitas.retrain.collapse import CollapseDetector, CollapseError
+from tremap_brevitas.retrain.combine import CleanAndFaulty, ClipWeights
 from tremap_brevitas.retrain.ramp import Ramp
 from tremap_brevitas.retrain.schedule import ByEpoch, ByStep, OnRecovery, Schedule
-from tremap_brevitas.retrain.strategies import AllAtOnce, RandomMember
+from tremap_brevitas.retrain.strategies import AllAtOnce, RandomMaps, RandomMember, Strategy
 
 __all__ = [
     "AllAtOnce",
     "ByEpoch",
     "ByStep",
+    "CleanAndFaulty",
+    "ClipWeights",
     "CollapseDetector",
     "CollapseError",
     "OnRecovery",
     "Ramp",
+    "RandomMaps",
     "RandomMember",
     "Schedule",
+    "Strategy",
     "reestimate_batchnorm_",
 ]

@@ -16,12 +16,12 @@ from tremap_brevitas.placement import LayerSites, Placement
 from tremap_brevitas.proxy.weight_faults import Gradient, Store
 from tremap_brevitas.retrain.collapse import CollapseDetector
 from tremap_brevitas.retrain.schedule import ByStep, RampState, Schedule
-from tremap_brevitas.retrain.strategies import check_identity, identity
+from tremap_brevitas.retrain.strategies import OnePass, check_identity, identity
 
 Order = Literal["random", "by_chip", "lsb_first"]
 
 
-class Ramp:
+class Ramp(OnePass):
     """A fault map whose cells enter one after the other while the model trains.
 
     The cells have a fixed order; at fraction ``f`` the first ``round(f * cells)`` of them are live. The live faults are

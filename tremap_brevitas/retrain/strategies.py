@@ -2,13 +2,23 @@
 
 Every strategy sets its first faults when it is made and has ``step(loss=None)``, to be called after each optimizer
 step like a learning-rate scheduler, ``state_dict()`` and ``load_state_dict()``. Per-chip retraining is
-``AllAtOnce`` with a chip's own map; merged retraining is ``AllAtOnce`` or ``Ramp`` with a merged one.
+``AllAtOnce`` with a chip's own map; merged retraining is ``AllAtOnce`` or ``Ramp`` with a merged one; for chips that nobody
+has seen yet, ``RandomMaps`` draws a new map at every step.
+
+A loop that shall serve all of them, those included that need two passes a step, goes over ``passes()``::
+
+    optimizer.zero_grad()
+    for share in faults.passes():
+        (share * loss_of(model, batch)).backward()
+    optimizer.step()
+    faults.step()
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +26,42 @@ from torch import nn
 
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_same_memory
+from tremap_brevitas.faults.merge import overlaid
 from tremap_brevitas.model.faults import apply_sites_, check_options, set_faults_, sites_of
 from tremap_brevitas.model.slots import checked_slots
 from tremap_brevitas.placement import LayerSites, Placement
 from tremap_brevitas.proxy.weight_faults import Gradient, Store
 
 
-class AllAtOnce:
+class Strategy(Protocol):
+    """What every retraining strategy offers to a training loop."""
+
+    def passes(self) -> Iterator[float]:
+        """Forward and backward passes of the step to come: the share of each in the step's gradient."""
+        ...
+
+    def step(self, loss: float | None = None) -> None:
+        """Note that an optimizer step was taken."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What must be saved to go on later."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        ...
+
+
+class OnePass:
+    """What the strategies of one pass a step share."""
+
+    def passes(self) -> Iterator[float]:
+        """One pass with the faults that are live."""
+        yield 1.0
+
+
+class AllAtOnce(OnePass):
     """One map, whole, from the first step on.
 
     Args:
@@ -65,7 +104,56 @@ class AllAtOnce:
         self.steps = state["steps"]
 
 
-class RandomMember:
+class _Drawn(OnePass, ABC):
+    """At every step another map. Which one depends on the step alone: going on after a stop needs no generator's state."""
+
+    def __init__(
+        self, model: nn.Module, placement: Placement, members: Sequence[FaultMap], seed: int, store: Store, gradient: Gradient
+    ) -> None:
+        check_options(store, gradient)
+        self.model, self.placement, self.seed = model, placement, seed
+        self.steps = 0
+        self._identity = {**identity(placement, members, None, store, gradient), "seed": seed}
+        self._options: Any = {"store": store, "gradient": gradient}
+        self._slots = checked_slots(model, placement)
+        self._set()
+
+    @property
+    @abstractmethod
+    def fault_map(self) -> FaultMap:
+        """The map that is live."""
+
+    @abstractmethod
+    def _sites(self) -> list[tuple[LayerSites, NDArray[np.uint8]]]:
+        """The stuck bits of that map."""
+
+    def step(self, loss: float | None = None) -> None:
+        """Draw the next map."""
+        self.steps += 1
+        self._set()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What must be saved to go on later."""
+        return {"of": self._identity, "steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state, with the same map live as when it was saved.
+
+        Raises:
+            ValueError: If it was saved with other chips, placement, store rule, gradient or seed.
+        """
+        check_identity(state["of"], self._identity)
+        self.steps = state["steps"]
+        self._set()
+
+    def _generator(self) -> np.random.Generator:
+        return np.random.default_rng([self.seed, self.steps])
+
+    def _set(self) -> None:
+        apply_sites_(self._slots, self._sites(), **self._options)
+
+
+class RandomMember(_Drawn):
     """At every step the map of another chip, drawn at random from a group.
 
     Args:
@@ -91,47 +179,85 @@ class RandomMember:
         gradient: Gradient = "identity",
     ) -> None:
         check_same_memory(chips)
-        check_options(store, gradient)
-        self.model, self.chips, self.seed = model, tuple(chips), seed
-        self.steps = 0
-        self._identity = {**identity(placement, self.chips, None, store, gradient), "seed": seed}
-        self._options: Any = {"store": store, "gradient": gradient}
-        self._slots = checked_slots(model, placement)
-        self._sites: list[list[tuple[LayerSites, NDArray[np.uint8]]]] = [
-            [(s, chip.stuck_at[s.source]) for s in sites_of(placement, chip)] for chip in self.chips
-        ]
-        self._set()
+        self.chips = tuple(chips)
+        self._located = [_located(placement, chip) for chip in self.chips]
+        super().__init__(model, placement, self.chips, seed, store, gradient)
 
     @property
     def fault_map(self) -> FaultMap:
         """The map that is live."""
         return self.chips[self._drawn()]
 
-    def step(self, loss: float | None = None) -> None:
-        """Draw the next chip."""
-        self.steps += 1
-        self._set()
-
-    def state_dict(self) -> dict[str, Any]:
-        """What must be saved to go on later."""
-        return {"of": self._identity, "steps": self.steps}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state, with the same chip live as when it was saved.
-
-        Raises:
-            ValueError: If it was saved with other chips, placement, store rule, gradient or seed.
-        """
-        check_identity(state["of"], self._identity)
-        self.steps = state["steps"]
-        self._set()
-
     def _drawn(self) -> int:
-        # Draw number n depends on seed and n alone: going on after a stop needs no generator state.
-        return int(np.random.default_rng([self.seed, self.steps]).integers(len(self.chips)))
+        return int(self._generator().integers(len(self.chips)))
 
-    def _set(self) -> None:
-        apply_sites_(self._slots, self._sites[self._drawn()], **self._options)
+    def _sites(self) -> list[tuple[LayerSites, NDArray[np.uint8]]]:
+        return self._located[self._drawn()]
+
+
+class RandomMaps(_Drawn):
+    """At every step a map that no chip has, for a network that shall run on chips that nobody has measured yet.
+
+    The idea of RandBET (Stutz et al., MLSys 2021), with stuck cells in place of flipped bits. Put it into
+    [CleanAndFaulty][tremap_brevitas.CleanAndFaulty] and [ClipWeights][tremap_brevitas.ClipWeights] for the rest of it.
+
+    Args:
+        model: The model to train.
+        placement: Where its codes lie.
+        draw: Makes a map from a seed, such as ``lambda seed: tm.random_fault_maps(memory, chips=1, fault_rate=6e-3,
+            seed=seed)[0]``; the same seed must give the same map.
+        seed: Seed of the seeds.
+        known: Map that is live all the time, beside the drawn one: a group's merged map. Where the two contradict each other,
+            this one counts.
+        store: Rule by which codes are stored.
+        gradient: See [set_faults_][tremap_brevitas.set_faults_].
+
+    Raises:
+        ValueError: If a map is of another memory.
+
+    Examples:
+        >>> from brevitas.nn import QuantLinear
+        >>> import tremap_brevitas as tm
+        >>> fc, memory = tm.make_faulty(QuantLinear(4, 4, bias=False)), tm.Memory(words=4, word_bits=32)
+        >>> def draw(seed):
+        ...     return tm.random_fault_maps(memory, chips=1, fault_rate=0.1, seed=seed)[0]
+        >>> faults = tm.RandomMaps(fc, tm.place(fc, memory), draw, seed=0)
+        >>> for _ in range(3):
+        ...     print(faults.fault_map.cells[:3])
+        ...     faults.step()
+        [22 30 35]
+        [15 29 30]
+        [ 4 18 22]
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        placement: Placement,
+        draw: Callable[[int], FaultMap],
+        *,
+        seed: int,
+        known: FaultMap | None = None,
+        store: Store = "nearest",
+        gradient: Gradient = "identity",
+    ) -> None:
+        self._draw, self._known = draw, known
+        members = [m for m in (known, draw(seed)) if m is not None]  # a changed rate shows in one map already
+        check_same_memory(members)
+        super().__init__(model, placement, members, seed, store, gradient)
+
+    @property
+    def fault_map(self) -> FaultMap:
+        """The map that is live."""
+        drawn = self._draw(int(self._generator().integers(2**63)))
+        return drawn if self._known is None else overlaid(self._known, drawn)
+
+    def _sites(self) -> list[tuple[LayerSites, NDArray[np.uint8]]]:
+        return _located(self.placement, self.fault_map)
+
+
+def _located(placement: Placement, fault_map: FaultMap) -> list[tuple[LayerSites, NDArray[np.uint8]]]:
+    return [(s, fault_map.stuck_at[s.source]) for s in sites_of(placement, fault_map)]
 
 
 def identity(

@@ -1,0 +1,152 @@
+"""One row of the study: make the maps, prepare the network, judge it on every chip with the chip's own faults."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from rows import Row
+from workbench import BATCH, WORD_BITS, Workbench, augment
+
+import tremap_brevitas as tm
+from tremap_brevitas.faults.structure import banked_fault_maps
+from tremap_brevitas.fleet.certify import Deployment
+
+LR = 0.02  # highest learning rate of every retraining
+JUDGED = 8  # of a larger group, the first chips are judged
+BANKS = 64  # of the memory; about the size of a block RAM each
+BN_BATCHES = 20
+
+
+def run(row: Row, bench: Workbench) -> dict[str, Any]:
+    """Run one row; returns what is kept of it, as JSON can hold it."""
+    bench.reset()
+    model = bench.model
+    placement = placement_of(row, model)
+    chips = maps(row, placement.memory, row.chips, seed=row.seed)
+    merged = tm.merge(chips, on_conflict=row.on_conflict)
+    trained_under = chips[row.chip] if row.method == "per chip" else merged
+    before = tm.certificate(tm.memory_image(model, placement), trained_under, deployment="chip_image")
+    faults = strategy(row, model, placement, trained_under)
+    seconds = 0.0
+    if row.steps and faults is not None:
+        seconds = bench.train(steps=row.steps, lr=LR, seed=row.seed, faults=faults, title=row.name)
+    if row.method in ("none", "batchnorm", "clean", "random", "random, clean too"):
+        tm.clear_faults_(model)
+    else:
+        tm.set_faults_(model, placement, trained_under, store=row.store)
+    kept: dict[str, Any] = {
+        "faults": len(trained_under),
+        "union_rate": merged.union_rate if row.method != "per chip" else trained_under.fault_rate,
+        "conflicts": len(merged.conflicts),
+        "rms_before": before.rms_error,
+        "relative_before": before.relative_error,
+        "seconds": seconds,
+        "chips": [],
+    }
+    begin = time.perf_counter()
+    own = [trained_under] if row.method == "per chip" else chips[:JUDGED]
+    if row.method == "batchnorm":
+        kept["nominal"], kept["chips"] = with_batchnorm(row, bench, placement, own)
+    else:
+        for group, deployments in ((own, deployments_of(row)), (unseen(row, placement.memory), ("chip_image",))):
+            for deployment in deployments if group else ():
+                kept["nominal"] = judge(bench, placement, group, deployment, kept["chips"], member=group is own)
+    kept["evaluation_seconds"] = time.perf_counter() - begin
+    return kept
+
+
+def placement_of(row: Row, model: Any) -> tm.Placement:
+    """The network in a memory that just holds it, or a part of it."""
+    words = tm.place(model, tm.Memory(words=10_000_000, word_bits=WORD_BITS)).words
+    words = -(-words // (BANKS * row.reuse)) * BANKS
+    return tm.place(model, tm.Memory(words=words, word_bits=WORD_BITS, banks=BANKS), reuse=row.reuse > 1)
+
+
+def maps(row: Row, memory: tm.Memory, chips: int, *, seed: int) -> list[tm.FaultMap]:
+    """The group's fault maps. Clustered: banks differ by as much as they hold, half the faults lie in few columns."""
+    if row.pattern == "uniform":
+        return tm.random_fault_maps(memory, chips=chips, fault_rate=row.rate, seed=seed)
+    mean = row.rate * memory.cells / memory.banks
+    return banked_fault_maps(
+        memory, chips=chips, fault_rate=row.rate, dispersion=1 + mean, column_share=0.5, column_faults=20, seed=seed
+    )
+
+
+def unseen(row: Row, memory: tm.Memory) -> list[tm.FaultMap]:
+    """Chips that took no part in anything."""
+    return maps(row, memory, row.unseen, seed=1000 + row.seed) if row.unseen else []
+
+
+def strategy(row: Row, model: Any, placement: tm.Placement, fault_map: tm.FaultMap) -> Any:
+    """Which faults are live at which step."""
+    if row.method in ("per chip", "merged"):
+        if row.entry == "all at once":
+            return tm.AllAtOnce(model, placement, fault_map, store=row.store)
+        options: dict[str, Any] = {"store": row.store, "seed": row.seed}
+        if row.entry == "on recovery":
+            options["schedule"] = tm.OnRecovery(stages=5, window=10, patience=row.steps // 10)
+        else:
+            options["over_steps"] = row.steps // 2
+            options["order"] = {"by chip": "by_chip", "lsb first": "lsb_first"}.get(row.entry, "random")
+        return tm.Ramp(model, placement, fault_map, **options)
+    if row.method == "clean":
+        healthy = tm.FaultMap(placement.memory, [], [], chip="healthy")  # type: ignore[arg-type]
+        return tm.AllAtOnce(model, placement, healthy)
+    if row.method.startswith("random") or row.method == "merged + random":
+
+        def draw(seed: int) -> tm.FaultMap:
+            return maps(row, placement.memory, 1, seed=seed)[0]
+
+        known = fault_map if row.method == "merged + random" else None
+        drawn = tm.RandomMaps(model, placement, draw, seed=row.seed, known=known, store=row.store)
+        return tm.CleanAndFaulty(model, drawn) if row.method == "random, clean too" else drawn
+    return None
+
+
+def deployments_of(row: Row) -> tuple[Deployment, ...]:
+    """How the result is written to the group's chips."""
+    if row.method == "per chip":
+        return ("group_image",)
+    if row.method in ("none", "clean", "random", "random, clean too"):
+        return ("chip_image",) if row.store == "nearest" else ("group_image",)
+    return ("group_image", "chip_image")
+
+
+def judge(
+    bench: Workbench,
+    placement: tm.Placement,
+    chips: list[tm.FaultMap],
+    deployment: Deployment,
+    results: list[dict[str, Any]],
+    *,
+    member: bool,
+) -> float:
+    """Measure the network on every chip; add the results, return the network's own accuracy."""
+    report = tm.evaluate_fleet(bench.model, placement, chips, bench.accuracy, deployment=deployment, progress=False)
+    image = tm.memory_image(bench.model, placement)
+    for result, chip in zip(report.chips, chips, strict=True):
+        found = tm.certificate(image, chip, deployment=deployment)
+        errors = {"rms": found.rms_error, "relative": found.relative_error}
+        results.append({**asdict(result), "deployment": deployment, "member": member, **errors})
+    return report.nominal
+
+
+def with_batchnorm(
+    row: Row, bench: Workbench, placement: tm.Placement, chips: list[tm.FaultMap]
+) -> tuple[float, list[dict[str, Any]]]:
+    """Every chip with nearest codes and BatchNorm statistics of its own."""
+    nominal = bench.accuracy(bench.model.eval())
+    batches = bench.data.batches(BATCH, seed=row.seed, augment=augment)
+    results: list[dict[str, Any]] = []
+    for chip in chips:
+        bench.reset()
+        tm.set_faults_(bench.model, placement, chip, store=row.store)
+        tm.reestimate_batchnorm_(bench.model, (batches(n) for n in range(BN_BATCHES)))
+        codes = tm.memory_image(bench.model, placement).codes
+        with tm.using_codes(bench.model, placement, codes), torch.no_grad():
+            accuracy = bench.accuracy(bench.model.eval())
+        results.append({"chip": chip.chip, "accuracy": accuracy, "deployment": "chip_image", "member": True})
+    return nominal, results

@@ -1,0 +1,188 @@
+"""What the study runs: one row is one preparation of one group of chips (or of one of its chips)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+Method = Literal["none", "batchnorm", "clean", "per chip", "merged", "random", "random, clean too", "merged + random"]
+Entry = Literal["all at once", "by step", "by chip", "lsb first", "on recovery"]
+Pattern = Literal["uniform", "clustered"]
+
+SEEDS = (0, 1, 2)
+RATES = (1e-3, 6e-3, 2e-2)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run.
+
+    Args:
+        network: Network of the study.
+        method: How the network is prepared. ``"clean"`` trains as long, but in a healthy memory.
+        store: Rule by which codes are stored, in training and afterwards.
+        entry: How faults enter.
+        chips: Chips in the group.
+        rate: Fault rate of each chip.
+        steps: Optimizer steps.
+        seed: Seed of the fault maps, and of the batches.
+        chip: For ``"per chip"``: which one.
+        pattern: How faults lie in the memory.
+        reuse: How many times the memory is loaded for one network.
+        on_conflict: Rule of the merge.
+        unseen: Chips outside the group that are judged too.
+    """
+
+    network: str = "resnet20"
+    method: Method = "merged"
+    store: Literal["nearest", "plain"] = "nearest"
+    entry: Entry = "all at once"
+    chips: int = 5
+    rate: float = 6e-3
+    steps: int = 200
+    seed: int = 0
+    chip: int = 0
+    pattern: Pattern = "uniform"
+    reuse: int = 1
+    on_conflict: Literal["free", "majority"] = "free"
+    unseen: int = 0
+
+    @property
+    def name(self) -> str:
+        """Name of the row: all that differs from the defaults."""
+        default = asdict(Row())
+        found = {k: v for k, v in asdict(self).items() if v != default[k]}
+        return ", ".join(f"{k}={v}" for k, v in found.items()) or "default"
+
+    def fields(self) -> dict[str, Any]:
+        """All fields, for a table."""
+        return asdict(self)
+
+
+def per_chip(row: Row, chips: int) -> Iterator[Row]:
+    """Rows for the first chips of a group, each retrained by itself; they are the same in a smaller group."""
+    for chip in range(chips):
+        yield replace(row, method="per chip", chips=5, chip=chip, on_conflict="free", entry="all at once")
+
+
+def untrained(row: Row) -> Iterator[Row]:
+    """Rows for a group that is not trained at all: as is, and with nearest codes."""
+    for store in ("plain", "nearest"):
+        yield replace(row, method="none", store=store, steps=0)  # type: ignore[arg-type]
+
+
+def headline() -> Iterator[Row]:
+    """ResNet-32, five chips at 6e-3: the paper's case."""
+    for seed in SEEDS:
+        row = Row(network="resnet32", seed=seed)
+        yield row
+        yield from untrained(row)
+        yield from per_chip(row, 5)
+    for seed in SEEDS:
+        row = Row(network="resnet32", seed=seed)
+        yield replace(row, store="plain", entry="by step")
+        yield from per_chip(replace(row, store="plain"), 5 if seed == 0 else 1)
+        yield replace(row, steps=100)
+
+
+def large_group() -> Iterator[Row]:
+    """ResNet-20, twenty chips at 6e-3."""
+    for seed in SEEDS:
+        row = Row(chips=20, seed=seed)
+        yield row
+        yield from untrained(row)
+        yield from per_chip(row, 5)
+    for seed in SEEDS:
+        yield Row(chips=20, seed=seed, on_conflict="majority")
+        yield Row(chips=20, seed=seed, steps=400)
+
+
+def grid() -> Iterator[Row]:
+    """Numbers of chips and rates, ResNet-20."""
+    for seed in SEEDS:
+        for rate in RATES:
+            for chips in (5, 20, 10, 2):
+                yield Row(chips=chips, rate=rate, seed=seed)
+            yield from untrained(Row(rate=rate, seed=seed))
+            yield from per_chip(Row(rate=rate, seed=seed), 5 if rate == 6e-3 else 2)
+
+
+def collapse() -> Iterator[Row]:
+    """All at once against every ramp, on one union."""
+    for seed in SEEDS:
+        for store in ("plain", "nearest"):
+            for entry in ("all at once", "by step", "by chip", "lsb first", "on recovery"):
+                yield Row(chips=20, seed=seed, store=store, entry=entry)  # type: ignore[arg-type]
+
+
+def no_training() -> Iterator[Row]:
+    """Nearest codes alone, at the rates of fault-aware quantization (FAQ), 8 and 4 bits."""
+    for seed in SEEDS:
+        for network in ("resnet20", "resnet20-4bit"):
+            for rate in (1e-3, 6e-3, 2e-2, 4e-2, 1e-1):
+                yield from untrained(Row(network=network, rate=rate, seed=seed))
+                yield Row(network=network, rate=rate, seed=seed, method="batchnorm", steps=0)
+
+
+def trained_at_high_rates() -> Iterator[Row]:
+    """Where retraining starts to matter: one chip at high rates, 8 and 4 bits."""
+    for seed in SEEDS:
+        for network in ("resnet20", "resnet20-4bit"):
+            for rate in (6e-3, 4e-2, 1e-1):
+                yield from per_chip(Row(network=network, rate=rate, seed=seed), 1)
+
+
+def never_seen() -> Iterator[Row]:
+    """Chips that were not in the group."""
+    for seed in SEEDS:
+        for method in ("none", "clean", "merged", "random", "random, clean too", "merged + random"):
+            # A step of clean and faulty passes costs two: half as many, so that all rows cost the same.
+            steps = {"none": 0, "random, clean too": 100}.get(method, 200)
+            yield Row(method=method, seed=seed, steps=steps, rate=2e-2, unseen=10)  # type: ignore[arg-type]
+
+
+def clustered() -> Iterator[Row]:
+    """Clustered maps of the same rate as uniform ones."""
+    for seed in SEEDS:
+        row = Row(seed=seed, pattern="clustered")
+        yield row
+        yield from untrained(row)
+        yield from per_chip(row, 2)
+
+
+def small_memory() -> Iterator[Row]:
+    """A memory that is loaded once, 4 times, 16 times for one network."""
+    for seed in SEEDS:
+        for reuse in (4, 16):
+            row = Row(seed=seed, reuse=reuse)
+            yield row
+            yield from untrained(row)
+            yield from per_chip(row, 2)
+
+
+def resilience() -> Iterator[Row]:
+    """Accuracy after a budget of steps under maps of every severity: points of the resilience curve."""
+    for seed in (10, 11):
+        for steps in (0, 25, 50, 100, 200):
+            for rate in (6e-3, 2e-2, 4e-2, 7e-2, 1e-1, 1.5e-1):
+                yield Row(method="none" if steps == 0 else "per chip", rate=rate, seed=seed, steps=steps, chips=5)
+
+
+TABLES = {
+    "headline": headline,
+    "large group": large_group,
+    "collapse": collapse,
+    "no training": no_training,
+    "never seen": never_seen,
+    "small memory": small_memory,
+    "clustered": clustered,
+    "high rates": trained_at_high_rates,
+    "resilience": resilience,
+    "grid": grid,
+}
+
+
+def all_rows() -> list[Row]:
+    """Every row once, the most important tables first."""
+    return list(dict.fromkeys(row for table in TABLES.values() for row in table()))

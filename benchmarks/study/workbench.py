@@ -1,0 +1,134 @@
+"""A network of the study on one worker: quantized and compiled once, reset for every training.
+
+Compiled and with convolutions in bfloat16, a step takes half as long. Codes have 8 bits at most, so that weights and
+activations are exact in bfloat16; sums are rounded. Every accuracy of the study is measured the same way.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch._dynamo.config
+from torch import Tensor, nn
+
+import tremap_brevitas as tm
+
+sys.path.append(str(Path(__file__).parents[2] / "examples"))
+from cifar10 import augment
+from networks import FullRangeWeight, ResNet
+from training import Data, Faults, accuracy_on, save, seed_everything, train
+
+NETWORKS = ("resnet20", "resnet20-4bit", "resnet32")
+BATCH = 128
+EVALUATION_BATCH = 500
+COLLECT = 300  # steps in which Brevitas measures the scales of activations
+WORD_BITS = 32
+
+
+class FourBitWeight(FullRangeWeight):
+    """4-bit weights with a power-of-two scale."""
+
+    bit_width = 4
+
+
+def new_network(name: str) -> Any:
+    """A network of the study, not trained yet, that can hold faults."""
+    depth, _, narrow = name.removeprefix("resnet").partition("-")
+    quant = FourBitWeight if narrow == "4bit" else FullRangeWeight
+    return tm.make_faulty(ResNet(int(depth), weight_quant=quant)).to(memory_format=torch.channels_last)
+
+
+class Workbench:
+    """A quantized network, compiled once, that starts every training from the same state.
+
+    Args:
+        name: One of ``NETWORKS``.
+        state: State of the trained network.
+        data: Training and test images.
+    """
+
+    def __init__(self, name: str, state: Mapping[str, Tensor], data: Data) -> None:
+        self.model = new_network(name)
+        self.model.load_state_dict(state)
+        self.model.eval()
+        self._start = {key: value.clone() for key, value in self.model.state_dict().items()}
+        self.data = data
+        # Above the limit torch runs uncompiled, without a word; every layer in every mode counts.
+        torch._dynamo.config.recompile_limit = 4096
+        torch._dynamo.config.accumulated_recompile_limit = 65536
+        self._compiled = torch.compile(self.model, dynamic=False)
+        self._accuracy = accuracy_on(
+            data.test_images.contiguous(memory_format=torch.channels_last), data.test_labels, batch=EVALUATION_BATCH
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits in float32."""
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = self._compiled(images.contiguous(memory_format=torch.channels_last))
+        return logits.float()
+
+    def accuracy(self, model: nn.Module) -> float:
+        """Share of right answers of the network on the test images."""
+        assert model is self.model
+        return self._accuracy(_Forward(self))
+
+    def reset(self) -> None:
+        """Go back to the state that every training starts from; no faults."""
+        tm.clear_faults_(self.model)
+        with torch.no_grad():  # load_state_dict would build new quantizers, to be compiled anew
+            for key, value in self.model.state_dict().items():
+                value.copy_(self._start[key])
+
+    def train(
+        self, *, steps: int, lr: float, seed: int, faults: Faults | None = None, title: str = "", checkpoint: Path | None = None
+    ) -> float:
+        """Train from where the network is now; returns seconds."""
+        seed_everything(seed)
+        begin = time.perf_counter()
+        batches = self.data.batches(BATCH, seed=seed, augment=augment)
+        options: dict[str, Any] = {"steps": steps, "lr": lr, "faults": faults, "title": title, "checkpoint": checkpoint}
+        train(self.model, batches, forward=self.forward, **options)
+        return time.perf_counter() - begin
+
+
+class _Forward(nn.Module):
+    """What ``accuracy_on`` runs."""
+
+    def __init__(self, bench: Workbench) -> None:
+        super().__init__()
+        self.bench = (bench,)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of the compiled network."""
+        return self.bench[0].forward(images)
+
+
+def train_baseline(name: str, data: Data, weights: Path, target: Path, *, steps: int, lr: float) -> None:
+    """Quantization-aware training in a healthy memory, long enough that a short retraining wins nothing by itself.
+
+    Args:
+        name: One of ``NETWORKS``.
+        data: Training and test images.
+        weights: Float weights to start from, a plain state dict.
+        target: File for the trained state; ``train`` keeps a checkpoint beside it.
+        steps: Optimizer steps.
+        lr: Highest learning rate.
+    """
+    seed_everything(0)
+    first = target.with_suffix(".scales.pt")
+    if not first.exists():
+        model = new_network(name)
+        missing, unexpected = model.load_state_dict(torch.load(weights, weights_only=True), strict=False)
+        if unexpected or any("quant" not in key for key in missing):
+            raise SystemExit(f"{weights}: does not fit {name}; missing or unexpected: {missing + unexpected}")
+        train(model, data.batches(BATCH, seed=0, augment=augment), steps=COLLECT, lr=lr / 5, title=f"{name}: scales")
+        save(model.state_dict(), first)
+    bench = Workbench(name, torch.load(first, weights_only=True), data)
+    bench.train(steps=steps, lr=lr, seed=1, title=name, checkpoint=target.with_suffix(".checkpoint.pt"))
+    save(bench.model.state_dict(), target)
+    first.unlink()

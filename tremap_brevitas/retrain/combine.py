@@ -1,0 +1,131 @@
+"""What can be put around a strategy: a clean pass beside the faulty one, and clipped weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from tremap_brevitas.model.faults import without_faults
+from tremap_brevitas.model.slots import matching_slots
+from tremap_brevitas.placement import Placement
+from tremap_brevitas.retrain.strategies import Strategy
+
+
+class CleanAndFaulty:
+    """Averages the gradients of the healthy and of the faulty network, as RandBET does (Stutz et al., MLSys 2021).
+
+    A step costs two passes. Loop over ``passes()`` between ``zero_grad`` and ``step``; during the first pass the model has no
+    faults, during the second those of the strategy inside.
+
+    Args:
+        model: The model to train.
+        faults: The strategy whose faults the second pass has.
+        clean: Share of the healthy network's gradient, between 0 and 1.
+
+    Raises:
+        ValueError: If ``clean`` is out of range.
+
+    Examples:
+        >>> from brevitas.nn import QuantLinear
+        >>> import tremap_brevitas as tm
+        >>> fc, memory = tm.make_faulty(QuantLinear(4, 4, bias=False)), tm.Memory(words=4, word_bits=32)
+        >>> chips = tm.random_fault_maps(memory, chips=2, fault_rate=0.1, seed=0)
+        >>> faults = tm.CleanAndFaulty(fc, tm.RandomMember(fc, tm.place(fc, memory), chips, seed=0))
+        >>> for share in faults.passes():
+        ...     (share * fc(torch.ones(1, 4)).square().sum()).backward()
+        ...     print(share, fc.weight_quant.has_faults)
+        0.5 False
+        0.5 True
+        >>> faults.step()
+    """
+
+    def __init__(self, model: nn.Module, faults: Strategy, *, clean: float = 0.5) -> None:
+        if not 0 < clean < 1:
+            raise ValueError(f"clean must lie between 0 and 1, got {clean}")
+        self.model, self.faults, self.clean = model, faults, clean
+
+    def passes(self) -> Iterator[float]:
+        """A healthy pass, then those of the strategy inside."""
+        with without_faults(self.model):
+            yield self.clean
+        for share in self.faults.passes():
+            yield (1 - self.clean) * share
+
+    def step(self, loss: float | None = None) -> None:
+        """Note that an optimizer step was taken."""
+        self.faults.step(loss)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What must be saved to go on later."""
+        return {"clean": self.clean, "faults": self.faults.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state.
+
+        Raises:
+            ValueError: If it was saved with another share or another strategy inside.
+        """
+        if state["clean"] != self.clean:
+            raise ValueError(f"the state was saved with clean={state['clean']}, but here it is {self.clean}")
+        self.faults.load_state_dict(state["faults"])
+
+
+class ClipWeights:
+    """Clips the float weights after every step; what RandBET does to spread information over more weights.
+
+    With smaller extremes the scale shrinks, so that a stuck bit, which is worth a number of LSB, moves a weight less.
+
+    Args:
+        model: The model to train.
+        placement: Its layers are clipped.
+        faults: The strategy inside.
+        limit: Largest magnitude that a weight may have, in its own units.
+
+    Raises:
+        ValueError: If ``limit`` is not positive, or model and placement do not match.
+
+    Examples:
+        >>> from brevitas.nn import QuantLinear
+        >>> import tremap_brevitas as tm
+        >>> fc, memory = tm.make_faulty(QuantLinear(4, 4, bias=False)), tm.Memory(words=4, word_bits=32)
+        >>> placement = tm.place(fc, memory)
+        >>> chip, = tm.random_fault_maps(memory, chips=1, fault_rate=0.1, seed=0)
+        >>> faults = tm.ClipWeights(fc, placement, tm.AllAtOnce(fc, placement, chip), limit=0.1)
+        >>> faults.step()
+        >>> round(fc.weight.abs().max().item(), 6)
+        0.1
+    """
+
+    def __init__(self, model: nn.Module, placement: Placement, faults: Strategy, *, limit: float) -> None:
+        if not limit > 0:
+            raise ValueError(f"limit must be positive, got {limit}")
+        self.faults, self.limit = faults, limit
+        self._weights = [e.proxy.tracked_parameter_list[e.slot] for e in matching_slots(model, placement).values()]
+
+    def passes(self) -> Iterator[float]:
+        """The passes of the strategy inside."""
+        return self.faults.passes()
+
+    @torch.no_grad()
+    def step(self, loss: float | None = None) -> None:
+        """Clip the weights, and note that an optimizer step was taken."""
+        for weight in self._weights:
+            weight.clamp_(-self.limit, self.limit)
+        self.faults.step(loss)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What must be saved to go on later."""
+        return {"limit": self.limit, "faults": self.faults.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state.
+
+        Raises:
+            ValueError: If it was saved with another limit or another strategy inside.
+        """
+        if state["limit"] != self.limit:
+            raise ValueError(f"the state was saved with limit={state['limit']}, but here it is {self.limit}")
+        self.faults.load_state_dict(state["faults"])
