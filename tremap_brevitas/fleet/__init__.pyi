@@ -1,20 +1,29 @@
+from .assign import Assignment, Prepared, assign
 from .certify import Certificate, LayerDifference, certificate
+from .cost import fault_costs
 from .effective import EffectiveFaults, effective_faults
 from .evaluate import evaluate_fleet
 from .plot import plot_reports
 from .plot_fleet import plot_effective_faults, plot_yield
 from .report import ChipResult, FleetReport, comparison, write_csv
+from .resilience import Point, ResilienceCurve
 
 __all__ = [
+    "Assignment",
     "Certificate",
     "ChipResult",
     "EffectiveFaults",
     "FleetReport",
     "LayerDifference",
+    "Point",
+    "Prepared",
+    "ResilienceCurve",
+    "assign",
     "certificate",
     "comparison",
     "effective_faults",
     "evaluate_fleet",
+    "fault_costs",
     "plot_effective_faults",
     "plot_reports",
     "plot_yield",

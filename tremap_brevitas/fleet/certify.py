@@ -125,11 +125,7 @@ def certificate(image: MemoryImage, chip: FaultMap, *, deployment: Deployment = 
         raise ValueError(f"deployment must be 'group_image' or 'chip_image', got {deployment!r}")
     placement = image.placement
     check_memory(chip, placement.memory, whose="the image's")
-    wrong = np.zeros(len(chip), dtype=bool)
-    for tile in range(placement.tiles):
-        cell = chip.cells + tile * placement.memory.cells
-        stored = (image.bits[cell >> 3] >> (cell & 7).astype(np.uint8)) & 1
-        wrong |= stored != chip.stuck_at
+    wrong = wrong_cells(image, chip)
     if not wrong.any():
         return Certificate(chip.chip, image, ())
     hit = placement.sites(chip.cells[wrong])
@@ -145,6 +141,16 @@ def certificate(image: MemoryImage, chip: FaultMap, *, deployment: Deployment = 
             if sites.layer.name in weights
         ]
     return Certificate(chip.chip, image, tuple(difference for difference in found if len(difference.weight)))
+
+
+def wrong_cells(image: MemoryImage, chip: FaultMap) -> NDArray[np.bool_]:
+    """Which of a chip's stuck cells do not hold what is stored there, in any tile."""
+    wrong = np.zeros(len(chip), dtype=bool)
+    for tile in range(image.placement.tiles):
+        cell = chip.cells + tile * image.placement.memory.cells
+        stored = (image.bits[cell >> 3] >> (cell & 7).astype(np.uint8)) & 1
+        wrong |= stored != chip.stuck_at
+    return wrong
 
 
 def _grouped(sites: LayerSites) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64] | None]:

@@ -1,0 +1,47 @@
+"""What each stuck cell costs an image by itself: squared error of a code over the squares of its layer's codes."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tremap_brevitas.codes import nearest_reachable
+from tremap_brevitas.faults import FaultMap
+from tremap_brevitas.faults.fault_map import check_memory
+from tremap_brevitas.placement import MemoryImage
+
+
+def fault_costs(image: MemoryImage, fault_map: FaultMap) -> NDArray[np.float64]:
+    """For each stuck cell the squared error that it alone causes, the nearest code being written, over its layer's squares.
+
+    Their sum over a map is the square of the certificate's [relative_error][tremap_brevitas.Certificate.relative_error],
+    but for weights with several stuck bits. A cell that stores what it is stuck at costs nothing; one that holds no weight
+    neither. In a reused memory a cell's costs in all tiles are added.
+
+    Raises:
+        ValueError: If image and map are of different memories.
+
+    Examples:
+        >>> from tremap_brevitas import FaultMap, Memory
+        >>> from tremap_brevitas.placement import LayerCodes, linear_placement
+        >>> memory = Memory(words=1, word_bits=16)
+        >>> image = MemoryImage(linear_placement([LayerCodes("fc", (2,), 8, "twos_complement")], memory), {"fc": [3, -4]})
+        >>> fault_costs(image, FaultMap(memory, cells=[0, 2, 15], stuck_at=[0, 0, 0]))
+        array([0.04, 0.  , 0.64])
+    """
+    check_memory(fault_map, image.placement.memory, whose="the image's")
+    costs = np.zeros(len(fault_map))
+    for sites in image.placement.sites(fault_map.cells):
+        layer = sites.layer
+        codes = image.codes[layer.name].astype(np.int32)
+        signal = max(float(np.square(codes.astype(np.float64)).sum()), 1.0)
+        wanted = codes.reshape(-1)[sites.weight]
+        bits = np.left_shift(1, sites.bit).astype(np.int32)
+        ones = fault_map.stuck_at[sites.source] == 1
+        stored = nearest_reachable(
+            wanted, sa0=np.where(ones, 0, bits), sa1=np.where(ones, bits, 0), bit_width=layer.bit_width, encoding=layer.encoding
+        )
+        costs += np.bincount(
+            sites.source, weights=np.square((stored - wanted).astype(np.float64)) / signal, minlength=len(fault_map)
+        )
+    return costs

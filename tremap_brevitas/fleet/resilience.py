@@ -1,0 +1,193 @@
+"""How accuracy falls with the error of the codes, and what retraining gives back: measured once, used for every chip."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
+
+from tremap_brevitas.files import whole_file
+
+KIND = "tremap resilience curve"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measurement.
+
+    Attributes:
+        error: Error of the codes before any retraining, such as a certificate's ``relative_error``; at least 0.
+        accuracy: Accuracy after it.
+        steps: Steps of retraining under the faults that cause the error; 0 for none.
+    """
+
+    error: float
+    accuracy: float
+    steps: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.error < math.inf or not math.isfinite(self.accuracy) or self.steps < 0:
+            raise ValueError(f"a point needs a finite error >= 0, a finite accuracy and steps >= 0, got {self}")
+
+
+class ResilienceCurve:
+    """Accuracy of one network against the error of its codes, for each budget of retraining steps that was measured.
+
+    The error follows from codes and faults alone, so that a chip or group is judged without running anything. For each budget a
+    curve is fitted that never rises with the error (isotonic regression), linear between the points. More steps never
+    predict less. The idea of a resilience map over fault rate and retraining amount is that of Reduce (arXiv 2305.12595) and
+    eFAT (arXiv 2304.12949); the scale used here, the error after nearest-code writing, is this project's own.
+
+    Args:
+        points: Measurements, at least two without retraining; the more, and the more even over the errors, the better.
+        name: What was measured.
+
+    Raises:
+        ValueError: If there are fewer than two points without retraining.
+
+    Examples:
+        >>> curve = ResilienceCurve([Point(0, 0.9), Point(0.2, 0.8), Point(0.4, 0.5), Point(0.4, 0.8, steps=100)])
+        >>> round(curve.predict(0.3), 3), round(curve.largest_error(0.7), 3)
+        (0.65, 0.267)
+        >>> curve.steps_for(0.4, 0.5), curve.steps_for(0.4, 0.7), curve.steps_for(0.4, 0.95)
+        (0, 67, None)
+    """
+
+    def __init__(self, points: Iterable[Point], *, name: str = "") -> None:
+        self.points = tuple(sorted(points, key=lambda p: (p.steps, p.error, -p.accuracy)))
+        self.name = name
+        if sum(p.steps == 0 for p in self.points) < 2:
+            raise ValueError("a resilience curve needs at least two points without retraining (steps=0)")
+
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        """Numbers of steps that were measured, ascending."""
+        return tuple(sorted({p.steps for p in self.points}))
+
+    def predict(self, error: float, *, steps: int = 0) -> float:
+        """Accuracy that is expected. Beyond the largest error measured it is that of the largest; see ``covers``.
+
+        Args:
+            error: Error of the codes before retraining.
+            steps: Steps of retraining; between two budgets, linear in them.
+
+        Raises:
+            ValueError: If an argument is negative.
+        """
+        if not error >= 0 or steps < 0:
+            raise ValueError(f"error and steps must not be negative, got {error} and {steps}")
+        budgets = self.budgets
+        values = np.maximum.accumulate([_read(self._fits[budget], error) for budget in budgets])
+        return float(np.interp(steps, budgets, values))
+
+    def covers(self, error: float) -> bool:
+        """Whether a point without retraining has an error as large, so that ``predict`` need not extrapolate."""
+        return error <= max(p.error for p in self.points if p.steps == 0)
+
+    def largest_error(self, goal: float, *, steps: int = 0) -> float:
+        """Largest error at which the accuracy expected after ``steps`` still reaches a goal; infinite if it always does.
+
+        Raises:
+            ValueError: If not even codes without error reach it.
+        """
+        if self.predict(0.0, steps=steps) < goal:
+            raise ValueError(f"the goal {goal} is above {self.predict(0.0, steps=steps):.4f}, the accuracy without any error")
+        top = max(p.error for p in self.points)
+        if self.predict(top, steps=steps) >= goal:
+            return math.inf
+        low, high = 0.0, top
+        while high - low > 1e-9 * top:
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.predict(middle, steps=steps) >= goal else (low, middle)
+        return low
+
+    def steps_for(self, error: float, goal: float) -> int | None:
+        """Fewest steps after which the accuracy expected reaches a goal; None if no budget measured is enough."""
+        budgets = self.budgets
+        if self.predict(error) >= goal:
+            return 0
+        for low, high in itertools.pairwise(budgets):
+            below, above = self.predict(error, steps=low), self.predict(error, steps=high)
+            if above >= goal:
+                return math.ceil(low + (high - low) * (goal - below) / (above - below) - 1e-9)
+        return None
+
+    @cached_property
+    def spread(self) -> float:
+        """Half width of the band that holds 90 % of the points without retraining, each predicted from all the others."""
+        residuals = self.residuals(0)
+        return float(np.quantile(np.abs(residuals), 0.9))
+
+    def residuals(self, steps: int) -> NDArray[np.float64]:
+        """Accuracy measured minus accuracy predicted from all other points, for each point of one budget.
+
+        Raises:
+            ValueError: If fewer than three points have that budget.
+        """
+        points = [p for p in self.points if p.steps == steps]
+        if len(points) < 3:
+            raise ValueError(f"{len(points)} points with {steps} steps: too few to leave one out")
+        return np.array(
+            [p.accuracy - _read(_fit([q for j, q in enumerate(points) if j != i]), p.error) for i, p in enumerate(points)]
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the points as JSON; the file appears whole or not at all."""
+        content = {"kind": KIND, "schema": SCHEMA, "name": self.name, "points": [asdict(p) for p in self.points]}
+        with whole_file(Path(path)) as draft:
+            draft.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> ResilienceCurve:
+        """Read what [save][tremap_brevitas.fleet.ResilienceCurve.save] wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is no resilience curve, is damaged, or has a newer schema.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            if content["kind"] != KIND:
+                raise ValueError(f"it is a {content['kind']!r}")
+            if content["schema"] > SCHEMA:
+                raise ValueError(f"its schema is {content['schema']}, newer than {SCHEMA}")
+            return cls([Point(**point) for point in content["points"]], name=str(content["name"]))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"{path}: no {KIND}: {error}") from None
+
+    def __repr__(self) -> str:
+        return f"ResilienceCurve({self.name!r}, {len(self.points)} points, budgets {', '.join(map(str, self.budgets))})"
+
+    @cached_property
+    def _fits(self) -> dict[int, _Fit]:
+        return {budget: _fit([p for p in self.points if p.steps == budget]) for budget in self.budgets}
+
+
+_Fit = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+def _fit(points: Sequence[Point]) -> _Fit:
+    """Errors and accuracies of the corners of a line that never rises; a level stretch becomes one corner."""
+    errors = np.array([p.error for p in points])
+    order = np.argsort(errors, kind="stable")
+    errors, accuracies = errors[order], np.array([p.accuracy for p in points])[order]
+    found: Any = isotonic_regression(accuracies, increasing=False)
+    first = found.blocks[:-1]
+    sizes = np.diff(found.blocks)
+    return np.add.reduceat(errors, first) / sizes, np.add.reduceat(found.x, first) / sizes
+
+
+def _read(fit: _Fit, error: float) -> float:
+    return float(np.interp(error, *fit))
