@@ -10,27 +10,15 @@ resnet20_cifar10_float.pt and resnet32_cifar10_float.pt.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import multiprocessing
 import os
-import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
 
-import torch
-from rows import TABLES, Row, all_rows
+from rows import TABLES, all_rows
 from tqdm import tqdm
-from workbench import NETWORKS, Workbench, train_baseline
-
-from tremap_brevitas.files import whole_file
-
-sys.path.append(str(Path(__file__).parents[2] / "examples"))
-from cifar10 import load_cifar10
-
-BASELINES = {"resnet20": 3000, "resnet20-4bit": 1500, "resnet32": 2000}  # steps of quantization-aware training
-BASELINE_LR = 0.05
+from worker import baseline, finish, path_of, start
+from workbench import NETWORKS
 
 
 def parse() -> argparse.Namespace:
@@ -52,51 +40,15 @@ def main() -> None:
     print(f"{len(rows)} rows, {len(missing)} to run")
     # Fresh processes: torch's threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(options.workers, context, initializer=start, initargs=(options,)) as pool:
+    with ProcessPoolExecutor(
+        options.workers, context, initializer=start, initargs=(options.data, options.weights, options.out, options.test_images)
+    ) as pool:
         needed = [n for n in NETWORKS if any(row.network == n for row in missing)]
         for name in pool.map(baseline, needed):
             print(f"baseline of {name}: {options.out / f'{name}.pt'}")
         jobs = {pool.submit(finish, row): row for row in missing}
         for job in tqdm(as_completed(jobs), total=len(jobs), unit="row"):
             job.result()
-
-
-_options: Any = None
-_benches: dict[str, Workbench] = {}
-_data: Any = None
-
-
-def start(options: argparse.Namespace) -> None:
-    """Begin a worker."""
-    global _options, _data
-    torch.set_num_threads(1)
-    _options, _data = options, load_cifar10(options.data, test_images=options.test_images)
-
-
-def baseline(name: str) -> str:
-    """Train a network in a healthy memory, unless that is done."""
-    target = _options.out / f"{name}.pt"
-    if not target.exists():
-        weights = _options.weights / f"{name.partition('-')[0]}_cifar10_float.pt"
-        train_baseline(name, _data, weights, target, steps=BASELINES[name], lr=BASELINE_LR)
-    return name
-
-
-def finish(row: Row) -> None:
-    """Run a row and write its file."""
-    import job
-
-    if row.network not in _benches:
-        state = torch.load(_options.out / f"{row.network}.pt", weights_only=True)
-        _benches[row.network] = Workbench(row.network, state, _data)
-    result = {"row": row.fields(), **job.run(row, _benches[row.network])}
-    with whole_file(path_of(row, _options.out)) as draft:
-        draft.write_text(json.dumps(result), encoding="utf-8")
-
-
-def path_of(row: Row, out: Path) -> Path:
-    """File of a finished row."""
-    return out / f"row-{hashlib.sha256(row.name.encode()).hexdigest()[:16]}.json"
 
 
 if __name__ == "__main__":

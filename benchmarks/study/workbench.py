@@ -19,9 +19,11 @@ from torch import Tensor, nn
 import tremap_brevitas as tm
 
 sys.path.append(str(Path(__file__).parents[2] / "examples"))
-from cifar10 import augment
+from cifar10 import augment, load_cifar10
 from networks import FullRangeWeight, ResNet
 from training import Data, Faults, accuracy_on, save, seed_everything, train
+
+__all__ = ["BATCH", "NETWORKS", "WORD_BITS", "Workbench", "augment", "load_cifar10", "new_network", "train_baseline"]
 
 NETWORKS = ("resnet20", "resnet20-4bit", "resnet32")
 BATCH = 128
