@@ -17,8 +17,8 @@ from pathlib import Path
 
 from rows import TABLES, all_rows
 from tqdm import tqdm
-from worker import baseline, finish, path_of, start
 from workbench import NETWORKS
+from worker import baseline, finish, path_of, start
 
 
 def parse() -> argparse.Namespace:

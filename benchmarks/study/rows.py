@@ -69,7 +69,7 @@ def per_chip(row: Row, chips: int) -> Iterator[Row]:
 def untrained(row: Row) -> Iterator[Row]:
     """Rows for a group that is not trained at all: as is, and with nearest codes."""
     for store in ("plain", "nearest"):
-        yield replace(row, method="none", store=store, steps=0)  # type: ignore[arg-type]
+        yield replace(row, method="none", store=store, steps=0)
 
 
 def headline() -> Iterator[Row]:
@@ -113,7 +113,7 @@ def collapse() -> Iterator[Row]:
     for seed in SEEDS:
         for store in ("plain", "nearest"):
             for entry in ("all at once", "by step", "by chip", "lsb first", "on recovery"):
-                yield Row(chips=20, seed=seed, store=store, entry=entry)  # type: ignore[arg-type]
+                yield Row(chips=20, seed=seed, store=store, entry=entry)
 
 
 def no_training() -> Iterator[Row]:
@@ -139,7 +139,7 @@ def never_seen() -> Iterator[Row]:
         for method in ("none", "clean", "merged", "random", "random, clean too", "merged + random"):
             # A step of clean and faulty passes costs two: half as many, so that all rows cost the same.
             steps = {"none": 0, "random, clean too": 100}.get(method, 200)
-            yield Row(method=method, seed=seed, steps=steps, rate=2e-2, unseen=10)  # type: ignore[arg-type]
+            yield Row(method=method, seed=seed, steps=steps, rate=2e-2, unseen=10)
 
 
 def clustered() -> Iterator[Row]:

@@ -42,7 +42,8 @@ def new_network(name: str) -> Any:
     """A network of the study, not trained yet, that can hold faults."""
     depth, _, narrow = name.removeprefix("resnet").partition("-")
     quant = FourBitWeight if narrow == "4bit" else FullRangeWeight
-    return tm.make_faulty(ResNet(int(depth), weight_quant=quant)).to(memory_format=torch.channels_last)
+    model: Any = tm.make_faulty(ResNet(int(depth), weight_quant=quant))
+    return model.to(memory_format=torch.channels_last)
 
 
 class Workbench:
@@ -63,7 +64,7 @@ class Workbench:
         # Above the limit torch runs uncompiled, without a word; every layer in every mode counts.
         torch._dynamo.config.recompile_limit = 4096
         torch._dynamo.config.accumulated_recompile_limit = 65536
-        self._compiled = torch.compile(self.model, dynamic=False)
+        self._compiled: Any = torch.compile(self.model, dynamic=False)
         self._accuracy = accuracy_on(
             data.test_images.contiguous(memory_format=torch.channels_last), data.test_labels, batch=EVALUATION_BATCH
         )
@@ -71,7 +72,7 @@ class Workbench:
     def forward(self, images: Tensor) -> Tensor:
         """Logits in float32."""
         with torch.autocast("cpu", torch.bfloat16):
-            logits = self._compiled(images.contiguous(memory_format=torch.channels_last))
+            logits: Tensor = self._compiled(images.contiguous(memory_format=torch.channels_last))
         return logits.float()
 
     def accuracy(self, model: nn.Module) -> float:

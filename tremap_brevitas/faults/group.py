@@ -201,7 +201,7 @@ class _Groups:
                 return False
             self.add(index, group)
         for values in (self.cost, self.conflict_cost, self.chips):
-            del values[smallest]  # type: ignore[attr-defined]
+            del values[smallest]
         self.status = np.delete(self.status, smallest, axis=1)
         return True
 

@@ -3,6 +3,7 @@ from .certify import Certificate, LayerDifference, certificate
 from .cost import fault_costs
 from .effective import EffectiveFaults, effective_faults
 from .evaluate import evaluate_fleet
+from .plan import PlannedGroup, plan_groups
 from .plot import plot_reports
 from .plot_fleet import plot_effective_faults, plot_yield
 from .report import ChipResult, FleetReport, comparison, write_csv
@@ -15,6 +16,7 @@ __all__ = [
     "EffectiveFaults",
     "FleetReport",
     "LayerDifference",
+    "PlannedGroup",
     "Point",
     "Prepared",
     "ResilienceCurve",
@@ -24,6 +26,7 @@ __all__ = [
     "effective_faults",
     "evaluate_fleet",
     "fault_costs",
+    "plan_groups",
     "plot_effective_faults",
     "plot_reports",
     "plot_yield",

@@ -108,11 +108,12 @@ def assign(
             raise ValueError(
                 f"image {entry.name!r} is for {entry.image.placement.memory}, but {library[0].name!r} for {memory}"
             )
+    accuracies = np.array([-entry.accuracy for entry in library])
     for chip in chips:
         check_memory(chip, memory, whose="the library's")
         harm = _harm(chip, library)
         # Exact images first, the most accurate before the others; then the one with the least harm.
-        order = np.lexsort(([-entry.accuracy for entry in library], harm))
+        order = np.lexsort((accuracies, harm))
         best = library[order[0]]
         found = certificate(best.image, chip, deployment=deployment)
         error = found.relative_error

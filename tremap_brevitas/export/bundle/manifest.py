@@ -72,6 +72,7 @@ class Manifest:
         probe: Name of the file with inputs and outputs, or None.
         probe_error: Largest difference between PyTorch and onnxruntime when the bundle was written, relative to the largest
             output; None if there is no QCDQ file.
+        accuracy: Accuracy of the network itself, as a report said; None if there was none.
         versions: Versions of the tools that wrote the bundle.
     """
 
@@ -90,6 +91,7 @@ class Manifest:
     layers: tuple[BundleLayer, ...]
     probe: str | None = None
     probe_error: float | None = None
+    accuracy: float | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path) -> Path:
@@ -145,6 +147,8 @@ class Manifest:
         manifest = cls(**{**content, "layers": layers, "members": tuple(content["members"])})
         if manifest.image_format not in get_args(Format) or manifest.deployment not in get_args(Deployment):
             raise ValueError(f"format {manifest.image_format!r}, deployment {manifest.deployment!r}")
+        if manifest.accuracy is not None and not isinstance(manifest.accuracy, (int, float)):
+            raise ValueError(f"accuracy {manifest.accuracy!r} is no number")
         named = [*manifest.onnx.values(), manifest.placement, manifest.image, manifest.chips]
         if manifest.probe is not None:
             named.append(manifest.probe)

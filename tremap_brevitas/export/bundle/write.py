@@ -137,6 +137,7 @@ def export_bundle(
             layers=_layers(draft, onnx, placement),
             probe="probe.npz",
             probe_error=error,
+            accuracy=None if report is None else float(report.nominal),
             versions={**_versions(), "python": platform.python_version()},
         )
         manifest.write(draft)

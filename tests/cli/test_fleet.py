@@ -1,0 +1,156 @@
+"""``tremap group`` and ``tremap assign`` on real bundles."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+from cli.test_maps import MEMORY, SIZE, chips, folder, tremap  # noqa: F401 (fixtures)
+from groups import Group
+
+import tremap_brevitas as tm
+from tremap_brevitas.fleet import Point, ResilienceCurve, plan_groups
+
+CURVE = ResilienceCurve(
+    [Point(0.0, 0.9), Point(0.3, 0.8), Point(1.0, 0.3), Point(0.3, 0.89, steps=100), Point(1, 0.7, steps=100)]
+)
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    """Two bundles of one geometry, chips of which one is exact on each, and a curve."""
+    root = tmp_path_factory.mktemp("fleet")
+    groups = [Group("linear", seed=seed) for seed in (0, 1)]
+    for index, group in enumerate(groups):
+        report = tm.evaluate_fleet(
+            group.model, group.placement, group.chips, lambda model, i=index: 0.9 + i / 100, progress=False
+        )
+        group.export(root / f"group_{index}", chips=group.chips, report=report)
+    (root / "chips").mkdir()
+    for chip in tm.random_fault_maps(groups[0].placement.memory, chips=6, fault_rate=0.004, seed=9):
+        chip.save(root / "chips" / f"{chip.chip}.npz")
+    for index, group in enumerate(groups):
+        exact = group.exact_chip(range(40 * index, 40 * index + 30))
+        tm.FaultMap(exact.memory, exact.cells, exact.stuck_at, f"exact-{index}").save(root / "chips" / f"exact-{index}.npz")
+    CURVE.save(root / "curve.json")
+    return groups, root
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_groups_by_union_rate(folder, chips, tmp_path):  # noqa: F811
+    out = tmp_path / "groups"
+    found = tremap("group", folder, "--union-rate", 0.07, "--out", out).stdout
+    assert f"5 chips in 3 groups: {out}/" in found
+    rows = rows_of(out / "groups.csv")
+    assert sorted(name for row in rows for name in row["members"].split()) == sorted(chip.chip for chip in chips)
+    for row in rows:
+        merged = tm.MergedFaultMap.load(out / f"{row['group']}.npz")
+        assert [m.chip for m in merged.members] == row["members"].split()
+        assert merged.union_rate <= 0.07
+        assert (f"{merged.union_rate:.3e}", str(len(merged.conflicts))) == (row["union_rate"], row["conflicts"])
+
+
+def test_a_group_that_cannot_be_small_enough_is_named(folder, tmp_path):  # noqa: F811
+    found = json.loads(tremap("group", folder, "--union-rate", 0.01, "--out", tmp_path / "g", "--json").stdout)
+    assert [entry["too_much"] for entry in found] == ["yes"] * 5
+
+
+def test_groups_by_goal(fleet, tmp_path):
+    groups, root = fleet
+    options = ["--bundle", root / "group_0", "--curve", root / "curve.json", "--goal", 0.8, "--steps", 100]
+    found = json.loads(tremap("group", root / "chips", *options, "--out", tmp_path / "g", "--json").stdout)
+    maps = [tm.read_fault_map(p) for p in sorted((root / "chips").iterdir())]
+    planned = plan_groups(maps, groups[0].image, CURVE, goal=0.8, steps=100)
+    assert sorted(e["members"] for e in found) == sorted([m.chip for m in p.merged.members] for p in planned)
+    assert {e["steps"] for e in found} <= set(range(101))
+    for one in planned:
+        assert one.error == tm.certificate(groups[0].image, one.merged, deployment="chip_image").relative_error
+        assert one.accuracy == CURVE.predict(one.error, steps=100)
+    stricter = [*options[:-1], 0, "--margin", 0.07, "--out", tmp_path / "h", "--json"]
+    stricter = json.loads(tremap("group", root / "chips", *stricter).stdout)
+    assert len(stricter) > len(found)
+
+
+def test_an_old_result_is_replaced_only_if_it_is_one(folder, tmp_path):  # noqa: F811
+    tremap("group", folder, "--union-rate", 0.07, "--out", tmp_path / "g")
+    assert "exists already" in tremap("group", folder, "--union-rate", 0.07, "--out", tmp_path / "g", code=1).stderr
+    tremap("group", folder, "--union-rate", 0.2, "--out", tmp_path / "g", "--overwrite")
+    assert len(rows_of(tmp_path / "g" / "groups.csv")) == 1
+    before = sorted(folder.iterdir())
+    assert "exists already" in tremap("group", folder, "--union-rate", 0.2, "--out", folder, "--overwrite", code=1).stderr
+    assert sorted(folder.iterdir()) == before
+
+
+def test_wrong_calls(folder, fleet, tmp_path):  # noqa: F811
+    _, root = fleet
+    out = ["--out", tmp_path / "g"]
+    assert "give --union-rate, or all of" in tremap("group", folder, *out, code=2).stderr
+    assert "got --goal" in tremap("group", folder, *out, "--goal", 0.5, code=2).stderr
+    assert "give --goal" in tremap("assign", folder, "--bundle", root / "group_0", code=2).stderr
+    found = tremap("group", folder, folder, "--union-rate", 0.1, *out, code=1)
+    assert "5 names belong to several chips, such as 'chip-0'" in found.stderr
+    options = ["--bundle", root / "group_0", "--curve", root / "curve.json", "--goal", 0.99, "--steps", 100]
+    assert "the goal" in tremap("group", root / "chips", *options, *out, code=1).stderr
+    bad = tmp_path / "bad.json"
+    bad.write_text("{}")
+    options = ["--bundle", root / "group_0", "--curve", bad, "--goal", 0.5]
+    assert f"{bad}: no tremap resilience curve" in tremap("assign", root / "chips", *options, code=1).stderr
+    assert not (tmp_path / "g").exists()
+
+
+def test_a_new_chip_gets_the_image_that_serves_it(fleet, tmp_path):
+    groups, root = fleet
+    bundles = ["--bundle", root / "group_0", "--bundle", root / "group_1"]
+    goal = ["--goal", 0.85, "--curve", root / "curve.json"]
+    found = {e["chip"]: e for e in json.loads(tremap("assign", root / "chips", *bundles, *goal, "--json").stdout)}
+    assert len(found) == 8
+    for index in (0, 1):
+        entry = found[f"exact-{index}"]
+        assert (entry["image"], entry["verdict"]) == (str(root / f"group_{index}"), "exact")
+        assert entry["accuracy"] == 0.9 + index / 100
+    for name in ("chip-0", "chip-5"):
+        chip = tm.read_fault_map(root / "chips" / f"{name}.npz")
+        image = groups[int(found[name]["image"][-1])].image
+        proof = tm.certificate(image, chip, deployment="chip_image")
+        assert found[name]["weights_that_differ"] == proof.weights_that_differ
+        assert found[name]["verdict"] == ("good enough" if found[name]["accuracy"] >= 0.85 else "retrain")
+    out = tremap("assign", root / "chips", *bundles, *goal, "--out", tmp_path / "lot.csv").stdout
+    assert "2 of 8 chips: exact" in out
+    assert [row["chip"] for row in rows_of(tmp_path / "lot.csv")] == list(found)
+    unknown = tremap("assign", root / "chips", *bundles, "--goal", 0.85).stdout
+    assert "6 of 8 chips: retrain" in unknown
+    assert "unknown" in unknown
+
+
+def test_a_chip_of_another_memory_is_named_and_the_others_go_on(fleet, tmp_path):
+    _, root = fleet
+    odd = tm.FaultMap(MEMORY, [0], [0], "odd").save(tmp_path / "odd.npz")
+    options = ["--bundle", root / "group_0", "--goal", 0.85]
+    found = tremap("assign", odd, root / "chips" / "exact-0.npz", *options, code=1)
+    assert "odd.npz" in found.stderr
+    assert "is of a memory of 64 words × 16 bits" in found.stderr
+    assert "1 of 1 chips: exact" in found.stdout
+
+
+def test_a_bundle_without_accuracy_is_refused(fleet, tmp_path):
+    groups, root = fleet
+    groups[0].export(tmp_path / "silent")
+    found = tremap("assign", root / "chips", "--bundle", tmp_path / "silent", "--goal", 0.8, code=1)
+    assert "does not say its network's accuracy; export it with report=" in found.stderr
+
+
+def test_it_needs_neither_torch_nor_brevitas(fleet):
+    _, root = fleet
+    code = (
+        "import sys; sys.modules['torch'] = sys.modules['brevitas'] = None\n"
+        "from tremap_brevitas.cli import main\n"
+        f"main(['assign', {str(root / 'chips')!r}, '--bundle', {str(root / 'group_0')!r}, '--goal', '0.5'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "1 of 8 chips: exact" in done.stdout
