@@ -75,6 +75,7 @@ from .retrain import (
     RandomMaps,
     RandomMember,
     reestimate_batchnorm_,
+    retrain_until,
 )
 
 __version__: str
@@ -147,6 +148,7 @@ __all__ = [
     "read_fault_map",
     "reestimate_batchnorm_",
     "restore",
+    "retrain_until",
     "set_faults_",
     "using_codes",
     "using_faults",

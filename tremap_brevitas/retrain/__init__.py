@@ -6,6 +6,7 @@ from tremap_brevitas.retrain.combine import CleanAndFaulty, ClipWeights
 from tremap_brevitas.retrain.ramp import Ramp
 from tremap_brevitas.retrain.schedule import ByEpoch, ByStep, OnRecovery, Schedule
 from tremap_brevitas.retrain.strategies import AllAtOnce, RandomMaps, RandomMember, Strategy
+from tremap_brevitas.retrain.until import Retrained, retrain_until
 
 __all__ = [
     "AllAtOnce",
@@ -19,7 +20,9 @@ __all__ = [
     "Ramp",
     "RandomMaps",
     "RandomMember",
+    "Retrained",
     "Schedule",
     "Strategy",
     "reestimate_batchnorm_",
+    "retrain_until",
 ]

@@ -1,0 +1,125 @@
+import pytest
+import torch
+from helpers import expected_codes
+from retrain.test_ramp import CHIPS, MERGED, MODEL, PLACEMENT, live
+from retrain.test_strategies import sites
+
+import tremap_brevitas as tm
+from tremap_brevitas.faults.merge import overlaid
+
+
+def draw(seed):
+    return tm.random_fault_maps(PLACEMENT.memory, chips=1, fault_rate=0.05, seed=seed)[0]
+
+
+def history(strategy, steps):
+    seen = []
+    for _ in range(steps):
+        assert live() == sites(strategy.fault_map)
+        seen.append(strategy.fault_map.digest)
+        strategy.step()
+    return seen
+
+
+def test_another_map_at_every_step_repeatably():
+    seen = history(tm.RandomMaps(MODEL, PLACEMENT, draw, seed=1, store="plain"), 12)
+    assert len(set(seen)) == 12
+    assert seen == history(tm.RandomMaps(MODEL, PLACEMENT, draw, seed=1, store="plain"), 12)
+    assert not set(seen) & set(history(tm.RandomMaps(MODEL, PLACEMENT, draw, seed=2, store="plain"), 12))
+    middle = tm.RandomMaps(MODEL, PLACEMENT, draw, seed=1, store="plain")
+    history(middle, 5)
+    resumed = tm.RandomMaps(MODEL, PLACEMENT, draw, seed=1, store="plain")
+    resumed.load_state_dict(middle.state_dict())
+    assert history(resumed, 7) == seen[5:]
+
+
+def test_a_state_of_another_rate_is_refused():
+    def other(seed):
+        return tm.random_fault_maps(PLACEMENT.memory, chips=1, fault_rate=0.06, seed=seed)[0]
+
+    state = tm.RandomMaps(MODEL, PLACEMENT, draw, seed=1).state_dict()
+    with pytest.raises(ValueError, match="saved with another chips"):
+        tm.RandomMaps(MODEL, PLACEMENT, other, seed=1).load_state_dict(state)
+
+
+def test_the_known_map_is_live_all_the_time():
+    strategy = tm.RandomMaps(MODEL, PLACEMENT, draw, seed=1, known=MERGED, store="plain")
+    known = sites(MERGED)
+    for _ in range(4):
+        assert known < live()
+        strategy.step()
+
+
+def test_overlaid_maps_are_the_merge_but_for_conflicts():
+    first, second = tm.random_fault_maps(PLACEMENT.memory, chips=2, fault_rate=0.3, seed=0)
+    merged = tm.merge([first, second], on_conflict="majority")
+    found = overlaid(first, second)
+    assert (found.cells == merged.cells).all()
+    stuck = dict(zip(first.cells.tolist(), first.stuck_at.tolist(), strict=True))
+    assert len(merged.conflicts)
+    for cell, value, settled in zip(found.cells.tolist(), found.stuck_at, merged.stuck_at, strict=True):
+        assert value == stuck.get(cell, settled)
+
+
+def gradients(strategy, inputs):
+    MODEL.zero_grad()
+    for share in strategy.passes():
+        (share * sum((layer(x) ** 2).sum() for layer, x in zip(MODEL.values(), inputs, strict=True))).backward()
+    return [p.grad.clone() for p in MODEL.parameters() if p.grad is not None]
+
+
+def test_the_gradient_is_the_mean_of_the_healthy_and_the_faulty_networks():
+    """Loss of each network by hand, from codes that the oracle's rule gives."""
+    inputs = [torch.linspace(-1, 1, 3 * layer.in_features).reshape(3, -1) for layer in MODEL.values()]
+    faulty = tm.AllAtOnce(MODEL, PLACEMENT, CHIPS[0])
+    wanted = {name: tm.layer_codes(MODEL, name).wanted for name in MODEL}
+    read = expected_codes(wanted, PLACEMENT, CHIPS[0])
+    assert any((wanted[name] != read[name]).any() for name in wanted)
+    found = gradients(tm.CleanAndFaulty(MODEL, faulty, clean=0.25), inputs)
+    with tm.using_faults(MODEL, PLACEMENT, CHIPS[0]):
+        one = gradients(faulty, inputs)
+    tm.clear_faults_(MODEL)
+    other = gradients(faulty, inputs)  # the strategy's passes alone set no faults
+    for a, b, c in zip(found, one, other, strict=True):
+        assert not torch.equal(b, c)
+        torch.testing.assert_close(a, 0.75 * b + 0.25 * c)
+
+
+def test_after_an_interrupted_step_the_faults_are_back():
+    strategy = tm.CleanAndFaulty(MODEL, tm.AllAtOnce(MODEL, PLACEMENT, CHIPS[0], store="plain"))
+    passes = strategy.passes()
+    next(passes)
+    assert not live()
+    passes.close()  # as when an error leaves the loop
+    assert live() == sites(CHIPS[0])
+
+
+def test_states_of_what_is_inside():
+    inner = tm.RandomMember(MODEL, PLACEMENT, CHIPS, seed=4, store="plain")
+    strategy = tm.ClipWeights(MODEL, PLACEMENT, tm.CleanAndFaulty(MODEL, inner), limit=10)
+    for _ in range(3):
+        strategy.step()
+    resumed = tm.ClipWeights(
+        MODEL,
+        PLACEMENT,
+        tm.CleanAndFaulty(MODEL, tm.RandomMember(MODEL, PLACEMENT, CHIPS, seed=4, store="plain")),
+        limit=10,
+    )
+    resumed.load_state_dict(strategy.state_dict())
+    assert live() == sites(inner.fault_map)
+    with pytest.raises(ValueError, match="saved with limit=10, but here it is 5"):
+        tm.ClipWeights(MODEL, PLACEMENT, inner, limit=5).load_state_dict(strategy.state_dict())
+    with pytest.raises(ValueError, match=r"saved with clean=0.5, but here it is 0.1"):
+        tm.CleanAndFaulty(MODEL, inner, clean=0.1).load_state_dict(strategy.state_dict()["faults"])
+
+
+def test_bad_arguments():
+    inner = tm.AllAtOnce(MODEL, PLACEMENT, CHIPS[0])
+    for clean in (0, 1, float("nan")):
+        with pytest.raises(ValueError, match="clean must lie between 0 and 1"):
+            tm.CleanAndFaulty(MODEL, inner, clean=clean)
+    with pytest.raises(ValueError, match="limit must be positive, got 0"):
+        tm.ClipWeights(MODEL, PLACEMENT, inner, limit=0)
+    other = tm.random_fault_maps(tm.Memory(words=9, word_bits=9), chips=1, fault_rate=0.1, seed=0)[0]
+    with pytest.raises(ValueError, match="is of a memory of 9 words × 9 bits"):
+        tm.RandomMaps(MODEL, PLACEMENT, lambda seed: other, seed=0)

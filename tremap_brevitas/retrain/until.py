@@ -1,0 +1,80 @@
+"""Retraining until a goal is reached, with the bill."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tremap_brevitas.retrain.strategies import Strategy
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """What a retraining took.
+
+    Attributes:
+        reached: Whether the goal was reached.
+        accuracy: Accuracy at the end.
+        steps: Optimizer steps.
+        seconds: Seconds of training; measuring the accuracy is not in them.
+        history: Steps and accuracy of every measurement.
+    """
+
+    reached: bool
+    accuracy: float
+    steps: int
+    seconds: float
+    history: tuple[tuple[int, float], ...]
+
+
+def retrain_until(
+    goal: float,
+    train_step: Callable[[int], float | None],
+    accuracy: Callable[[], float],
+    *,
+    faults: Strategy,
+    most_steps: int,
+    check_every: int = 25,
+) -> Retrained:
+    """Train until the accuracy reaches a goal, and count what that takes.
+
+    The accuracy is measured before the first step, after every ``check_every`` and after the last. Before a ramp is done the
+    network is not yet the one that is asked for, and is not measured. To keep the learning rate from depending on a number of
+    steps that is not known before, let it be constant, or decay over ``most_steps``.
+
+    Args:
+        goal: Accuracy at which to stop.
+        train_step: Trains on batch ``n``, with the faults that are live: zero_grad, forward, backward, optimizer step. Returns
+            the loss, which some strategies want.
+        accuracy: Measures the network under the faults that are live.
+        faults: The strategy; its ``step`` is called here.
+        most_steps: Steps after which to give up.
+        check_every: Steps between measurements.
+
+    Raises:
+        ValueError: If a number of steps is not positive.
+
+    Examples:
+        >>> class Nothing:
+        ...     def step(self, loss=None): ...
+        >>> found = retrain_until(0.8, lambda n: None, iter([0.5, 0.7, 0.9]).__next__, faults=Nothing(), most_steps=100)
+        >>> found.reached, found.steps, found.history
+        (True, 50, ((0, 0.5), (25, 0.7), (50, 0.9)))
+    """
+    for name, value in (("most_steps", most_steps), ("check_every", check_every)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    seconds, history = 0.0, []
+    for step in range(most_steps + 1):
+        last = step == most_steps
+        if last or (step % check_every == 0 and getattr(faults, "done", True)):
+            history.append((step, float(accuracy())))
+            if history[-1][1] >= goal or last:
+                break
+        begin = time.perf_counter()
+        faults.step(train_step(step))
+        seconds += time.perf_counter() - begin
+    steps, found = history[-1]
+    whole = getattr(faults, "done", True)
+    return Retrained(found >= goal and whole, found, steps, seconds, tuple(history))
