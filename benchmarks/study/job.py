@@ -14,7 +14,6 @@ import tremap_brevitas as tm
 from tremap_brevitas.faults.structure import banked_fault_maps
 from tremap_brevitas.fleet.certify import Deployment
 
-LR = 0.02  # highest learning rate of every retraining
 JUDGED = 8  # of a larger group, the first chips are judged
 BANKS = 64  # of the memory; about the size of a block RAM each
 BN_BATCHES = 20
@@ -32,7 +31,7 @@ def run(row: Row, bench: Workbench) -> dict[str, Any]:
     faults = strategy(row, model, placement, trained_under)
     seconds = 0.0
     if row.steps and faults is not None:
-        seconds = bench.train(steps=row.steps, lr=LR, seed=row.seed, faults=faults, title=row.name)
+        seconds = bench.train(steps=row.steps, lr=row.lr, seed=row.seed, faults=faults, title=row.name)
     if row.method in ("none", "batchnorm", "clean", "random", "random, clean too"):
         tm.clear_faults_(model)
     else:

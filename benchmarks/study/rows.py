@@ -32,6 +32,7 @@ class Row:
         reuse: How many times the memory is loaded for one network.
         on_conflict: Rule of the merge.
         unseen: Chips outside the group that are judged too.
+        lr: Highest learning rate.
     """
 
     network: str = "resnet20"
@@ -47,6 +48,7 @@ class Row:
     reuse: int = 1
     on_conflict: Literal["free", "majority"] = "free"
     unseen: int = 0
+    lr: float = 0.02
 
     @property
     def name(self) -> str:
@@ -84,6 +86,15 @@ def headline() -> Iterator[Row]:
         yield replace(row, store="plain", entry="by step")
         yield from per_chip(replace(row, store="plain"), 5 if seed == 0 else 1)
         yield replace(row, steps=100)
+
+
+def learning_rate() -> Iterator[Row]:
+    """Which learning rate serves per-chip and which merged retraining."""
+    for seed in SEEDS:
+        for lr in (0.005, 0.01, 0.02, 0.04):
+            row = Row(seed=seed, lr=lr)
+            yield row
+            yield from per_chip(row, 2)
 
 
 def large_group() -> Iterator[Row]:
@@ -171,6 +182,7 @@ def resilience() -> Iterator[Row]:
 
 TABLES = {
     "headline": headline,
+    "learning rate": learning_rate,
     "large group": large_group,
     "collapse": collapse,
     "no training": no_training,

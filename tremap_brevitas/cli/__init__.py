@@ -1,7 +1,7 @@
 """The command ``tremap``: fault maps and bundles for people with files and a shell. Needs neither torch nor Brevitas.
 
-``maps.py`` holds ``tremap map …``, ``fleet.py`` ``tremap group`` and ``assign``, ``bundles.py`` ``tremap verify`` and
-``layout``; a command of another kind gets a file of its own and a line here.
+``maps.py`` holds ``tremap map …``, ``fleet.py`` ``tremap group``, ``assign`` and ``report``, ``bundles.py`` ``tremap
+verify`` and ``layout``; a command of another kind gets a file of its own and a line here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from tremap_brevitas.cli.bundles import layout, verify
-from tremap_brevitas.cli.fleet import assign, group
+from tremap_brevitas.cli.fleet import assign, group, report
 from tremap_brevitas.cli.maps import map_group
 
 EPILOG = """\b
@@ -34,5 +34,6 @@ def main() -> None:
 main.add_command(map_group)
 main.add_command(group)
 main.add_command(assign)
+main.add_command(report)
 main.add_command(verify)
 main.add_command(layout)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 from tqdm import tqdm
@@ -16,6 +16,9 @@ from tqdm import tqdm
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.formats import Format, read_fault_map
 from tremap_brevitas.faults.memory import Memory
+
+if TYPE_CHECKING:
+    from tremap_brevitas.export.bundle.read import Bundle
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -154,6 +157,21 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
 def _by_number(path: Path) -> list[tuple[int, str]]:
     """Sort ``chip-2`` before ``chip-10``."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", path.name)]
+
+
+def loaded_bundle(path: Path) -> Bundle:
+    """Read a bundle.
+
+    Raises:
+        click.ClickException: If it is damaged, or none.
+    """
+    # Here, since onnx takes a while and most commands do without it.
+    from tremap_brevitas.export.bundle.read import Bundle
+
+    try:
+        return Bundle.load(path)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
 
 
 def print_json(value: Any) -> None:

@@ -1,4 +1,4 @@
-"""``tremap group`` and ``tremap assign``: which chips to retrain together, and which prepared image a new chip gets."""
+"""``tremap group``, ``assign``, ``report``: which chips to retrain together, which image a new chip gets, how a fleet does."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from tremap_brevitas.cli.common import EXISTING, NEW, Reading, json_option, map_options, print_json, table
+from tremap_brevitas.cli.common import EXISTING, NEW, Reading, json_option, loaded_bundle, map_options, print_json, table
 from tremap_brevitas.faults.group import Group, group_chips
 from tremap_brevitas.faults.merge import merge
 from tremap_brevitas.files import whole_file, whole_folder
 from tremap_brevitas.fleet.certify import Deployment
 
 if TYPE_CHECKING:
-    from tremap_brevitas.export.bundle.read import Bundle
     from tremap_brevitas.fleet.resilience import ResilienceCurve
 
 PATHS = click.argument("paths", nargs=-1, required=True, type=EXISTING)
@@ -89,7 +88,7 @@ def group(
             assert steps is not None
             from tremap_brevitas.fleet.plan import plan_groups
 
-            network, curve = _bundle(bundle), _curve(curve_file)
+            network, curve = loaded_bundle(bundle), _curve(curve_file)
             reader.memory = network.image.placement.memory
             chips = [chip for _, chip in reader.maps(paths)]
             _named_once([chip.chip for chip in chips])
@@ -171,7 +170,7 @@ def assign(
     curve = None if curve_file is None else _curve(curve_file)
     library = []
     for path in bundles:
-        network = _bundle(path)
+        network = loaded_bundle(path)
         accuracy = network.manifest.accuracy
         if accuracy is None:
             raise click.ClickException(f"{path}: does not say its network's accuracy; export it with report=")
@@ -207,17 +206,56 @@ def assign(
         sys.exit(1)
 
 
-def _shown(value: Any) -> str:
-    return "unknown" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def _bundle(path: Path) -> Bundle:
-    from tremap_brevitas.export.bundle.read import Bundle
+@click.command(
+    epilog="""\b
+Examples:
+  tremap report out/digits/fleet.csv --threshold 0.96
+  tremap report out/digits/fleet.csv --threshold 0.96 --yield yield.png --accuracy accuracy.png
+"""
+)
+@click.argument("table_file", metavar="FLEET.csv", type=EXISTING)
+@click.option("--threshold", type=float, required=True, help="Accuracy at which a chip counts as good.")
+@click.option("--yield", "yield_picture", type=NEW, help="Draw chips by accuracy and the yield curve.")
+@click.option("--accuracy", "accuracy_picture", type=NEW, help="Draw the accuracy of each chip by method.")
+@click.option("--title", default="", help="Heading of the pictures.")
+@json_option
+def report(
+    table_file: Path,
+    threshold: float,
+    yield_picture: Path | None,
+    accuracy_picture: Path | None,
+    title: str,
+    as_json: bool,
+) -> None:
+    """Compare the ways in which a fleet was prepared: a table that ``write_csv`` wrote, as text and pictures."""
+    from tremap_brevitas.fleet.plot import plot_reports
+    from tremap_brevitas.fleet.plot_fleet import plot_yield
+    from tremap_brevitas.fleet.report import comparison, read_csv
 
     try:
-        return Bundle.load(path)
-    except (OSError, ValueError) as error:
+        reports = read_csv(table_file)
+        if yield_picture is not None:
+            plot_yield(reports, yield_picture, threshold=threshold, title=title)
+        if accuracy_picture is not None:
+            plot_reports(reports, accuracy_picture, threshold=threshold, title=title)
+    except (ImportError, ValueError) as error:
         raise click.ClickException(str(error)) from None
+    if as_json:
+        print_json(
+            [
+                {"method": r.name, "nominal": r.nominal, "mean": r.mean, "worst": r.worst, "yield": r.yield_at(threshold)}
+                for r in reports
+            ]
+        )
+    else:
+        click.echo(comparison(reports, threshold=threshold))
+    for picture in (yield_picture, accuracy_picture):
+        if picture is not None:
+            click.echo(f"{picture}", err=as_json)
+
+
+def _shown(value: Any) -> str:
+    return "unknown" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def _curve(path: Path) -> ResilienceCurve:

@@ -11,7 +11,7 @@ from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.fit import fit_fault_model
 from tremap_brevitas.faults.generate import random_fault_maps
 from tremap_brevitas.faults.memory import Memory
-from tremap_brevitas.faults.structure import clustered_fault_maps, nested_fault_maps
+from tremap_brevitas.faults.structure import clustered_fault_maps, line_fault_maps, nested_fault_maps
 
 
 @click.command(
@@ -19,6 +19,7 @@ from tremap_brevitas.faults.structure import clustered_fault_maps, nested_fault_
 Examples:
   tremap map generate --words 65536 --word-bits 32 --chips 100 --rate 6e-3 --out chips/
   tremap map generate --words 65536 --word-bits 32 --kind clustered --cluster-size 20 --chips 100 --rate 1e-4 --out chips/
+  tremap map generate --words 65536 --word-bits 32 --kind lines --columns 2 --chips 100 --rate 1e-5 --out chips/
   tremap map generate --words 65536 --word-bits 32 --kind nested --rate 1e-4 --rate 1e-3 --chips 10 --out chips/
   tremap map generate --words 65536 --word-bits 32 --banks 64 --kind like --like measured/ --chips 100 --out chips/
 """
@@ -27,7 +28,9 @@ Examples:
 @click.option("--word-bits", required=True, type=click.IntRange(min=1))
 @click.option("--banks", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--chips", type=click.IntRange(min=1), default=1, show_default=True, help="Number of chips.")
-@click.option("--kind", type=click.Choice(["uniform", "clustered", "nested", "like"]), default="uniform", show_default=True)
+@click.option(
+    "--kind", type=click.Choice(["uniform", "clustered", "lines", "nested", "like"]), default="uniform", show_default=True
+)
 @click.option(
     "--rate", "rates", multiple=True, type=click.FloatRange(0, 1), help="Stuck cells over all cells; several for nested."
 )
@@ -36,6 +39,8 @@ Examples:
 @click.option(
     "--spread", nargs=2, type=click.IntRange(min=0), default=(4, 2), show_default=True, help="Its reach, ROWS COLUMNS."
 )
+@click.option("--rows", type=click.IntRange(min=0), default=0, show_default=True, help="For lines: stuck rows of a chip.")
+@click.option("--columns", type=click.IntRange(min=0), default=0, show_default=True, help="For lines: stuck columns.")
 @click.option("--like", type=EXISTING, help="Map or folder of maps whose statistics are to be matched.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--out", required=True, type=NEW, help="Folder for the maps.")
@@ -49,16 +54,20 @@ def generate(
     sa1_share: float,
     cluster_size: float,
     spread: tuple[int, int],
+    rows: int,
+    columns: int,
     like: Path | None,
     seed: int,
     out: Path,
 ) -> None:
-    """Draw random fault maps: uniform, clustered, nested by severity, or like measured ones."""
+    """Draw random fault maps: uniform, clustered, whole rows and columns, nested by severity, or like measured ones."""
     if kind == "like" and like is None:
         raise click.UsageError("--kind like needs --like, the maps to be like")
-    if kind != "like" and not rates:
+    if (kind == "lines") != bool(rows or columns):
+        raise click.UsageError("--kind lines and --rows or --columns go together")
+    if kind not in ("like", "lines") and not rates:
         raise click.UsageError(f"--kind {kind} needs --rate")
-    if kind in ("uniform", "clustered") and len(rates) > 1:
+    if kind in ("uniform", "clustered", "lines") and len(rates) > 1:
         raise click.UsageError(f"--kind {kind} takes one --rate, got {len(rates)}")
     try:
         memory = Memory(words=words, word_bits=word_bits, banks=banks)
@@ -73,6 +82,11 @@ def generate(
                 spread=spread,
                 sa1_share=sa1_share,
                 seed=seed,
+            )
+        elif kind == "lines":
+            rate = rates[0] if rates else 0.0
+            maps = line_fault_maps(
+                memory, chips=chips, rows=rows, columns=columns, fault_rate=rate, sa1_share=sa1_share, seed=seed
             )
         elif kind == "nested":
             drawn = nested_fault_maps(memory, chips=chips, fault_rates=sorted(rates), sa1_share=sa1_share, seed=seed)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import operator
+import os
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.memory import Memory
+from tremap_brevitas.files import whole_file
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -203,6 +207,36 @@ class ArrayGeometry:
             "word_order": None if self.word_order is None else self.word_order.tolist(),
             "bit_order": None if self.bit_order is None else self.bit_order.tolist(),
         }
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the description as a JSON file; it appears whole or not at all."""
+        with whole_file(Path(path)) as draft:
+            draft.write_text(json.dumps(self.description()) + "\n", encoding="utf-8")
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> ArrayGeometry:
+        """Read a JSON file with an object of ``words``, ``word_bits`` and, if they differ from their defaults, the others.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it holds anything else.
+
+        Examples:
+            >>> import tempfile
+            >>> file = Path(tempfile.mkdtemp()) / "array.json"
+            >>> file.write_text('{"words": 16, "word_bits": 2, "banks": 2, "column_mux": 4, "bit_order": [1, 0]}') > 0
+            True
+            >>> print(ArrayGeometry.load(file))
+            16 words × 2 bits in 2 banks, each of 2 rows × 8 columns, column mux 4, bits in an order of their own
+        """
+        try:
+            content = dict(json.loads(Path(path).read_text(encoding="utf-8")))
+            memory = Memory(words=content.pop("words"), word_bits=content.pop("word_bits"), banks=content.pop("banks", 1))
+            return cls(memory, **content)
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+            reason = f"needs {error}" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"{path}: no geometry: {reason}") from None
 
     @cached_property
     def _word_at(self) -> NDArray[np.int64] | None:

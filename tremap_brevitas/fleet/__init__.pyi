@@ -6,7 +6,7 @@ from .evaluate import evaluate_fleet
 from .plan import PlannedGroup, plan_groups
 from .plot import plot_reports
 from .plot_fleet import plot_effective_faults, plot_yield
-from .report import ChipResult, FleetReport, comparison, write_csv
+from .report import ChipResult, FleetReport, comparison, read_csv, write_csv
 from .resilience import Point, ResilienceCurve
 
 __all__ = [
@@ -30,5 +30,6 @@ __all__ = [
     "plot_effective_faults",
     "plot_reports",
     "plot_yield",
+    "read_csv",
     "write_csv",
 ]

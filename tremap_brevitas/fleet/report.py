@@ -181,3 +181,45 @@ def write_csv(reports: Sequence[FleetReport], path: str | os.PathLike[str]) -> P
         writer.writeheader()
         writer.writerows(rows)
     return target
+
+
+def read_csv(path: str | os.PathLike[str]) -> list[FleetReport]:
+    """Read what [write_csv][tremap_brevitas.write_csv] wrote.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no such table; says the line.
+
+    Examples:
+        >>> import tempfile
+        >>> report = FleetReport("merged", 0.91, (ChipResult("a", 0.91, True, 0, 0), ChipResult("b", 0.84, False, 12, 64)), 200)
+        >>> read_csv(write_csv([report], Path(tempfile.mkdtemp()) / "fleet.csv")) == [report]
+        True
+    """
+    found: dict[tuple[str, str, str, str], list[ChipResult]] = {}
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        try:
+            for row in reader:
+                key = (row["method"], row["nominal"], row["steps"], row["seconds"])
+                if row["bit_exact"] not in ("True", "False"):
+                    raise ValueError(f"bit_exact is {row['bit_exact']!r}, neither True nor False")
+                chip = ChipResult(
+                    row["chip"],
+                    float(row["accuracy"]),
+                    row["bit_exact"] == "True",
+                    int(row["weights_that_differ"]),
+                    int(row["worst_error"]),
+                )
+                found.setdefault(key, []).append(chip)
+            reports = [
+                FleetReport(name, float(nominal), tuple(chips), int(steps), float(seconds))
+                for (name, nominal, steps, seconds), chips in found.items()
+            ]
+        except KeyError as error:
+            raise ValueError(f"{path}:1: no column {error}; write_csv makes such tables") from None
+        except (ValueError, TypeError, csv.Error) as error:
+            raise ValueError(f"{path}:{reader.line_num}: {error}") from None
+    if not reports:
+        raise ValueError(f"{path}: no chip in it")
+    return reports
