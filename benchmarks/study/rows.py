@@ -89,8 +89,8 @@ def headline() -> Iterator[Row]:
 
 
 def learning_rate() -> Iterator[Row]:
-    """Which learning rate serves per-chip and which merged retraining."""
-    for seed in SEEDS:
+    """Which learning rate serves per-chip and which merged retraining: a look with one seed."""
+    for seed in SEEDS[:1]:
         for lr in (0.005, 0.01, 0.02, 0.04):
             row = Row(seed=seed, lr=lr)
             yield row
@@ -174,7 +174,7 @@ def small_memory() -> Iterator[Row]:
 
 def resilience() -> Iterator[Row]:
     """Accuracy after a budget of steps under maps of every severity: points of the resilience curve."""
-    for seed in (10, 11):
+    for seed in (10,):
         for steps in (0, 25, 50, 100, 200):
             for rate in (6e-3, 2e-2, 4e-2, 7e-2, 1e-1, 1.5e-1):
                 yield Row(method="none" if steps == 0 else "per chip", rate=rate, seed=seed, steps=steps, chips=5)

@@ -144,6 +144,34 @@ def test_a_bundle_without_accuracy_is_refused(fleet, tmp_path):
     assert "does not say its network's accuracy; export it with report=" in found.stderr
 
 
+def test_a_report_as_text_and_pictures(fleet, tmp_path):
+    groups, _ = fleet
+    reports = [
+        tm.evaluate_fleet(g.model, g.placement, g.chips, lambda m, i=i: 0.9 + i / 100, name=f"way {i}", progress=False)
+        for i, g in enumerate(groups)
+    ]
+    table = tm.write_csv(reports, tmp_path / "fleet.csv")
+    pictures = ["--yield", tmp_path / "y.png", "--accuracy", tmp_path / "a.png"]
+    out = tremap("report", table, "--threshold", 0.905, *pictures).stdout
+    assert out.startswith(tm.comparison(reports, threshold=0.905))
+    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in ("y.png", "a.png"))
+    found = json.loads(tremap("report", table, "--threshold", 0.905, "--json").stdout)
+    assert [(e["method"], e["yield"]) for e in found] == [("way 0", 0.0), ("way 1", 1.0)]
+    for text, message in (("a,b\n1,2\n", "t.csv:1: no column 'method'"), ("", "no chip in it")):
+        (tmp_path / "t.csv").write_text(text)
+        assert message in tremap("report", tmp_path / "t.csv", "--threshold", 1, code=1).stderr
+    (tmp_path / "t.csv").write_text(table.read_text().replace("False", "no", 1))
+    assert "t.csv:2: bit_exact is 'no'" in tremap("report", tmp_path / "t.csv", "--threshold", 1, code=1).stderr
+
+
+def test_effective_faults_as_a_picture(fleet, tmp_path):
+    _, root = fleet
+    options = ["--bundle", root / "group_0", "--out", tmp_path / "e.png"]
+    tremap("map", "plot", root / "chips", "--kind", "effective", *options)
+    assert (tmp_path / "e.png").read_bytes().startswith(b"\x89PNG")
+    assert "go together" in tremap("map", "plot", root / "chips", *options, code=2).stderr
+
+
 def test_it_needs_neither_torch_nor_brevitas(fleet):
     _, root = fleet
     code = (

@@ -8,7 +8,9 @@ from click.testing import CliRunner
 
 import tremap_brevitas as tm
 from tremap_brevitas.cli import main
+from tremap_brevitas.faults.allocate import allocate_repair
 from tremap_brevitas.faults.formats import read_fault_map, write_fault_map
+from tremap_brevitas.faults.geometry import ArrayGeometry
 
 MEMORY = tm.Memory(words=64, word_bits=16, banks=4)
 SIZE = ["--words", "64", "--word-bits", "16", "--banks", "4"]
@@ -124,6 +126,8 @@ def test_a_chips_name_cannot_lead_out_of_the_folder(tmp_path, folder, chips, nam
     [
         ["--rate", 0.01],
         ["--kind", "clustered", "--rate", 0.01, "--cluster-size", 4],
+        ["--kind", "lines", "--rows", 1, "--columns", 2],
+        ["--kind", "lines", "--columns", 1, "--rate", 0.01],
         ["--kind", "nested", "--rate", 0.02, "--rate", 0.005],
         ["--kind", "like"],
     ],
@@ -141,6 +145,32 @@ def test_generate(tmp_path, folder, options):
         tremap("map", "diff", tmp_path / "a" / "chip-1-0.005.npz", tmp_path / "a" / "chip-1-0.02.npz", code=1)
         found = tremap("map", "diff", tmp_path / "a" / "chip-1-0.005.npz", tmp_path / "a" / "chip-1-0.02.npz", "--json", code=1)
         assert json.loads(found.stdout)["first_in_second"] == 1.0
+
+
+def test_addresses_and_arrays(tmp_path, folder, chips):
+    """A tester's map of the array becomes one of addresses, and back."""
+    array = ArrayGeometry(MEMORY, column_mux=4, bit_order=[*range(8, 16), *range(8)])
+    geometry = ["--geometry", array.save(tmp_path / "array.json")]
+    tremap("map", "convert", folder, *geometry, "--as", "physical", "--to", "tremap", "--out", tmp_path / "arrays")
+    assert read_fault_map(tmp_path / "arrays" / "chip-2.npz") == array.to_physical(chips[2])
+    tremap("map", "convert", tmp_path / "arrays", *geometry, "--as", "logical", "--to", "tremap", "--out", tmp_path / "back")
+    assert [read_fault_map(tmp_path / "back" / f"{c.chip}.npz") for c in chips] == chips
+    found = tremap("map", "convert", folder, *geometry, "--as", "logical", "--to", "csv", "--out", tmp_path / "no", code=1)
+    assert "chip-4.npz" in found.stderr
+    assert found.stdout.startswith("0 maps written")
+    assert (
+        "--geometry and --as together"
+        in tremap("map", "convert", folder, *geometry, "--to", "csv", "--out", tmp_path / "no", code=2).stderr
+    )
+    tremap("map", "plot", folder / "chip-0.npz", *geometry, "--out", tmp_path / "p.svg")
+    said = ["map", "repair", folder / "chip-0.npz", "--spare-rows", 1, "--out", tmp_path / "r.npz"]
+    tremap(*said, *geometry)
+    by_file = read_fault_map(tmp_path / "r.npz")
+    assert by_file.digest == allocate_repair(chips[0], spare_rows=1, spare_columns=0, geometry=array).remaining.digest
+    assert "leave --column-mux out" in tremap(*said, *geometry, "--column-mux", 2, code=2).stderr
+    (tmp_path / "bad.json").write_text('{"words": 64}')
+    found = tremap(*said, "--geometry", tmp_path / "bad.json", code=1)
+    assert "bad.json: no geometry: needs 'word_bits'" in found.stderr
 
 
 def test_diff(tmp_path, folder):
@@ -190,6 +220,8 @@ def test_wrong_calls(tmp_path, folder):
     )
     assert "expected NAME=VALUE" in tremap("map", "info", folder, "--option", "x", code=2).stderr
     assert "needs --rate" in tremap("map", "generate", *SIZE, "--out", tmp_path / "x", code=2).stderr
+    lines = ["--kind", "lines", "--out", tmp_path / "x"]
+    assert "--kind lines and --rows or --columns go together" in tremap("map", "generate", *SIZE, *lines, code=2).stderr
     assert "needs --like" in tremap("map", "generate", *SIZE, "--kind", "like", "--out", tmp_path / "x", code=2).stderr
     (tmp_path / "empty").mkdir()
     assert "no file in" in tremap("map", "info", tmp_path / "empty", code=1).stderr
@@ -199,7 +231,9 @@ def test_wrong_calls(tmp_path, folder):
     )
 
 
-@pytest.mark.parametrize("command", [[], ["map"], ["verify"], ["layout"], ["map", "convert"], ["map", "generate"]])
+@pytest.mark.parametrize(
+    "command", [[], ["map"], ["verify"], ["layout"], ["map", "convert"], ["map", "generate"], ["group"], ["assign"], ["report"]]
+)
 def test_help_teaches_by_example(command):
     out = tremap(*command, "--help").stdout
     assert "tremap " in out
