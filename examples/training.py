@@ -82,6 +82,7 @@ def train(
     lr: float,
     faults: Faults | None = None,
     forward: Callable[[Tensor], Tensor] | None = None,
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
     weight_decay: float = 1e-4,
     device: str = "cpu",
     title: str = "training",
@@ -98,6 +99,7 @@ def train(
         lr: Highest learning rate.
         faults: Strategy to be told of every step.
         forward: Runs the model, such as a compiled version of it; None for the model itself.
+        loss: Function from logits, images and labels to the loss; None for cross-entropy.
         weight_decay: Weight decay.
         device: Where the model is.
         title: Text before the progress bar.
@@ -123,6 +125,10 @@ def train(
         first = saved["step"]
     model.train()
     run = model if forward is None else forward
+
+    def loss_of(logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(logits, labels) if loss is None else loss(logits, images, labels)
+
     with tqdm(total=steps, initial=first, desc=title, leave=False, unit="step", mininterval=0.5) as bar:
         for step in range(first, steps):
             images, labels = batch(step)
@@ -130,9 +136,9 @@ def train(
             optimizer.zero_grad(set_to_none=True)
             mean = 0.0
             for share in faults.passes() if faults is not None else (1.0,):
-                loss = share * nn.functional.cross_entropy(run(images), labels)
-                loss.backward()  # type: ignore[no-untyped-call]
-                mean += loss.item()
+                found = loss_of(run(images), images, labels)
+                (share * found).backward()  # type: ignore[no-untyped-call]
+                mean += share * found.item()
             optimizer.step()
             rate.step()
             if faults is not None:

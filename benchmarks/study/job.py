@@ -31,7 +31,7 @@ def run(row: Row, bench: Workbench) -> dict[str, Any]:
     faults = strategy(row, model, placement, trained_under)
     seconds = 0.0
     if row.steps and faults is not None:
-        seconds = bench.train(steps=row.steps, lr=row.lr, seed=row.seed, faults=faults, title=row.name)
+        seconds = bench.train(steps=row.steps, lr=row.lr, seed=row.seed, faults=faults, title=row.name, teacher=row.teacher)
     if row.method in ("none", "batchnorm", "clean", "random", "random, clean too"):
         tm.clear_faults_(model)
     else:

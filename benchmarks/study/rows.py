@@ -33,6 +33,7 @@ class Row:
         on_conflict: Rule of the merge.
         unseen: Chips outside the group that are judged too.
         lr: Highest learning rate.
+        teacher: Whether the healthy network's outputs are learned from, beside the labels.
     """
 
     network: str = "resnet20"
@@ -49,6 +50,7 @@ class Row:
     on_conflict: Literal["free", "majority"] = "free"
     unseen: int = 0
     lr: float = 0.02
+    teacher: bool = False
 
     @property
     def name(self) -> str:
@@ -95,6 +97,14 @@ def learning_rate() -> Iterator[Row]:
             row = Row(seed=seed, lr=lr)
             yield row
             yield from per_chip(row, 2)
+
+
+def teacher() -> Iterator[Row]:
+    """The healthy network as a teacher."""
+    for seed in SEEDS:
+        yield Row(network="resnet32", seed=seed, teacher=True)
+        yield Row(chips=20, seed=seed, teacher=True)
+        yield from per_chip(Row(network="resnet32", seed=seed, teacher=True), 2)
 
 
 def large_group() -> Iterator[Row]:
@@ -183,6 +193,7 @@ def resilience() -> Iterator[Row]:
 TABLES = {
     "headline": headline,
     "learning rate": learning_rate,
+    "teacher": teacher,
     "large group": large_group,
     "collapse": collapse,
     "no training": no_training,

@@ -30,6 +30,8 @@ BATCH = 128
 EVALUATION_BATCH = 500
 COLLECT = 300  # steps in which Brevitas measures the scales of activations
 WORD_BITS = 32
+TEMPERATURE = 2.0  # of the teacher's and the network's outputs
+TEACHER_SHARE = 0.7
 
 
 class FourBitWeight(FullRangeWeight):
@@ -56,7 +58,9 @@ class Workbench:
     """
 
     def __init__(self, name: str, state: Mapping[str, Tensor], data: Data) -> None:
+        self.name = name
         self.model = new_network(name)
+        self._teacher: Any = None
         self.model.load_state_dict(state)
         self.model.eval()
         self._start = {key: value.clone() for key, value in self.model.state_dict().items()}
@@ -75,6 +79,20 @@ class Workbench:
             logits: Tensor = self._compiled(images.contiguous(memory_format=torch.channels_last))
         return logits.float()
 
+    def loss_with_teacher(self, logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy with the labels, and with what the healthy network says (Hinton et al., 2015)."""
+        if self._teacher is None:
+            network = new_network(self.name)
+            network.load_state_dict(self._start)
+            self._teacher = torch.compile(network.eval(), dynamic=False)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            said = self._teacher(images.contiguous(memory_format=torch.channels_last)).float()
+        soft = nn.functional.kl_div(
+            torch.log_softmax(logits / TEMPERATURE, 1), torch.softmax(said / TEMPERATURE, 1), reduction="batchmean"
+        )
+        hard = nn.functional.cross_entropy(logits, labels)
+        return (1 - TEACHER_SHARE) * hard + TEACHER_SHARE * TEMPERATURE**2 * soft
+
     def accuracy(self, model: nn.Module) -> float:
         """Share of right answers of the network on the test images."""
         assert model is self.model
@@ -88,13 +106,23 @@ class Workbench:
                 value.copy_(self._start[key])
 
     def train(
-        self, *, steps: int, lr: float, seed: int, faults: Faults | None = None, title: str = "", checkpoint: Path | None = None
+        self,
+        *,
+        steps: int,
+        lr: float,
+        seed: int,
+        faults: Faults | None = None,
+        title: str = "",
+        checkpoint: Path | None = None,
+        teacher: bool = False,
     ) -> float:
         """Train from where the network is now; returns seconds."""
         seed_everything(seed)
         begin = time.perf_counter()
         batches = self.data.batches(BATCH, seed=seed, augment=augment)
         options: dict[str, Any] = {"steps": steps, "lr": lr, "faults": faults, "title": title, "checkpoint": checkpoint}
+        if teacher:
+            options["loss"] = self.loss_with_teacher
         train(self.model, batches, forward=self.forward, **options)
         return time.perf_counter() - begin
 

@@ -65,6 +65,16 @@ def test_never_more_groups_than_the_best_partition_twice(chips, limit):
     assert fewest() <= found <= 2 * fewest()
 
 
+@given(groups(), st.integers(1, 25))
+def test_arrival_order_closes_a_group_when_the_next_chip_does_not_fit(chips, limit):
+    expected: list[list] = [[]]
+    for chip in chips:
+        if expected[-1] and costs_by_hand([*expected[-1], chip], ones)[0] > limit:
+            expected.append([])
+        expected[-1].append(chip)
+    assert [list(g.members) for g in in_arrival_order(chips, limit=limit)] == expected
+
+
 def test_counts_are_those_of_the_merge():
     chips = tm.random_fault_maps(MEMORY, chips=12, fault_rate=0.03, seed=3)
     for group in group_chips(chips, limit=0.15 * MEMORY.cells):

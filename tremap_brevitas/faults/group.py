@@ -102,8 +102,8 @@ def in_arrival_order(
     fleet = _Fleet(chips, cost)
     groups = _Groups(fleet, _Limits(limit, conflict_limit, len(chips)))
     for index in range(len(chips)):
-        last = groups.best(index)
-        groups.add(index, last if last == len(groups.chips) - 1 else None)
+        last = len(groups.chips) - 1
+        groups.add(index, last if groups.fits(index, last) else None)
     return groups.closed()
 
 
@@ -173,6 +173,13 @@ class _Groups:
             if fits and cost - self.cost[group] < added:
                 best, added = int(group), cost - self.cost[group]
         return best
+
+    def fits(self, index: int, group: int) -> bool:
+        """Whether a chip can come into a group."""
+        if group < 0 or len(self.chips[group]) >= self.limits.chips:
+            return False
+        cost, conflict_cost = self._with(index, group, self.status[self.fleet.at[index], group])
+        return cost <= self.limits.cost and conflict_cost <= self.limits.conflict_cost
 
     def add(self, index: int, group: int | None) -> None:
         """Let a chip into a group; None makes a new one."""

@@ -1,0 +1,122 @@
+"""What the rows yielded: reading them, means and spreads over seeds, and the two CSV files that every figure comes from."""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rows import Row, all_rows
+from worker import path_of
+
+from tremap_brevitas.files import whole_file
+
+RUN = ("faults", "union_rate", "conflicts", "rms_before", "relative_before", "nominal", "seconds", "evaluation_seconds")
+CHIP = ("chip", "member", "deployment", "accuracy", "bit_exact", "weights_that_differ", "worst_error", "rms", "relative")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One finished row.
+
+    Attributes:
+        row: What was run.
+        run: What is known of the run as a whole.
+        chips: One entry for each chip and deployment.
+    """
+
+    row: Row
+    run: dict[str, Any]
+    chips: tuple[dict[str, Any], ...]
+
+    def accuracies(self, deployment: str | None = None, *, member: bool = True) -> list[float]:
+        """Accuracy of each chip."""
+        return [c["accuracy"] for c in self.chips if c["member"] == member and deployment in (None, c["deployment"])]
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A figure over seeds.
+
+    Attributes:
+        values: One for each seed.
+    """
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean over the seeds."""
+        return statistics.fmean(self.values)
+
+    def __str__(self) -> str:
+        if not self.values:
+            return "–"
+        if len(self.values) == 1:
+            return f"{100 * self.mean:.2f} (1 seed)"
+        spread = f"{100 * self.mean:.2f} ± {100 * statistics.stdev(self.values):.2f}"
+        return spread if len(self.values) >= 3 else f"{spread} ({len(self.values)} seeds)"
+
+
+def finished(out: Path) -> list[Result]:
+    """All rows that are there."""
+    found = []
+    for row in all_rows():
+        path = path_of(row, out)
+        if path.exists():
+            content = json.loads(path.read_text(encoding="utf-8"))
+            found.append(Result(row, {key: content.get(key) for key in RUN}, tuple(content["chips"])))
+    return found
+
+
+def having(results: Sequence[Result], **fields: Any) -> list[Result]:
+    """Those results whose rows have these fields, and the defaults in all others but seed and chip."""
+    wanted = {**Row().fields(), **fields}
+    given = {key for key in wanted if key not in ("seed", "chip") or key in fields}
+    return [r for r in results if all(r.row.fields()[key] == wanted[key] for key in given)]
+
+
+def over_seeds(results: Sequence[Result], deployment: str | None = None, *, member: bool = True) -> Mean:
+    """Mean accuracy over the chips, for each seed."""
+    values = []
+    for seed in sorted({r.row.seed for r in results}):
+        chips = [a for r in results if r.row.seed == seed for a in r.accuracies(deployment, member=member)]
+        if chips:
+            values.append(statistics.fmean(chips))
+    return Mean(tuple(values))
+
+
+def nominal(results: Sequence[Result]) -> Mean:
+    """Accuracy of the networks as trained, for each seed."""
+    seeds = sorted({r.row.seed for r in results})
+    return Mean(tuple(statistics.fmean(r.run["nominal"] for r in results if r.row.seed == s) for s in seeds))
+
+
+def worst(results: Sequence[Result], deployment: str | None = None) -> float:
+    """Worst accuracy of any chip with any seed."""
+    return min(a for r in results for a in r.accuracies(deployment))
+
+
+def write_results(results: Sequence[Result], folder: Path) -> None:
+    """``study_runs.csv`` has a line for each row, ``study_chips.csv`` one for each chip and deployment of it."""
+    _write(folder / "study_runs.csv", ({"run": i, **r.row.fields(), **_rounded(r.run)} for i, r in enumerate(results)))
+    chips = (
+        {"run": i, **_rounded({key: chip.get(key, "") for key in CHIP})} for i, r in enumerate(results) for chip in r.chips
+    )
+    _write(folder / "study_chips.csv", chips)
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in values.items()}
+
+
+def _write(path: Path, rows: Iterator[dict[str, Any]]) -> None:
+    content = list(rows)
+    with whole_file(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(content[0]))
+        writer.writeheader()
+        writer.writerows(content)
