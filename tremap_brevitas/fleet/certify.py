@@ -77,8 +77,8 @@ class Certificate:
         """
         total = 0.0
         for d in self.differences:
-            signal = float(np.square(self.image.codes[d.layer].astype(np.float64)).sum())
-            total += float(np.square((d.read - d.trained).astype(np.float64)).sum()) / max(signal, 1.0)
+            wrong = float(np.square(d.read - d.trained, dtype=np.float64).sum())
+            total += wrong / max(self.image.squares[d.layer], 1.0)
         return float(np.sqrt(total))
 
     def read(self) -> dict[str, NDArray[Any]]:

@@ -33,9 +33,8 @@ def fault_costs(image: MemoryImage, fault_map: FaultMap) -> NDArray[np.float64]:
     costs = np.zeros(len(fault_map))
     for sites in image.placement.sites(fault_map.cells):
         layer = sites.layer
-        codes = image.codes[layer.name].astype(np.int32)
-        signal = max(float(np.square(codes.astype(np.float64)).sum()), 1.0)
-        wanted = codes.reshape(-1)[sites.weight]
+        signal = max(image.squares[layer.name], 1.0)
+        wanted = image.codes[layer.name].reshape(-1)[sites.weight].astype(np.int32)
         bits = np.left_shift(1, sites.bit).astype(np.int32)
         ones = fault_map.stuck_at[sites.source] == 1
         stored = nearest_reachable(

@@ -108,6 +108,11 @@ class MemoryImage:
         return [int.from_bytes(row.tobytes(), "little") for row in np.packbits(rows, axis=1, bitorder="little")]
 
     @cached_property
+    def squares(self) -> Mapping[str, float]:
+        """Sum of the squared codes of each layer: what an error in it is to be compared with."""
+        return MappingProxyType({name: float(np.square(codes, dtype=np.float64).sum()) for name, codes in self.codes.items()})
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 over placement and codes, as 64 hexadecimal digits."""
         sha = hashlib.sha256(self.placement.digest.encode())

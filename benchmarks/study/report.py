@@ -1,0 +1,127 @@
+"""docs/study.md, its CSV files and its pictures, from the rows that are finished."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from prediction import new_chips, resilience_curve
+from results import Result, finished, having, over_seeds, write_results
+from rows import RATES, all_rows
+from tables import CHIP, TABLES
+
+from tremap_brevitas.drawing import new_figure, save_figure
+from tremap_brevitas.files import whole_file
+
+COLOURS = ("#1b6ca8", "#c44e52", "#5a8f3c", "#8172b2", "#937860", "#444444")
+
+
+def write_report(out: Path, docs: Path) -> None:
+    """Fill the tables between the markers of study.md, and write what it links to.
+
+    Args:
+        out: Folder of the finished rows.
+        docs: Folder with study.md.
+    """
+    results = finished(out)
+    if not results:
+        raise SystemExit(f"{out}: no finished row")
+    write_results(results, docs)
+    page = docs / "study.md"
+    text = page.read_text(encoding="utf-8")
+    for name, table in TABLES.items():
+        text, count = re.subn(
+            rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)",
+            lambda found, table=table: f"{found[1]}{table(results)}\n{found[2]}",  # type: ignore[misc]
+            text,
+            flags=re.DOTALL,
+        )
+        if count != 1:
+            raise SystemExit(f"{page}: {count} places for the table {name!r}, expected one")
+    done = f"{len(results)} of {len(all_rows())} rows are finished."
+    text = re.sub(r"(<!-- rows -->).*?(<!-- /rows -->)", rf"\g<1>{done}\g<2>", text, flags=re.DOTALL)
+    with whole_file(page) as draft:
+        draft.write_text(text, encoding="utf-8")
+    _draw_grid(results, docs / "study_grid.png")
+    _draw_resilience(results, docs / "study_resilience.png")
+    with contextlib.suppress(ValueError):  # its points are not there yet
+        resilience_curve(results).save(docs / "resnet20_resilience.json")
+    print(f"{len(results)} rows: {page}")
+
+
+def _draw_grid(results: Sequence[Result], path: Path) -> None:
+    figure = new_figure(10.5, 3.9)
+    panels = figure.subplots(1, len(RATES), sharey=True)
+    for axes, rate in zip(panels, RATES, strict=True):
+        lines = {"merged, one image for all": "group_image", "merged, one image a chip": "chip_image"}
+        for colour, (name, deployment) in zip(COLOURS, lines.items(), strict=False):
+            counts = [k for k in (2, 5, 10, 20) if having(results, rate=rate, chips=k)]
+            means = [over_seeds(having(results, rate=rate, chips=k), deployment) for k in counts]
+            _line(axes, counts, means, colour, name)
+        for colour, (name, found) in zip(
+            COLOURS[2:],
+            {
+                "retrained for each chip": over_seeds(having(results, method="per chip", rate=rate)),
+                "nearest codes, no training": over_seeds(having(results, method="none", rate=rate, steps=0), CHIP),
+            }.items(),
+            strict=False,
+        ):
+            if found.values:
+                axes.axhline(100 * found.mean, color=colour, linewidth=1.4, linestyle="--", label=name)
+        axes.set_xscale("log")
+        axes.set_xticks([2, 5, 10, 20], ["2", "5", "10", "20"])
+        axes.minorticks_off()
+        axes.set_xlabel("chips in the group")
+        axes.set_title(f"fault rate {rate:g}", fontsize=10)
+        axes.grid(color="#e8e8e8")
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("accuracy on the chips (%)")
+    figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    save_figure(figure, path)
+
+
+def _line(axes: Any, x: Sequence[int], means: Sequence[Any], colour: str, name: str) -> None:
+    y = [100 * m.mean for m in means]
+    spread = [100 * statistics.stdev(m.values) if len(m.values) > 1 else 0.0 for m in means]
+    axes.errorbar(x, y, yerr=spread, fmt="o-", color=colour, ms=4, capsize=3, label=name)
+
+
+def _draw_resilience(results: Sequence[Result], path: Path) -> None:
+    try:
+        curve = resilience_curve(results)
+    except ValueError:
+        return
+    figure = new_figure(10.5, 4.4)
+    left, right = figure.subplots(1, 2)
+    top = max(p.error for p in curve.points)
+    errors = np.linspace(0, top, 300)
+    for colour, budget in zip(COLOURS, curve.budgets, strict=False):
+        points = [p for p in curve.points if p.steps == budget]
+        left.plot([p.error for p in points], [100 * p.accuracy for p in points], "o", ms=3.5, color=colour)
+        label = f"{budget} steps" if budget else "no training"
+        left.plot(errors, [100 * curve.predict(e, steps=budget) for e in errors], color=colour, linewidth=1.2, label=label)
+    left.set_xlabel("relative error of the codes before training")
+    left.set_ylabel("accuracy (%)")
+    left.legend(frameon=False, fontsize=9)
+    kinds: dict[str, list[tuple[float, float]]] = {}
+    for kind, error, accuracy, steps in new_chips(results, "relative"):
+        kinds.setdefault(kind, []).append((curve.predict(error, steps=steps), accuracy))
+    for colour, (kind, pairs) in zip(COLOURS, sorted(kinds.items()), strict=False):
+        right.plot(*zip(*[(100 * a, 100 * b) for a, b in pairs], strict=True), "o", ms=3.5, color=colour, label=kind, alpha=0.7)
+    if kinds:
+        low = 100 * min(min(pair) for pairs in kinds.values() for pair in pairs)
+        ends = np.array([low, 89.5])
+        right.plot(ends, ends, color="#888888", linewidth=1)
+        right.fill_between(ends, ends - 1, ends + 1, color="#888888", alpha=0.15, label="within 1 point")
+    right.set_xlabel("accuracy predicted (%)")
+    right.set_ylabel("accuracy measured (%)")
+    right.legend(frameon=False, fontsize=8)
+    for axes in (left, right):
+        axes.grid(color="#e8e8e8")
+        axes.spines[["top", "right"]].set_visible(False)
+    save_figure(figure, path)
