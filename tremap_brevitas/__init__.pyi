@@ -22,6 +22,7 @@ from .fleet import (
 )
 from .model import (
     clear_faults_,
+    compiled,
     layer_codes,
     make_faulty,
     memory_image,
@@ -133,6 +134,7 @@ __all__ = [
     "certificate",
     "clear_faults_",
     "comparison",
+    "compiled",
     "evaluate_fleet",
     "export_bundle",
     "export_qcdq",

@@ -17,6 +17,7 @@ from tremap_brevitas.fleet.certify import Deployment
 JUDGED = 8  # of a larger group, the first chips are judged
 BANKS = 64  # of the memory; about the size of a block RAM each
 BN_BATCHES = 20
+FROM_MASTER = ("clean", "random", "random, clean too", "member")  # what is written follows from the float weights and the chip
 
 
 def run(row: Row, bench: Workbench) -> dict[str, Any]:
@@ -28,11 +29,11 @@ def run(row: Row, bench: Workbench) -> dict[str, Any]:
     merged = tm.merge(chips, on_conflict=row.on_conflict)
     trained_under = chips[row.chip] if row.method == "per chip" else merged
     before = tm.certificate(tm.memory_image(model, placement), trained_under, deployment="chip_image")
-    faults = strategy(row, model, placement, trained_under)
+    faults = strategy(row, model, placement, trained_under, chips)
     seconds = 0.0
     if row.steps and faults is not None:
         seconds = bench.train(steps=row.steps, lr=row.lr, seed=row.seed, faults=faults, title=row.name, teacher=row.teacher)
-    if row.method in ("none", "batchnorm", "clean", "random", "random, clean too"):
+    if row.method in ("none", "batchnorm", *FROM_MASTER):
         tm.clear_faults_(model)
     else:
         tm.set_faults_(model, placement, trained_under, store=row.store)
@@ -79,7 +80,7 @@ def unseen(row: Row, memory: tm.Memory) -> list[tm.FaultMap]:
     return maps(row, memory, row.unseen, seed=1000 + row.seed) if row.unseen else []
 
 
-def strategy(row: Row, model: Any, placement: tm.Placement, fault_map: tm.FaultMap) -> Any:
+def strategy(row: Row, model: Any, placement: tm.Placement, fault_map: tm.FaultMap, chips: list[tm.FaultMap]) -> Any:
     """Which faults are live at which step."""
     if row.method in ("per chip", "merged"):
         if row.entry == "all at once":
@@ -94,6 +95,8 @@ def strategy(row: Row, model: Any, placement: tm.Placement, fault_map: tm.FaultM
     if row.method == "clean":
         healthy = tm.FaultMap(placement.memory, [], [], chip="healthy")  # type: ignore[arg-type]
         return tm.AllAtOnce(model, placement, healthy)
+    if row.method == "member":
+        return tm.RandomMember(model, placement, chips, seed=row.seed, store=row.store)
     if row.method.startswith("random") or row.method == "merged + random":
 
         def draw(seed: int) -> tm.FaultMap:
@@ -109,7 +112,7 @@ def deployments_of(row: Row) -> tuple[Deployment, ...]:
     """How the result is written to the group's chips."""
     if row.method == "per chip":
         return ("group_image",)
-    if row.method in ("none", "clean", "random", "random, clean too"):
+    if row.method in ("none", *FROM_MASTER):
         return ("chip_image",) if row.store == "nearest" else ("group_image",)
     return ("group_image", "chip_image")
 

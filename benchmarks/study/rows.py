@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-Method = Literal["none", "batchnorm", "clean", "per chip", "merged", "random", "random, clean too", "merged + random"]
+Method = Literal["none", "batchnorm", "clean", "per chip", "merged", "random", "random, clean too", "merged + random", "member"]
 Entry = Literal["all at once", "by step", "by chip", "lsb first", "on recovery"]
 Pattern = Literal["uniform", "clustered"]
 
@@ -20,7 +20,8 @@ class Row:
 
     Args:
         network: Network of the study.
-        method: How the network is prepared. ``"clean"`` trains as long, but in a healthy memory.
+        method: How the network is prepared. ``"clean"`` trains as long, but in a healthy memory;
+            ``"member"`` under another chip of the group at every step.
         store: Rule by which codes are stored, in training and afterwards.
         entry: How faults enter.
         chips: Chips in the group.
@@ -97,6 +98,14 @@ def learning_rate() -> Iterator[Row]:
             row = Row(seed=seed, lr=lr)
             yield row
             yield from per_chip(row, 2)
+
+
+def image_a_chip() -> Iterator[Row]:
+    """Where every chip gets an image of its own, no union is needed: what one training does for all of them then."""
+    for seed in SEEDS:
+        for method in ("member", "random", "clean"):
+            yield Row(chips=20, seed=seed, method=method)
+            yield Row(network="resnet32", seed=seed, method=method)
 
 
 def teacher() -> Iterator[Row]:
@@ -193,6 +202,7 @@ def resilience() -> Iterator[Row]:
 TABLES = {
     "headline": headline,
     "learning rate": learning_rate,
+    "image a chip": image_a_chip,
     "teacher": teacher,
     "large group": large_group,
     "collapse": collapse,

@@ -57,6 +57,12 @@ def fleet_table(results: Sequence[Result], network: str, chips: int, extra: Sequ
     add("merged, plain, ramp by step (as TRE-Map)", of(store="plain", entry="by step"), GROUP, 200)
     add("merged, nearest; one image for all", of(), GROUP, 200)
     add("merged, nearest; one image a chip", of(), CHIP, 200)
+    for method, what in (
+        ("clean", "in a healthy memory"),
+        ("random", "under random maps"),
+        ("member", "under a random member"),
+    ):
+        add(f"trained {what}, then nearest; one image a chip", of(method=method), CHIP, 200)
     for name, fields in extra:
         for deployment, what in ((GROUP, "one image for all"), (CHIP, "one image a chip")):
             add(f"{name}; {what}", of(**fields), deployment, str(fields.get("steps", 200)))

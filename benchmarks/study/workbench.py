@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch._dynamo.config
 from torch import Tensor, nn
 
 import tremap_brevitas as tm
@@ -65,28 +64,24 @@ class Workbench:
         self.model.eval()
         self._start = {key: value.clone() for key, value in self.model.state_dict().items()}
         self.data = data
-        # Above the limit torch runs uncompiled, without a word; every layer in every mode counts.
-        torch._dynamo.config.recompile_limit = 4096
-        torch._dynamo.config.accumulated_recompile_limit = 65536
-        self._compiled: Any = torch.compile(self.model, dynamic=False)
+        self._compiled = tm.compiled(self.model, bfloat16=True)
         self._accuracy = accuracy_on(
             data.test_images.contiguous(memory_format=torch.channels_last), data.test_labels, batch=EVALUATION_BATCH
         )
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits in float32."""
-        with torch.autocast("cpu", torch.bfloat16):
-            logits: Tensor = self._compiled(images.contiguous(memory_format=torch.channels_last))
-        return logits.float()
+        logits: Tensor = self._compiled(images.contiguous(memory_format=torch.channels_last))
+        return logits
 
     def loss_with_teacher(self, logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy with the labels, and with what the healthy network says (Hinton et al., 2015)."""
         if self._teacher is None:
             network = new_network(self.name)
             network.load_state_dict(self._start)
-            self._teacher = torch.compile(network.eval(), dynamic=False)
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            said = self._teacher(images.contiguous(memory_format=torch.channels_last)).float()
+            self._teacher = tm.compiled(network.eval(), bfloat16=True)
+        with torch.no_grad():
+            said = self._teacher(images.contiguous(memory_format=torch.channels_last))
         soft = nn.functional.kl_div(
             torch.log_softmax(logits / TEMPERATURE, 1), torch.softmax(said / TEMPERATURE, 1), reduction="batchmean"
         )
