@@ -1,0 +1,5 @@
+"""Many independent jobs: groups to retrain, chips to evaluate. On this machine or on a Ray cluster, with nothing lost."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

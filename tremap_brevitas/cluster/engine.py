@@ -1,0 +1,129 @@
+"""Where jobs run: in this process, or on a Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+
+class JobError(RuntimeError):
+    """A job failed by itself: trying it again would not help. The error that it raised is the cause.
+
+    Attributes:
+        job: Name of the job.
+    """
+
+    def __init__(self, job: str, error: BaseException) -> None:
+        super().__init__(f"job {job!r} failed: {type(error).__name__}: {error}")
+        self.job = job
+
+
+class Engine(Protocol):
+    """Runs jobs and yields their results as they come."""
+
+    def run(self, work: Callable[[Any], Any], jobs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """Call ``work`` on every job; yields name and result, in any order.
+
+        Raises:
+            JobError: If a job raises.
+        """
+        ...
+
+
+class InProcess:
+    """One job after the other, here."""
+
+    def run(self, work: Callable[[Any], Any], jobs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """Call ``work`` on every job, in order."""
+        for name, job in jobs.items():
+            try:
+                result = work(job)
+            except Exception as error:
+                raise JobError(name, error) from error
+            yield name, result
+
+
+class RayEngine:
+    """Jobs on a Ray cluster, as many at once as it has room for. Needs the extra ``cluster``.
+
+    Ray brings ``work`` and the jobs to the machines; both must be picklable, and what ``work`` imports must be installed
+    there. A job whose worker or machine dies is run again elsewhere. Results do not depend on where and in which order jobs
+    run, as long as ``work`` depends on its job alone: seed what it draws, and let torch use the same number of threads
+    everywhere (``threads``).
+
+    Args:
+        address: Address of a running cluster, such as ``"auto"`` or ``"ray://head:10001"``; None starts one on this machine.
+        num_cpus: CPU cores of a job.
+        num_gpus: GPUs of a job; may be a fraction.
+        threads: Threads of torch in a job; None for ``num_cpus``.
+        retries: How many times a job is run again when its worker or machine died.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        num_cpus: float = 1,
+        num_gpus: float = 0,
+        threads: int | None = None,
+        retries: int = 3,
+    ) -> None:
+        self.address, self.num_cpus, self.num_gpus, self.retries = address, num_cpus, num_gpus, retries
+        self.threads = max(1, int(num_cpus)) if threads is None else threads
+
+    def run(self, work: Callable[[Any], Any], jobs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """Run the jobs on the cluster.
+
+        Raises:
+            ImportError: If Ray is not installed.
+            ConnectionError: If there is no cluster at the address.
+            JobError: If a job raises, or its worker died more than ``retries`` times; the jobs that run are cancelled.
+        """
+        try:
+            import ray
+        except ImportError as error:
+            raise ImportError("a Ray engine needs Ray: pip install 'tremap_brevitas[cluster]'") from error
+        ours = not ray.is_initialized()
+        if ours:
+            ray.init(address=self.address, log_to_driver=False, include_dashboard=False, configure_logging=False)
+        running: dict[Any, str] = {}
+        try:
+            remote = ray.remote(num_cpus=self.num_cpus, num_gpus=self.num_gpus, max_retries=self.retries)(_with_threads)
+            shared = ray.put((work, self.threads))
+            waiting = iter(jobs.items())
+            # A few more than there is room for: enough to keep every machine busy, and a cluster that grows.
+            cores = ray.cluster_resources().get("CPU", 1)  # type: ignore[no-untyped-call]
+            room = 2 * max(1, int(cores / max(self.num_cpus, 0.01))) + 2
+            for name, job in waiting:
+                running[remote.remote(shared, job)] = name
+                if len(running) >= room:
+                    yield self._next(ray, running)
+            while running:
+                yield self._next(ray, running)
+        finally:
+            for reference in running:
+                ray.cancel(reference, force=True)
+            if ours:
+                ray.shutdown()
+
+    @staticmethod
+    def _next(ray: Any, running: dict[Any, str]) -> tuple[str, Any]:
+        (done,), _ = ray.wait(list(running), num_returns=1)
+        name = running.pop(done)
+        try:
+            return name, ray.get(done)
+        except ray.exceptions.RayTaskError as error:
+            raise JobError(name, error.cause if isinstance(error.cause, Exception) else error) from error
+        except ray.exceptions.RayError as error:
+            raise JobError(name, error) from error
+
+
+def _with_threads(shared: tuple[Callable[[Any], Any], int], job: Any) -> Any:
+    work, threads = shared
+    try:
+        import torch
+    except ImportError:
+        pass
+    else:
+        torch.set_num_threads(threads)
+    return work(job)
