@@ -109,8 +109,8 @@ def image_a_chip() -> Iterator[Row]:
 
 
 def teacher() -> Iterator[Row]:
-    """The healthy network as a teacher."""
-    for seed in SEEDS:
+    """The healthy network as a teacher: a look with one seed."""
+    for seed in SEEDS[:1]:
         yield Row(network="resnet32", seed=seed, teacher=True)
         yield Row(chips=20, seed=seed, teacher=True)
         yield from per_chip(Row(network="resnet32", seed=seed, teacher=True), 2)

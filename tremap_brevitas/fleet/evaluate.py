@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable
 
 from torch import nn
-from tqdm import tqdm
 
+from tremap_brevitas.cluster.engine import Engine
+from tremap_brevitas.cluster.jobs import run_jobs
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_same_memory
 from tremap_brevitas.fleet.certify import Deployment, certificate
+from tremap_brevitas.fleet.judge import Judge
 from tremap_brevitas.fleet.report import ChipResult, FleetReport
-from tremap_brevitas.model import memory_image, using_codes
-from tremap_brevitas.model.modes import evaluation_mode
+from tremap_brevitas.model import memory_image
 from tremap_brevitas.placement import Placement
 
 
@@ -28,6 +30,9 @@ def evaluate_fleet(
     steps: int = 0,
     seconds: float = 0.0,
     progress: bool = True,
+    engine: Engine | None = None,
+    make: Callable[[], nn.Module] | None = None,
+    folder: str | os.PathLike[str] | None = None,
 ) -> FleetReport:
     """Find the accuracy of a network on every chip of a fleet, each with its own faults.
 
@@ -46,33 +51,49 @@ def evaluate_fleet(
         steps: Optimizer steps that the preparation took; for the report.
         seconds: Seconds that the preparation took; for the report.
         progress: Whether to show a progress bar on standard error.
+        engine: Where chips are run, such as a ``RayEngine``; None for this process. ``accuracy`` must be picklable then.
+        make: For an engine of other processes: makes a network of the same layers there, such as
+            ``lambda: tm.make_faulty(Net())``. A Brevitas model cannot be pickled; its state is sent instead.
+        folder: Run folder that keeps the accuracy of every chip that was run; a run that was stopped goes on from it.
 
     Raises:
-        ValueError: If there is no chip, or maps, placement and model do not match.
+        ValueError: If there is no chip, maps, placement and model do not match, an engine is given without ``make``, or the
+            folder holds the run of another network.
     """
+    if engine is not None and make is None:
+        raise ValueError("an engine runs chips in other processes: give make, which builds the network there")
     chips = list(chips)
     check_same_memory(chips)
     image = memory_image(model, placement)
     begin = time.perf_counter()
     certificates = [certificate(image, chip, deployment=deployment) for chip in chips]
-    results = []
-    with evaluation_mode(model):
-        with using_codes(model, placement, image.codes):  # as every chip is run below
-            nominal = float(accuracy(model))
-        for found in tqdm(certificates, desc=name or "chips", unit="chip", disable=not progress, leave=False):
-            measured = nominal
-            if not found.bit_exact:
-                with using_codes(model, placement, found.read()):
-                    measured = float(accuracy(model))
-            results.append(
-                ChipResult(
-                    chip=found.chip,
-                    accuracy=measured,
-                    bit_exact=found.bit_exact,
-                    weights_that_differ=found.weights_that_differ,
-                    worst_error=found.worst_error,
-                )
-            )
+    judge = Judge(model, image, accuracy, deployment, make)
+    nominal = Judge(model, image, accuracy, deployment, None).measured(image.codes)
+    to_run = {
+        f"{index}: {chip.chip} {chip.digest[:16]}": chip
+        for index, (chip, found) in enumerate(zip(chips, certificates, strict=True))
+        if not found.bit_exact
+    }
+    measured = iter(
+        run_jobs(
+            judge,
+            to_run,
+            engine=engine,
+            folder=folder,
+            options={"image": image.digest, "deployment": deployment, "nominal": nominal},
+            progress=(name or "chips") if progress else None,
+        ).values()
+    )
+    results = [
+        ChipResult(
+            chip=found.chip,
+            accuracy=nominal if found.bit_exact else next(measured),
+            bit_exact=found.bit_exact,
+            weights_that_differ=found.weights_that_differ,
+            worst_error=found.worst_error,
+        )
+        for found in certificates
+    ]
     return FleetReport(
         name=name,
         nominal=nominal,

@@ -20,6 +20,7 @@ from tremap_brevitas.files import whole_file
 
 KIND = "tremap resilience curve"
 SCHEMA = 1
+DECIMALS = 9  # of an error
 
 
 @dataclass(frozen=True)
@@ -180,13 +181,12 @@ _Fit = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 def _fit(points: Sequence[Point]) -> _Fit:
     """Errors and accuracies of the corners of a line that never rises; a level stretch becomes one corner."""
-    errors = np.array([p.error for p in points])
-    order = np.argsort(errors, kind="stable")
-    errors, accuracies = errors[order], np.array([p.accuracy for p in points])[order]
-    found: Any = isotonic_regression(accuracies, increasing=False)
+    # Points of one error, but for rounding, are one point: between two that near each other a line would have no slope.
+    errors, place, sizes = np.unique(np.round([p.error for p in points], DECIMALS), return_inverse=True, return_counts=True)
+    accuracies = np.bincount(place, weights=[p.accuracy for p in points]) / sizes
+    found: Any = isotonic_regression(accuracies, weights=sizes.astype(np.float64), increasing=False)
     first = found.blocks[:-1]
-    sizes = np.diff(found.blocks)
-    return np.add.reduceat(errors, first) / sizes, np.add.reduceat(found.x, first) / sizes
+    return np.add.reduceat(errors * sizes, first) / np.add.reduceat(sizes, first), found.x[first]
 
 
 def _read(fit: _Fit, error: float) -> float:

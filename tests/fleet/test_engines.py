@@ -1,0 +1,67 @@
+"""Chips measured in other processes, and a fleet whose evaluation was stopped."""
+
+import functools
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from fleet.elsewhere import X, accuracy, make
+
+import tremap_brevitas as tm
+from tremap_brevitas.cluster import JobError, RayEngine
+
+
+@pytest.fixture(scope="module")
+def fleet():
+    torch.manual_seed(0)
+    torch.set_num_threads(1)  # as in a job of one core: sums in the same order
+    model = make()
+    for _ in range(3):
+        model(X)
+    model.eval()
+    placement = tm.place(model, tm.Memory(words=2500, word_bits=32))
+    chips = tm.random_fault_maps(placement.memory, chips=5, fault_rate=0.02, seed=0)
+    tm.set_faults_(model, placement, tm.merge(chips, on_conflict="majority"))
+    exact = tm.FaultMap(placement.memory, [], [], "healthy")
+    yield model, placement, [*chips, exact]
+    torch.set_num_threads(os.cpu_count())
+
+
+@pytest.mark.slow
+def test_the_same_report_from_a_cluster_bit_for_bit(fleet, tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="Ray (extra cluster) is not installed")
+    root = Path(__file__).parents[2]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(root / "tests"), str(root / "examples")]))
+    here = tm.evaluate_fleet(*fleet, accuracy, progress=False)
+    noting = functools.partial(accuracy, noted=str(tmp_path))
+    there = tm.evaluate_fleet(*fleet, noting, progress=False, engine=RayEngine(), make=make)
+    assert there.chips == here.chips
+    assert there.nominal == here.nominal
+    assert len({c.accuracy for c in here.chips}) == 6
+    where = [int(p.name.partition("-")[0]) for p in tmp_path.iterdir()]
+    assert len(where) == 6  # the network itself here, five chips there, the exact one nowhere
+    assert where.count(os.getpid()) == 1
+
+
+def test_an_evaluation_that_was_stopped_goes_on(fleet, tmp_path):
+    calls = []
+
+    def fragile(model):
+        calls.append(1)
+        if len(calls) == 4:
+            raise MemoryError("no more")
+        return accuracy(model)
+
+    with pytest.raises(JobError, match="job '2: chip-2 .*MemoryError: no more"):
+        tm.evaluate_fleet(*fleet, fragile, progress=False, folder=tmp_path / "run")
+    report = tm.evaluate_fleet(*fleet, fragile, progress=False, folder=tmp_path / "run")
+    assert len(calls) == 4 + 1 + 3
+    assert report.chips == tm.evaluate_fleet(*fleet, accuracy, progress=False).chips
+    with pytest.raises(ValueError, match="holds a run with deployment='group_image', but here it is 'chip_image'"):
+        tm.evaluate_fleet(*fleet, accuracy, progress=False, folder=tmp_path / "run", deployment="chip_image")
+
+
+def test_an_engine_needs_to_know_how_to_build_the_network(fleet):
+    with pytest.raises(ValueError, match="give make"):
+        tm.evaluate_fleet(*fleet, accuracy, engine=RayEngine())
