@@ -87,7 +87,7 @@ def strategy(row: Row, model: Any, placement: tm.Placement, fault_map: tm.FaultM
             return tm.AllAtOnce(model, placement, fault_map, store=row.store)
         options: dict[str, Any] = {"store": row.store, "seed": row.seed}
         if row.entry == "on recovery":
-            options["schedule"] = tm.OnRecovery(stages=5, window=10, patience=row.steps // 10)
+            options["schedule"] = tm.OnRecovery(stages=5, window=row.steps // 20, patience=row.steps // 10)
         else:
             options["over_steps"] = row.steps // 2
             options["order"] = {"by chip": "by_chip", "lsb first": "lsb_first"}.get(row.entry, "random")

@@ -1,0 +1,150 @@
+"""A fleet at size: assigning chips to a library of images, grouping, and measuring chips against the naive loop.
+
+    taskset -c 0 python benchmarks/large_fleet.py
+
+Prints a Markdown table. Images have the size of a ResNet-18; chips are measured with the digits network of the examples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from measure import machine
+
+import tremap_brevitas as tm
+from tremap_brevitas.faults.group import group_chips
+from tremap_brevitas.fleet import Point, Prepared, ResilienceCurve, assign
+from tremap_brevitas.placement import LayerCodes, linear_placement
+
+sys.path.append(str(Path(__file__).parents[1] / "examples"))
+from networks import ResNet
+
+WIDTHS = [(64, 3, 7), *[(64, 64, 3)] * 4, (128, 64, 3), *[(128, 128, 3)] * 3, (256, 128, 3), *[(256, 256, 3)] * 3]
+WIDTHS += [(512, 256, 3), *[(512, 512, 3)] * 3]
+MEMORY = tm.Memory(words=3_000_000, word_bits=32)
+
+
+def library(images: int) -> list[Prepared]:
+    """Images of a ResNet-18's size, with codes as trained networks have them."""
+    layers = [LayerCodes(f"conv{i}", (o, n, k, k), 8, "twos_complement") for i, (o, n, k) in enumerate(WIDTHS)]
+    placement = linear_placement([*layers, LayerCodes("fc", (1000, 512), 8, "twos_complement")], MEMORY)
+    rng = np.random.default_rng(0)
+    found = []
+    for index in range(images):
+        codes = {
+            layer.name: np.clip(np.rint(rng.normal(0, 20, layer.shape)), -128, 127).astype(int) for layer in placement.layers
+        }
+        found.append(Prepared(f"image {index}", tm.MemoryImage(placement, codes), 0.9))
+    return found
+
+
+def chips(rate: float, count: int) -> Iterator[tm.FaultMap]:
+    """Chips one by one, as they would be read from files."""
+    for index in range(count):
+        yield tm.random_fault_maps(MEMORY, chips=1, fault_rate=rate, seed=index)[0]
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """Time of one call."""
+    begin = time.perf_counter()
+    action()
+    return time.perf_counter() - begin
+
+
+def assignment(counts: list[int], rates: list[float], images: int) -> None:
+    print(
+        f"| assigning chips to {images} images of 11.7 million codes | faults a chip | seconds | ms a chip |\n"
+        + "|"
+        + " --- |" * 4
+    )
+    curve = ResilienceCurve([Point(0, 0.9), Point(1, 0.5)])
+    shelf = library(images)
+    list(assign(chips(1e-5, 1), shelf, goal=0.8, curve=curve))  # packs the images' bits
+    for rate in rates:
+        for count in counts:
+            fleet = list(chips(rate, count))
+            took = seconds(lambda fleet=fleet: list(assign(fleet, shelf, goal=0.8, curve=curve)))  # type: ignore[misc]
+            print(f"| {count} chips at {rate:g} | {len(fleet[0])} | {took:.1f} | {1e3 * took / count:.2f} |", flush=True)
+    print(f"\nMost memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB.\n")
+
+
+def grouping() -> None:
+    print("| grouping for a union of 5 %, 2.1 million cells | groups | seconds |\n| --- | --- | --- |")
+    memory = tm.Memory(words=67_000, word_bits=32)
+    for count, rate in ((100, 6e-3), (200, 6e-3), (400, 6e-3), (200, 1e-3)):
+        fleet = tm.random_fault_maps(memory, chips=count, fault_rate=rate, seed=0)
+        begin = time.perf_counter()
+        found = group_chips(fleet, limit=0.05 * memory.cells)
+        print(f"| {count} chips at {rate:g} | {len(found)} | {time.perf_counter() - begin:.2f} |", flush=True)
+
+
+def evaluation(count: int, rounds: int) -> None:
+    torch.manual_seed(0)
+    model = tm.make_faulty(ResNet(20))
+    images = torch.randn(500, 3, 32, 32)
+    model(images)
+    model.load_state_dict(model.state_dict())
+    model.eval()
+    placement = tm.place(model, tm.Memory(words=67_200, word_bits=32))
+    fleet = tm.random_fault_maps(placement.memory, chips=count, fault_rate=2e-5, seed=0)
+    merged = tm.merge(fleet, on_conflict="free")
+
+    @torch.no_grad()
+    def eager(network: torch.nn.Module) -> float:
+        return float(network(images).argmax(1).float().mean())
+
+    run = tm.compiled(model, bfloat16=True)
+
+    @torch.no_grad()
+    def compiled(_: torch.nn.Module) -> float:
+        return float(run(images).argmax(1).float().mean())
+
+    def naive() -> None:
+        for chip in fleet:
+            with tm.using_faults(model, placement, chip):
+                eager(model)
+
+    print(f"\n| {count} chips, ResNet-20, 500 images each | seconds | naive loop over it |\n| --- | --- | --- |")
+    slow = statistics.median(seconds(naive) for _ in range(rounds))
+    print(f"| naive loop: set the chip's faults, run the network | {slow:.1f} | 1.0 |")
+    for name, fault_map, accuracy in (
+        ("evaluate_fleet, members, conflicts free", merged, eager),
+        ("evaluate_fleet, no member, none exact", None, eager),
+        ("the same, compiled in bfloat16", None, compiled),
+    ):
+        tm.clear_faults_(model)
+        if fault_map is not None:
+            tm.set_faults_(model, placement, fault_map)
+        report = tm.evaluate_fleet(model, placement, fleet, accuracy, progress=False)
+        times = [
+            seconds(lambda a=accuracy: tm.evaluate_fleet(model, placement, fleet, a, progress=False))  # type: ignore[misc]
+            for _ in range(rounds)
+        ]
+        took = statistics.median(times)
+        print(f"| {name} ({report.bit_exact} exact) | {took:.1f} | {slow / took:.1f} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--chips", type=int, nargs="+", default=[1000, 10_000], help="chips to assign (default: 1000 10000)")
+    parser.add_argument("--rates", type=float, nargs="+", default=[1e-5, 1e-4], help="their fault rates (default: 1e-5 1e-4)")
+    parser.add_argument("--images", type=int, default=20, help="images of the library (default %(default)s)")
+    parser.add_argument("--evaluated", type=int, default=100, help="chips to measure (default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="repetitions of a measurement (default %(default)s)")
+    options = parser.parse_args()
+    print(f"{machine()}\n")
+    assignment(options.chips, options.rates, options.images)
+    grouping()
+    evaluation(options.evaluated, options.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""The study in small: every kind of row runs, and the page shows what its rows yielded."""
+
+import csv
+import dataclasses
+import json
+import re
+import shutil
+from pathlib import Path
+
+import job
+import pytest
+import report
+import results
+import rows
+import tables
+import torch
+import workbench
+import worker
+from training import Data
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def bench():
+    """A network that was hardly trained, on images of noise, not compiled: the paths are the study's."""
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    data = Data(
+        torch.randn(600, 3, 32, 32, generator=generator),
+        torch.randint(10, (600,), generator=generator),
+        torch.randn(40, 3, 32, 32, generator=generator),
+        torch.randint(10, (40,), generator=generator),
+    )
+    network = workbench.new_network("resnet20")
+    network(data.test_images[:8])
+    state = network.state_dict()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workbench.tm, "compiled", lambda model, **_: model)
+        patch.setattr(workbench, "BATCH", 8)
+        patch.setattr(job, "BATCH", 8)
+        patch.setattr(job, "BN_BATCHES", 1)
+        patch.setattr(job, "JUDGED", 2)
+        yield workbench.Workbench("resnet20", state, data)
+
+
+def test_rows_are_distinct_and_none_is_left_out():
+    every = rows.all_rows()
+    assert len({row.name for row in every}) == len(every) == len({worker.path_of(row, Path()) for row in every})
+    assert {row for table in rows.TABLES.values() for row in table()} == set(every)
+    for row in every:
+        assert row.network in workbench.NETWORKS
+
+
+@pytest.mark.slow
+def test_every_kind_of_row_and_the_page(bench, tmp_path):
+    """One row of each kind, with two steps; then the page is filled from them."""
+    kinds = {}
+    for row in rows.all_rows():
+        kind = (row.method, row.store, row.entry, row.pattern, row.reuse, row.steps > 0, row.unseen > 0, row.teacher)
+        kinds.setdefault(kind, row)
+    assert len(kinds) > 20
+    for row in kinds.values():
+        short = dataclasses.replace(row, network="resnet20", steps=min(row.steps, 2), unseen=min(row.unseen, 1))
+        if row.entry == "on recovery":
+            short = dataclasses.replace(short, steps=20)  # it needs a few to measure the loss
+        found = job.run(short, bench)
+        accuracies = [c["accuracy"] for c in found["chips"]]
+        assert accuracies
+        assert all(0 <= a <= 1 for a in accuracies)
+        if row.method == "per chip":
+            assert [c["bit_exact"] for c in found["chips"]] == [True]
+            assert accuracies == [found["nominal"]]
+        worker.path_of(row, tmp_path).write_text(json.dumps({"row": row.fields(), **found}))
+    (tmp_path / "docs").mkdir()
+    shutil.copy(ROOT / "docs" / "study.md", tmp_path / "docs")
+    report.write_report(tmp_path, tmp_path / "docs")
+    with (tmp_path / "docs" / "study_chips.csv").open(newline="") as file:
+        chips = list(csv.DictReader(file))
+    assert len(chips) == sum(len(r.chips) for r in results.finished(tmp_path))
+    page = (tmp_path / "docs" / "study.md").read_text()
+    assert f"{len(kinds)} of {len(rows.all_rows())} rows are finished." in page
+    for name in tables.TABLES:
+        body = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", page, re.S).group(1)
+        assert body.count("\n|") >= 1 or body.startswith("not run"), name
+
+
+def test_means_over_seeds():
+    def result(seed, chip, accuracy, deployment="chip_image"):
+        row = rows.Row(seed=seed, chip=chip)
+        return results.Result(row, {"nominal": 0.9}, ({"accuracy": accuracy, "deployment": deployment, "member": True},))
+
+    found = [result(0, 0, 0.8), result(0, 1, 0.6), result(1, 0, 0.9), result(1, 0, 0.1, "group_image")]
+    assert results.over_seeds(found, "chip_image").values == pytest.approx((0.7, 0.9))
+    assert str(results.over_seeds(found, "chip_image")) == "80.00 ± 14.14 (2 seeds)"
+    assert results.worst(found) == 0.1
+    assert results.having(found, chip=1) == [found[1]]
+    assert results.having(found, rate=1.0) == []
