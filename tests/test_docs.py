@@ -1,4 +1,4 @@
-"""Every command of the docs page runs, in order, and prints what the page says."""
+"""Every command of the docs pages runs, in order, and prints what the page says."""
 
 import os
 import re
@@ -7,22 +7,45 @@ import sys
 import sysconfig
 from pathlib import Path
 
-PAGE = Path(__file__).parents[1] / "docs" / "fault_maps.md"
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
 
 
-def test_the_page_runs(tmp_path):
+def run_page(name, folder):
+    """Run the blocks of a page; returns how many lines of output were checked. A block that begins with a name is kept."""
     said, checked = "", 0
-    environment = {**os.environ, "PATH": f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"}
-    for kind, block in re.findall(r"```(\w+)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S):
+    environment = {
+        **os.environ,
+        "PATH": f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(folder),
+    }
+    for kind, block in re.findall(r"```(\w+)\n(.*?)```", (DOCS / name).read_text(encoding="utf-8"), re.S):
         if kind == "text":
             for line in block.strip().splitlines():
                 assert line.strip() in [x.strip() for x in said.splitlines()], (line, said)
                 checked += 1
             continue
-        command = ["bash", "-euo", "pipefail", "-c", block] if kind == "bash" else [sys.executable, "-c", block]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, env=environment)
+        command = ["bash", "-euo", "pipefail", "-c", block]
+        if kind == "python":
+            named = re.match(r"# (\w+\.py)\n", block)
+            script = folder / (named[1] if named else "block.py")
+            script.write_text(block, encoding="utf-8")
+            command = [sys.executable, str(script)]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, env=environment)
         assert done.returncode == 0, done.stdout + done.stderr
         said = done.stdout
-    assert checked > 12
+    return checked
+
+
+def test_fault_maps(tmp_path):
+    assert run_page("fault_maps.md", tmp_path) > 12
     for name in ("growth.png", "overlap.png", "chip-0.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_scaling(tmp_path):
+    pytest.importorskip("ray", reason="Ray (extra cluster) is not installed")
+    assert run_page("scaling.md", tmp_path) >= 5
+    assert (tmp_path / "new.csv").read_text().count("exact") > 100
