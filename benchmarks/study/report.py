@@ -35,23 +35,32 @@ def write_report(out: Path, docs: Path) -> None:
     page = docs / "study.md"
     text = page.read_text(encoding="utf-8")
     for name, table in TABLES.items():
-        text, count = re.subn(
-            rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)",
-            lambda found, table=table: f"{found[1]}{table(results)}\n{found[2]}",  # type: ignore[misc]
-            text,
-            flags=re.DOTALL,
-        )
-        if count != 1:
-            raise SystemExit(f"{page}: {count} places for the table {name!r}, expected one")
+        text = _filled(text, page, name, table(results))
     done = f"{len(results)} of {len(all_rows())} rows are finished."
     text = re.sub(r"(<!-- rows -->).*?(<!-- /rows -->)", rf"\g<1>{done}\g<2>", text, flags=re.DOTALL)
-    with whole_file(page) as draft:
-        draft.write_text(text, encoding="utf-8")
+    _replace(page, text)
+    readme = docs.parent / "README.md"
+    if readme.exists():
+        _replace(readme, _filled(readme.read_text(encoding="utf-8"), readme, "headline", TABLES["headline"](results)))
     _draw_grid(results, docs / "study_grid.png")
     _draw_resilience(results, docs / "study_resilience.png")
     with contextlib.suppress(ValueError):  # its points are not there yet
         resilience_curve(results).save(docs / "resnet20_resilience.json")
     print(f"{len(results)} rows: {page}")
+
+
+def _filled(text: str, page: Path, name: str, table: str) -> str:
+    """Put a table between its markers."""
+    marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+    text, count = marked.subn(lambda found: f"{found[1]}{table}\n{found[2]}", text)
+    if count != 1:
+        raise SystemExit(f"{page}: {count} places for the table {name!r}, expected one")
+    return text
+
+
+def _replace(page: Path, text: str) -> None:
+    with whole_file(page) as draft:
+        draft.write_text(text, encoding="utf-8")
 
 
 def _draw_grid(results: Sequence[Result], path: Path) -> None:

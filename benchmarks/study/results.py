@@ -58,6 +58,8 @@ class Mean:
             return "–"
         if len(self.values) == 1:
             return f"{100 * self.mean:.2f} (1 seed)"
+        if len(set(self.values)) == 1:
+            return f"{100 * self.mean:.2f}"  # one network, whatever the seed
         spread = f"{100 * self.mean:.2f} ± {100 * statistics.stdev(self.values):.2f}"
         return spread if len(self.values) >= 3 else f"{spread} ({len(self.values)} seeds)"
 
