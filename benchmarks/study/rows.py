@@ -108,6 +108,15 @@ def image_a_chip() -> Iterator[Row]:
             yield Row(network="resnet32", seed=seed, method=method)
 
 
+def equal_cost() -> Iterator[Row]:
+    """Retraining every chip, with no more steps in all than one merged retraining has; and BatchNorm statistics alone."""
+    for seed in SEEDS:
+        yield from per_chip(Row(seed=seed, steps=10), 5)
+        yield Row(seed=seed, method="batchnorm", steps=0)
+        yield from per_chip(Row(network="resnet32", seed=seed, steps=40), 5)
+        yield Row(network="resnet32", seed=seed, method="batchnorm", steps=0)
+
+
 def teacher() -> Iterator[Row]:
     """The healthy network as a teacher: a look with one seed."""
     for seed in SEEDS[:1]:
@@ -207,6 +216,7 @@ TABLES = {
     "headline": headline,
     "learning rate": learning_rate,
     "image a chip": image_a_chip,
+    "equal cost": equal_cost,
     "teacher": teacher,
     "large group": large_group,
     "resilience": resilience,

@@ -52,7 +52,11 @@ def fleet_table(results: Sequence[Result], network: str, chips: int, extra: Sequ
     add("written as is, no training", of(method="none", store="plain", steps=0), GROUP, 0)
     add("nearest codes, no training", of(method="none", steps=0), CHIP, 0)
     add("per-chip retraining, plain (as before TRE-Map)", single(store="plain"), GROUP, 200 * chips)
+    batchnorm = having(results, network=network, method="batchnorm", steps=0)
+    add("nearest codes, BatchNorm re-estimated on each chip", batchnorm, CHIP, 0)
     add("per-chip retraining, nearest", single(), GROUP, 200 * chips)
+    few = 200 // chips
+    add(f"per-chip retraining, nearest, {few} steps each", single(steps=few), GROUP, 200)
     add("per-chip retraining, nearest, healthy network as teacher", single(teacher=True), GROUP, 200 * chips)
     add("merged, plain, ramp by step (as TRE-Map)", of(store="plain", entry="by step"), GROUP, 200)
     add("merged, nearest; one image for all", of(), GROUP, 200)
