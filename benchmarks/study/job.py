@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -48,7 +49,9 @@ def run(row: Row, bench: Workbench) -> dict[str, Any]:
     }
     begin = time.perf_counter()
     own = [trained_under] if row.method == "per chip" else chips[:JUDGED]
-    if row.method == "batchnorm":
+    if row.recalibrated and row.method not in FROM_MASTER:
+        tm.reestimate_batchnorm_(model, some_batches(row, bench))
+    if row.method == "batchnorm" or (row.recalibrated and row.method in FROM_MASTER):
         kept["nominal"], kept["chips"] = with_batchnorm(row, bench, placement, own)
     else:
         for group, deployments in ((own, deployments_of(row)), (unseen(row, placement.memory), ("chip_image",))):
@@ -136,17 +139,23 @@ def judge(
     return report.nominal
 
 
+def some_batches(row: Row, bench: Workbench) -> Iterator[Any]:
+    """Training images for BatchNorm."""
+    batches = bench.data.batches(BATCH, seed=row.seed, augment=augment)
+    return (batches(n) for n in range(BN_BATCHES))
+
+
 def with_batchnorm(
     row: Row, bench: Workbench, placement: tm.Placement, chips: list[tm.FaultMap]
 ) -> tuple[float, list[dict[str, Any]]]:
     """Every chip with nearest codes and BatchNorm statistics of its own."""
     nominal = bench.accuracy(bench.model.eval())
-    batches = bench.data.batches(BATCH, seed=row.seed, augment=augment)
+    trained = {key: value.clone() for key, value in bench.model.state_dict().items()}
     results: list[dict[str, Any]] = []
     for chip in chips:
-        bench.reset()
+        bench.load(trained)
         tm.set_faults_(bench.model, placement, chip, store=row.store)
-        tm.reestimate_batchnorm_(bench.model, (batches(n) for n in range(BN_BATCHES)))
+        tm.reestimate_batchnorm_(bench.model, some_batches(row, bench))
         codes = tm.memory_image(bench.model, placement).codes
         with tm.using_codes(bench.model, placement, codes), torch.no_grad():
             accuracy = bench.accuracy(bench.model.eval())

@@ -42,7 +42,8 @@ def new_chips(results: Sequence[Result], scale: str) -> Iterator[tuple[str, floa
                 if c["deployment"] == "chip_image":
                     yield "new chip, nearest codes, no training", c[scale], c["accuracy"], 0
             continue
-        usual = (row.entry, row.lr, row.pattern, row.reuse, row.teacher) == ("all at once", 0.02, "uniform", 1, False)
+        special = row.teacher or row.recalibrated
+        usual = (row.entry, row.lr, row.pattern, row.reuse, special) == ("all at once", 0.02, "uniform", 1, False)
         if row.method in ("merged", "per chip") and usual:
             kind = "group" if row.method == "merged" else "chip"
             yield f"{kind}, retrained {row.steps} steps", r.run[f"{scale}_before"], r.run["nominal"], row.steps

@@ -34,6 +34,8 @@ class Row:
         on_conflict: Rule of the merge.
         unseen: Chips outside the group that are judged too.
         lr: Highest learning rate.
+        recalibrated: Whether BatchNorm statistics are measured anew after training: a group's under the union's faults, else each
+            chip's under its own.
         teacher: Whether the healthy network's outputs are learned from, beside the labels.
     """
 
@@ -52,6 +54,7 @@ class Row:
     unseen: int = 0
     lr: float = 0.02
     teacher: bool = False
+    recalibrated: bool = False
 
     @property
     def name(self) -> str:
@@ -115,6 +118,15 @@ def equal_cost() -> Iterator[Row]:
         yield Row(seed=seed, method="batchnorm", steps=0)
         yield from per_chip(Row(network="resnet32", seed=seed, steps=40), 5)
         yield Row(network="resnet32", seed=seed, method="batchnorm", steps=0)
+
+
+def recalibrated() -> Iterator[Row]:
+    """BatchNorm re-estimated after the training."""
+    for seed in SEEDS:
+        for row in (Row(network="resnet32", seed=seed, recalibrated=True), Row(chips=20, seed=seed, recalibrated=True)):
+            yield row
+            yield from per_chip(row, 1)
+        yield Row(chips=20, seed=seed, method="member", recalibrated=True)
 
 
 def teacher() -> Iterator[Row]:
@@ -217,6 +229,7 @@ TABLES = {
     "learning rate": learning_rate,
     "image a chip": image_a_chip,
     "equal cost": equal_cost,
+    "recalibrated": recalibrated,
     "teacher": teacher,
     "large group": large_group,
     "resilience": resilience,

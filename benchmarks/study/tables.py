@@ -57,6 +57,7 @@ def fleet_table(results: Sequence[Result], network: str, chips: int, extra: Sequ
     add("per-chip retraining, nearest", single(), GROUP, 200 * chips)
     few = 200 // chips
     add(f"per-chip retraining, nearest, {few} steps each", single(steps=few), GROUP, 200)
+    add("per-chip retraining, nearest, BatchNorm re-estimated", single(recalibrated=True), GROUP, 200 * chips)
     add("per-chip retraining, nearest, healthy network as teacher", single(teacher=True), GROUP, 200 * chips)
     add("merged, plain, ramp by step (as TRE-Map)", of(store="plain", entry="by step"), GROUP, 200)
     add("merged, nearest; one image for all", of(), GROUP, 200)

@@ -96,9 +96,13 @@ class Workbench:
     def reset(self) -> None:
         """Go back to the state that every training starts from; no faults."""
         tm.clear_faults_(self.model)
-        with torch.no_grad():  # load_state_dict would build new quantizers, to be compiled anew
+        self.load(self._start)
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Copy a state into the network; ``load_state_dict`` would build new quantizers, to be compiled anew."""
+        with torch.no_grad():
             for key, value in self.model.state_dict().items():
-                value.copy_(self._start[key])
+                value.copy_(state[key])
 
     def train(
         self,
