@@ -34,7 +34,7 @@ class Row:
         on_conflict: Rule of the merge.
         unseen: Chips outside the group that are judged too.
         lr: Highest learning rate.
-        recalibrated: Whether BatchNorm statistics are measured anew after training: a group's under the union's faults, else each
+        recalibrated: Whether BatchNorm statistics are measured anew after training: a group's under the union, else each
             chip's under its own.
         teacher: Whether the healthy network's outputs are learned from, beside the labels.
     """

@@ -101,6 +101,10 @@ def test_wrong_calls(folder, fleet, tmp_path):  # noqa: F811
     options = ["--bundle", root / "group_0", "--curve", bad, "--goal", 0.5]
     assert f"{bad}: no tremap resilience curve" in tremap("assign", root / "chips", *options, code=1).stderr
     assert not (tmp_path / "g").exists()
+    nowhere = tmp_path / "no" / "such"
+    assert "No such file" in tremap("group", folder, "--union-rate", 0.1, "--out", nowhere, code=1).stderr
+    options = ["--bundle", root / "group_0", "--goal", 0.5, "--out", nowhere]
+    assert "No such file" in tremap("assign", root / "chips", *options, code=1).stderr
 
 
 def test_a_new_chip_gets_the_image_that_serves_it(fleet, tmp_path):

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from fleet.elsewhere import X, accuracy, make
 
 import tremap_brevitas as tm
 from tremap_brevitas.cluster import JobError, RayEngine
+from tremap_brevitas.fleet.judge import Judge, _networks
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +67,22 @@ def test_an_evaluation_that_was_stopped_goes_on(fleet, tmp_path):
 def test_an_engine_needs_to_know_how_to_build_the_network(fleet):
     with pytest.raises(ValueError, match="give make"):
         tm.evaluate_fleet(*fleet, accuracy, engine=RayEngine())
+
+
+def test_copies_of_a_judge_share_a_network_and_other_judges_do_not(fleet):
+    """As a worker sees them: unpickled anew for every chip."""
+    model, placement, chips = fleet
+    image = tm.memory_image(model, placement)
+    built = []
+    judges = []
+    for bias in (0.0, 5.0):
+        network = make()
+        network.load_state_dict(model.state_dict())
+        with torch.no_grad():
+            network.classifier.bias.fill_(bias).mul_(torch.arange(10))
+        judges.append(pickle.dumps(Judge(network, image, accuracy, "group_image", make)))
+    for judge in (judges[0], judges[0], judges[1], judges[0]):
+        found = pickle.loads(judge)
+        built.append(found(chips[0]))
+        assert len(_networks) == 1
+    assert built[0] == built[1] == built[3] != built[2]

@@ -115,10 +115,13 @@ def group(
         }
         for i, (m, row) in enumerate(zip(merged, rows, strict=True))
     ]
-    with whole_folder(out, overwrite=overwrite) as draft:
-        for row, one in zip(table_rows, merged, strict=True):
-            one.save(draft / f"{row['group']}.npz")
-        _write(table_rows, draft / "groups.csv")
+    try:
+        with whole_folder(out, overwrite=overwrite) as draft:
+            for row, one in zip(table_rows, merged, strict=True):
+                one.save(draft / f"{row['group']}.npz")
+            _write(table_rows, draft / "groups.csv")
+    except OSError as error:
+        raise click.ClickException(str(error)) from None
     if as_json:
         print_json([{**row, "members": [m.chip for m in one.members]} for row, one in zip(table_rows, merged, strict=True)])
     else:
@@ -190,7 +193,10 @@ def assign(
         raise click.ClickException(str(error)) from None
     rows = [{**asdict(a), "accuracy": None if math.isnan(a.accuracy) else round(a.accuracy, 4)} for a in found]
     if out is not None:
-        _write(rows, out)
+        try:
+            _write(rows, out)
+        except OSError as error:
+            raise click.ClickException(str(error)) from None
     if as_json:
         print_json(rows)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from tremap_brevitas.model import using_codes
 from tremap_brevitas.model.modes import evaluation_mode
 from tremap_brevitas.placement import MemoryImage, Placement
 
-_networks: dict[int, nn.Module] = {}
+_networks: dict[str, nn.Module] = {}  # the one that this process has built, by its judge's token
 
 
 class Judge:
@@ -40,6 +41,8 @@ class Judge:
     ) -> None:
         self.model = model if make is None else None
         self.accuracy, self.deployment, self.make = accuracy, deployment, make
+        # Copies of one judge share a network; an id would not do, since another judge may get it later.
+        self.token = uuid.uuid4().hex
         self.placement: Placement = image.placement
         self.codes: dict[str, NDArray[Any]] = dict(image.codes)
         self.state: Mapping[str, torch.Tensor] = {} if make is None else {k: v.cpu() for k, v in model.state_dict().items()}
@@ -59,10 +62,10 @@ class Judge:
     def _network(self) -> nn.Module:
         if self.model is not None:
             return self.model
-        if id(self) not in _networks:  # one network a process, not one a chip
+        if self.token not in _networks:  # one network a process, not one a chip
             assert self.make is not None
             network = self.make()
             network.load_state_dict(self.state)
             _networks.clear()
-            _networks[id(self)] = network
-        return _networks[id(self)]
+            _networks[self.token] = network
+        return _networks[self.token]
