@@ -86,6 +86,13 @@ def main() -> None:
         tm.evaluate_fleet(trained, placement, chips, accuracy, name="untreated"),
         tm.evaluate_fleet(trained, placement, chips, accuracy, deployment="chip_image", name="nearest codes, no training"),
     ]
+    single = []
+    for chip in chips:
+        network = copy.deepcopy(trained)
+        tm.set_faults_(network, placement, chip)
+        tm.reestimate_batchnorm_(network, data.images.split(128))
+        single.append(tm.evaluate_fleet(network, placement, [chip], accuracy, progress=False))
+    reports.append(tm.FleetReport.joined(single, name="nearest codes, BatchNorm on each chip"))
     for store in ("plain", "nearest"):
         single = []
         for chip in tqdm(chips, desc=f"per chip, {store}", unit="chip", leave=False):
@@ -113,7 +120,7 @@ def main() -> None:
     print(
         f"\nclean accuracy {clean:.4f} on {len(data.test_labels)} test images; goal {threshold:.3f} on every chip\n\n{table}\n"
     )
-    per_chip = reports[3]
+    per_chip = next(r for r in reports if r.name == "per-chip retraining, nearest")
     print(f"Against {per_chip.name}, mean over the chips:")
     for merged_report in (r for r in reports if r.name.startswith("merged") and "nearest" in r.name):
         share = f"{merged_report.steps}/{per_chip.steps} = 1/{per_chip.steps / merged_report.steps:.0f}"

@@ -64,9 +64,12 @@ def _replace(page: Path, text: str) -> None:
 
 
 def _draw_grid(results: Sequence[Result], path: Path) -> None:
-    figure = new_figure(10.5, 3.9)
-    panels = figure.subplots(1, len(RATES), sharey=True)
-    for axes, rate in zip(panels, RATES, strict=True):
+    rates = [rate for rate in RATES if len(having(results, rate=rate)) + len(having(results, rate=rate, chips=20)) > 1]
+    if not rates:
+        return
+    figure = new_figure(3.5 + 3.5 * len(rates), 3.9)
+    panels = figure.subplots(1, len(rates), sharey=True, squeeze=False)[0]
+    for axes, rate in zip(panels, rates, strict=True):
         lines = {"merged, one image for all": "group_image", "merged, one image a chip": "chip_image"}
         for colour, (name, deployment) in zip(COLOURS, lines.items(), strict=False):
             counts = [k for k in (2, 5, 10, 20) if having(results, rate=rate, chips=k)]
@@ -90,7 +93,7 @@ def _draw_grid(results: Sequence[Result], path: Path) -> None:
         axes.grid(color="#e8e8e8")
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("accuracy on the chips (%)")
-    figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     save_figure(figure, path)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rows import Row, all_rows
+from rows import SEEDS, Row, all_rows
 from worker import path_of
 
 from tremap_brevitas.files import whole_file
@@ -76,10 +76,11 @@ def finished(out: Path) -> list[Result]:
 
 
 def having(results: Sequence[Result], **fields: Any) -> list[Result]:
-    """Those results whose rows have these fields, and the defaults in all others but seed and chip."""
+    """Those results whose rows have these fields, and the defaults in all others but chip and seed, one of ``SEEDS``."""
     wanted = {**Row().fields(), **fields}
     given = {key for key in wanted if key not in ("seed", "chip") or key in fields}
-    return [r for r in results if all(r.row.fields()[key] == wanted[key] for key in given)]
+    usual = [r for r in results if "seed" in fields or r.row.seed in SEEDS]  # the curve's chips have a seed of their own
+    return [r for r in usual if all(r.row.fields()[key] == wanted[key] for key in given)]
 
 
 def over_seeds(results: Sequence[Result], deployment: str | None = None, *, member: bool = True) -> Mean:

@@ -19,8 +19,11 @@ CHIP: Deployment = "chip_image"
 
 
 def markdown(heading: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table."""
-    lines = [heading, ["---"] * len(heading), *rows]
+    """A Markdown table; rows of which nothing was run are left out."""
+    kept = [row for row in rows if not (means := [c for c in row if isinstance(c, Mean)]) or any(m.values for m in means)]
+    if not kept:
+        return "Not run yet."
+    lines = [heading, ["---"] * len(heading), *kept]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 

@@ -36,7 +36,7 @@ def test_the_main_job(tmp_path):
     out = run("01_digits_fleet.py", "--chips", 3, "--steps", 60, "--out", tmp_path)
     methods = list(dict.fromkeys(r["method"] for r in rows(tmp_path / "fleet.csv")))
     assert methods[:2] == ["untreated", "nearest codes, no training"]
-    assert len(methods) == 9
+    assert len(methods) == 10
     mean = {m: [float(r["accuracy"]) for r in rows(tmp_path / "fleet.csv") if r["method"] == m] for m in methods}
     mean = {m: sum(v) / len(v) for m, v in mean.items()}
     assert mean["untreated"] < 0.93
