@@ -88,10 +88,10 @@ def main() -> None:
     ]
     single = []
     for chip in chips:
-        network = copy.deepcopy(trained)
-        tm.set_faults_(network, placement, chip)
-        tm.reestimate_batchnorm_(network, data.images.split(128))
-        single.append(tm.evaluate_fleet(network, placement, [chip], accuracy, progress=False))
+        measured = copy.deepcopy(trained)
+        tm.set_faults_(measured, placement, chip)
+        tm.reestimate_batchnorm_(measured, (data.images[i : i + 128] for i in range(0, len(data.images), 128)))
+        single.append(tm.evaluate_fleet(measured, placement, [chip], accuracy, progress=False))
     reports.append(tm.FleetReport.joined(single, name="nearest codes, BatchNorm on each chip"))
     for store in ("plain", "nearest"):
         single = []

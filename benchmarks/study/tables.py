@@ -20,11 +20,16 @@ CHIP: Deployment = "chip_image"
 
 def markdown(heading: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table; rows of which nothing was run are left out."""
-    kept = [row for row in rows if not (means := [c for c in row if isinstance(c, Mean)]) or any(m.values for m in means)]
+    kept = [row for row in rows if _was_run(row)]
     if not kept:
         return "Not run yet."
     lines = [heading, ["---"] * len(heading), *kept]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def _was_run(row: Sequence[object]) -> bool:
+    means = [cell for cell in row if isinstance(cell, Mean)]
+    return not means or any(mean.values for mean in means)
 
 
 def fleet_table(results: Sequence[Result], network: str, chips: int, extra: Sequence[tuple[str, dict[str, object]]]) -> str:
