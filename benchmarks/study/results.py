@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from rows import SEEDS, Row, all_rows
 from worker import path_of
 
-from tremap_brevitas.files import whole_file
+from tremap_brevitas.files import write_table
 
 RUN = ("faults", "union_rate", "conflicts", "rms_before", "relative_before", "nominal", "seconds", "evaluation_seconds")
 CHIP = ("chip", "member", "deployment", "accuracy", "bit_exact", "weights_that_differ", "worst_error", "rms", "relative")
@@ -106,20 +105,12 @@ def worst(results: Sequence[Result], deployment: str | None = None) -> float:
 
 def write_results(results: Sequence[Result], folder: Path) -> None:
     """``study_runs.csv`` has a line for each row, ``study_chips.csv`` one for each chip and deployment of it."""
-    _write(folder / "study_runs.csv", ({"run": i, **r.row.fields(), **_rounded(r.run)} for i, r in enumerate(results)))
-    chips = (
+    write_table(folder / "study_runs.csv", [{"run": i, **r.row.fields(), **_rounded(r.run)} for i, r in enumerate(results)])
+    chips = [
         {"run": i, **_rounded({key: chip.get(key, "") for key in CHIP})} for i, r in enumerate(results) for chip in r.chips
-    )
-    _write(folder / "study_chips.csv", chips)
+    ]
+    write_table(folder / "study_chips.csv", chips)
 
 
 def _rounded(values: dict[str, Any]) -> dict[str, Any]:
     return {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in values.items()}
-
-
-def _write(path: Path, rows: Iterator[dict[str, Any]]) -> None:
-    content = list(rows)
-    with whole_file(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(content[0]))
-        writer.writeheader()
-        writer.writerows(content)

@@ -73,6 +73,7 @@ def test_copies_of_a_judge_share_a_network_and_other_judges_do_not(fleet):
     """As a worker sees them: unpickled anew for every chip."""
     model, placement, chips = fleet
     image = tm.memory_image(model, placement)
+    differences = tm.certificate(image, chips[0]).differences
     built = []
     judges = []
     for bias in (0.0, 5.0):
@@ -80,9 +81,9 @@ def test_copies_of_a_judge_share_a_network_and_other_judges_do_not(fleet):
         network.load_state_dict(model.state_dict())
         with torch.no_grad():
             network.classifier.bias.fill_(bias).mul_(torch.arange(10))
-        judges.append(pickle.dumps(Judge(network, image, accuracy, "group_image", make)))
+        judges.append(pickle.dumps(Judge(network, image, accuracy, make=make)))
     for judge in (judges[0], judges[0], judges[1], judges[0]):
         found = pickle.loads(judge)
-        built.append(found(chips[0]))
+        built.append(found(differences))
         assert len(_networks) == 1
     assert built[0] == built[1] == built[3] != built[2]

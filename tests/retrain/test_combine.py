@@ -2,7 +2,7 @@ import pytest
 import torch
 from helpers import expected_codes
 from retrain.test_ramp import CHIPS, MERGED, MODEL, PLACEMENT, live
-from retrain.test_strategies import sites
+from retrain.test_strategies import history, sites
 
 import tremap_brevitas as tm
 from tremap_brevitas.faults.merge import overlaid
@@ -10,15 +10,6 @@ from tremap_brevitas.faults.merge import overlaid
 
 def draw(seed):
     return tm.random_fault_maps(PLACEMENT.memory, chips=1, fault_rate=0.05, seed=seed)[0]
-
-
-def history(strategy, steps):
-    seen = []
-    for _ in range(steps):
-        assert live() == sites(strategy.fault_map)
-        seen.append(strategy.fault_map.digest)
-        strategy.step()
-    return seen
 
 
 def test_another_map_at_every_step_repeatably():

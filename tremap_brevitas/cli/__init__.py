@@ -1,16 +1,18 @@
 """The command ``tremap``: fault maps and bundles for people with files and a shell. Needs neither torch nor Brevitas.
 
-``maps.py`` holds ``tremap map …``, ``fleet.py`` ``tremap group``, ``assign`` and ``report``, ``bundles.py`` ``tremap
-verify`` and ``layout``; a command of another kind gets a file of its own and a line here.
+A command has a file of its own name; ``maps.py`` holds the group ``tremap map`` and its smaller commands, ``bundles.py``
+``verify`` and ``layout``. A new one gets a file and a line here.
 """
 
 from __future__ import annotations
 
 import click
 
+from tremap_brevitas.cli.assign import assign
 from tremap_brevitas.cli.bundles import layout, verify
-from tremap_brevitas.cli.fleet import assign, group, report
+from tremap_brevitas.cli.group import group
 from tremap_brevitas.cli.maps import map_group
+from tremap_brevitas.cli.report import report
 
 EPILOG = """\b
 From a folder of tester logs to a merged map and a checked bundle:

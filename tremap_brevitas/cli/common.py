@@ -15,10 +15,12 @@ from tqdm import tqdm
 
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.formats import Format, read_fault_map
+from tremap_brevitas.faults.geometry import ArrayGeometry
 from tremap_brevitas.faults.memory import Memory
 
 if TYPE_CHECKING:
     from tremap_brevitas.export.bundle.read import Bundle
+    from tremap_brevitas.fleet.resilience import ResilienceCurve
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -48,6 +50,17 @@ def map_options(command: Command) -> Command:
 
 EXISTING = click.Path(path_type=Path, exists=True)
 NEW = click.Path(path_type=Path)
+PATHS = click.argument("paths", nargs=-1, required=True, type=EXISTING)
+GEOMETRY = click.option(
+    "--geometry",
+    type=EXISTING,
+    help="JSON: words, word_bits, banks, column_mux, interleaved_banks, word_order, bit_order of the array.",
+)
+CURVE = click.option("--curve", "curve_file", type=EXISTING, help="Resilience curve of the network (JSON).")
+GOAL = click.option("--goal", type=click.FloatRange(0, 1), help="Accuracy that every chip must reach.")
+MARGIN = click.option(
+    "--margin", type=click.FloatRange(min=0), default=0.0, show_default=True, help="Accuracy to spare, for doubt."
+)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for other programs.")
 
@@ -171,6 +184,32 @@ def loaded_bundle(path: Path) -> Bundle:
     try:
         return Bundle.load(path)
     except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def loaded_geometry(path: Path) -> ArrayGeometry:
+    """Read the geometry of an array.
+
+    Raises:
+        click.ClickException: If it is none.
+    """
+    try:
+        return ArrayGeometry.load(path)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def loaded_curve(path: Path) -> ResilienceCurve:
+    """Read a resilience curve.
+
+    Raises:
+        click.ClickException: If it is none.
+    """
+    from tremap_brevitas.fleet.resilience import ResilienceCurve
+
+    try:
+        return ResilienceCurve.load(path)
+    except ValueError as error:
         raise click.ClickException(str(error)) from None
 
 

@@ -64,8 +64,8 @@ class RunFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        assert self._lock is not None
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
         self._lock = None
 
     def get(self, job: str) -> Any:

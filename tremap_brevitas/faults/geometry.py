@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.memory import Memory
+from tremap_brevitas.faults.permutation import inverse, permutation
 from tremap_brevitas.files import whole_file
 
 
@@ -74,8 +75,8 @@ class ArrayGeometry:
             raise TypeError(f"interleaved_banks must be True or False, got {self.interleaved_banks!r}")
         object.__setattr__(self, "column_mux", mux)
         object.__setattr__(self, "interleaved_banks", bool(self.interleaved_banks))
-        object.__setattr__(self, "word_order", _permutation(self.word_order, "word_order", self.memory.words))
-        object.__setattr__(self, "bit_order", _permutation(self.bit_order, "bit_order", self.memory.word_bits))
+        object.__setattr__(self, "word_order", permutation(self.word_order, "word_order", self.memory.words))
+        object.__setattr__(self, "bit_order", permutation(self.bit_order, "bit_order", self.memory.word_bits))
 
     @property
     def banks(self) -> int:
@@ -240,11 +241,11 @@ class ArrayGeometry:
 
     @cached_property
     def _word_at(self) -> NDArray[np.int64] | None:
-        return _inverse(self.word_order)
+        return inverse(self.word_order)
 
     @cached_property
     def _bit_at(self) -> NDArray[np.int64] | None:
-        return _inverse(self.bit_order)
+        return inverse(self.bit_order)
 
     @cached_property
     def _content(self) -> tuple[Any, ...]:
@@ -280,32 +281,6 @@ class ArrayGeometry:
 def _check_memory(fault_map: FaultMap, memory: Memory, whose: str) -> None:
     if fault_map.memory != memory:
         raise ValueError(f"chip {fault_map.chip!r} has {fault_map.memory}, {whose} {memory}")
-
-
-def _permutation(values: ArrayLike | None, name: str, count: int) -> NDArray[np.int64] | None:
-    if values is None:
-        return None
-    given = np.asarray(values)
-    if given.shape != (count,):
-        raise ValueError(f"{name} must be a permutation of 0 to {count - 1}, got shape {given.shape}")
-    if given.dtype.kind not in "iu":
-        raise TypeError(f"{name} must hold integers, got {given.dtype}")
-    missing = np.setdiff1d(np.arange(count), given)
-    if len(missing):
-        raise ValueError(f"{name} must be a permutation of 0 to {count - 1}, got one without {missing[0]}")
-    order = given.astype(np.int64)
-    if np.array_equal(order, np.arange(count)):
-        return None
-    order.flags.writeable = False
-    return order
-
-
-def _inverse(order: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
-    if order is None:
-        return None
-    inverse = np.empty_like(order)
-    inverse[order] = np.arange(len(order))
-    return inverse
 
 
 def _within(values: ArrayLike, name: str, whole: str, count: int) -> NDArray[np.int64]:

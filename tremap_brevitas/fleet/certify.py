@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -83,10 +83,7 @@ class Certificate:
 
     def read(self) -> dict[str, NDArray[Any]]:
         """All codes that the chip reads, by layer."""
-        codes = {name: np.array(array) for name, array in self.image.codes.items()}
-        for difference in self.differences:
-            codes[difference.layer].reshape(-1)[difference.weight] = difference.read
-        return codes
+        return with_differences(self.image.codes, self.differences)
 
     def __repr__(self) -> str:
         verdict = (
@@ -202,6 +199,16 @@ def _where_changed(
     if changed.all():
         return LayerDifference(layer, weights, trained, read)
     return LayerDifference(layer, weights[changed], trained[changed], read[changed])
+
+
+def with_differences(codes: Mapping[str, NDArray[Any]], differences: Iterable[LayerDifference]) -> dict[str, NDArray[Any]]:
+    """Codes as they are read; layers without a difference are the arrays given."""
+    read = dict(codes)
+    for difference in differences:
+        changed = np.array(read[difference.layer])
+        changed.reshape(-1)[difference.weight] = difference.read
+        read[difference.layer] = changed
+    return read
 
 
 def certificate_of(chip: str, image: MemoryImage, read: Mapping[str, NDArray[Any]]) -> Certificate:

@@ -13,7 +13,7 @@ from tremap_brevitas.cluster.jobs import run_jobs
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_same_memory
 from tremap_brevitas.fleet.certify import Deployment, certificate
-from tremap_brevitas.fleet.judge import Judge
+from tremap_brevitas.fleet.judge import Judge, measured
 from tremap_brevitas.fleet.report import ChipResult, FleetReport
 from tremap_brevitas.model import memory_image
 from tremap_brevitas.placement import Placement
@@ -67,16 +67,15 @@ def evaluate_fleet(
     image = memory_image(model, placement)
     begin = time.perf_counter()
     certificates = [certificate(image, chip, deployment=deployment) for chip in chips]
-    judge = Judge(model, image, accuracy, deployment, make)
-    nominal = Judge(model, image, accuracy, deployment, None).measured(image.codes)
+    nominal = measured(model, placement, image.codes, accuracy)
     to_run = {
-        f"{index}: {chip.chip} {chip.digest[:16]}": chip
+        f"{index}: {chip.chip} {chip.digest[:16]}": found.differences
         for index, (chip, found) in enumerate(zip(chips, certificates, strict=True))
         if not found.bit_exact
     }
-    measured = iter(
+    accuracies = iter(
         run_jobs(
-            judge,
+            Judge(model, image, accuracy, make=make),
             to_run,
             engine=engine,
             folder=folder,
@@ -87,7 +86,7 @@ def evaluate_fleet(
     results = [
         ChipResult(
             chip=found.chip,
-            accuracy=nominal if found.bit_exact else next(measured),
+            accuracy=nominal if found.bit_exact else next(accuracies),
             bit_exact=found.bit_exact,
             weights_that_differ=found.weights_that_differ,
             worst_error=found.worst_error,

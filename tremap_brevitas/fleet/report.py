@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tremap_brevitas.files import whole_file
+from tremap_brevitas.files import write_table
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,6 @@ def write_csv(reports: Sequence[FleetReport], path: str | os.PathLike[str]) -> P
     Raises:
         ValueError: If there is no report.
     """
-    target = Path(path)
     rows: list[dict[str, Any]] = [
         {
             "method": r.name,
@@ -176,11 +175,7 @@ def write_csv(reports: Sequence[FleetReport], path: str | os.PathLike[str]) -> P
     ]
     if not rows:
         raise ValueError("no report to write")
-    with whole_file(target) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return target
+    return write_table(path, rows)
 
 
 def read_csv(path: str | os.PathLike[str]) -> list[FleetReport]:

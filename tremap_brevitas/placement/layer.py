@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tremap_brevitas.codes import Encoding, code_range
+from tremap_brevitas.faults.permutation import inverse
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +75,7 @@ class PlacedLayer:
     @cached_property
     def positions(self) -> NDArray[np.int64] | None:
         """Position of each weight: the inverse of ``order``; None for row-major order."""
-        if self.order is None:
-            return None
-        inverse = np.empty_like(self.order)
-        inverse[self.order] = np.arange(self.size)
-        return inverse
+        return inverse(self.order)
 
     def description(self) -> dict[str, Any]:
         """Everything but the order, as JSON can hold it."""

@@ -14,7 +14,38 @@ from tremap_brevitas.placement import Placement
 from tremap_brevitas.retrain.strategies import Strategy
 
 
-class CleanAndFaulty:
+class _Around:
+    """What stands around another strategy: one setting of its own, all else from inside."""
+
+    def __init__(self, faults: Strategy, **setting: float) -> None:
+        self.faults = faults
+        ((self._name, self._value),) = setting.items()
+
+    def passes(self) -> Iterator[float]:
+        """The passes of the strategy inside."""
+        return self.faults.passes()
+
+    def step(self, loss: float | None = None) -> None:
+        """Note that an optimizer step was taken."""
+        self.faults.step(loss)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What must be saved to go on later."""
+        return {self._name: self._value, "faults": self.faults.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state.
+
+        Raises:
+            ValueError: If it was saved with another setting or another strategy inside.
+        """
+        saved = state[self._name]
+        if saved != self._value:
+            raise ValueError(f"the state was saved with {self._name}={saved}, but here it is {self._value}")
+        self.faults.load_state_dict(state["faults"])
+
+
+class CleanAndFaulty(_Around):
     """Averages the gradients of the healthy and of the faulty network, as RandBET does (Stutz et al., MLSys 2021).
 
     A step costs two passes. Loop over ``passes()`` between ``zero_grad`` and ``step``; during the first pass the model has no
@@ -45,7 +76,8 @@ class CleanAndFaulty:
     def __init__(self, model: nn.Module, faults: Strategy, *, clean: float = 0.5) -> None:
         if not 0 < clean < 1:
             raise ValueError(f"clean must lie between 0 and 1, got {clean}")
-        self.model, self.faults, self.clean = model, faults, clean
+        super().__init__(faults, clean=clean)
+        self.model, self.clean = model, clean
 
     def passes(self) -> Iterator[float]:
         """A healthy pass, then those of the strategy inside."""
@@ -54,26 +86,8 @@ class CleanAndFaulty:
         for share in self.faults.passes():
             yield (1 - self.clean) * share
 
-    def step(self, loss: float | None = None) -> None:
-        """Note that an optimizer step was taken."""
-        self.faults.step(loss)
 
-    def state_dict(self) -> dict[str, Any]:
-        """What must be saved to go on later."""
-        return {"clean": self.clean, "faults": self.faults.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state.
-
-        Raises:
-            ValueError: If it was saved with another share or another strategy inside.
-        """
-        if state["clean"] != self.clean:
-            raise ValueError(f"the state was saved with clean={state['clean']}, but here it is {self.clean}")
-        self.faults.load_state_dict(state["faults"])
-
-
-class ClipWeights:
+class ClipWeights(_Around):
     """Clips the float weights after every step; what RandBET does to spread information over more weights.
 
     With smaller extremes the scale shrinks, so that a stuck bit, which is worth a number of LSB, moves a weight less.
@@ -102,12 +116,9 @@ class ClipWeights:
     def __init__(self, model: nn.Module, placement: Placement, faults: Strategy, *, limit: float) -> None:
         if not limit > 0:
             raise ValueError(f"limit must be positive, got {limit}")
-        self.faults, self.limit = faults, limit
+        super().__init__(faults, limit=limit)
+        self.limit = limit
         self._weights = [e.proxy.tracked_parameter_list[e.slot] for e in matching_slots(model, placement).values()]
-
-    def passes(self) -> Iterator[float]:
-        """The passes of the strategy inside."""
-        return self.faults.passes()
 
     @torch.no_grad()
     def step(self, loss: float | None = None) -> None:
@@ -115,17 +126,3 @@ class ClipWeights:
         for weight in self._weights:
             weight.clamp_(-self.limit, self.limit)
         self.faults.step(loss)
-
-    def state_dict(self) -> dict[str, Any]:
-        """What must be saved to go on later."""
-        return {"limit": self.limit, "faults": self.faults.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state.
-
-        Raises:
-            ValueError: If it was saved with another limit or another strategy inside.
-        """
-        if state["limit"] != self.limit:
-            raise ValueError(f"the state was saved with limit={state['limit']}, but here it is {self.limit}")
-        self.faults.load_state_dict(state["faults"])

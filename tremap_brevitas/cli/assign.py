@@ -1,0 +1,117 @@
+"""``tremap assign``: which prepared network a new chip gets."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from tremap_brevitas.cli.common import (
+    CURVE,
+    EXISTING,
+    GOAL,
+    MARGIN,
+    NEW,
+    PATHS,
+    Reading,
+    json_option,
+    loaded_bundle,
+    loaded_curve,
+    map_options,
+    print_json,
+    table,
+)
+from tremap_brevitas.faults.fault_map import FaultMap
+from tremap_brevitas.files import write_table
+from tremap_brevitas.fleet.certify import Deployment
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tremap assign lot7/ --bundle group_0/ --bundle group_1/ --goal 0.86
+  tremap assign lot7/ --bundle group_0/ --bundle group_1/ --goal 0.86 --curve curve.json --out lot7.csv
+"""
+)
+@PATHS
+@map_options
+@click.option("--bundle", "bundles", multiple=True, required=True, type=EXISTING, help="A prepared network; several.")
+@CURVE
+@GOAL
+@MARGIN
+@click.option(
+    "--deployment", type=click.Choice(get_args(Deployment)), default="chip_image", show_default=True, help="Who gets an image."
+)
+@click.option("--out", type=NEW, help="Write a line for each chip to this CSV file.")
+@json_option
+def assign(
+    paths: tuple[Path, ...],
+    bundles: tuple[Path, ...],
+    curve_file: Path | None,
+    goal: float | None,
+    margin: float,
+    deployment: Deployment,
+    out: Path | None,
+    as_json: bool,
+    **reading: Any,
+) -> None:
+    """Find for each chip the prepared network that serves it: exact, good enough by the curve, or to be retrained.
+
+    No network is run. Ends with 1 if a map is bad; chips that need retraining are no error.
+    """
+    if goal is None:
+        raise click.UsageError("give --goal, the accuracy that every chip must reach")
+    from tremap_brevitas.fleet.assign import Prepared
+    from tremap_brevitas.fleet.assign import assign as assigned
+
+    reader = Reading.of(**reading)
+    curve = None if curve_file is None else loaded_curve(curve_file)
+    library = []
+    for path in bundles:
+        network = loaded_bundle(path)
+        accuracy = network.manifest.accuracy
+        if accuracy is None:
+            raise click.ClickException(f"{path}: does not say its network's accuracy; export it with report=")
+        library.append(Prepared(str(path), network.image, accuracy))
+    reader.memory = library[0].image.placement.memory
+
+    def chips() -> Iterator[FaultMap]:
+        for path, chip in reader.maps(paths):
+            if chip.memory != reader.memory:
+                reader.fail(path, ValueError(f"is of a memory of {chip.memory}, the bundles' is {reader.memory}"))
+            else:
+                yield chip
+
+    try:
+        found = list(assigned(chips(), library, goal=goal, curve=curve, deployment=deployment, margin=margin))
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    rows = [{**asdict(a), "accuracy": None if math.isnan(a.accuracy) else round(a.accuracy, 4)} for a in found]
+    if out is not None and rows:
+        try:
+            write_table(out, rows)
+        except OSError as error:
+            raise click.ClickException(str(error)) from None
+    if as_json:
+        print_json(rows)
+    else:
+        for verdict, count in Counter(a.verdict for a in found).items():
+            click.echo(f"{count} of {len(found)} chips: {verdict}")
+        if len(rows) <= 40 and out is None and rows:
+            heading = ("chip", "image", "verdict", "accuracy", "weights_that_differ")
+            click.echo(table([h.replace("_", " ") for h in heading], [[_shown(row[h]) for h in heading] for row in rows]))
+        elif out is not None:
+            click.echo(f"{out}")
+    reader.finish()
+    if not found:
+        sys.exit(1)
+
+
+def _shown(value: Any) -> str:
+    return "unknown" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,155 @@
+"""``tremap group``: which chips to retrain together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tremap_brevitas.cli.common import (
+    CURVE,
+    EXISTING,
+    GOAL,
+    MARGIN,
+    NEW,
+    PATHS,
+    Reading,
+    json_option,
+    loaded_bundle,
+    loaded_curve,
+    map_options,
+    print_json,
+    table,
+)
+from tremap_brevitas.faults.fault_map import FaultMap
+from tremap_brevitas.faults.group import group_chips
+from tremap_brevitas.faults.merge import MergedFaultMap, merge
+from tremap_brevitas.files import whole_folder, write_table
+
+Rows = list[dict[str, Any]]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tremap group chips/ --union-rate 0.05 --out groups/                    no union above 5 % of the cells
+  tremap group chips/ --bundle healthy/ --curve curve.json --goal 0.86 --steps 200 --out groups/
+"""
+)
+@PATHS
+@map_options
+@click.option("--union-rate", type=click.FloatRange(0, 1, min_open=True), help="Largest union: stuck cells over all cells.")
+@click.option("--bundle", type=EXISTING, help="The network before any retraining.")
+@CURVE
+@GOAL
+@click.option("--steps", type=click.IntRange(min=0), help="Most steps of retraining a group may have.")
+@MARGIN
+@click.option("--largest", type=click.IntRange(min=1), help="Most chips in a group.")
+@click.option("--out", required=True, type=NEW, help="Folder for a merged map of each group and the table groups.csv.")
+@click.option("--overwrite", is_flag=True, help="Replace what an earlier run left there.")
+@json_option
+def group(
+    paths: tuple[Path, ...],
+    union_rate: float | None,
+    bundle: Path | None,
+    curve_file: Path | None,
+    goal: float | None,
+    steps: int | None,
+    margin: float,
+    largest: int | None,
+    out: Path,
+    overwrite: bool,
+    as_json: bool,
+    **reading: Any,
+) -> None:
+    """Put chips into as few groups as possible, each to be retrained once under its merged map.
+
+    Either no union may be larger than --union-rate, or each group must be expected to reach --goal after --steps by the
+    network's resilience curve. Conflicts are left free. A bad file is named, and its chip is in no group.
+    """
+    by_goal = (bundle, curve_file, goal, steps)
+    if out.exists() and not (overwrite and (out / "groups.csv").is_file()):
+        raise click.ClickException(f"{out} exists already; --overwrite replaces it if it holds a groups.csv")
+    reader = Reading.of(**reading)
+    try:
+        if union_rate is not None and by_goal == (None,) * 4:
+            merged, rows = _by_rate(reader, paths, union_rate, largest)
+        elif union_rate is None and bundle is not None and curve_file is not None and goal is not None and steps is not None:
+            options: dict[str, Any] = {"goal": goal, "steps": steps, "margin": margin, "largest": largest}
+            merged, rows = _by_goal(reader, paths, bundle, curve_file, options)
+        else:
+            names = ("--union-rate", "--bundle", "--curve", "--goal", "--steps")
+            given = [name for name, value in zip(names, (union_rate, *by_goal), strict=True) if value is not None]
+            raise click.UsageError(f"give --union-rate, or all of {', '.join(names[1:])}; got {', '.join(given) or 'none'}")
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    table_rows = [
+        {
+            "group": f"group_{i}",
+            "chips": len(m.members),
+            "union_rate": f"{m.union_rate:.3e}",
+            "conflicts": len(m.conflicts),
+            **row,
+            "members": " ".join(member.chip for member in m.members),
+        }
+        for i, (m, row) in enumerate(zip(merged, rows, strict=True))
+    ]
+    try:
+        with whole_folder(out, overwrite=overwrite) as draft:
+            for row, one in zip(table_rows, merged, strict=True):
+                one.save(draft / f"{row['group']}.npz")
+            write_table(draft / "groups.csv", table_rows)
+    except OSError as error:
+        raise click.ClickException(str(error)) from None
+    if as_json:
+        print_json([{**row, "members": [m.chip for m in one.members]} for row, one in zip(table_rows, merged, strict=True)])
+    else:
+        heading = list(table_rows[0])[:-1]
+        click.echo(table([h.replace("_", " ") for h in heading], [[row[h] for h in heading] for row in table_rows]))
+        click.echo(f"{sum(len(m.members) for m in merged)} chips in {len(merged)} groups: {out}/")
+    reader.finish()
+
+
+def _by_rate(
+    reader: Reading, paths: tuple[Path, ...], union_rate: float, largest: int | None
+) -> tuple[list[MergedFaultMap], Rows]:
+    chips = _chips(reader, paths)
+    limit = union_rate * chips[0].memory.cells if chips else 1.0
+    groups = group_chips(chips, limit=limit, largest=largest)
+    return [merge(g.members, on_conflict="free") for g in groups], [{"too_much": "" if g.fits else "yes"} for g in groups]
+
+
+def _by_goal(
+    reader: Reading, paths: tuple[Path, ...], bundle: Path, curve_file: Path, options: dict[str, Any]
+) -> tuple[list[MergedFaultMap], Rows]:
+    from tremap_brevitas.fleet.plan import plan_groups
+
+    image, curve = loaded_bundle(bundle).image, loaded_curve(curve_file)
+    reader.memory = image.placement.memory
+    planned = plan_groups(_chips(reader, paths), image, curve, **options)
+    rows = [
+        {
+            "error": round(p.error, 4),
+            "expected": round(p.accuracy, 4),
+            "steps": "too few" if p.steps is None else p.steps,
+        }
+        for p in planned
+    ]
+    return [p.merged for p in planned], rows
+
+
+def _chips(reader: Reading, paths: tuple[Path, ...]) -> list[FaultMap]:
+    """Read the chips, whose names must be different.
+
+    Raises:
+        ValueError: If two are not.
+    """
+    chips = [chip for _, chip in reader.maps(paths)]
+    twice = [name for name, count in Counter(chip.chip for chip in chips).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"{len(twice)} names belong to several chips, such as {twice[0]!r}; groups.csv could not tell them apart"
+        )
+    return chips

@@ -1,0 +1,83 @@
+"""``tremap map plot``: pictures of fault maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tremap_brevitas.cli.common import (
+    EXISTING,
+    GEOMETRY,
+    NEW,
+    PATHS,
+    Reading,
+    loaded_bundle,
+    loaded_geometry,
+    map_options,
+)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tremap map plot A7.npz --out A7.png
+  tremap map plot chips/ --kind overlap --out overlap.png
+  tremap map plot chips/ --kind growth --out growth.png
+  tremap map plot chips/ --kind effective --bundle group_0/ --out effective.png
+"""
+)
+@PATHS
+@map_options
+@click.option(
+    "--kind",
+    type=click.Choice(["map", "overlap", "growth", "effective"]),
+    help="Default: map for one chip, overlap for several.",
+)
+@GEOMETRY
+@click.option("--bundle", type=EXISTING, help="For effective: the bundle whose image the chips hold.")
+@click.option("--title", default="", help="Heading of the picture.")
+@click.option("--out", required=True, type=NEW, help="Picture; its ending chooses the format.")
+def plot(
+    paths: tuple[Path, ...],
+    kind: str | None,
+    geometry: Path | None,
+    bundle: Path | None,
+    title: str,
+    out: Path,
+    **reading: Any,
+) -> None:
+    """Draw a chip's map as a bitmap, a fleet's overlap, how the union grows, or which faults matter for a bundle.
+
+    With --geometry a chip's map is drawn as its physical array.
+    """
+    from tremap_brevitas.faults.plot import plot_fault_map, plot_overlap, plot_union_growth
+
+    if (kind == "effective") != (bundle is not None):
+        raise click.UsageError("--kind effective and --bundle go together")
+    reader = Reading.of(**reading)
+    image = None
+    if bundle is not None:
+        image = loaded_bundle(bundle).image
+        reader.memory = image.placement.memory
+    maps = [chip for _, chip in reader.maps(paths)]
+    kind = kind or ("map" if len(maps) == 1 else "overlap")
+    if kind == "map" and len(maps) != 1:
+        raise click.UsageError(f"--kind map draws one chip, got {len(maps)}")
+    if geometry is not None and kind != "map":
+        raise click.UsageError(f"--geometry is for --kind map, got {kind}")
+    try:
+        if kind == "map":
+            array = None if geometry is None else loaded_geometry(geometry)
+            plot_fault_map(maps[0] if array is None else array.to_physical(maps[0]), out, title=title)
+        elif image is not None:
+            from tremap_brevitas.fleet.plot_fleet import plot_effective_faults
+
+            plot_effective_faults(image, maps, out, title=title)
+        else:
+            (plot_overlap if kind == "overlap" else plot_union_growth)(maps, out, title=title)
+    except (ImportError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{out}")
+    reader.finish()

@@ -1,0 +1,39 @@
+"""Permutations: numbers from 0 up in an order of their own."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def permutation(values: ArrayLike | None, name: str, count: int) -> NDArray[np.int64] | None:
+    """Check that ``values`` are the numbers below ``count`` in some order; None if they are none, or in their own order.
+
+    Raises:
+        TypeError: If they are no integers.
+        ValueError: If one is missing.
+    """
+    if values is None:
+        return None
+    given = np.asarray(values)
+    if given.shape != (count,):
+        raise ValueError(f"{name} must be a permutation of 0 to {count - 1}, got shape {given.shape}")
+    if given.dtype.kind not in "iu":
+        raise TypeError(f"{name} must hold integers, got {given.dtype}")
+    missing = np.setdiff1d(np.arange(count), given)
+    if len(missing):
+        raise ValueError(f"{name} must be a permutation of 0 to {count - 1}, got one without {missing[0]}")
+    order = given.astype(np.int64)
+    if np.array_equal(order, np.arange(count)):
+        return None
+    order.flags.writeable = False
+    return order
+
+
+def inverse(order: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
+    """Where each number stands in a permutation; None for that which moves nothing."""
+    if order is None:
+        return None
+    inverse = np.empty_like(order)
+    inverse[order] = np.arange(len(order))
+    return inverse
