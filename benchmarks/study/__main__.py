@@ -1,25 +1,25 @@
 """The study: every way of preparing a fleet, side by side at equal cost, on CIFAR-10.
 
-    python benchmarks/study --data cifar-10-batches-bin --weights FOLDER
+    python benchmarks/study --data cifar-10-batches-bin --weights FOLDER --ray
 
-Runs what is missing and writes the tables and pictures of docs/study.md. A row that is finished is a file in the output
-folder; kill it, start it again, and it goes on with the others. FOLDER holds float weights, plain state dicts, as
+Runs what is missing and writes the tables and pictures of docs/study.md. Finished rows are records in the output folder; kill
+it, start it again, and it goes on with the others. FOLDER holds float weights, plain state dicts, as
 resnet20_cifar10_float.pt and resnet32_cifar10_float.pt.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import sys
 from pathlib import Path
 
+import torch
 from report import write_report
-from rows import TABLES, all_rows
-from tqdm import tqdm
-from workbench import NETWORKS
-from worker import baseline, finish, path_of, start
+from rows import NETWORKS, TABLES, all_rows
+from worker import Baseline, Place, Preparation
+
+from tremap_brevitas.cluster import Engine, InProcess, RayEngine, run_jobs
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -33,7 +33,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--test-images", type=int, default=5000, help="test images used (default %(default)s)")
     parser.add_argument("--report-only", action="store_true", help="run nothing; write the page from what is finished")
     parser.add_argument("--docs", type=Path, default=DOCS, help="folder with study.md (default: the repository's docs)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes, one core each (default %(default)s)")
+    parser.add_argument(
+        "--ray",
+        nargs="?",
+        const="here",
+        metavar="ADDRESS",
+        help="one row on each core of this machine, or of the Ray cluster at ADDRESS (default: one row at a time)",
+    )
     options = parser.parse_args()
     if not options.report_only and (options.data is None or options.weights is None):
         parser.error("--data and --weights are needed, unless --report-only")
@@ -49,21 +55,24 @@ def main() -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run what is missing."""
-    options.out.mkdir(parents=True, exist_ok=True)
+    place = Place(options.data.resolve(), options.weights.resolve(), options.out.resolve(), options.test_images)
     rows = all_rows() if options.tables is None else list(dict.fromkeys(r for t in options.tables for r in TABLES[t]()))
-    missing = [row for row in rows if not path_of(row, options.out).exists()]
-    print(f"{len(rows)} rows, {len(missing)} to run")
-    # Fresh processes: torch's threads do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        options.workers, context, initializer=start, initargs=(options.data, options.weights, options.out, options.test_images)
-    ) as pool:
-        needed = [n for n in NETWORKS if any(row.network == n for row in missing)]
-        for name in pool.map(baseline, needed):
-            print(f"baseline of {name}: {options.out / f'{name}.pt'}")
-        jobs = {pool.submit(finish, row): row for row in missing}
-        for job in tqdm(as_completed(jobs), total=len(jobs), unit="row"):
-            job.result()
+    engine = engine_of(options.ray)
+    needed = {name: name for name in NETWORKS if any(row.network == name for row in rows)}
+    measured = {"test_images": options.test_images}
+    run_jobs(Baseline(place), needed, engine=engine, folder=place.out / "baselines", options=measured, progress="baselines")
+    jobs = {row.name: row for row in rows}
+    run_jobs(Preparation(place), jobs, engine=engine, folder=place.out / "rows", options=measured, progress="rows")
+
+
+def engine_of(ray: str | None) -> Engine:
+    """Where rows run: every row on one thread, so that its figures do not depend on it."""
+    if ray is None:
+        torch.set_num_threads(1)
+        return InProcess()
+    # Workers import the modules beside this file.
+    environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path)}}
+    return RayEngine(None if ray == "here" else ray, num_cpus=1, runtime_env=environment)
 
 
 if __name__ == "__main__":

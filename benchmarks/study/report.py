@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 from prediction import new_chips, resilience_curve
-from results import Result, finished, having, over_seeds, write_results
+from results import Result, baselines, finished, having, over_seeds, write_results
 from rows import RATES, all_rows
-from tables import CHIP, TABLES
+from tables import CHIP, TABLES, baseline_table
 
 from tremap_brevitas.drawing import new_figure, save_figure
 from tremap_brevitas.files import whole_file
@@ -36,6 +36,7 @@ def write_report(out: Path, docs: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for name, table in TABLES.items():
         text = _filled(text, page, name, table(results))
+    text = _filled(text, page, "baselines", baseline_table(baselines(out)))
     done = f"{len(results)} of {len(all_rows())} rows are finished."
     text = re.sub(r"(<!-- rows -->).*?(<!-- /rows -->)", rf"\g<1>{done}\g<2>", text, flags=re.DOTALL)
     _replace(page, text)

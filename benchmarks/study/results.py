@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rows import SEEDS, Row, all_rows
-from worker import path_of
+from rows import NETWORKS, SEEDS, Row, all_rows
 
+from tremap_brevitas.cluster import RunFolder
 from tremap_brevitas.files import write_table
 
 RUN = ("faults", "union_rate", "conflicts", "rms_before", "relative_before", "nominal", "seconds", "evaluation_seconds")
@@ -64,14 +63,16 @@ class Mean:
 
 
 def finished(out: Path) -> list[Result]:
-    """All rows that are there."""
-    found = []
-    for row in all_rows():
-        path = path_of(row, out)
-        if path.exists():
-            content = json.loads(path.read_text(encoding="utf-8"))
-            found.append(Result(row, {key: content.get(key) for key in RUN}, tuple(content["chips"])))
-    return found
+    """All rows that are there, also while others are being run."""
+    folder = RunFolder(out / "rows")
+    found = [(row, folder.get(row.name)) for row in all_rows()]
+    return [Result(row, {key: run.get(key) for key in RUN}, tuple(run["chips"])) for row, run in found if run is not None]
+
+
+def baselines(out: Path) -> dict[str, dict[str, Any]]:
+    """Accuracy of the networks before any fault, by name."""
+    folder = RunFolder(out / "baselines")
+    return {name: found for name in NETWORKS if (found := folder.get(name)) is not None}
 
 
 def having(results: Sequence[Result], **fields: Any) -> list[Result]:

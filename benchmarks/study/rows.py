@@ -10,6 +10,7 @@ Method = Literal["none", "batchnorm", "clean", "per chip", "merged", "random", "
 Entry = Literal["all at once", "by step", "by chip", "lsb first", "on recovery"]
 Pattern = Literal["uniform", "clustered"]
 
+NETWORKS = ("resnet20", "resnet20-4bit", "resnet32")
 SEEDS = (0, 1, 2)
 RATES = (1e-3, 6e-3, 2e-2)
 

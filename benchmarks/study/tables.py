@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from grouping import grouping_table
@@ -201,6 +201,15 @@ def patterns(results: Sequence[Result]) -> str:
         rows.append((name, plain, none, single, over_seeds(found, GROUP), over_seeds(found, CHIP)))
     heading = ("faults", "as is", "nearest, no training", "per chip (2 chips)", "merged, one image", "merged, image a chip")
     return markdown(heading, rows)
+
+
+def baseline_table(baselines: Mapping[str, Mapping[str, float]]) -> str:
+    """The networks before any fault."""
+    rows = [
+        (name, found["steps"], f"{100 * found['float32']:.2f}", f"{100 * found['bfloat16']:.2f}")
+        for name, found in baselines.items()
+    ]
+    return markdown(("network", "steps of quantization-aware training", "float32 (%)", "compiled, bfloat16 (%)"), rows)
 
 
 def learning_rate(results: Sequence[Result]) -> str:

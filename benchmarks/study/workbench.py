@@ -22,9 +22,8 @@ from cifar10 import augment, load_cifar10
 from networks import FullRangeWeight, ResNet
 from training import Data, Faults, accuracy_on, save, seed_everything, train
 
-__all__ = ["BATCH", "NETWORKS", "WORD_BITS", "Workbench", "augment", "load_cifar10", "new_network", "train_baseline"]
+__all__ = ["BATCH", "WORD_BITS", "Workbench", "augment", "load_cifar10", "new_network", "train_baseline"]
 
-NETWORKS = ("resnet20", "resnet20-4bit", "resnet32")
 BATCH = 128
 EVALUATION_BATCH = 500
 COLLECT = 300  # steps in which Brevitas measures the scales of activations
@@ -51,7 +50,7 @@ class Workbench:
     """A quantized network, compiled once, that starts every training from the same state.
 
     Args:
-        name: One of ``NETWORKS``.
+        name: One of ``rows.NETWORKS``.
         state: State of the trained network.
         data: Training and test images.
     """
@@ -142,7 +141,7 @@ def train_baseline(name: str, data: Data, weights: Path, target: Path, *, steps:
     """Quantization-aware training in a healthy memory, long enough that a short retraining wins nothing by itself.
 
     Args:
-        name: One of ``NETWORKS``.
+        name: One of ``rows.NETWORKS``.
         data: Training and test images.
         weights: Float weights to start from, a plain state dict.
         target: File for the trained state; ``train`` keeps a checkpoint beside it.

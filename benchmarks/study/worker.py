@@ -1,54 +1,84 @@
-"""A process of the study: one core, one compiled copy of each network that it has met."""
+"""A process of the study: the data, and one compiled copy of each network that it has met."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import job
 import torch
 from rows import Row
-from workbench import Workbench, load_cifar10, train_baseline
-
-from tremap_brevitas.files import whole_file
+from training import Data, accuracy_on
+from workbench import EVALUATION_BATCH, Workbench, load_cifar10, new_network, train_baseline
 
 BASELINES = {"resnet20": 3000, "resnet20-4bit": 1500, "resnet32": 2000}  # steps of quantization-aware training
 BASELINE_LR = 0.05
 
-_weights: Path
-_out: Path
-_data: Any = None
-_benches: dict[str, Workbench] = {}
+
+@dataclass(frozen=True)
+class Place:
+    """Where a worker finds things; the paths are absolute, for workers elsewhere.
+
+    Args:
+        data: CIFAR-10 in its official binary layout.
+        weights: Folder with the float weights.
+        out: Output folder.
+        test_images: Test images used.
+    """
+
+    data: Path
+    weights: Path
+    out: Path
+    test_images: int
+
+    def state_of(self, network: str) -> Path:
+        """File of a trained baseline."""
+        return self.out / f"{network}.pt"
 
 
-def start(data: Path, weights: Path, out: Path, test_images: int) -> None:
-    """Begin a worker."""
-    global _weights, _out, _data
-    torch.set_num_threads(1)
-    _weights, _out, _data = weights, out, load_cifar10(data, test_images=test_images)
+@dataclass(frozen=True)
+class Baseline:
+    """Work of a job that trains a network in a healthy memory."""
+
+    place: Place
+
+    def __call__(self, name: str) -> dict[str, Any]:
+        """Train it unless that is done; returns its accuracy compiled, as in every row, and in float32."""
+        target, data = self.place.state_of(name), _data(self.place)
+        if not target.exists():
+            weights = self.place.weights / f"{name.partition('-')[0]}_cifar10_float.pt"
+            train_baseline(name, data, weights, target, steps=BASELINES[name], lr=BASELINE_LR)
+        bench = _bench(self.place, name)
+        bench.reset()
+        eager = new_network(name)
+        eager.load_state_dict(torch.load(target, weights_only=True))
+        float32 = accuracy_on(data.test_images, data.test_labels, batch=EVALUATION_BATCH)
+        return {
+            "steps": BASELINES[name],
+            "bfloat16": bench.accuracy(bench.model.eval()),
+            "float32": float32(eager.eval()),
+        }
 
 
-def baseline(name: str) -> str:
-    """Train a network in a healthy memory, unless that is done."""
-    target = _out / f"{name}.pt"
-    if not target.exists():
-        weights = _weights / f"{name.partition('-')[0]}_cifar10_float.pt"
-        train_baseline(name, _data, weights, target, steps=BASELINES[name], lr=BASELINE_LR)
-    return name
+@dataclass(frozen=True)
+class Preparation:
+    """Work of a job that runs a row."""
+
+    place: Place
+
+    def __call__(self, row: Row) -> dict[str, Any]:
+        """Run it."""
+        return job.run(row, _bench(self.place, row.network))
 
 
-def finish(row: Row) -> None:
-    """Run a row and write its file."""
-    if row.network not in _benches:
-        state = torch.load(_out / f"{row.network}.pt", weights_only=True)
-        _benches[row.network] = Workbench(row.network, state, _data)
-    result = {"row": row.fields(), **job.run(row, _benches[row.network])}
-    with whole_file(path_of(row, _out)) as draft:
-        draft.write_text(json.dumps(result), encoding="utf-8")
+@cache
+def _data(place: Place) -> Data:
+    return load_cifar10(place.data, test_images=place.test_images)
 
 
-def path_of(row: Row, out: Path) -> Path:
-    """File of a finished row."""
-    return out / f"row-{hashlib.sha256(row.name.encode()).hexdigest()[:16]}.json"
+@cache
+def _bench(place: Place, network: str) -> Workbench:
+    state = torch.load(place.state_of(network), weights_only=True)
+    return Workbench(network, state, _data(place))

@@ -68,3 +68,7 @@ if __name__ == "__main__":
     from tremap_brevitas.cluster import run_jobs
 
     run_jobs(retrained, MANY, folder=sys.argv[1], options={"steps": 20}, progress=None)
+
+
+def variable(name):
+    return os.environ.get(name)

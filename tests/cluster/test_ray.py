@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cluster.jobs import JOBS, Deadly, Slow, fails, retrained
+from cluster.jobs import JOBS, Deadly, Slow, fails, retrained, variable
 
 from tremap_brevitas.cluster import JobError, RayEngine, run_jobs
 
@@ -70,3 +70,8 @@ def test_a_job_that_fails_is_not_tried_again(cluster, tmp_path):
 
 def test_a_cluster_of_its_own(expected):
     assert run_jobs(retrained, JOBS, engine=RayEngine(), progress=None) == expected
+
+
+def test_what_workers_are_to_find(cluster):
+    engine = RayEngine(cluster.address, runtime_env={"env_vars": {"WHERE_WEIGHTS_ARE": "there"}})
+    assert run_jobs(variable, {"a": "WHERE_WEIGHTS_ARE"}, engine=engine, progress=None) == {"a": "there"}

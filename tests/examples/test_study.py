@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import json
 import re
 import shutil
 from pathlib import Path
@@ -15,8 +14,9 @@ import rows
 import tables
 import torch
 import workbench
-import worker
 from training import Data
+
+from tremap_brevitas.cluster import RunFolder
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,10 +46,10 @@ def bench():
 
 def test_rows_are_distinct_and_none_is_left_out():
     every = rows.all_rows()
-    assert len({row.name for row in every}) == len(every) == len({worker.path_of(row, Path()) for row in every})
+    assert len({row.name for row in every}) == len(every)
     assert {row for table in rows.TABLES.values() for row in table()} == set(every)
     for row in every:
-        assert row.network in workbench.NETWORKS
+        assert row.network in rows.NETWORKS
 
 
 @pytest.mark.slow
@@ -71,7 +71,8 @@ def test_every_kind_of_row_and_the_page(bench, tmp_path):
         if row.method == "per chip":
             assert [c["bit_exact"] for c in found["chips"]] == [True]
             assert accuracies == [found["nominal"]]
-        worker.path_of(row, tmp_path).write_text(json.dumps({"row": row.fields(), **found}))
+        with RunFolder(tmp_path / "rows") as folder:
+            folder.put(row.name, found)
     (tmp_path / "docs").mkdir()
     shutil.copy(ROOT / "docs" / "study.md", tmp_path / "docs")
     report.write_report(tmp_path, tmp_path / "docs")

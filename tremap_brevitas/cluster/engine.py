@@ -57,6 +57,7 @@ class RayEngine:
         num_gpus: GPUs of a job; may be a fraction.
         threads: Threads of torch in a job; None for ``num_cpus``.
         retries: How many times a job is run again when its worker or machine died.
+        runtime_env: Ray's description of what workers need to find (packages, paths, variables of the environment).
     """
 
     def __init__(
@@ -67,9 +68,11 @@ class RayEngine:
         num_gpus: float = 0,
         threads: int | None = None,
         retries: int = 3,
+        runtime_env: Mapping[str, Any] | None = None,
     ) -> None:
         self.address, self.num_cpus, self.num_gpus, self.retries = address, num_cpus, num_gpus, retries
         self.threads = max(1, int(num_cpus)) if threads is None else threads
+        self.runtime_env = dict(runtime_env or {})
 
     def run(self, work: Callable[[Any], Any], jobs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         """Run the jobs on the cluster.
@@ -88,7 +91,9 @@ class RayEngine:
             ray.init(address=self.address, log_to_driver=False, include_dashboard=False, configure_logging=False)
         running: dict[Any, str] = {}
         try:
-            remote = ray.remote(num_cpus=self.num_cpus, num_gpus=self.num_gpus, max_retries=self.retries)(_with_threads)
+            remote = ray.remote(
+                num_cpus=self.num_cpus, num_gpus=self.num_gpus, max_retries=self.retries, runtime_env=self.runtime_env
+            )(_with_threads)
             shared = ray.put((work, self.threads))
             waiting = iter(jobs.items())
             # A few more than there is room for: enough to keep every machine busy, and a cluster that grows.
