@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from report import write_report
 from rows import NETWORKS, TABLES, all_rows
-from worker import Baseline, Place, Preparation
+from worker import Baseline, Preparation, Setup
 
 from tremap_brevitas.cluster import Engine, InProcess, RayEngine, run_jobs
 
@@ -55,14 +55,14 @@ def main() -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run what is missing."""
-    place = Place(options.data.resolve(), options.weights.resolve(), options.out.resolve(), options.test_images)
+    setup = Setup(options.data.resolve(), options.weights.resolve(), options.out.resolve(), options.test_images)
     rows = all_rows() if options.tables is None else list(dict.fromkeys(r for t in options.tables for r in TABLES[t]()))
     engine = engine_of(options.ray)
     needed = {name: name for name in NETWORKS if any(row.network == name for row in rows)}
     measured = {"test_images": options.test_images}
-    run_jobs(Baseline(place), needed, engine=engine, folder=place.out / "baselines", options=measured, progress="baselines")
+    run_jobs(Baseline(setup), needed, engine=engine, folder=setup.out / "baselines", options=measured, progress="baselines")
     jobs = {row.name: row for row in rows}
-    run_jobs(Preparation(place), jobs, engine=engine, folder=place.out / "rows", options=measured, progress="rows")
+    run_jobs(Preparation(setup), jobs, engine=engine, folder=setup.out / "rows", options=measured, progress="rows")
 
 
 def engine_of(ray: str | None) -> Engine:

@@ -38,9 +38,11 @@ def new_chips(results: Sequence[Result], scale: str) -> Iterator[tuple[str, floa
         if row.seed == MEASURED_WITH or row.network != "resnet20" or row.store != "nearest":
             continue
         if row.method == "none" and row.rate <= 2e-2:
+            where = ", clustered" if row.pattern == "clustered" else ""
+            where += f", memory loaded {row.reuse} times" if row.reuse > 1 else ""
             for c in r.chips:
                 if c["deployment"] == "chip_image":
-                    yield "new chip, nearest codes, no training", c[scale], c["accuracy"], 0
+                    yield f"new chip at {row.rate:g}{where}; no training", c[scale], c["accuracy"], 0
             continue
         special = row.teacher or row.recalibrated
         usual = (row.entry, row.lr, row.pattern, row.reuse, special) == ("all at once", 0.02, "uniform", 1, False)

@@ -6,6 +6,7 @@ import contextlib
 import re
 import statistics
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tables import CHIP, TABLES, baseline_table
 from tremap_brevitas.drawing import new_figure, save_figure
 from tremap_brevitas.files import whole_file
 
-COLOURS = ("#1b6ca8", "#c44e52", "#5a8f3c", "#8172b2", "#937860", "#444444")
+COLOURS = ("#1b6ca8", "#c44e52", "#5a8f3c", "#8172b2", "#937860", "#444444", "#d9a400", "#2a9d8f")
 
 
 def write_report(out: Path, docs: Path) -> None:
@@ -109,7 +110,7 @@ def _draw_resilience(results: Sequence[Result], path: Path) -> None:
         curve = resilience_curve(results)
     except ValueError:
         return
-    figure = new_figure(10.5, 4.4)
+    figure = new_figure(13.5, 4.4)
     left, right = figure.subplots(1, 2)
     top = max(p.error for p in curve.points)
     errors = np.linspace(0, top, 300)
@@ -124,7 +125,7 @@ def _draw_resilience(results: Sequence[Result], path: Path) -> None:
     kinds: dict[str, list[tuple[float, float]]] = {}
     for kind, error, accuracy, steps in new_chips(results, "relative"):
         kinds.setdefault(kind, []).append((curve.predict(error, steps=steps), accuracy))
-    for colour, (kind, pairs) in zip(COLOURS, sorted(kinds.items()), strict=False):
+    for colour, (kind, pairs) in zip(cycle(COLOURS), sorted(kinds.items()), strict=False):
         right.plot(*zip(*[(100 * a, 100 * b) for a, b in pairs], strict=True), "o", ms=3.5, color=colour, label=kind, alpha=0.7)
     if kinds:
         low = 100 * min(min(pair) for pairs in kinds.values() for pair in pairs)
@@ -133,7 +134,7 @@ def _draw_resilience(results: Sequence[Result], path: Path) -> None:
         right.fill_between(ends, ends - 1, ends + 1, color="#888888", alpha=0.15, label="within 1 point")
     right.set_xlabel("accuracy predicted (%)")
     right.set_ylabel("accuracy measured (%)")
-    right.legend(frameon=False, fontsize=8)
+    right.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     for axes in (left, right):
         axes.grid(color="#e8e8e8")
         axes.spines[["top", "right"]].set_visible(False)

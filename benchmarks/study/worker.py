@@ -18,8 +18,8 @@ BASELINE_LR = 0.05
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a worker finds things; the paths are absolute, for workers elsewhere.
+class Setup:
+    """What a worker must know; the paths are absolute, for workers elsewhere.
 
     Args:
         data: CIFAR-10 in its official binary layout.
@@ -42,15 +42,15 @@ class Place:
 class Baseline:
     """Work of a job that trains a network in a healthy memory."""
 
-    place: Place
+    setup: Setup
 
     def __call__(self, name: str) -> dict[str, Any]:
         """Train it unless that is done; returns its accuracy compiled, as in every row, and in float32."""
-        target, data = self.place.state_of(name), _data(self.place)
+        target, data = self.setup.state_of(name), _data(self.setup)
         if not target.exists():
-            weights = self.place.weights / f"{name.partition('-')[0]}_cifar10_float.pt"
+            weights = self.setup.weights / f"{name.partition('-')[0]}_cifar10_float.pt"
             train_baseline(name, data, weights, target, steps=BASELINES[name], lr=BASELINE_LR)
-        bench = _bench(self.place, name)
+        bench = _bench(self.setup, name)
         bench.reset()
         eager = new_network(name)
         eager.load_state_dict(torch.load(target, weights_only=True))
@@ -66,19 +66,19 @@ class Baseline:
 class Preparation:
     """Work of a job that runs a row."""
 
-    place: Place
+    setup: Setup
 
     def __call__(self, row: Row) -> dict[str, Any]:
         """Run it."""
-        return job.run(row, _bench(self.place, row.network))
+        return job.run(row, _bench(self.setup, row.network))
 
 
 @cache
-def _data(place: Place) -> Data:
-    return load_cifar10(place.data, test_images=place.test_images)
+def _data(setup: Setup) -> Data:
+    return load_cifar10(setup.data, test_images=setup.test_images)
 
 
 @cache
-def _bench(place: Place, network: str) -> Workbench:
-    state = torch.load(place.state_of(network), weights_only=True)
-    return Workbench(network, state, _data(place))
+def _bench(setup: Setup, network: str) -> Workbench:
+    state = torch.load(setup.state_of(network), weights_only=True)
+    return Workbench(network, state, _data(setup))

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import re
+import runpy
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,9 @@ import rows
 import tables
 import torch
 import workbench
+import worker
+from examples.test_cifar10 import write_data_set
+from networks import ResNet
 from training import Data
 
 from tremap_brevitas.cluster import RunFolder
@@ -84,6 +88,51 @@ def test_every_kind_of_row_and_the_page(bench, tmp_path):
     for name in tables.TABLES:
         body = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", page, re.S).group(1)
         assert body.count("\n|") >= 1 or body.lower().startswith("not run"), name
+
+
+@pytest.mark.slow
+def test_the_command_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+    """From files to the page; a row that is there is not run again, and other options are refused."""
+    write_data_set(tmp_path / "data", records=30)
+    torch.manual_seed(0)
+    weights = {key: value for key, value in ResNet(20).state_dict().items() if "quant" not in key}
+    torch.save(weights, tmp_path / "resnet20_cifar10_float.pt")
+    (tmp_path / "docs").mkdir()
+    shutil.copy(ROOT / "docs" / "study.md", tmp_path / "docs")
+    for module in (workbench, job):
+        monkeypatch.setattr(module, "BATCH", 8)
+    monkeypatch.setattr(workbench.tm, "compiled", lambda model, **_: model)
+    monkeypatch.setattr(workbench, "COLLECT", 2)
+    monkeypatch.setitem(worker.BASELINES, "resnet20", 2)
+    first, second = rows.Row(steps=2), rows.Row(steps=0, method="none")
+    monkeypatch.setattr(rows, "TABLES", {"headline": lambda: [first], "large group": lambda: [first, second]})
+    ran = []
+    monkeypatch.setattr(job, "run", lambda row, bench, run=job.run: ran.append(row) or run(row, bench))
+
+    def study(*options):
+        folders = {"data": tmp_path / "data", "weights": tmp_path, "out": tmp_path / "out", "docs": tmp_path / "docs"}
+        given = [text for name, folder in folders.items() for text in (f"--{name}", str(folder))]
+        monkeypatch.setattr("sys.argv", ["study", *given, *options])
+        runpy.run_path(str(ROOT / "benchmarks" / "study"), run_name="__main__")
+
+    threads = torch.get_num_threads()
+    try:
+        study("--test-images", "20", "--tables", "headline")
+        assert ran == [first]
+        study("--test-images", "20")
+        assert ran == [first, second]
+        with pytest.raises(ValueError, match="holds a run with test_images=20, but here it is 10"):
+            study("--test-images", "10")
+    finally:
+        torch.set_num_threads(threads)
+    found = results.finished(tmp_path / "out")
+    assert [r.row for r in found] == [first, second]
+    baseline = results.baselines(tmp_path / "out")["resnet20"]
+    assert baseline["steps"] == 2
+    assert baseline["float32"] == baseline["bfloat16"] == found[1].run["nominal"]
+    page = (tmp_path / "docs" / "study.md").read_text()
+    assert f"| resnet20 | 2 | {100 * baseline['float32']:.2f} |" in page
+    assert "2 of 2 rows are finished." in page
 
 
 def test_means_over_seeds():

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tremap_brevitas.fleet.resilience import ResilienceCurve
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+Loaded = TypeVar("Loaded")
 
 
 def map_options(command: Command) -> Command:
@@ -181,10 +182,7 @@ def loaded_bundle(path: Path) -> Bundle:
     # Here, since onnx takes a while and most commands do without it.
     from tremap_brevitas.export.bundle.read import Bundle
 
-    try:
-        return Bundle.load(path)
-    except (OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from None
+    return _loaded(Bundle.load, path)
 
 
 def loaded_geometry(path: Path) -> ArrayGeometry:
@@ -193,10 +191,7 @@ def loaded_geometry(path: Path) -> ArrayGeometry:
     Raises:
         click.ClickException: If it is none.
     """
-    try:
-        return ArrayGeometry.load(path)
-    except ValueError as error:
-        raise click.ClickException(str(error)) from None
+    return _loaded(ArrayGeometry.load, path)
 
 
 def loaded_curve(path: Path) -> ResilienceCurve:
@@ -207,9 +202,13 @@ def loaded_curve(path: Path) -> ResilienceCurve:
     """
     from tremap_brevitas.fleet.resilience import ResilienceCurve
 
+    return _loaded(ResilienceCurve.load, path)
+
+
+def _loaded(load: Callable[[Path], Loaded], path: Path) -> Loaded:
     try:
-        return ResilienceCurve.load(path)
-    except ValueError as error:
+        return load(path)
+    except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
 
 

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def permutation(values: ArrayLike | None, name: str, count: int) -> NDArray[np.int64] | None:
-    """Check that ``values`` are the numbers below ``count`` in some order; None if they are none, or in their own order.
+    """Check that ``values`` are the numbers below ``count`` in some order; None for none, and if nothing moves.
 
     Raises:
         TypeError: If they are no integers.
@@ -34,6 +34,6 @@ def inverse(order: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
     """Where each number stands in a permutation; None for that which moves nothing."""
     if order is None:
         return None
-    inverse = np.empty_like(order)
-    inverse[order] = np.arange(len(order))
-    return inverse
+    positions = np.empty_like(order)
+    positions[order] = np.arange(len(order))
+    return positions
