@@ -48,8 +48,8 @@ def test_the_public_names_are_these():
     expected = """
         AllAtOnce Bundle BundleReport ByEpoch ByStep Certificate CleanAndFaulty ClipWeights CollapseDetector CollapseError
         FaultMap FleetReport Memory MemoryImage MergedFaultMap OnRecovery OnnxReport Placement Ramp RandomMaps RandomMember
-        apply_to_onnx certificate clear_faults_ comparison compiled evaluate_fleet export_bundle export_qcdq export_qonnx
-        faulty layer_codes make_faulty memory_image merge place plot_reports random_fault_maps read_fault_map
+        ReadByMembers apply_to_onnx certificate clear_faults_ comparison compiled evaluate_fleet export_bundle export_qcdq
+        export_qonnx faulty layer_codes make_faulty memory_image merge place plot_reports random_fault_maps read_fault_map
         reestimate_batchnorm_ restore retrain_until set_faults_ using_codes using_faults verify_bundle verify_onnx write_csv
         write_fault_map
     """

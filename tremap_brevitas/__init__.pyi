@@ -75,6 +75,7 @@ from .retrain import (
     Ramp,
     RandomMaps,
     RandomMember,
+    ReadByMembers,
     reestimate_batchnorm_,
     retrain_until,
 )
@@ -130,6 +131,7 @@ __all__ = [
     "Ramp",
     "RandomMaps",
     "RandomMember",
+    "ReadByMembers",
     "apply_to_onnx",
     "certificate",
     "clear_faults_",

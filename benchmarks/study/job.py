@@ -30,7 +30,7 @@ def run(row: Row, bench: Workbench) -> dict[str, Any]:
     merged = tm.merge(chips, on_conflict=row.on_conflict)
     trained_under = chips[row.chip] if row.method == "per chip" else merged
     before = tm.certificate(tm.memory_image(model, placement), trained_under, deployment="chip_image")
-    faults = strategy(row, model, placement, trained_under, chips)
+    faults = strategy(row, model, placement, trained_under, merged)
     seconds = 0.0
     if row.steps and faults is not None:
         seconds = bench.train(steps=row.steps, lr=row.lr, seed=row.seed, faults=faults, title=row.name, teacher=row.teacher)
@@ -83,7 +83,7 @@ def unseen(row: Row, memory: tm.Memory) -> list[tm.FaultMap]:
     return maps(row, memory, row.unseen, seed=1000 + row.seed) if row.unseen else []
 
 
-def strategy(row: Row, model: Any, placement: tm.Placement, fault_map: tm.FaultMap, chips: list[tm.FaultMap]) -> Any:
+def strategy(row: Row, model: Any, placement: tm.Placement, fault_map: tm.FaultMap, merged: tm.MergedFaultMap) -> Any:
     """Which faults are live at which step."""
     if row.method in ("per chip", "merged"):
         if row.entry == "all at once":
@@ -98,8 +98,10 @@ def strategy(row: Row, model: Any, placement: tm.Placement, fault_map: tm.FaultM
     if row.method == "clean":
         healthy = tm.FaultMap(placement.memory, [], [], chip="healthy")  # type: ignore[arg-type]
         return tm.AllAtOnce(model, placement, healthy)
+    if row.method == "read by members":
+        return tm.ReadByMembers(model, placement, merged, seed=row.seed, store=row.store)
     if row.method == "member":
-        return tm.RandomMember(model, placement, chips, seed=row.seed, store=row.store)
+        return tm.RandomMember(model, placement, merged.members, seed=row.seed, store=row.store)
     if row.method.startswith("random") or row.method == "merged + random":
 
         def draw(seed: int) -> tm.FaultMap:

@@ -6,7 +6,18 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-Method = Literal["none", "batchnorm", "clean", "per chip", "merged", "random", "random, clean too", "merged + random", "member"]
+Method = Literal[
+    "none",
+    "batchnorm",
+    "clean",
+    "per chip",
+    "merged",
+    "read by members",
+    "random",
+    "random, clean too",
+    "merged + random",
+    "member",
+]
 Entry = Literal["all at once", "by step", "by chip", "lsb first", "on recovery"]
 Pattern = Literal["uniform", "clustered"]
 
@@ -22,7 +33,7 @@ class Row:
     Args:
         network: Network of the study.
         method: How the network is prepared. ``"clean"`` trains as long, but in a healthy memory;
-            ``"member"`` under another chip of the group at every step.
+            ``"member"`` under another chip of the group at every step; ``"read by members"`` likewise, but with one image.
         store: Rule by which codes are stored, in training and afterwards.
         entry: How faults enter.
         chips: Chips in the group.
@@ -148,8 +159,10 @@ def large_group() -> Iterator[Row]:
 
 
 def large_group_options() -> Iterator[Row]:
-    """Conflicts settled by majority, and twice the steps."""
+    """Conflicts settled by majority, or as every member reads them; and twice the steps."""
     for seed in SEEDS:
+        yield Row(chips=20, seed=seed, method="read by members")
+        yield Row(network="resnet32", seed=seed, method="read by members")
         yield Row(chips=20, seed=seed, on_conflict="majority")
         yield Row(chips=20, seed=seed, steps=400)
 

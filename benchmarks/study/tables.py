@@ -100,6 +100,7 @@ def fleet_table(results: Sequence[Result], network: str, chips: int, extra: Sequ
 def headline(results: Sequence[Result]) -> str:
     """ResNet-32, K = 5, 6e-3."""
     extra: list[tuple[str, dict[str, object]]] = [
+        ("merged, nearest, read by members", {"method": "read by members"}),
         ("merged, nearest, 100 steps", {"steps": 100}),
         ("merged, nearest, healthy network as teacher", {"teacher": True}),
     ]
@@ -109,6 +110,7 @@ def headline(results: Sequence[Result]) -> str:
 def large_group(results: Sequence[Result]) -> str:
     """ResNet-20, K = 20, 6e-3."""
     extra: list[tuple[str, dict[str, object]]] = [
+        ("merged, nearest, read by members", {"method": "read by members"}),
         ("merged, nearest, majority", {"on_conflict": "majority"}),
         ("merged, nearest, 400 steps", {"steps": 400}),
         ("merged, nearest, healthy network as teacher", {"teacher": True}),

@@ -56,8 +56,7 @@ def set_faults_(
     """
     check_options(store, gradient)
     slots = checked_slots(model, placement)
-    sites = sites_of(placement, fault_map)
-    apply_sites_(slots, [(s, fault_map.stuck_at[s.source]) for s in sites], store=store, gradient=gradient)
+    apply_sites_(slots, located(placement, fault_map), store=store, gradient=gradient)
 
 
 def clear_faults_(model: nn.Module) -> None:
@@ -171,6 +170,11 @@ def sites_of(placement: Placement, fault_map: FaultMap) -> list[LayerSites]:
     return placement.sites(fault_map.cells)
 
 
+def located(placement: Placement, fault_map: FaultMap) -> list[tuple[LayerSites, NDArray[np.uint8]]]:
+    """The stuck bits of weights, with the value of each."""
+    return [(sites, fault_map.stuck_at[sites.source]) for sites in sites_of(placement, fault_map)]
+
+
 def apply_sites_(
     slots: Iterable[WeightSlot],
     sites: Sequence[tuple[LayerSites, NDArray[np.uint8]]],
@@ -179,12 +183,15 @@ def apply_sites_(
     gradient: Gradient,
 ) -> None:
     """Give every layer among ``slots`` its stuck bits, and those without any a healthy memory."""
-    made: dict[str, WeightFaults] = {
-        bits.layer.name: weight_faults(bits, stuck, store=store, gradient=gradient) for bits, stuck in sites if len(stuck)
-    }
+    made = {bits.layer.name: weight_faults(bits, stuck, store=store, gradient=gradient) for bits, stuck in sites if len(stuck)}
+    apply_faults_(slots, made)
+
+
+def apply_faults_(slots: Iterable[WeightSlot], faults: Mapping[str, WeightFaults]) -> None:
+    """Give every layer among ``slots`` its faults, and those without any a healthy memory."""
     for entry in slots:
-        if entry.name in made or entry.proxy.fault_slot(entry.slot) is not None:
-            entry.proxy.set_fault_slot(entry.slot, made.get(entry.name))
+        if entry.name in faults or entry.proxy.fault_slot(entry.slot) is not None:
+            entry.proxy.set_fault_slot(entry.slot, faults.get(entry.name))
 
 
 def _codes(entry: WeightSlot) -> WeightCodes:

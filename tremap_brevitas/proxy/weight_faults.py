@@ -90,26 +90,18 @@ def weight_faults(
     """
     layer = sites.layer
     width, encoding = layer.bit_width, layer.encoding
-    frozen = None
-    if gradient == "zero_fully_stuck":
-        count = np.zeros(layer.size, dtype=np.uint8)
-        np.add.at(count, sites.weight, np.uint8(1))
-        full = count == width
-        frozen = _tensor(full, layer) if full.any() else None
+    frozen = frozen_weights(sites, gradient)
     # Each bit of a weight is stuck at most once, so adding is OR-ing, and faster.
     if width <= MAX_TABLE_BIT_WIDTH and (store == "nearest" or encoding == "sign_magnitude"):
-        digits = (3 ** np.arange(width, dtype=np.int16)).astype(np.int16)
-        pattern = np.ones(layer.size, dtype=np.int16)
-        np.add.at(pattern, sites.weight, digits[sites.bit] * (1 + stuck.astype(np.int16)))
-        tensors = (_tensor(pattern, layer),)
-        return WeightFaults(layer, store, stuck_at.TABLE, tensors, (_table(width, encoding, store),), frozen)
+        tensors = (as_tensor(stuck_patterns(sites, stuck), layer),)
+        return WeightFaults(layer, store, stuck_at.TABLE, tensors, (flat_table(width, encoding, store),), frozen)
     if store == "nearest" or encoding == "sign_magnitude":
         sa0, sa1 = np.zeros((2, layer.size), dtype=np.int32)
         bits = np.left_shift(np.int32(1), sites.bit.astype(np.int32))
         np.add.at(sa0, sites.weight[stuck == 0], bits[stuck == 0])
         np.add.at(sa1, sites.weight[stuck == 1], bits[stuck == 1])
         formula = f"{store} {encoding} {width}"
-        masks = (_tensor(sa0, layer), _tensor(sa1, layer))
+        masks = (as_tensor(sa0, layer), as_tensor(sa1, layer))
         return WeightFaults(layer, store, stuck_at.FORMULA, masks, (), frozen, formula)
     dtype = _mask_dtype(layer)
     values = 1 << np.arange(width, dtype=np.int64)
@@ -122,13 +114,31 @@ def weight_faults(
     any_stuck, zeros = np.zeros((2, layer.size), dtype=dtype)
     np.add.at(any_stuck, sites.weight, contribution)
     np.add.at(zeros, sites.weight, contribution * zero)
-    masks = (_tensor(any_stuck, layer), _tensor(zeros, layer))
+    masks = (as_tensor(any_stuck, layer), as_tensor(zeros, layer))
     return WeightFaults(layer, store, stuck_at.MASKS, masks, (), frozen)
+
+
+def frozen_weights(sites: LayerSites, gradient: Gradient) -> Tensor | None:
+    """Which weights get no gradient, as a mask in the shape of the weight; None for none."""
+    if gradient == "identity":
+        return None
+    count = np.zeros(sites.layer.size, dtype=np.uint8)
+    np.add.at(count, sites.weight, np.uint8(1))
+    full = count == sites.layer.bit_width
+    return as_tensor(full, sites.layer) if full.any() else None
+
+
+def stuck_patterns(sites: LayerSites, stuck: NDArray[np.uint8]) -> NDArray[np.int16]:
+    """Stuck pattern of every weight of a layer plus one, flat: see [code_table][tremap_brevitas.codes.code_table]."""
+    digits = (3 ** np.arange(sites.layer.bit_width, dtype=np.int16)).astype(np.int16)
+    patterns = np.ones(sites.layer.size, dtype=np.int16)
+    np.add.at(patterns, sites.weight, digits[sites.bit] * (1 + stuck.astype(np.int16)))
+    return patterns
 
 
 def fixed_codes(layer: PlacedLayer, codes: NDArray[Any]) -> WeightFaults:
     """Return a weight's codes as read from a memory, whatever the float weight says."""
-    return WeightFaults(layer, "plain", stuck_at.FIXED, (_tensor(codes.astype(_mask_dtype(layer)), layer),))
+    return WeightFaults(layer, "plain", stuck_at.FIXED, (as_tensor(codes.astype(_mask_dtype(layer)), layer),))
 
 
 def _mask_dtype(layer: PlacedLayer) -> type[np.integer[Any]]:
@@ -137,12 +147,13 @@ def _mask_dtype(layer: PlacedLayer) -> type[np.integer[Any]]:
     return np.int16 if layer.signed or layer.bit_width < 16 else np.int32
 
 
-def _tensor(array: NDArray[Any], layer: PlacedLayer) -> Tensor:
+def as_tensor(array: NDArray[Any], layer: PlacedLayer) -> Tensor:
+    """An array of one entry a weight, in the shape of the weight."""
     return torch.from_numpy(array).reshape(layer.shape)
 
 
 @lru_cache(maxsize=32)
-def _table(bit_width: int, encoding: Encoding, store: Store) -> Tensor:
+def flat_table(bit_width: int, encoding: Encoding, store: Store) -> Tensor:
     """Flat code table, shifted so that ``(pattern + 1) * columns + code`` is the index of an entry."""
     table = code_table(bit_width=bit_width, encoding=encoding, nearest=store == "nearest")
     lowest = 0 if encoding == "binary" else -(1 << (bit_width - 1))

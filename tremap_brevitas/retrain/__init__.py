@@ -4,6 +4,7 @@ from tremap_brevitas.retrain.batchnorm import reestimate_batchnorm_
 from tremap_brevitas.retrain.collapse import CollapseDetector, CollapseError
 from tremap_brevitas.retrain.combine import CleanAndFaulty, ClipWeights
 from tremap_brevitas.retrain.ramp import Ramp
+from tremap_brevitas.retrain.read_by_members import ReadByMembers
 from tremap_brevitas.retrain.schedule import ByEpoch, ByStep, OnRecovery, Schedule
 from tremap_brevitas.retrain.strategies import AllAtOnce, RandomMaps, RandomMember, Strategy
 from tremap_brevitas.retrain.until import Retrained, retrain_until
@@ -20,6 +21,7 @@ __all__ = [
     "Ramp",
     "RandomMaps",
     "RandomMember",
+    "ReadByMembers",
     "Retrained",
     "Schedule",
     "Strategy",

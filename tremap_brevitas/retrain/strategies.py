@@ -27,7 +27,7 @@ from torch import nn
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_same_memory
 from tremap_brevitas.faults.merge import overlaid
-from tremap_brevitas.model.faults import apply_sites_, check_options, set_faults_, sites_of
+from tremap_brevitas.model.faults import apply_sites_, check_options, located, set_faults_
 from tremap_brevitas.model.slots import checked_slots
 from tremap_brevitas.placement import LayerSites, Placement
 from tremap_brevitas.proxy.weight_faults import Gradient, Store
@@ -104,31 +104,34 @@ class AllAtOnce(OnePass):
         self.steps = state["steps"]
 
 
-class _Drawn(OnePass, ABC):
-    """At every step another map. Which one depends on the step alone: going on after a stop needs no generator's state."""
+class Drawn(OnePass, ABC):
+    """At every step other faults. Which ones depends on the step alone: going on after a stop needs no generator's state."""
 
     def __init__(
-        self, model: nn.Module, placement: Placement, members: Sequence[FaultMap], seed: int, store: Store, gradient: Gradient
+        self,
+        model: nn.Module,
+        placement: Placement,
+        members: Sequence[FaultMap],
+        seed: int,
+        store: Store,
+        gradient: Gradient,
+        *,
+        fault_map: FaultMap | None = None,
     ) -> None:
         check_options(store, gradient)
         self.model, self.placement, self.seed = model, placement, seed
         self.steps = 0
-        self._identity = {**identity(placement, members, None, store, gradient), "seed": seed}
+        self._identity = {**identity(placement, members, fault_map, store, gradient), "seed": seed}
         self._options: Any = {"store": store, "gradient": gradient}
         self._slots = checked_slots(model, placement)
         self._set()
 
-    @property
     @abstractmethod
-    def fault_map(self) -> FaultMap:
-        """The map that is live."""
-
-    @abstractmethod
-    def _sites(self) -> list[tuple[LayerSites, NDArray[np.uint8]]]:
-        """The stuck bits of that map."""
+    def _set(self) -> None:
+        """Give the model the faults of the step to come."""
 
     def step(self, loss: float | None = None) -> None:
-        """Draw the next map."""
+        """Draw the next faults."""
         self.steps += 1
         self._set()
 
@@ -137,7 +140,7 @@ class _Drawn(OnePass, ABC):
         return {"of": self._identity, "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state, with the same map live as when it was saved.
+        """Go on from a saved state, with the same faults live as when it was saved.
 
         Raises:
             ValueError: If it was saved with other chips, placement, store rule, gradient or seed.
@@ -146,14 +149,12 @@ class _Drawn(OnePass, ABC):
         self.steps = state["steps"]
         self._set()
 
-    def _generator(self) -> np.random.Generator:
-        return np.random.default_rng([self.seed, self.steps])
-
-    def _set(self) -> None:
-        apply_sites_(self._slots, self._sites(), **self._options)
+    def _drawn(self, count: int) -> int:
+        """A number below ``count``, drawn for the step to come."""
+        return int(np.random.default_rng([self.seed, self.steps]).integers(count))
 
 
-class RandomMember(_Drawn):
+class RandomMember(Drawn):
     """At every step the map of another chip, drawn at random from a group.
 
     Args:
@@ -186,19 +187,16 @@ class RandomMember(_Drawn):
     @property
     def fault_map(self) -> FaultMap:
         """The map that is live."""
-        return self.chips[self._drawn()]
+        return self.chips[self._drawn(len(self.chips))]
 
-    def _drawn(self) -> int:
-        return int(self._generator().integers(len(self.chips)))
-
-    def _sites(self) -> list[tuple[LayerSites, NDArray[np.uint8]]]:
-        drawn = self._drawn()
+    def _set(self) -> None:
+        drawn = self._drawn(len(self.chips))
         if drawn not in self._found:
-            self._found[drawn] = _located(self.placement, self.chips[drawn])
-        return self._found[drawn]
+            self._found[drawn] = located(self.placement, self.chips[drawn])
+        apply_sites_(self._slots, self._found[drawn], **self._options)
 
 
-class RandomMaps(_Drawn):
+class RandomMaps(Drawn):
     """At every step a map that no chip has, for a network that shall run on chips that nobody has measured yet.
 
     The idea of RandBET (Stutz et al., MLSys 2021), with stuck cells in place of flipped bits. Put it into
@@ -252,15 +250,11 @@ class RandomMaps(_Drawn):
     @property
     def fault_map(self) -> FaultMap:
         """The map that is live."""
-        drawn = self._draw(int(self._generator().integers(2**63)))
+        drawn = self._draw(self._drawn(2**63))
         return drawn if self._known is None else overlaid(self._known, drawn)
 
-    def _sites(self) -> list[tuple[LayerSites, NDArray[np.uint8]]]:
-        return _located(self.placement, self.fault_map)
-
-
-def _located(placement: Placement, fault_map: FaultMap) -> list[tuple[LayerSites, NDArray[np.uint8]]]:
-    return [(s, fault_map.stuck_at[s.source]) for s in sites_of(placement, fault_map)]
+    def _set(self) -> None:
+        apply_sites_(self._slots, located(self.placement, self.fault_map), **self._options)
 
 
 def identity(

@@ -1,0 +1,72 @@
+"""Merged retraining that knows what the members make of a conflict."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from tremap_brevitas.faults import FaultMap, MergedFaultMap
+from tremap_brevitas.model.faults import apply_faults_, located
+from tremap_brevitas.placement import Placement
+from tremap_brevitas.proxy.image_reads import image_reads
+from tremap_brevitas.proxy.weight_faults import Gradient, Store
+from tremap_brevitas.retrain.strategies import Drawn
+
+
+class ReadByMembers(Drawn):
+    """At every step the group's one image as another of its members reads it.
+
+    Under a merged map alone the network never sees a conflict, a cell that no image can satisfy on all members; on the
+    chips it then misreads those weights. Here every code is stored as for the group, and then read by a member drawn at
+    random, which forces its own side of the conflicts. The network learns to do with what each of them reads.
+
+    Set the merged map when the training is over: it is the image that is deployed.
+
+    Args:
+        model: The model to train.
+        placement: Where its codes lie; codes of 8 bits at most.
+        merged: The group, with any rule for conflicts; ``"free"`` stores the trained bit.
+        seed: Seed of the draws.
+        store: Rule by which codes are stored.
+        gradient: See [set_faults_][tremap_brevitas.set_faults_].
+
+    Raises:
+        ValueError: If the map is of another memory, or a layer has codes of more than 8 bits.
+
+    Examples:
+        >>> from brevitas.nn import QuantLinear
+        >>> import tremap_brevitas as tm
+        >>> fc, memory = tm.make_faulty(QuantLinear(4, 4, bias=False)), tm.Memory(words=4, word_bits=32)
+        >>> placement = tm.place(fc, memory)
+        >>> merged = tm.merge(tm.random_fault_maps(memory, chips=3, fault_rate=0.3, seed=0), on_conflict="free")
+        >>> faults = tm.ReadByMembers(fc, placement, merged, seed=0)
+        >>> for _ in range(3):  # … a training step each
+        ...     print(faults.member.chip)
+        ...     faults.step()
+        chip-2
+        chip-1
+        chip-2
+        >>> tm.set_faults_(fc, placement, merged)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        placement: Placement,
+        merged: MergedFaultMap,
+        *,
+        seed: int,
+        store: Store = "nearest",
+        gradient: Gradient = "identity",
+    ) -> None:
+        self.fault_map = merged
+        members = (located(placement, member) for member in merged.members)
+        self._reads = image_reads(located(placement, merged), members, store=store, gradient=gradient)
+        super().__init__(model, placement, merged.members, seed, store, gradient, fault_map=merged)
+
+    @property
+    def member(self) -> FaultMap:
+        """The chip that reads the image at the step to come."""
+        return self.fault_map.members[self._drawn(len(self.fault_map.members))]
+
+    def _set(self) -> None:
+        apply_faults_(self._slots, self._reads[self._drawn(len(self._reads))])
