@@ -161,8 +161,10 @@ def large_group() -> Iterator[Row]:
 def large_group_options() -> Iterator[Row]:
     """Conflicts settled by majority, or as every member reads them; and twice the steps."""
     for seed in SEEDS:
-        yield Row(chips=20, seed=seed, method="read by members")
-        yield Row(network="resnet32", seed=seed, method="read by members")
+        for on_conflict in ("free", "majority"):
+            row = Row(seed=seed, method="read by members", on_conflict=on_conflict)
+            yield replace(row, chips=20)
+            yield replace(row, network="resnet32")
         yield Row(chips=20, seed=seed, on_conflict="majority")
         yield Row(chips=20, seed=seed, steps=400)
 

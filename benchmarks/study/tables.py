@@ -16,6 +16,10 @@ from tremap_brevitas.fleet.certify import Deployment
 ENTRIES = ("all at once", "by step", "by chip", "lsb first", "on recovery")
 GROUP: Deployment = "group_image"
 CHIP: Deployment = "chip_image"
+READ_BY_MEMBERS: list[tuple[str, dict[str, object]]] = [
+    ("merged, nearest, read by members", {"method": "read by members"}),
+    ("merged, nearest, majority, read by members", {"method": "read by members", "on_conflict": "majority"}),
+]
 
 
 def markdown(heading: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -100,7 +104,7 @@ def fleet_table(results: Sequence[Result], network: str, chips: int, extra: Sequ
 def headline(results: Sequence[Result]) -> str:
     """ResNet-32, K = 5, 6e-3."""
     extra: list[tuple[str, dict[str, object]]] = [
-        ("merged, nearest, read by members", {"method": "read by members"}),
+        *READ_BY_MEMBERS,
         ("merged, nearest, 100 steps", {"steps": 100}),
         ("merged, nearest, healthy network as teacher", {"teacher": True}),
     ]
@@ -110,7 +114,7 @@ def headline(results: Sequence[Result]) -> str:
 def large_group(results: Sequence[Result]) -> str:
     """ResNet-20, K = 20, 6e-3."""
     extra: list[tuple[str, dict[str, object]]] = [
-        ("merged, nearest, read by members", {"method": "read by members"}),
+        *READ_BY_MEMBERS,
         ("merged, nearest, majority", {"on_conflict": "majority"}),
         ("merged, nearest, 400 steps", {"steps": 400}),
         ("merged, nearest, healthy network as teacher", {"teacher": True}),
