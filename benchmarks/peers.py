@@ -189,9 +189,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10, help="rounds measured (default %(default)s)")
     options = parser.parse_args()
     print(f"{machine()}\n")
-    print(
-        "| rate | by | set a chip's faults, ms | answer 128 images, ms | logits differ by | stuck no more after one training step |"
-    )
+    print("| rate | by | set a chip's faults, ms | answer 128 images, ms | logits differ by | free after a training step |")
     print("| --- | --- | --- | --- | --- | --- |")
     for rate in options.rates:
         print("\n".join(measured(rate, options.rounds)), flush=True)

@@ -3,8 +3,8 @@
     python examples/02_cifar10_resnet.py --data cifar-10-batches-bin --weights resnet20.pt
 
 Quantizes the network (with ``--weights``: float weights, a plain state dict), fine-tunes it, and prepares a group of
-chips: nothing at all, nearest-code writing, retraining for each chip, one merged retraining with a ramp. Each finished
-part is a file in the output folder, and trainings write checkpoints: kill it, start it again with the same options, and
+chips: nothing at all, nearest-code writing, retraining for each chip, one merged retraining with the conflicts as the
+members read them. Each finished part is a file in the output folder, and trainings write checkpoints: kill it, start it again with the same options, and
 it goes on where it was.
 """
 
@@ -28,6 +28,8 @@ from training import accuracy_on, save, seed_everything, train
 
 import tremap_brevitas as tm
 from tremap_brevitas.fleet import ChipResult
+
+MERGED = "merged, read by members, nearest"
 
 
 def parse() -> argparse.Namespace:
@@ -134,14 +136,15 @@ def main() -> None:
     print(f"2. {placement.weights:,} weights in {memory}; {merged}; union rate {merged.union_rate:.2e}")
     print("3. Prepare the group in every way, and judge each on every chip with its own faults", flush=True)
 
-    def retrained(fault_map: tm.FaultMap, chips: list[tm.FaultMap], name: str, ramp: bool) -> tm.FleetReport:
+    def retrained(fault_map: tm.FaultMap, chips: list[tm.FaultMap], name: str) -> tm.FleetReport:
         network = trained()
         faults: Any
-        if ramp:
-            faults = tm.Ramp(network, placement, fault_map, over_steps=options.steps // 2, seed=options.seed)
+        if isinstance(fault_map, tm.MergedFaultMap):
+            faults = tm.ReadByMembers(network, placement, fault_map, seed=options.seed)
         else:
             faults = tm.AllAtOnce(network, placement, fault_map)
         seconds = train_model(network, name, options.steps, faults)
+        tm.set_faults_(network, placement, fault_map)
         save(network.state_dict(), options.out / f"{slug(name)}.pt")
         return tm.evaluate_fleet(
             network, placement, chips, accuracy, name=name, steps=options.steps, seconds=seconds, progress=len(chips) > 1
@@ -152,22 +155,20 @@ def main() -> None:
 
     def merged_network() -> Any:
         network = trained()
-        network.load_state_dict(
-            torch.load(options.out / f"{slug('merged, ramp, nearest')}.pt", weights_only=True, map_location=device)
-        )
+        network.load_state_dict(torch.load(options.out / f"{slug(MERGED)}.pt", weights_only=True, map_location=device))
         tm.set_faults_(network, placement, merged, store="nearest")
         return network.eval()
 
     reports = [
         run.report("untreated", lambda: deployed(trained(), "untreated", "group_image")),
         run.report("nearest codes, no training", lambda: deployed(trained(), "nearest codes, no training", "chip_image")),
-        run.report("merged, ramp, nearest", lambda: retrained(merged, chips, "merged, ramp, nearest", True)),
+        run.report(MERGED, lambda: retrained(merged, chips, MERGED)),
         run.report(
-            "merged, ramp, nearest; one image a chip",
-            lambda: deployed(merged_network(), "merged, ramp, nearest; one image a chip", "chip_image", options.steps),
+            f"{MERGED}; one image a chip",
+            lambda: deployed(merged_network(), f"{MERGED}; one image a chip", "chip_image", options.steps),
         ),
     ]
-    single = [run.report(f"per chip {c.chip}", lambda c=c: retrained(c, [c], f"per chip {c.chip}", False)) for c in chips]  # type: ignore[misc]
+    single = [run.report(f"per chip {c.chip}", lambda c=c: retrained(c, [c], f"per chip {c.chip}")) for c in chips]  # type: ignore[misc]
     reports.insert(2, tm.FleetReport.joined(single, name="per-chip retraining, nearest"))
     threshold = round(reports[0].nominal - 0.01, 3)
     print(f"\nno faults: {reports[0].nominal:.4f} on {len(data.test_labels)} test images\n")

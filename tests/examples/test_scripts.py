@@ -36,19 +36,23 @@ def test_the_main_job(tmp_path):
     out = run("01_digits_fleet.py", "--chips", 3, "--steps", 60, "--out", tmp_path)
     methods = list(dict.fromkeys(r["method"] for r in rows(tmp_path / "fleet.csv")))
     assert methods[:2] == ["untreated", "nearest codes, no training"]
-    assert len(methods) == 10
+    assert len(methods) == 11
     mean = {m: [float(r["accuracy"]) for r in rows(tmp_path / "fleet.csv") if r["method"] == m] for m in methods}
     mean = {m: sum(v) / len(v) for m, v in mean.items()}
     assert mean["untreated"] < 0.93
-    assert mean["merged, ramp, nearest"] > 0.94
-    assert mean["merged, ramp, nearest"] > mean["untreated"] + 0.05
-    assert "points in 60/180 = 1/3 of its steps: merged, ramp, nearest" in out
+    assert mean["merged, read by members, nearest"] > 0.94
+    assert mean["merged, read by members, nearest"] > mean["untreated"] + 0.05
+    assert "points in 60/180 = 1/3 of its steps: merged, read by members, nearest" in out
     assert f"{tmp_path}/group_0: 7 files whole, 9744 codes equal in image and ONNX" in out
     assert f"The bundle lies in {tmp_path}/group_0/" in out
     assert (tmp_path / "fleet.png").read_bytes().startswith(b"\x89PNG")
     flows(
         tmp_path,
-        {r["chip"]: float(r["accuracy"]) for r in rows(tmp_path / "fleet.csv") if r["method"] == "merged, ramp, nearest"},
+        {
+            r["chip"]: float(r["accuracy"])
+            for r in rows(tmp_path / "fleet.csv")
+            if r["method"] == "merged, read by members, nearest"
+        },
     )
 
 
@@ -77,7 +81,11 @@ def test_a_run_on_cifar10_that_is_killed_goes_on_and_ends_in_the_same_table(tmp_
     options += ["--checkpoint-every", 2, "--fault-rate", 0.02]
     run("02_cifar10_resnet.py", *options, "--out", tmp_path / "whole")
     killed = 0
-    for milestone in ("checkpoint-merged-ramp-nearest.pt", "report-merged-ramp-nearest.json", "checkpoint-per-chip-chip-0.pt"):
+    for milestone in (
+        "checkpoint-merged-read-by-members-nearest.pt",
+        "report-merged-read-by-members-nearest.json",
+        "checkpoint-per-chip-chip-0.pt",
+    ):
         process = subprocess.Popen(
             command("02_cifar10_resnet.py", *options, "--out", tmp_path / "killed"),
             stdout=subprocess.DEVNULL,

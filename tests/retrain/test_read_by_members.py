@@ -92,3 +92,14 @@ def test_wide_codes_are_refused():
     chips = tm.random_fault_maps(placement.memory, chips=3, fault_rate=0.3, seed=0)
     with pytest.raises(ValueError, match="layer '': codes of 10 bits"):
         tm.ReadByMembers(fc, placement, tm.merge(chips, on_conflict="free"), seed=0)
+
+
+def test_what_a_member_reads_is_never_taken_for_the_image():
+    model = Net()
+    placement = a_placement(model)
+    merged = a_group(placement, "majority")
+    tm.ReadByMembers(model, placement, merged, seed=0)
+    with pytest.raises(ValueError, match=r"layer 'conv' computes with what chip '\d: chip-\d' reads .* set the merged map"):
+        tm.evaluate_fleet(model, placement, merged.members, lambda _: 1.0, progress=False)
+    tm.set_faults_(model, placement, merged)
+    assert tm.certificate(tm.memory_image(model, placement), merged).bit_exact

@@ -142,9 +142,17 @@ def memory_image(model: nn.Module, placement: Placement) -> MemoryImage:
     Written to any chip whose stuck cells are among those faults, at the same values, every code reads back unchanged.
 
     Raises:
-        ValueError: If model and placement do not match, or a weight is NaN or infinite.
+        ValueError: If model and placement do not match, a weight is NaN or infinite, or the network reads an image as one of
+            its members does (``ReadByMembers``): those are not the codes that are written.
     """
     slots = matching_slots(model, placement)
+    for name, entry in slots.items():
+        faults = entry.proxy.fault_slot(entry.slot)
+        if faults is not None and faults.read_by is not None:
+            raise ValueError(
+                f"layer {name!r} computes with what chip {faults.read_by!r} reads of its group's image, not with the image; "
+                f"after training with ReadByMembers set the merged map: tm.set_faults_(model, placement, merged)"
+            )
     return MemoryImage(placement, {name: _codes(entry).read_back for name, entry in slots.items()})
 
 

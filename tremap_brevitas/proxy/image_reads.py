@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ Located = Sequence[tuple[LayerSites, NDArray[np.uint8]]]
 
 
 def image_reads(
-    group: Located, members: Iterable[Located], *, store: Store, gradient: Gradient = "identity"
+    group: Located, members: Mapping[str, Located], *, store: Store, gradient: Gradient = "identity"
 ) -> list[dict[str, WeightFaults]]:
     """What each member of a group reads of one image that is written for all of them.
 
@@ -37,7 +37,7 @@ def image_reads(
 
     Args:
         group: The stuck bits of each layer under which the image is written, with the value of each.
-        members: The stuck bits of each member.
+        members: The stuck bits of each member, by its name.
         store: Rule by which the image's codes are chosen.
         gradient: Which weights get no gradient; the group's faults decide.
 
@@ -56,7 +56,7 @@ def image_reads(
             )
     written = {sites.layer.name: (sites.layer, stuck_patterns(sites, stuck), sites) for sites, stuck in group if len(stuck)}
     found: list[list[tuple[PlacedLayer, NDArray[np.int32]]]] = []
-    for member in members:
+    for member in members.values():
         patterns = {name: (layer, stored.astype(np.int32)) for name, (layer, stored, _) in written.items()}
         for sites, stuck in member:
             if not len(stuck):
@@ -79,10 +79,11 @@ def image_reads(
                 (as_tensor(patterns, layer),),
                 (made.get((layer.bit_width, layer.encoding), flat_table(layer.bit_width, layer.encoding, store)),),
                 frozen.get(layer.name),
+                read_by=chip,
             )
             for layer, patterns in member
         }
-        for member in found
+        for chip, member in zip(members, found, strict=True)
     ]
 
 

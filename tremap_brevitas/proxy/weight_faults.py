@@ -32,6 +32,7 @@ class WeightFaults:
         shared: Tensors that all layers share.
         frozen: Weights that get no gradient, as a mask in the shape of the weight; None for none.
         formula: Parameters of the ``FORMULA`` mode.
+        read_by: Chip whose reading of a group's image these are; None if they are what the image is made under.
     """
 
     layer: PlacedLayer
@@ -41,6 +42,7 @@ class WeightFaults:
     shared: tuple[Tensor, ...] = ()
     frozen: Tensor | None = None
     formula: str = ""
+    read_by: str | None = None
 
     @property
     def columns(self) -> int:

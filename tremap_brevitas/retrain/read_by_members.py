@@ -19,7 +19,8 @@ class ReadByMembers(Drawn):
     chips it then misreads those weights. Here every code is stored as for the group, and then read by a member drawn at
     random, which forces its own side of the conflicts. The network learns to do with what each of them reads.
 
-    Set the merged map when the training is over: it is the image that is deployed.
+    Set the merged map when the training is over: under it the network has the codes of the image that is deployed.
+    ``memory_image``, and with it evaluation and export, refuse a network that still reads as a member does.
 
     Args:
         model: The model to train.
@@ -59,7 +60,8 @@ class ReadByMembers(Drawn):
         gradient: Gradient = "identity",
     ) -> None:
         self.fault_map = merged
-        members = (located(placement, member) for member in merged.members)
+        # Chips without a name may share it; the number keeps them apart.
+        members = {f"{n}: {member.chip}": located(placement, member) for n, member in enumerate(merged.members)}
         self._reads = image_reads(located(placement, merged), members, store=store, gradient=gradient)
         super().__init__(model, placement, merged.members, seed, store, gradient, fault_map=merged)
 
