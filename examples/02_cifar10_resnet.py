@@ -4,8 +4,8 @@
 
 Quantizes the network (with ``--weights``: float weights, a plain state dict), fine-tunes it, and prepares a group of
 chips: nothing at all, nearest-code writing, retraining for each chip, one merged retraining with the conflicts as the
-members read them. Each finished part is a file in the output folder, and trainings write checkpoints: kill it, start it again with the same options, and
-it goes on where it was.
+members read them. Each finished part is a file in the output folder, and trainings write checkpoints: kill it, start it
+again with the same options, and it goes on where it was.
 """
 
 from __future__ import annotations

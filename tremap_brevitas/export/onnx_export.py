@@ -54,7 +54,7 @@ def export_qonnx(
     Raises:
         ValueError: If the model's codes do not satisfy ``fault_map``, the file does not hold them, or (QCDQ) codes have more
             than 8 bits; nothing is written then.
-        RuntimeError: If a layer cannot be exported (groups; a shared quantizer under ``dynamo=True``).
+        RuntimeError: If a layer cannot be exported (groups; a shared quantizer, or in QCDQ a bias, under ``dynamo=True``).
     """
     return _export("qonnx", model, example_input, path, placement, fault_map, dynamo)
 
@@ -96,6 +96,10 @@ def _export(
             raise RuntimeError(
                 f"layer {name!r}: its weight quantizer serves several weights, and torch's dynamo exporter hides which one is "
                 f"meant; export with dynamo=False"
+            )
+        if dynamo and form == "qcdq" and entry.is_bias:
+            raise RuntimeError(
+                f"layer {name!r}: torch's dynamo exporter cannot write a quantized bias; export with dynamo=False"
             )
     image = memory_image(model, placement)
     held = certificate(image, fault_map)

@@ -60,7 +60,7 @@ def load_onnx(path: str | os.PathLike[str]) -> ModelProto:
 def onnx_weights(model: ModelProto) -> list[OnnxWeight]:
     """Quantized weights of a QCDQ or QONNX graph, in the order of its nodes.
 
-    A weight is an initializer of two dimensions or more that runs into a ``DequantizeLinear`` node, directly or through
+    A weight is an initializer of one dimension (a bias) or more that runs into a ``DequantizeLinear`` node, directly or through
     ``QuantizeLinear`` and ``Clip``, or into a ``Quant`` node of QONNX. Whatever the graph does to it on the way is done here
     too, by the ONNX and QONNX operator definitions: quantize, round half to even, saturate, clip.
 
@@ -82,15 +82,22 @@ def constants(model: ModelProto) -> dict[str, Array]:
 
 
 def _weights(model: ModelProto, known: dict[str, Array], makers: dict[str, NodeProto]) -> Iterator[OnnxWeight]:
+    def origin(name: str) -> str:
+        while name not in known and name in makers and makers[name].op_type in ("Identity", "Cast"):
+            name = makers[name].input[0]
+        return name
+
     def constant(node: NodeProto, index: int, default: Any = None) -> Array:
         if index >= len(node.input) or not node.input[index]:
             return np.asarray(default)
-        name = node.input[index]
-        while name not in known and name in makers and makers[name].op_type in ("Identity", "Cast"):
-            name = makers[name].input[0]
+        name = origin(node.input[index])
         if name not in known:
             raise ValueError(f"node {node.name or node.output[0]!r} ({node.op_type}): input {index} is not constant")
         return known[name]
+
+    def is_constant(node: NodeProto) -> bool:
+        """Whether a bias has codes of its own: not if its scale is that of the input, which runs through the graph."""
+        return all(not name or origin(name) in known for name in node.input[1:])
 
     for node in model.graph.node:
         if node.op_type == "DequantizeLinear":
@@ -98,7 +105,7 @@ def _weights(model: ModelProto, known: dict[str, Array], makers: dict[str, NodeP
             while name not in known and name in makers and makers[name].op_type in ("Clip", "QuantizeLinear", "Identity"):
                 chain.append(makers[name])
                 name = makers[name].input[0]
-            if name not in known or known[name].ndim < 2:
+            if name not in known or known[name].ndim < 1 or (known[name].ndim == 1 and not is_constant(node)):
                 continue
             values = known[name]
             for step in reversed(chain):
@@ -111,7 +118,9 @@ def _weights(model: ModelProto, known: dict[str, Array], makers: dict[str, NodeP
             integer = known[name].dtype.kind in "iu"
             yield OnnxWeight(name, values.astype(np.int32), constant(node, 1), zero_point, 8, integer)
         elif node.op_type == "Quant":
-            if node.input[0] not in known or known[node.input[0]].ndim < 2:
+            if node.input[0] not in known or known[node.input[0]].ndim < 1:
+                continue
+            if known[node.input[0]].ndim == 1 and not is_constant(node):
                 continue
             value, scale, zero_point = (constant(node, i) for i in range(3))
             bits = round(float(constant(node, 3)))

@@ -16,7 +16,7 @@ from tremap_brevitas.quant.base import COUNTERPARTS, why_not
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def make_faulty(model: Model, *, include: Patterns = None, exclude: Patterns = None) -> Model:
+def make_faulty(model: Model, *, include: Patterns = None, exclude: Patterns = None, biases: bool = False) -> Model:
     """Let the weight quantizers of a finished Brevitas model hold faults, in place.
 
     Weights, learned scales and the optimizer that knows them stay the very same objects, and until faults are set the
@@ -26,6 +26,8 @@ def make_faulty(model: Model, *, include: Patterns = None, exclude: Patterns = N
         model: A model built with Brevitas layers, trained or not.
         include: Convert only layers whose dotted name matches one of these patterns; default all.
         exclude: Leave out layers whose dotted name matches one of these.
+        biases: Whether quantized biases can hold faults too, for accelerators that keep them in the same memory. They are
+            called ``"<layer>.bias"``, in patterns as well; float biases stay as they are.
 
     Returns:
         ``model`` itself.
@@ -41,7 +43,7 @@ def make_faulty(model: Model, *, include: Patterns = None, exclude: Patterns = N
         >>> make_faulty(model)[0].weight_quant.__class__.__name__
         'FaultyWeightQuantProxyFromInjector'
     """
-    slots = weight_slots(model, include=include, exclude=exclude)
+    slots = weight_slots(model, include=include, exclude=exclude, biases=biases)
     proxies: dict[int, WeightSlot] = {}
     for entry in slots:
         if isinstance(entry.proxy, FaultyWeightProxy):
@@ -53,12 +55,12 @@ def make_faulty(model: Model, *, include: Patterns = None, exclude: Patterns = N
             reason = "under BREVITAS_JIT=1 its learned scale is compiled in; build the model with the faulty quantizer instead"
         if reason is not None:
             raise TypeError(
-                f"layer {entry.name!r}: its weight quantizer cannot hold stuck-at faults: {reason}; leave the layer out with "
-                f"exclude={entry.name!r}"
+                f"layer {entry.name!r}: its {'bias' if entry.is_bias else 'weight'} quantizer cannot hold stuck-at faults: "
+                f"{reason}; leave the layer out with exclude={entry.name!r}"
             )
         proxies[id(entry.proxy)] = entry
     converted = {entry.name for entry in slots}
-    for entry in weight_slots(model):
+    for entry in weight_slots(model, biases=biases):
         if id(entry.proxy) in proxies and entry.name not in converted:
             shared = proxies[id(entry.proxy)].name
             raise ValueError(f"layer {entry.name!r} is left out, but shares its weight quantizer with layer {shared!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from torch import nn
 
@@ -29,7 +29,9 @@ def place(
     """Place the weights of a model in a memory, in the linear layout or another one.
 
     Layers lie one after the other in the order of ``named_modules``, each from a word boundary; see
-    [linear_placement][tremap_brevitas.placement.linear_placement].
+    [linear_placement][tremap_brevitas.placement.linear_placement]. Biases that can hold faults
+    (``make_faulty(biases=True)``, or a ``faulty()`` bias quantizer) lie in the same memory, each after its layer's weight, and
+    are called ``"<layer>.bias"``.
 
     Args:
         model: A model whose weight quantizers can hold faults.
@@ -58,17 +60,17 @@ def place(
     if encoding == "binary":
         raise ValueError("encoding='binary' is for unsigned codes and needs no saying; choose how signed codes are stored")
     layers = []
-    for name, module, proxy, _ in weight_slots(model, include=include, exclude=exclude):
+    for entry in weight_slots(model, include=include, exclude=exclude):
+        name, proxy = entry.name, entry.proxy
         if not isinstance(proxy, FaultyWeightProxy):
             raise ValueError(
                 f"layer {name!r}: its weight quantizer cannot hold faults; call make_faulty(model), build it with a Faulty… "
                 f"quantizer, or leave it out with exclude={name!r}"
             )
         check_enabled(name, proxy)
-        signed = bool(proxy.is_signed)  # type: ignore[attr-defined]
+        signed = bool(entry.proxy.is_signed)
         check_narrow(name, proxy, encoding)
-        weight: Any = module.weight
-        layers.append(LayerCodes(name, tuple(weight.shape), proxy.codes_bit_width, encoding if signed else "binary"))
+        layers.append(LayerCodes(name, tuple(entry.parameter.shape), proxy.codes_bit_width, encoding if signed else "binary"))
     if layout is None:
         return linear_placement(layers, memory, reuse=reuse)
     if reuse:

@@ -1,4 +1,4 @@
-"""The quantized weights of a model, found by name."""
+"""The quantized weights of a model, and biases that lie beside them, found by name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-from brevitas.nn.mixin.parameter import QuantWeightMixin
+from brevitas.nn.mixin.parameter import QuantBiasMixin, QuantWeightMixin
+from brevitas.proxy.parameter_quant import BiasQuantProxyFromInjector
 from torch import nn
 
 from tremap_brevitas.codes import Encoding
@@ -17,39 +18,52 @@ Patterns = Sequence[str] | str | None
 
 
 class WeightSlot(NamedTuple):
-    """One quantized weight of a model: slot ``slot`` of ``proxy``, the weight of ``module``, which is called ``name``."""
+    """One quantized weight of a model: slot ``slot`` of ``proxy``, the weight of ``module``, which is called ``name``.
+
+    Or its bias; the name is that of the layer and ``.bias`` then.
+    """
 
     name: str
     module: nn.Module
     proxy: Any
     slot: int
 
+    @property
+    def parameter(self) -> nn.Parameter:
+        """The float weight or bias."""
+        found: nn.Parameter = self.proxy.tracked_parameter_list[self.slot]
+        return found
 
-def weight_slots(model: nn.Module, *, include: Patterns = None, exclude: Patterns = None) -> list[WeightSlot]:
+    @property
+    def is_bias(self) -> bool:
+        """Whether it is a bias."""
+        return isinstance(self.proxy, BiasQuantProxyFromInjector)
+
+
+def weight_slots(
+    model: nn.Module, *, include: Patterns = None, exclude: Patterns = None, biases: bool = False
+) -> list[WeightSlot]:
     """All layers of a model whose weights are quantized, in the order of ``named_modules``.
 
-    Layers with float weights are none of them.
+    Layers with float weights are none of them. A bias that can hold faults comes after its layer's weight.
 
     Args:
         model: A model with Brevitas layers.
         include: Keep only layers whose dotted name matches one of these patterns (``*`` and ``?`` as in a shell).
         exclude: Leave out layers whose dotted name matches one of these.
+        biases: Whether to list all quantized biases, those too that cannot hold faults.
 
     Raises:
         ValueError: If a pattern matches no quantized layer.
     """
     found = []
     for name, module in model.named_modules():
-        if not isinstance(module, QuantWeightMixin) or module.weight_quant.tensor_quant is None:
-            continue
-        tracked = module.weight_quant.tracked_module_list
-        slot = next((i for i, other in enumerate(tracked) if other is module), None)
-        if slot is None:
-            raise ValueError(
-                f"layer {name!r}: its weight quantizer does not know it; share a quantizer by passing it as weight_quant, "
-                f"not by assigning it"
-            )
-        found.append(WeightSlot(name, module, module.weight_quant, slot))
+        if isinstance(module, QuantWeightMixin) and module.weight_quant.tensor_quant is not None:
+            found.append(WeightSlot(name, module, module.weight_quant, _slot(name, module, "weight")))
+        if isinstance(module, QuantBiasMixin) and module.bias is not None and module.bias_quant.tensor_quant is not None:
+            bias = f"{name}.bias" if name else "bias"
+            if biases or isinstance(module.bias_quant, FaultyWeightProxy):
+                found.append(WeightSlot(bias, module, module.bias_quant, _slot(name, module, "bias")))
     if not found:
         raise ValueError(f"{type(model).__name__} has no layer with a quantized weight")
     names = [entry.name for entry in found]
@@ -60,6 +74,19 @@ def weight_slots(model: nn.Module, *, include: Patterns = None, exclude: Pattern
     if include is not None:
         found = [f for f in found if any(fnmatchcase(f.name, p) for p in _patterns(include))]
     return [f for f in found if not any(fnmatchcase(f.name, p) for p in _patterns(exclude))]
+
+
+def _slot(name: str, module: nn.Module, parameter: str) -> int:
+    """Which of the parameters of its quantizer a layer's is."""
+    quantizer = getattr(module, f"{parameter}_quant")
+    tracked = [other for other in quantizer.tracked_module_list if getattr(other, parameter) is not None]
+    for slot, other in enumerate(tracked):
+        if other is module:
+            return slot
+    raise ValueError(
+        f"layer {name!r}: its {parameter} quantizer does not know it; share a quantizer by passing it as {parameter}_quant, "
+        f"not by assigning it"
+    )
 
 
 def faulty_slots(model: nn.Module) -> list[WeightSlot]:
@@ -135,11 +162,10 @@ def check_narrow(name: str, proxy: Any, encoding: Encoding) -> None:
 
 
 def _check_layer(entry: WeightSlot, layer: PlacedLayer) -> None:
-    module: Any = entry.module
     check_enabled(entry.name, entry.proxy)
     check_narrow(entry.name, entry.proxy, layer.encoding)
     found = {
-        "shape": tuple(module.weight.shape),
+        "shape": tuple(entry.parameter.shape),
         "bit width": entry.proxy.codes_bit_width,
         "signed codes": bool(entry.proxy.is_signed),
     }

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tremap_brevitas.placement.layer import PlacedLayer
+from tremap_brevitas.placement.layer import PlacedLayer, parameter_of
 from tremap_brevitas.placement.placement import Placement
 
 
@@ -64,4 +64,4 @@ def _drawn(placement: Placement, word: int) -> list[str]:
 
 def _weight(layer: PlacedLayer, position: int) -> str:
     weight = position if layer.order is None else int(layer.order[position])
-    return f"{layer.name}.weight[{','.join(str(i) for i in np.unravel_index(weight, layer.shape))}]"
+    return parameter_of(layer.name, tuple(int(i) for i in np.unravel_index(weight, layer.shape)))

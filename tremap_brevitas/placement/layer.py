@@ -115,4 +115,16 @@ class WeightBit:
     bit: int
 
     def __str__(self) -> str:
-        return f"bit {self.bit} of {self.layer}.weight[{','.join(map(str, self.index))}]"
+        return f"bit {self.bit} of {parameter_of(self.layer, self.index)}"
+
+
+def parameter_of(layer: str, index: tuple[int, ...]) -> str:
+    """Name of one number of a layer, such as ``conv1.weight[0,2,1,1]``; a layer called ``fc.bias`` is a bias.
+
+    Examples:
+        >>> parameter_of("fc", (0, 2)), parameter_of("fc.bias", (2,))
+        ('fc.weight[0,2]', 'fc.bias[2]')
+    """
+    # Weights have two dimensions at least, so that a layer that happens to be called "bias" is none.
+    is_bias = len(index) == 1 and f".{layer}".endswith(".bias")
+    return f"{layer if is_bias else f'{layer}.weight'}[{','.join(str(int(i)) for i in index)}]"

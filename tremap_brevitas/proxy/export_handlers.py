@@ -14,16 +14,19 @@ from brevitas.export.inference.handler import GroupwiseIntWeightInferenceHandler
 from brevitas.export.inference.manager import InferenceManager
 from brevitas.export.onnx.handler import ONNXBaseHandler
 from brevitas.export.onnx.qonnx.handler import (
+    BrevitasBiasQuantProxyHandler,
     BrevitasDecoupledWeightQuantProxyHandler,
     BrevitasWeightQuantProxyHandler,
 )
 from brevitas.export.onnx.qonnx.manager import QONNXManager
 from brevitas.export.onnx.standard.qcdq.handler import (
+    StdCDQCastONNXBiasQuantProxyHandler,
     StdQCDQCastONNXDecoupledWeightQuantProxyHandler,
     StdQCDQCastONNXWeightQuantProxyHandler,
 )
 from brevitas.export.onnx.standard.qcdq.manager import StdQCDQONNXManager
 from brevitas.export.torch.qcdq.handler import (
+    TorchCDQCastBiasQuantProxyHandler,
     TorchQCDQCastDecoupledWeightQuantProxyHandler,
     TorchQCDQCastWeightQuantProxyHandler,
 )
@@ -31,6 +34,7 @@ from brevitas.export.torch.qcdq.manager import TorchQCDQManager
 from brevitas.utils.quant_utils import groupwise_dequant_expand
 from torch import Tensor
 
+from tremap_brevitas.proxy.bias_proxy import FaultyBiasQuantProxyFromInjector
 from tremap_brevitas.proxy.weight_proxy import (
     FaultyDecoupledWeightQuantProxyFromInjector,
     FaultyGroupwiseWeightQuantProxyFromInjector,
@@ -76,6 +80,38 @@ class FaultyDecoupledQONNXHandler(_FaultyQONNX, BrevitasDecoupledWeightQuantProx
     """QONNX, decoupled proxies."""
 
     handled_layer = FaultyDecoupledWeightQuantProxyFromInjector
+
+
+class FaultyBiasQONNXHandler(BrevitasBiasQuantProxyHandler):
+    """QONNX, biases: the Quant node gets the read-back values, and the full range."""
+
+    handled_layer = FaultyBiasQuantProxyFromInjector
+    values: dict[int, Tensor] | None = None
+
+    def prepare_for_export(self, module: FaultyBiasQuantProxyFromInjector) -> None:
+        """Read every bias back from the memory."""
+        super().prepare_for_export(module)
+        self.values = None
+        if module.has_faults:
+            tracked: Any = module.tracked_module_list
+            self.values = {m.bias.data_ptr(): m.quant_bias().value.detach() for m in tracked}
+            self.symbolic_kwargs["narrow_range"] = False
+
+    def symbolic_execution(self, x: Tensor, *args: Any) -> Any:
+        """Put the read-back values in place of the float bias."""
+        return super().symbolic_execution(x if self.values is None else _of_this_weight(self.values, x), *args)
+
+
+class FaultyBiasQCDQHandler(StdCDQCastONNXBiasQuantProxyHandler):
+    """ONNX QCDQ, biases: their integers are read back already."""
+
+    handled_layer = FaultyBiasQuantProxyFromInjector
+
+
+class FaultyBiasTorchQCDQHandler(TorchCDQCastBiasQuantProxyHandler):
+    """TorchScript QCDQ, biases."""
+
+    handled_layer = FaultyBiasQuantProxyFromInjector
 
 
 class _FaultyQCDQ:
@@ -180,9 +216,9 @@ class RefusesGroups(ONNXBaseHandler):
 
 
 _REGISTERED: dict[Any, list[type]] = {
-    QONNXManager: [FaultyQONNXHandler, FaultyDecoupledQONNXHandler, RefusesGroups],
-    StdQCDQONNXManager: [FaultyQCDQHandler, FaultyDecoupledQCDQHandler, RefusesGroups],
-    TorchQCDQManager: [FaultyTorchQCDQHandler, FaultyDecoupledTorchQCDQHandler, RefusesGroups],
+    QONNXManager: [FaultyQONNXHandler, FaultyDecoupledQONNXHandler, FaultyBiasQONNXHandler, RefusesGroups],
+    StdQCDQONNXManager: [FaultyQCDQHandler, FaultyDecoupledQCDQHandler, FaultyBiasQCDQHandler, RefusesGroups],
+    TorchQCDQManager: [FaultyTorchQCDQHandler, FaultyDecoupledTorchQCDQHandler, FaultyBiasTorchQCDQHandler, RefusesGroups],
     InferenceManager: [FaultyInferenceHandler, FaultyGroupwiseInferenceHandler],
 }
 

@@ -43,6 +43,7 @@ class FaultyWeightProxy:
     One proxy may serve several weights, as in LSTMs; ``slot`` says which: weight ``slot`` of ``tracked_module_list``.
     """
 
+    parameter_name = "weight"
     _faults: dict[int, WeightFaults] | None = None
     _handed_down: Any = None
     _slices: Any = None
@@ -106,7 +107,7 @@ class FaultyWeightProxy:
         bad = (~torch.isfinite(weight)).nonzero()
         if len(bad):
             index = tuple(bad[0].tolist())
-            raise ValueError(f"weight{list(index)} is {float(weight[index])}: it has no code")
+            raise ValueError(f"{self.parameter_name}{list(index)} is {float(weight[index])}: it has no code")
 
     @property
     def codes_bit_width(self) -> int:

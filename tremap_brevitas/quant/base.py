@@ -10,6 +10,7 @@ from brevitas.core.quant.int_base import DecoupledIntQuant, IntQuant
 from brevitas.inject import ExtendedInjector
 from brevitas.proxy.groupwise_int_parameter_quant import GroupwiseWeightQuantProxyFromInjector
 from brevitas.proxy.parameter_quant import (
+    BiasQuantProxyFromInjector,
     DecoupledWeightQuantProxyFromInjector,
     DecoupledWeightQuantWithInputProxyFromInjector,
     WeightQuantProxyFromInjector,
@@ -18,6 +19,7 @@ from brevitas.proxy.parameter_quant import (
 
 from tremap_brevitas.core import StuckAtDecoupledIntQuant, StuckAtIntQuant
 from tremap_brevitas.proxy import (
+    FaultyBiasQuantProxyFromInjector,
     FaultyDecoupledWeightQuantProxyFromInjector,
     FaultyGroupwiseWeightQuantProxyFromInjector,
     FaultyWeightProxy,
@@ -44,6 +46,13 @@ class FaultyDecoupledWeight(ExtendedInjector):
 
     decoupled_int_quant = StuckAtDecoupledIntQuant
     proxy_class = FaultyDecoupledWeightQuantProxyFromInjector
+
+
+class FaultyBias(ExtendedInjector):
+    """Fragment for a bias quantizer with a scale of its own."""
+
+    int_quant = StuckAtIntQuant
+    proxy_class = FaultyBiasQuantProxyFromInjector
 
 
 class Counterpart(NamedTuple):
@@ -74,22 +83,27 @@ COUNTERPARTS: dict[type, Counterpart] = {
         DecoupledIntQuant,
         StuckAtDecoupledIntQuant,
     ),
+    BiasQuantProxyFromInjector: Counterpart(
+        FaultyBias, FaultyBiasQuantProxyFromInjector, "int_quant", IntQuant, StuckAtIntQuant
+    ),
 }
 
 
 def faulty(quantizer: Any) -> Any:
-    """Return the faulty counterpart of any Brevitas integer weight quantizer, your own included.
+    """Return the faulty counterpart of any Brevitas integer weight quantizer, your own included, or of a bias quantizer.
 
     Without faults it computes what ``quantizer`` computes, bit for bit, and its state dict has the same keys.
 
     Args:
-        quantizer: A weight quantizer class (an injector) of Brevitas or derived from one.
+        quantizer: A weight quantizer class (an injector) of Brevitas or derived from one; or a bias quantizer with a scale of
+            its own, such as ``Int8BiasPerTensorFloatInternalScaling``, for biases that lie in the same memory.
 
     Returns:
-        A quantizer class named ``Faulty…``, for use as ``weight_quant``; ``quantizer`` itself if it is faulty already.
+        A quantizer class named ``Faulty…``, for use as ``weight_quant`` (``bias_quant``); ``quantizer`` itself if it is faulty
+        already.
 
     Raises:
-        TypeError: If ``quantizer`` is no weight quantizer, or one that cannot hold faults; the message says why.
+        TypeError: If ``quantizer`` is neither, or one that cannot hold faults; the message says why.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -112,14 +126,20 @@ def faulty(quantizer: Any) -> Any:
 
 
 def why_not(quantizer: Any) -> str | None:
-    """Return why a weight quantizer cannot hold faults, or None if it can."""
+    """Return why a weight or bias quantizer cannot hold faults, or None if it can."""
     proxy = getattr(quantizer, "proxy_class", None)
     if proxy is DecoupledWeightQuantWithInputProxyFromInjector:
         return (
             "accumulator-aware quantization (A2Q) bounds the norm of the weights so that no accumulator overflows, and a "
             "stuck bit breaks the bound"
         )
-    if not isinstance(proxy, type) or not issubclass(proxy, WeightQuantProxyFromInjectorBase):
+    if proxy is BiasQuantProxyFromInjector and quantizer.requires_input_scale:
+        return (
+            "its scale is that of the input times that of the weights, so that its codes are known only while the network "
+            "runs; take one with a scale of its own, such as Int8BiasPerTensorFloatInternalScaling"
+        )
+    bases = (WeightQuantProxyFromInjectorBase, BiasQuantProxyFromInjector)
+    if not isinstance(proxy, type) or not issubclass(proxy, bases):
         return "it is no weight quantizer"
     if proxy not in COUNTERPARTS:
         return f"its proxy {proxy.__name__} does not yield integer codes that the plugin knows"

@@ -118,7 +118,7 @@ class ClipWeights(_Around):
             raise ValueError(f"limit must be positive, got {limit}")
         super().__init__(faults, limit=limit)
         self.limit = limit
-        self._weights = [e.proxy.tracked_parameter_list[e.slot] for e in matching_slots(model, placement).values()]
+        self._weights = [entry.parameter for entry in matching_slots(model, placement).values() if not entry.is_bias]
 
     @torch.no_grad()
     def step(self, loss: float | None = None) -> None:

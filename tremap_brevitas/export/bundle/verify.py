@@ -12,6 +12,7 @@ import numpy as np
 from tremap_brevitas.export.bundle.read import Bundle, Measured, examine, relative
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.fleet.certify import Certificate
+from tremap_brevitas.placement.layer import parameter_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,8 +136,8 @@ def _verdict(proof: Certificate) -> str:
     if proof.bit_exact:
         return "bit-exact"
     first = proof.differences[0]
-    index = ",".join(str(i) for i in np.unravel_index(first.weight[0], proof.image.codes[first.layer].shape))
+    index = np.unravel_index(first.weight[0], proof.image.codes[first.layer].shape)
     return (
-        f"{proof.weights_that_differ} weights differ, by {proof.worst_error} LSB at most; the first is {first.layer}.weight"
-        f"[{index}], which reads {first.read[0]}, trained {first.trained[0]}"
+        f"{proof.weights_that_differ} weights differ, by {proof.worst_error} LSB at most; the first is "
+        f"{parameter_of(first.layer, tuple(index))}, which reads {first.read[0]}, trained {first.trained[0]}"
     )

@@ -1,0 +1,182 @@
+"""Biases in the same memory as the weights: placed, stuck, trained, certified, exported."""
+
+import brevitas.nn as qnn
+import numpy as np
+import onnx
+import pytest
+import torch
+from brevitas.quant import (
+    Int8BiasPerTensorFixedPointInternalScaling,
+    Int8BiasPerTensorFloatInternalScaling,
+    Int8WeightPerTensorFixedPoint,
+    Int16Bias,
+    Uint8ActPerTensorFixedPoint,
+)
+from helpers import a_placement, expected_codes
+from torch import nn
+
+import tremap_brevitas as tm
+from tremap_brevitas.export.run import onnx_runner
+
+X = torch.randn(6, 2, 6, 6, generator=torch.Generator().manual_seed(1))
+
+
+class TwelveBits(Int8BiasPerTensorFloatInternalScaling):
+    bit_width = 12
+
+
+def a_network(bias_quant=Int8BiasPerTensorFloatInternalScaling):
+    torch.manual_seed(0)
+    options = {"weight_quant": Int8WeightPerTensorFixedPoint, "bias_quant": bias_quant}
+    model = nn.Sequential(
+        qnn.QuantConv2d(2, 24, 3, **options),
+        qnn.QuantReLU(act_quant=Uint8ActPerTensorFixedPoint),
+        nn.Flatten(),
+        qnn.QuantLinear(24 * 16, 10, **options),
+    )
+    model(X)
+    return model.eval()
+
+
+def a_group(placement, chips=3, fault_rate=0.05):
+    return tm.random_fault_maps(placement.memory, chips=chips, fault_rate=fault_rate, seed=2)
+
+
+def bias_codes(model):
+    return {f"{n}.bias": model[n].quant_bias().int().numpy().astype(np.int32) for n in (0, 3)}
+
+
+def test_a_bias_lies_behind_its_layers_weights():
+    model = tm.make_faulty(a_network(), biases=True)
+    placement = a_placement(model)
+    assert [layer.name for layer in placement.layers] == ["0", "0.bias", "3", "3.bias"]
+    assert placement.layer("0.bias").first_word == placement.layer("0").words
+    assert str(placement.weights_at(placement.cell("3.bias", 9, bit=7))[0]) == "bit 7 of 3.bias[9]"
+    assert [layer.name for layer in a_placement(model, exclude="*.bias").layers] == ["0", "3"]
+    assert [layer.name for layer in a_placement(tm.make_faulty(a_network())).layers] == ["0", "3"]
+    assert [layer.name for layer in a_placement(tm.make_faulty(a_network(None), biases=True)).layers] == ["0", "3"]
+
+
+@pytest.mark.parametrize("bias_quant", [Int8BiasPerTensorFixedPointInternalScaling, TwelveBits])
+@pytest.mark.parametrize("store", ["plain", "nearest"])
+@pytest.mark.parametrize("encoding", ["twos_complement", "offset_binary"])
+def test_stuck_bits_against_the_oracle(bias_quant, store, encoding):
+    healthy = a_network(bias_quant)
+    model = tm.make_faulty(a_network(bias_quant), biases=True)
+    torch.testing.assert_close(model(X), healthy(X), rtol=0, atol=0)
+    placement = a_placement(model, encoding=encoding)
+    (chip,) = a_group(placement, 1, 0.2)
+    wanted = bias_codes(healthy)
+    weights = {name: tm.layer_codes(model, name).wanted for name in ("0", "3")}
+    expected = expected_codes({**weights, **wanted}, placement, chip, store)
+    with tm.using_faults(model, placement, chip, store=store):
+        for name in wanted:
+            assert (expected[name] != wanted[name]).any()
+            np.testing.assert_array_equal(tm.layer_codes(model, name).wanted, wanted[name])
+            np.testing.assert_array_equal(tm.layer_codes(model, name).read_back, expected[name])
+            scale = model[int(name[0])].quant_bias().scale
+            value = model[int(name[0])].quant_bias().value
+            torch.testing.assert_close(value, torch.from_numpy(expected[name]).float() * scale, rtol=0, atol=1e-7)
+        assert not torch.equal(model(X), healthy(X))
+    torch.testing.assert_close(model(X), healthy(X), rtol=0, atol=0)
+
+
+def test_one_retraining_for_a_group_and_its_certificates():
+    model = tm.make_faulty(a_network(), biases=True).train()
+    placement = a_placement(model)
+    merged = tm.merge(a_group(placement), on_conflict="majority")
+    faults = tm.ReadByMembers(model, placement, merged, seed=0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    before = model[0].bias.detach().clone()
+    for _ in range(4):
+        optimizer.zero_grad()
+        model(X).square().mean().backward()
+        optimizer.step()
+        faults.step()
+    assert not torch.equal(model[0].bias, before)
+    tm.set_faults_(model.eval(), placement, merged)
+    image = tm.memory_image(model, placement)
+    assert tm.certificate(image, merged).bit_exact
+    for member in merged.members:
+        read = tm.certificate(image, member).read()
+        stored = expected_codes(dict(image.codes), placement, member, "plain")
+        np.testing.assert_array_equal(read["3.bias"], stored["3.bias"])
+        with tm.using_codes(model, placement, read):
+            assert torch.isfinite(model(X)).all()
+            np.testing.assert_array_equal(tm.layer_codes(model, "0.bias").read_back, read["0.bias"])
+
+
+def test_state_dicts_and_the_way_back():
+    plain = a_network()
+    model = tm.make_faulty(a_network(), biases=True)
+    assert list(model.state_dict()) == list(plain.state_dict())
+    placement = a_placement(model)
+    (chip,) = a_group(placement, 1)
+    tm.set_faults_(model, placement, chip)
+    faulty = model(X)
+    model.load_state_dict(plain.state_dict())
+    torch.testing.assert_close(model(X), faulty, rtol=0, atol=0)
+    tm.restore(model)
+    assert type(model[0].bias_quant) is type(plain[0].bias_quant)
+    torch.testing.assert_close(model(X), plain(X), rtol=0, atol=0)
+
+
+def test_a_bundle_holds_the_biases_and_runs_as_a_chip_reads_them(tmp_path):
+    model = tm.make_faulty(a_network(), biases=True)
+    placement = a_placement(model)
+    chips = a_group(placement)
+    merged = tm.merge(chips, on_conflict="majority")
+    tm.set_faults_(model, placement, merged)
+    bundle = tm.export_bundle(
+        model, X[:1], tmp_path / "group", placement=placement, fault_map=merged, chips=chips, probe=X, dynamo=False
+    )
+    report = tm.verify_bundle(bundle, chips)
+    assert report.ok, str(report)
+    image = tm.memory_image(model, placement)
+    for form in ("qonnx", "qcdq"):
+        assert tm.verify_onnx(bundle / f"model.{form}.onnx", image).ok
+    (chip,) = tm.random_fault_maps(placement.memory, chips=1, fault_rate=0.2, seed=7)  # no member: much reads differently
+    assert {d.layer for d in tm.certificate(image, chip).differences} == {"0", "0.bias", "3", "3.bias"}
+    path = tm.apply_to_onnx(bundle, chip, tmp_path / "chip.onnx")
+    with tm.using_codes(model, placement, tm.certificate(image, chip).read()), torch.no_grad():
+        expected = model(X).numpy()
+    np.testing.assert_allclose(onnx_runner(path)(X.numpy()), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    # A bias that was changed in the file is found.
+    graph = onnx.load(bundle / "model.qcdq.onnx")
+    wrong = next(i for i in graph.graph.initializer if list(i.dims) == [10] and i.data_type == onnx.TensorProto.INT8)
+    codes = onnx.numpy_helper.to_array(wrong).copy()
+    codes[4] ^= 1
+    wrong.CopyFrom(onnx.numpy_helper.from_array(codes, wrong.name))
+    onnx.save(graph, tmp_path / "changed.onnx")
+    assert "layer '3.bias': 1 of 10 codes differ" in str(tm.verify_onnx(tmp_path / "changed.onnx", image))
+
+
+def test_the_dynamo_exporter_says_what_it_cannot_do(tmp_path):
+    model = tm.make_faulty(a_network(), biases=True)
+    placement = a_placement(model)
+    merged = tm.merge(a_group(placement), on_conflict="majority")
+    tm.set_faults_(model, placement, merged)
+    assert tm.export_qonnx(model, X[:1], tmp_path / "x.onnx", placement=placement, fault_map=merged).exists()
+    with pytest.raises(RuntimeError, match=r"layer '0.bias': .* export with dynamo=False"):
+        tm.export_qcdq(model, X[:1], tmp_path / "y.onnx", placement=placement, fault_map=merged)
+
+
+def test_a_bias_whose_scale_comes_from_the_input_is_refused():
+    with pytest.raises(TypeError, match="Int16Bias cannot hold stuck-at faults: its scale is that of the input times"):
+        tm.faulty(Int16Bias)
+    model = nn.Sequential(qnn.QuantLinear(3, 2, bias=True, bias_quant=Int16Bias))
+    with pytest.raises(
+        TypeError, match=r"layer '0.bias': its bias quantizer cannot .* leave the layer out with exclude='0.bias'"
+    ):
+        tm.make_faulty(model, biases=True)
+    tm.make_faulty(model, biases=True, exclude="0.bias")
+
+
+def test_bad_values_are_named():
+    model = nn.Sequential(qnn.QuantLinear(3, 2, bias=True, bias_quant=tm.faulty(Int8BiasPerTensorFloatInternalScaling)))
+    tm.make_faulty(model)
+    with torch.no_grad():
+        model[0].bias[1] = float("nan")
+    placement = a_placement(model)
+    with pytest.raises(ValueError, match=r"layer '0.bias': bias\[1\] is nan"):
+        tm.set_faults_(model, placement, tm.FaultMap(placement.memory, [0], [1]))
