@@ -19,6 +19,7 @@ CHIP: Deployment = "chip_image"
 READ_BY_MEMBERS: list[tuple[str, dict[str, object]]] = [
     ("merged, nearest, read by members", {"method": "read by members"}),
     ("merged, nearest, majority, read by members", {"method": "read by members", "on_conflict": "majority"}),
+    ("merged, nearest, read by members, healthy network as teacher", {"method": "read by members", "teacher": True}),
 ]
 
 
@@ -117,6 +118,10 @@ def large_group(results: Sequence[Result]) -> str:
         *READ_BY_MEMBERS,
         ("merged, nearest, majority", {"on_conflict": "majority"}),
         ("merged, nearest, 400 steps", {"steps": 400}),
+        (
+            "merged, nearest, read by members, teacher, 400 steps",
+            {"method": "read by members", "teacher": True, "steps": 400},
+        ),
         ("merged, nearest, healthy network as teacher", {"teacher": True}),
     ]
     return fleet_table(results, "resnet20", 20, extra)
