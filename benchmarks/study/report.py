@@ -70,7 +70,8 @@ def _draw_grid(results: Sequence[Result], path: Path) -> None:
     if not rates:
         return
     figure = new_figure(3.5 + 3.5 * len(rates), 3.9)
-    panels = figure.subplots(1, len(rates), sharey=True, squeeze=False)[0]
+    # An axis each: what is a point at the lowest rate is dozens at the highest.
+    panels = figure.subplots(1, len(rates), squeeze=False)[0]
     for axes, rate in zip(panels, rates, strict=True):
         lines = {"merged, one image for all": "group_image", "merged, one image a chip": "chip_image"}
         for colour, (name, deployment) in zip(COLOURS, lines.items(), strict=False):
