@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,68 +23,88 @@ from tremap_brevitas.proxy.weight_faults import (
     stuck_patterns,
 )
 
-Located = Sequence[tuple[LayerSites, NDArray[np.uint8]]]
+Located = Iterable[tuple[LayerSites, NDArray[np.uint8]]]
+Patch = tuple[NDArray[np.int64], NDArray[np.int32]]
 
 
-def image_reads(
-    group: Located, members: Mapping[str, Located], *, store: Store, gradient: Gradient = "identity"
-) -> list[dict[str, WeightFaults]]:
+class ImageReads:
     """What each member of a group reads of one image that is written for all of them.
 
     The code of a weight first becomes what is stored for the group, then what the member makes of it. Both steps together
-    are one more row in the table of stuck patterns, so that a forward pass costs what it costs with one map. All layers of a
-    bit width and encoding, and all members, share one table.
+    are one more row in the table of stuck patterns, so that a forward pass costs what it costs with one map. Only the weights
+    that a member reads differently are kept for it.
 
     Args:
         group: The stuck bits of each layer under which the image is written, with the value of each.
-        members: The stuck bits of each member, by its name.
+        members: The stuck bits of each member, likewise; the members' own names come with them.
         store: Rule by which the image's codes are chosen.
         gradient: Which weights get no gradient; the group's faults decide.
-
-    Returns:
-        For each member the faults of every layer that has some, by the layer's name.
 
     Raises:
         ValueError: If a layer has codes of more than 8 bits.
     """
-    tables: dict[tuple[int, Encoding], _Rows] = {}
-    for sites, stuck in group:
-        if len(stuck) and sites.layer.bit_width > MAX_TABLE_BIT_WIDTH:
+
+    def __init__(
+        self, group: Located, members: Iterable[tuple[str, Located]], *, store: Store, gradient: Gradient = "identity"
+    ) -> None:
+        self._store = store
+        self._layers: dict[str, _Layer] = {}
+        self._rows: dict[tuple[int, Encoding], _Rows] = {}
+        for sites, stuck in group:
+            self._layers[sites.layer.name] = _Layer(
+                sites.layer, stuck_patterns(sites, stuck), frozen_weights(sites, gradient), self._rows_of(sites.layer)
+            )
+        self._members = [(name, dict(self._patches(located))) for name, located in members]
+        self._tables = {key: rows.table() for key, rows in self._rows.items()}
+
+    def of(self, member: int) -> dict[str, WeightFaults]:
+        """The faults of every layer as that member reads it, by the layer's name."""
+        chip, patches = self._members[member]
+        found = {}
+        for name, (layer, stored, frozen, rows) in self._layers.items():
+            patterns = stored.astype(rows.dtype)
+            if name in patches:
+                weights, numbers = patches[name]
+                patterns[weights] = numbers
+            tensors, shared = (as_tensor(patterns, layer),), (self._tables[layer.bit_width, layer.encoding],)
+            found[name] = WeightFaults(layer, self._store, stuck_at.TABLE, tensors, shared, frozen, read_by=chip)
+        return found
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def _rows_of(self, layer: PlacedLayer) -> _Rows:
+        if layer.bit_width > MAX_TABLE_BIT_WIDTH:
             raise ValueError(
-                f"layer {sites.layer.name!r}: codes of {sites.layer.bit_width} bits, but an image read by every member in turn "
-                f"needs a table, and those go up to {MAX_TABLE_BIT_WIDTH}"
+                f"layer {layer.name!r}: codes of {layer.bit_width} bits, but an image read by every member in turn needs a "
+                f"table, and those go up to {MAX_TABLE_BIT_WIDTH}"
             )
-    written = {sites.layer.name: (sites.layer, stuck_patterns(sites, stuck), sites) for sites, stuck in group if len(stuck)}
-    found: list[list[tuple[PlacedLayer, NDArray[np.int32]]]] = []
-    for member in members.values():
-        patterns = {name: (layer, stored.astype(np.int32)) for name, (layer, stored, _) in written.items()}
+        key = (layer.bit_width, layer.encoding)
+        if key not in self._rows:
+            self._rows[key] = _Rows(*key, self._store)
+        return self._rows[key]
+
+    def _patches(self, member: Located) -> Iterable[tuple[str, Patch]]:
+        """Weights of each layer that a member reads otherwise than they are stored, and the pattern of each."""
         for sites, stuck in member:
-            if not len(stuck):
-                continue
-            layer = sites.layer
-            _, stored = patterns.get(layer.name, (layer, np.ones(layer.size, dtype=np.int32)))
-            key = (layer.bit_width, layer.encoding)
-            if key not in tables:
-                tables[key] = _Rows(*key, store)
-            patterns[layer.name] = (layer, tables[key].combined(stored, stuck_patterns(sites, stuck)))
-        found.append(list(patterns.values()))
-    made = {key: rows.table() for key, rows in tables.items()}
-    frozen = {name: frozen_weights(sites, gradient) for name, (_, _, sites) in written.items()}
-    return [
-        {
-            layer.name: WeightFaults(
-                layer,
-                store,
-                stuck_at.TABLE,
-                (as_tensor(patterns, layer),),
-                (made.get((layer.bit_width, layer.encoding), flat_table(layer.bit_width, layer.encoding, store)),),
-                frozen.get(layer.name),
-                read_by=chip,
-            )
-            for layer, patterns in member
-        }
-        for chip, member in zip(members, found, strict=True)
-    ]
+            layer = self._layers.get(sites.layer.name)
+            if layer is None:  # all its stuck cells are conflicts that were left free
+                healthy = np.ones(sites.layer.size, dtype=np.int16)
+                layer = self._layers[sites.layer.name] = _Layer(sites.layer, healthy, None, self._rows_of(sites.layer))
+            weights = np.unique(sites.weight)
+            stored = layer.stored[weights]
+            numbers = layer.rows.combined(stored, stuck_patterns(sites, stuck)[weights])
+            changed = numbers != stored
+            yield sites.layer.name, (weights[changed], numbers[changed])
+
+
+class _Layer(NamedTuple):
+    """A layer, the stuck pattern (plus one) under which each of its weights is stored, and what else is shared by members."""
+
+    layer: PlacedLayer
+    stored: NDArray[np.int16]
+    frozen: Tensor | None
+    rows: _Rows
 
 
 class _Rows:
@@ -95,10 +115,15 @@ class _Rows:
         self._stored = code_table(bit_width=bit_width, encoding=encoding, nearest=store == "nearest")
         self._plain = code_table(bit_width=bit_width, encoding=encoding, nearest=False)
         self._lowest = 0 if encoding == "binary" else -(1 << (bit_width - 1))
-        self._pairs: dict[tuple[int, int], int] = {}  # to the number plus one; that of the stored pattern if nothing is misread
+        self._pairs: dict[tuple[int, int], int] = {}
         self._rows: list[NDArray[np.integer[Any]]] = []
 
-    def combined(self, stored: NDArray[np.int32], own: NDArray[np.int16]) -> NDArray[np.int32]:
+    @property
+    def dtype(self) -> type[np.integer[Any]]:
+        """Smallest type that holds the number of every row, plus one."""
+        return np.int16 if len(self._stored) + len(self._rows) < np.iinfo(np.int16).max else np.int32
+
+    def combined(self, stored: NDArray[np.int16], own: NDArray[np.int16]) -> NDArray[np.int32]:
         """Patterns (plus one) of weights that are stored under one map and read under another."""
         patterns = len(self._stored) + 1
         pairs, at = np.unique(stored.astype(np.int64) * patterns + own, return_inverse=True)
@@ -109,12 +134,13 @@ class _Rows:
         return torch.cat([self._flat, *(torch.from_numpy(row) for row in self._rows)])
 
     def _number(self, stored: int, own: int) -> int:
+        """Number (plus one) of the row for a pair: that of the stored pattern itself if nothing is misread."""
         if (stored, own) not in self._pairs:
             written = self._stored[stored - 1]
             read = self._plain[own - 1][written.astype(np.int64) - self._lowest]
             number = stored
             if not np.array_equal(read, written):
-                number = len(self._stored) + 1 + len(self._rows)
                 self._rows.append(read)
+                number = len(self._stored) + len(self._rows)
             self._pairs[stored, own] = number
         return self._pairs[stored, own]

@@ -7,7 +7,7 @@ from torch import nn
 from tremap_brevitas.faults import FaultMap, MergedFaultMap
 from tremap_brevitas.model.faults import apply_faults_, located
 from tremap_brevitas.placement import Placement
-from tremap_brevitas.proxy.image_reads import image_reads
+from tremap_brevitas.proxy.image_reads import ImageReads
 from tremap_brevitas.proxy.weight_faults import Gradient, Store
 from tremap_brevitas.retrain.strategies import Drawn
 
@@ -61,8 +61,8 @@ class ReadByMembers(Drawn):
     ) -> None:
         self.fault_map = merged
         # Chips without a name may share it; the number keeps them apart.
-        members = {f"{n}: {member.chip}": located(placement, member) for n, member in enumerate(merged.members)}
-        self._reads = image_reads(located(placement, merged), members, store=store, gradient=gradient)
+        members = ((f"{n}: {member.chip}", located(placement, member)) for n, member in enumerate(merged.members))
+        self._reads = ImageReads(located(placement, merged), members, store=store, gradient=gradient)
         super().__init__(model, placement, merged.members, seed, store, gradient, fault_map=merged)
 
     @property
@@ -71,4 +71,4 @@ class ReadByMembers(Drawn):
         return self.fault_map.members[self._drawn(len(self.fault_map.members))]
 
     def _set(self) -> None:
-        apply_faults_(self._slots, self._reads[self._drawn(len(self._reads))])
+        apply_faults_(self._slots, self._reads.of(self._drawn(len(self._reads))))
