@@ -26,7 +26,7 @@ from training import Data, accuracy_on, seed_everything, train
 
 import tremap_brevitas as tm
 
-# What docs/study.md found best where all chips share one image.
+# No worse than any other in docs/study.md where all chips share one image, and the better the more conflicts there are.
 CHOSEN = ("nearest", "read by members")
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from brevitas.export.inference.manager import quant_inference_mode
 from brevitas.quant import (
     Int8BiasPerTensorFixedPointInternalScaling,
     Int8BiasPerTensorFloatInternalScaling,
@@ -54,7 +55,8 @@ def test_a_bias_lies_behind_its_layers_weights():
     assert str(placement.weights_at(placement.cell("3.bias", 9, bit=7))[0]) == "bit 7 of 3.bias[9]"
     assert [layer.name for layer in a_placement(model, exclude="*.bias").layers] == ["0", "3"]
     assert [layer.name for layer in a_placement(tm.make_faulty(a_network())).layers] == ["0", "3"]
-    assert [layer.name for layer in a_placement(tm.make_faulty(a_network(None), biases=True)).layers] == ["0", "3"]
+    with pytest.raises(ValueError, match="biases=True, but no layer of Sequential has a quantized bias"):
+        tm.make_faulty(a_network(None), biases=True)
 
 
 @pytest.mark.parametrize("bias_quant", [Int8BiasPerTensorFixedPointInternalScaling, TwelveBits])
@@ -149,6 +151,76 @@ def test_a_bundle_holds_the_biases_and_runs_as_a_chip_reads_them(tmp_path):
     wrong.CopyFrom(onnx.numpy_helper.from_array(codes, wrong.name))
     onnx.save(graph, tmp_path / "changed.onnx")
     assert "layer '3.bias': 1 of 10 codes differ" in str(tm.verify_onnx(tmp_path / "changed.onnx", image))
+
+
+class Backwards(nn.Module):
+    """Two layers that run in another order than they are listed in, with equal biases."""
+
+    def __init__(self):
+        super().__init__()
+        options = {"weight_quant": Int8WeightPerTensorFixedPoint, "bias_quant": Int8BiasPerTensorFixedPointInternalScaling}
+        self.second, self.first = qnn.QuantLinear(8, 8, **options), qnn.QuantLinear(8, 8, **options)
+        with torch.no_grad():
+            self.second.bias.copy_(self.first.bias)
+
+    def forward(self, x):
+        return self.second(self.first(x).relu())
+
+
+def test_equal_biases_are_told_apart_by_name_or_not_at_all(tmp_path):
+    torch.manual_seed(0)
+    model = tm.make_faulty(Backwards(), biases=True).eval()
+    placement = a_placement(model)
+    healthy = tm.FaultMap(placement.memory, [], [], "healthy")
+    options = {"placement": placement, "fault_map": healthy, "dynamo": False}
+    path = tm.export_qonnx(model, torch.ones(1, 8), tmp_path / "x.onnx", **options)
+    found = tm.verify_onnx(path, tm.memory_image(model, placement)).layers
+    assert found["first.bias"] == "first.bias"
+    assert found["second.bias"] == "second.bias"
+    # QCDQ's integers have no names.
+    with pytest.raises(ValueError, match="layer 'second.bias': several biases of the graph have its codes"):
+        tm.export_qcdq(model, torch.ones(1, 8), tmp_path / "y.onnx", **options)
+    assert not (tmp_path / "y.onnx").exists()
+
+
+def test_a_wide_bias_cannot_be_placed():
+    class Wide(Int8BiasPerTensorFloatInternalScaling):
+        bit_width = 24
+
+    model = tm.make_faulty(a_network(Wide), biases=True)
+    with pytest.raises(ValueError, match="layer '0.bias': codes of 24 bits, but 16 is the most that can be placed"):
+        a_placement(model)
+
+
+def test_a_shared_quantizer_keeps_its_biases_apart(tmp_path):
+    torch.manual_seed(0)
+    first = qnn.QuantLinear(6, 6, bias_quant=tm.faulty(Int8BiasPerTensorFloatInternalScaling))
+    without = qnn.QuantLinear(6, 6, bias=False, bias_quant=first.bias_quant)
+    last = qnn.QuantLinear(6, 6, bias_quant=first.bias_quant)
+    model = tm.make_faulty(nn.Sequential(first, without, last)).eval()
+    placement = a_placement(model)
+    (chip,) = a_group(placement, 1, 0.3)
+    wanted = {layer.name: tm.layer_codes(model, layer.name).wanted for layer in placement.layers}
+    assert list(wanted) == ["0", "0.bias", "1", "2", "2.bias"]
+    expected = expected_codes(wanted, placement, chip)
+    tm.set_faults_(model, placement, chip)
+    for name in wanted:
+        np.testing.assert_array_equal(tm.layer_codes(model, name).read_back, expected[name])
+    options = {"placement": placement, "fault_map": chip, "dynamo": False}
+    assert tm.export_qonnx(model, torch.ones(1, 6), tmp_path / "x.onnx", **options).exists()
+    with pytest.raises(RuntimeError, match="layer '0.bias': Brevitas' QCDQ exporter takes signed biases only, and no"):
+        tm.export_qcdq(model, torch.ones(1, 6), tmp_path / "y.onnx", **options)
+
+
+def test_brevitas_inference_mode_reads_biases_back():
+    model = tm.make_faulty(a_network(), biases=True)
+    placement = a_placement(model)
+    (chip,) = a_group(placement, 1, 0.2)
+    tm.set_faults_(model, placement, chip)
+    expected = model(X)
+    with torch.no_grad(), quant_inference_mode(model):
+        model(X)  # Brevitas notes scales in the first pass
+        torch.testing.assert_close(model(X), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_dynamo_exporter_says_what_it_cannot_do(tmp_path):

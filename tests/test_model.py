@@ -352,7 +352,7 @@ def test_a_layer_that_is_switched_off_cannot_be_placed_or_given_faults():
     placement = a_placement(layer)
     layer.weight_quant.disable_quant = True
     for call in (lambda: tm.place(layer, placement.memory), lambda: tm.set_faults_(layer, placement, a_chip(placement))):
-        with pytest.raises(ValueError, match="layer '': its weight quantizer is disabled"):
+        with pytest.raises(ValueError, match="layer '': its quantizer is disabled"):
             call()
 
 

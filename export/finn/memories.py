@@ -54,6 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     bundle = tm.Bundle.load(options.bundle)
     folding = {name: (entry["PE"], entry["SIMD"]) for name, entry in json.loads(options.folding.read_text()).items()}
+    biases = [name for name, codes in bundle.image.codes.items() if codes.ndim == 1]
+    if biases:
+        raise SystemExit(f"{options.bundle}: FINN keeps biases in thresholds, not in weight memories; place without {biases}")
     left = list(folded_weights(options.bundle / bundle.manifest.onnx["qonnx"]).values())
     bad = 0
     for layer in bundle.manifest.layers:

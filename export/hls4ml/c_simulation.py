@@ -90,6 +90,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     bundle = tm.Bundle.load(options.bundle)
     for layer in bundle.manifest.layers:
+        if bundle.image.codes[layer.name].ndim == 1:
+            raise SystemExit(f"layer {layer.name!r}: this script compares weights only, and a bias lies in the bundle's memory")
         if len(set(layer.scale)) > 1 or any(np.frexp(layer.scale)[0] != 0.5) or any(layer.zero_point):
             raise SystemExit(
                 f"layer {layer.name!r}: hls4ml keeps code × scale exactly only for one power-of-two scale and zero point 0; "

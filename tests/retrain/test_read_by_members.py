@@ -11,13 +11,14 @@ import tremap_brevitas as tm
 
 
 class Net(nn.Module):
-    """Layers of 8 and of 4 bits, and one in which no fault lies."""
+    """Layers of 8 and of 4 bits; the first one's weight is not contiguous."""
 
     def __init__(self):
         super().__init__()
         torch.manual_seed(3)
         self.conv = qnn.QuantConv2d(3, 4, 3, bias=False, weight_quant=tm.FaultyInt8WeightPerChannelFloat)
         self.fc = qnn.QuantLinear(36, 5, bias=False, weight_quant=tm.FaultyInt8WeightPerTensorFixedPoint, weight_bit_width=4)
+        self.conv.to(memory_format=torch.channels_last)
 
     def forward(self, x):
         return self.fc(self.conv(x).relu().flatten(1))
@@ -37,7 +38,7 @@ def test_every_member_reads_what_its_certificate_says(encoding, store, on_confli
     model = Net()
     placement = a_placement(model, encoding=encoding)
     merged = a_group(placement, on_conflict)
-    wanted = {name: brevitas_codes(getattr(model, name)) for name in ("conv", "fc")}
+    wanted = {name: np.ascontiguousarray(brevitas_codes(getattr(model, name))) for name in ("conv", "fc")}
     image = expected_codes(wanted, placement, merged, store)
     tm.set_faults_(model, placement, merged, store=store)
     certified = tm.memory_image(model, placement)
@@ -50,9 +51,37 @@ def test_every_member_reads_what_its_certificate_says(encoding, store, on_confli
         read = tm.certificate(certified, member).read()
         for name in wanted:
             np.testing.assert_array_equal(tm.layer_codes(model, name).read_back, expected[name])
+            np.testing.assert_array_equal(tm.layer_codes(model, name).stored, (image if store == "nearest" else wanted)[name])
             np.testing.assert_array_equal(read[name], expected[name])
         faults.step()
     assert seen == set(merged.members)
+
+
+def test_a_reused_memory_chips_without_a_name_and_a_layer_of_conflicts_alone():
+    model = Net()
+    whole = tm.place(model, tm.Memory(words=1000, word_bits=32))
+    placement = tm.place(model, tm.Memory(words=-(-whole.words // 3), word_bits=32), reuse=True)
+    named = tm.random_fault_maps(placement.memory, chips=3, fault_rate=0.1, seed=1)
+    merged = tm.merge([tm.FaultMap(placement.memory, c.cells, c.stuck_at) for c in named], on_conflict="free")
+    faults = tm.ReadByMembers(model, placement, merged, seed=0)
+    wanted = {name: np.ascontiguousarray(brevitas_codes(getattr(Net(), name))) for name in ("conv", "fc")}
+    image = expected_codes(wanted, placement, merged)
+    for _ in range(6):
+        expected = expected_codes(image, placement, faults.member, "plain")
+        for name in wanted:
+            np.testing.assert_array_equal(tm.layer_codes(model, name).read_back, expected[name])
+        faults.step()
+    cell = whole.cell("fc", 7, bit=3)
+    sides = [tm.FaultMap(whole.memory, [cell], [value], f"side {value}") for value in (0, 1)]
+    merged = tm.merge(sides, on_conflict="free")
+    assert len(merged) == 0
+    faults = tm.ReadByMembers(model, whole, merged, seed=0)
+    for _ in range(6):
+        bit = int(tm.layer_codes(model, "fc").read_back.reshape(-1)[7] < 0)
+        assert bit == int(faults.member.chip == "side 1")
+        faults.step()
+    with pytest.raises(TypeError, match="merged must be a MergedFaultMap"):
+        tm.ReadByMembers(model, whole, sides[0], seed=0)
 
 
 def test_training_goes_on_where_it_was():
@@ -99,7 +128,7 @@ def test_what_a_member_reads_is_never_taken_for_the_image():
     placement = a_placement(model)
     merged = a_group(placement, "majority")
     tm.ReadByMembers(model, placement, merged, seed=0)
-    with pytest.raises(ValueError, match=r"layer 'conv' computes with what chip '\d: chip-\d' reads .* set the merged map"):
+    with pytest.raises(ValueError, match=r"layer 'conv' computes with what chip 'chip-\d' reads .* set the merged map"):
         tm.evaluate_fleet(model, placement, merged.members, lambda _: 1.0, progress=False)
     tm.set_faults_(model, placement, merged)
     assert tm.certificate(tm.memory_image(model, placement), merged).bit_exact

@@ -101,6 +101,12 @@ def _export(
             raise RuntimeError(
                 f"layer {name!r}: torch's dynamo exporter cannot write a quantized bias; export with dynamo=False"
             )
+        tracked = entry.proxy.tracked_module_list
+        if form == "qcdq" and entry.is_bias and (not entry.proxy.is_signed or any(m.bias is None for m in tracked)):
+            raise RuntimeError(
+                f"layer {name!r}: Brevitas' QCDQ exporter takes signed biases only, and no bias quantizer that is shared with "
+                f"a layer without a bias; use QONNX"
+            )
     image = memory_image(model, placement)
     held = certificate(image, fault_map)
     if not held.bit_exact:

@@ -96,15 +96,23 @@ def matched_weights(weights: Sequence[OnnxWeight], image: MemoryImage) -> tuple[
     """
     left = list(weights)
     found: dict[str, OnnxWeight] = {}
+    problems: list[str] = []
+    unclear: set[str] = set()
     for name, codes in image.codes.items():
-        for weight in left:
-            if weight.codes.shape == codes.shape and np.array_equal(weight.codes, codes):
-                found[name] = weight
-                left.remove(weight)
-                break
-    problems = []
+        equal = [w for w in left if w.codes.shape == codes.shape and np.array_equal(w.codes, codes)]
+        if codes.ndim == 1 and len(equal) > 1:
+            # Two biases may well be equal, such as all zeros; which is whose, only the exporter's name says.
+            equal = [w for w in equal if w.initializer == name]
+            if not equal:
+                problems.append(
+                    f"layer {name!r}: several biases of the graph have its codes, and their names do not say which is its own"
+                )
+                unclear.add(name)
+        if equal:
+            found[name] = equal[0]
+            left.remove(equal[0])
     for name, codes in image.codes.items():
-        if name in found:
+        if name in found or name in unclear:
             continue
         layer = image.placement.layer(name)
         same_shape = [w for w in left if w.codes.shape == codes.shape]

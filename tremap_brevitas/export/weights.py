@@ -27,7 +27,7 @@ class OnnxWeight:
         codes: The integers that the graph computes with, after every clip, int32.
         scale: Scale, a scalar or one number for each channel.
         zero_point: Zero point, likewise.
-        bit_width: Bits of a code, as the graph says it: 8 in QCDQ, whatever the clip.
+        bit_width: Bits of a code, as the graph says it: in QCDQ 8 for a weight, whatever the clip.
         integer: Whether the initializer itself holds integers.
     """
 

@@ -33,8 +33,8 @@ def make_faulty(model: Model, *, include: Patterns = None, exclude: Patterns = N
         ``model`` itself.
 
     Raises:
-        ValueError: If the model has no quantized weight, a pattern matches no quantized layer, or a layer that is left out
-            shares its quantizer with one that is not.
+        ValueError: If the model has no quantized weight (with ``biases``: no quantized bias), a pattern matches no quantized
+            layer, or a layer that is left out shares its quantizer with one that is not.
         TypeError: If a quantizer cannot hold faults (binary, A2Q, floating point …): names layer and reason.
 
     Examples:
@@ -44,6 +44,11 @@ def make_faulty(model: Model, *, include: Patterns = None, exclude: Patterns = N
         'FaultyWeightQuantProxyFromInjector'
     """
     slots = weight_slots(model, include=include, exclude=exclude, biases=biases)
+    if biases and not any(entry.is_bias for entry in weight_slots(model, biases=True)):
+        raise ValueError(
+            f"biases=True, but no layer of {type(model).__name__} has a quantized bias; give its layers a bias_quant with a "
+            f"scale of its own, such as Int8BiasPerTensorFloatInternalScaling"
+        )
     proxies: dict[int, WeightSlot] = {}
     for entry in slots:
         if isinstance(entry.proxy, FaultyWeightProxy):

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from torch import nn
 
-from tremap_brevitas.codes import Encoding
+from tremap_brevitas.codes import MAX_BIT_WIDTH, Encoding
 from tremap_brevitas.faults import Memory
 from tremap_brevitas.model.slots import Patterns, check_enabled, check_narrow, weight_slots
 from tremap_brevitas.placement import LayerCodes, Placement, linear_placement
@@ -30,8 +30,8 @@ def place(
 
     Layers lie one after the other in the order of ``named_modules``, each from a word boundary; see
     [linear_placement][tremap_brevitas.placement.linear_placement]. Biases that can hold faults
-    (``make_faulty(biases=True)``, or a ``faulty()`` bias quantizer) lie in the same memory, each after its layer's weight, and
-    are called ``"<layer>.bias"``.
+    (``make_faulty(biases=True)``, or a ``faulty()`` bias quantizer) lie in the same memory, called ``"<layer>.bias"``: each
+    after its layer's own weight, or in recurrent layers, whose gates hold the bias, before the gate's weights.
 
     Args:
         model: A model whose weight quantizers can hold faults.
@@ -68,6 +68,11 @@ def place(
                 f"quantizer, or leave it out with exclude={name!r}"
             )
         check_enabled(name, proxy)
+        if proxy.codes_bit_width > MAX_BIT_WIDTH:
+            raise ValueError(
+                f"layer {name!r}: codes of {proxy.codes_bit_width} bits, but {MAX_BIT_WIDTH} is the most that can be placed; "
+                f"leave it out with exclude={name!r}"
+            )
         signed = bool(entry.proxy.is_signed)
         check_narrow(name, proxy, encoding)
         layers.append(LayerCodes(name, tuple(entry.parameter.shape), proxy.codes_bit_width, encoding if signed else "binary"))

@@ -143,9 +143,7 @@ def check_enabled(name: str, proxy: Any) -> None:
         ValueError: If its weight quantizer is switched off.
     """
     if not proxy.is_quant_enabled:
-        raise ValueError(
-            f"layer {name!r}: its weight quantizer is disabled, so it computes with float weights and has no codes"
-        )
+        raise ValueError(f"layer {name!r}: its quantizer is disabled, so it computes with floats and has no codes")
 
 
 def check_narrow(name: str, proxy: Any, encoding: Encoding) -> None:

@@ -125,6 +125,6 @@ def parameter_of(layer: str, index: tuple[int, ...]) -> str:
         >>> parameter_of("fc", (0, 2)), parameter_of("fc.bias", (2,))
         ('fc.weight[0,2]', 'fc.bias[2]')
     """
-    # Weights have two dimensions at least, so that a layer that happens to be called "bias" is none.
+    # A layer that happens to be called "bias" has a weight of two dimensions at least.
     is_bias = len(index) == 1 and f".{layer}".endswith(".bias")
     return f"{layer if is_bias else f'{layer}.weight'}[{','.join(str(int(i)) for i in index)}]"

@@ -10,7 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from brevitas.export.inference.handler import GroupwiseIntWeightInferenceHandler, IntWeightInferencetHandler
+from brevitas.export.inference.handler import (
+    GroupwiseIntWeightInferenceHandler,
+    IntInferenceHandler,
+    IntWeightInferencetHandler,
+)
 from brevitas.export.inference.manager import InferenceManager
 from brevitas.export.onnx.handler import ONNXBaseHandler
 from brevitas.export.onnx.qonnx.handler import (
@@ -93,7 +97,7 @@ class FaultyBiasQONNXHandler(BrevitasBiasQuantProxyHandler):
         super().prepare_for_export(module)
         self.values = None
         if module.has_faults:
-            tracked: Any = module.tracked_module_list
+            tracked: Any = [m for m in module.tracked_module_list if m.bias is not None]
             self.values = {m.bias.data_ptr(): m.quant_bias().value.detach() for m in tracked}
             self.symbolic_kwargs["narrow_range"] = False
 
@@ -197,6 +201,22 @@ class FaultyGroupwiseInferenceHandler(_FaultyInference, GroupwiseIntWeightInfere
         return whole, scale, zero_point, bit_width
 
 
+class FaultyBiasInferenceHandler(IntInferenceHandler):
+    """quant_inference_mode, biases: quantize through the memory at every call. Brevitas has no handler for biases."""
+
+    handled_layer = FaultyBiasQuantProxyFromInjector
+    tensor_quant: Any = None
+
+    def prepare_for_export(self, module: Any) -> None:
+        """Keep the quantizer itself."""
+        super().prepare_for_export(module)
+        self.tensor_quant = (module.tensor_quant,)
+
+    def forward(self, x: Tensor, *args: Any) -> Any:
+        """The bias as the memory gives it back, with its scale, zero point and bit width."""
+        return self.tensor_quant[0](x)
+
+
 class RefusesGroups(ONNXBaseHandler):
     """Says that groups cannot be exported; Brevitas itself has no handler for them, and fails without a reason."""
 
@@ -219,7 +239,7 @@ _REGISTERED: dict[Any, list[type]] = {
     QONNXManager: [FaultyQONNXHandler, FaultyDecoupledQONNXHandler, FaultyBiasQONNXHandler, RefusesGroups],
     StdQCDQONNXManager: [FaultyQCDQHandler, FaultyDecoupledQCDQHandler, FaultyBiasQCDQHandler, RefusesGroups],
     TorchQCDQManager: [FaultyTorchQCDQHandler, FaultyDecoupledTorchQCDQHandler, FaultyBiasTorchQCDQHandler, RefusesGroups],
-    InferenceManager: [FaultyInferenceHandler, FaultyGroupwiseInferenceHandler],
+    InferenceManager: [FaultyInferenceHandler, FaultyGroupwiseInferenceHandler, FaultyBiasInferenceHandler],
 }
 
 

@@ -67,7 +67,9 @@ class ImageReads:
                 weights, numbers = patches[name]
                 patterns[weights] = numbers
             tensors, shared = (as_tensor(patterns, layer),), (self._tables[layer.bit_width, layer.encoding],)
-            found[name] = WeightFaults(layer, self._store, stuck_at.TABLE, tensors, shared, frozen, read_by=chip)
+            found[name] = WeightFaults(
+                layer, self._store, stuck_at.TABLE, tensors, shared, frozen, read_by=chip, written=stored
+            )
         return found
 
     def __len__(self) -> int:

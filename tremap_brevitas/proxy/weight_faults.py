@@ -33,6 +33,7 @@ class WeightFaults:
         frozen: Weights that get no gradient, as a mask in the shape of the weight; None for none.
         formula: Parameters of the ``FORMULA`` mode.
         read_by: Chip whose reading of a group's image these are; None if they are what the image is made under.
+        written: With ``read_by``: flat stuck pattern plus one of every weight under which the image is made.
     """
 
     layer: PlacedLayer
@@ -43,6 +44,17 @@ class WeightFaults:
     frozen: Tensor | None = None
     formula: str = ""
     read_by: str | None = None
+    written: NDArray[np.int16] | None = None
+
+    def stored(self, wanted: NDArray[np.int32], read: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Codes that are written to the memory, from those wanted and those read back, all in the shape of the weight."""
+        if self.store == "plain":
+            return wanted
+        if self.written is None:
+            return read
+        table = flat_table(self.layer.bit_width, self.layer.encoding, self.store).numpy()
+        index = wanted.reshape(-1) + self.written.astype(np.int64) * self.columns
+        return table[index].astype(np.int32).reshape(wanted.shape)
 
     @property
     def columns(self) -> int:

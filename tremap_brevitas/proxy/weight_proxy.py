@@ -91,9 +91,8 @@ class FaultyWeightProxy:
             wanted = self._int_quant.to_int(scale, zero_point, bit_width, weight)
             read = self._int_quant.stuck_at(wanted)
         faults = self.fault_slot(slot)
-        stored = read if faults is not None and faults.store == "nearest" else wanted
-        wanted, stored, read = (self._whole(c, weight.shape) for c in (wanted, stored, read))
-        return WeightCodes(wanted, stored, read)
+        wanted, read = (self._whole(c, weight.shape) for c in (wanted, read))
+        return WeightCodes(wanted, wanted if faults is None else faults.stored(wanted, read), read)
 
     def check_finite(self, slot: int) -> None:
         """Check that no weight is NaN or infinite.

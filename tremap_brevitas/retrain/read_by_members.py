@@ -31,6 +31,7 @@ class ReadByMembers(Drawn):
         gradient: See [set_faults_][tremap_brevitas.set_faults_].
 
     Raises:
+        TypeError: If ``merged`` is a single chip's map.
         ValueError: If the map is of another memory, or a layer has codes of more than 8 bits.
 
     Examples:
@@ -59,9 +60,10 @@ class ReadByMembers(Drawn):
         store: Store = "nearest",
         gradient: Gradient = "identity",
     ) -> None:
+        if not isinstance(merged, MergedFaultMap):
+            raise TypeError(f"merged must be a MergedFaultMap, whose members read the image, got {merged!r}; see tm.merge")
         self.fault_map = merged
-        # Chips without a name may share it; the number keeps them apart.
-        members = ((f"{n}: {member.chip}", located(placement, member)) for n, member in enumerate(merged.members))
+        members = ((member.chip, located(placement, member)) for member in merged.members)
         self._reads = ImageReads(located(placement, merged), members, store=store, gradient=gradient)
         super().__init__(model, placement, merged.members, seed, store, gradient, fault_map=merged)
 

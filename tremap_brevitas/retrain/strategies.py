@@ -2,8 +2,8 @@
 
 Every strategy sets its first faults when it is made and has ``step(loss=None)``, to be called after each optimizer
 step like a learning-rate scheduler, ``state_dict()`` and ``load_state_dict()``. Per-chip retraining is
-``AllAtOnce`` with a chip's own map; merged retraining is ``AllAtOnce`` or ``Ramp`` with a merged one; for chips that nobody
-has seen yet, ``RandomMaps`` draws a new map at every step.
+``AllAtOnce`` with a chip's own map; merged retraining is ``ReadByMembers``, ``AllAtOnce`` or ``Ramp`` with a merged one; for
+chips that nobody has seen yet, ``RandomMaps`` draws a new map at every step.
 
 A loop that shall serve all of them, those included that need two passes a step, goes over ``passes()``::
 

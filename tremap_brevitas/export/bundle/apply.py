@@ -52,7 +52,7 @@ def apply_to_onnx(
         layer = difference.layer
         if list(names.values()).count(names[layer]) > 1:
             raise ValueError(f"{bundle.folder}: initializer {names[layer]!r} holds layer {layer!r} and another one")
-        names[layer] = _replace(graph, names[layer], read[layer], f"{layer}.weight_as_read")
+        names[layer] = _replace(graph, names[layer], read[layer], f"{layer}.as_read")
     about = metadata_of(graph) or {}
     set_metadata(graph, {**about, "layers": names, "read_by": {"chip": chip.chip, "digest": chip.digest}})
     weights = {weight.initializer: weight.codes for weight in onnx_weights(graph)}
