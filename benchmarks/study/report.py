@@ -14,10 +14,12 @@ import numpy as np
 from prediction import new_chips, resilience_curve
 from results import Result, baselines, finished, having, over_seeds, write_results
 from rows import RATES, all_rows
-from tables import CHIP, TABLES, baseline_table
+from tables import CHIP, NEVER_SEEN, TABLES, baseline_table
 
 from tremap_brevitas.drawing import new_figure, save_figure
 from tremap_brevitas.files import whole_file
+from tremap_brevitas.fleet import ChipResult, FleetReport
+from tremap_brevitas.fleet.plot_fleet import plot_yield
 
 COLOURS = ("#1b6ca8", "#c44e52", "#5a8f3c", "#8172b2", "#937860", "#444444", "#d9a400", "#2a9d8f")
 
@@ -46,6 +48,7 @@ def write_report(out: Path, docs: Path) -> None:
         _replace(readme, _filled(readme.read_text(encoding="utf-8"), readme, "headline", TABLES["headline"](results)))
     _draw_grid(results, docs / "study_grid.png")
     _draw_resilience(results, docs / "study_resilience.png")
+    _draw_yield(results, docs / "study_yield.png")
     with contextlib.suppress(ValueError):  # its points are not there yet
         resilience_curve(results).save(docs / "resnet20_resilience.json")
     print(f"{len(results)} rows: {page}")
@@ -104,6 +107,21 @@ def _line(axes: Any, x: Sequence[int], means: Sequence[Any], colour: str, name: 
     y = [100 * m.mean for m in means]
     spread = [100 * statistics.stdev(m.values) if len(m.values) > 1 else 0.0 for m in means]
     axes.errorbar(x, y, yerr=spread, fmt="o-", color=colour, ms=4, capsize=3, label=name)
+
+
+def _draw_yield(results: Sequence[Result], path: Path) -> None:
+    """Chips that took no part in anything, of all seeds together."""
+    reports = []
+    for method, name in NEVER_SEEN.items():
+        found = [r for r in results if r.row.method == method and r.row.unseen]
+        accuracies = [a for r in found for a in r.accuracies(CHIP, member=False)]
+        chips = tuple(ChipResult(str(n), accuracy, False, 0, 0) for n, accuracy in enumerate(accuracies))
+        if chips:
+            nominal = statistics.fmean(r.run["nominal"] for r in found)
+            reports.append(FleetReport(name=name, nominal=nominal, chips=chips, steps=0, seconds=0.0))
+    if reports:
+        title = f"{len(reports[0].chips)} chips never seen, fault rate 2e-2"
+        plot_yield(reports, path, threshold=0.86, title=title)
 
 
 def _draw_resilience(results: Sequence[Result], path: Path) -> None:

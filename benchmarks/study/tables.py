@@ -16,6 +16,14 @@ from tremap_brevitas.fleet.certify import Deployment
 ENTRIES = ("all at once", "by step", "by chip", "lsb first", "on recovery")
 GROUP: Deployment = "group_image"
 CHIP: Deployment = "chip_image"
+NEVER_SEEN = {
+    "none": "no training",
+    "clean": "trained on in a healthy memory",
+    "merged": "merged (5 other chips)",
+    "random": "random maps",
+    "random, clean too": "random maps, clean and faulty passes (RandBET)",
+    "merged + random": "merged and random maps",
+}
 READ_BY_MEMBERS: list[tuple[str, dict[str, object]]] = [
     ("merged, nearest, read by members", {"method": "read by members"}),
     ("merged, nearest, majority, read by members", {"method": "read by members", "on_conflict": "majority"}),
@@ -139,9 +147,13 @@ def grid(results: Sequence[Result]) -> str:
                 continue
             union, conflicts = (statistics.fmean(r.run[k] for r in found) for k in ("union_rate", "conflicts"))
             cells = (over_seeds(found, GROUP), over_seeds(found, CHIP))
-            rows.append((f"{rate:g}", chips, f"{100 * union:.2f} %", f"{conflicts:.0f}", none, single, *cells, f"{chips}×"))
+            below = ", ".join(
+                f"{100 * (cell.mean - single.mean):+.2f}" if cell.values and single.values else "–" for cell in cells
+            )
+            fixed = (f"{rate:g}", chips, f"{100 * union:.2f} %", f"{conflicts:.0f}", none, single)
+            rows.append((*fixed, *cells, f"{chips}×", below))
     heading = ("rate", "chips", "union", "conflicts", "nearest, no training", "per chip", "merged, one image")
-    return markdown((*heading, "merged, image a chip", "fewer steps"), rows)
+    return markdown((*heading, "merged, image a chip", "fewer steps", "against per chip (points)"), rows)
 
 
 def collapse(results: Sequence[Result]) -> str:
@@ -175,15 +187,7 @@ def no_training(results: Sequence[Result]) -> str:
 def never_seen(results: Sequence[Result]) -> str:
     """Chips outside the group, 2e-2, each with an image of its own."""
     rows = []
-    names = {
-        "none": "no training",
-        "clean": "trained on in a healthy memory",
-        "merged": "merged (5 other chips)",
-        "random": "random maps",
-        "random, clean too": "random maps, clean and faulty passes (RandBET)",
-        "merged + random": "merged and random maps",
-    }
-    for method, name in names.items():
+    for method, name in NEVER_SEEN.items():
         found = [r for r in results if r.row.method == method and r.row.unseen]
         if found:
             unseen = [a for r in found for a in r.accuracies(CHIP, member=False)]
