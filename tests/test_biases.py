@@ -5,6 +5,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from brevitas.export import export_torch_qcdq
 from brevitas.export.inference.manager import quant_inference_mode
 from brevitas.quant import (
     Int8BiasPerTensorFixedPointInternalScaling,
@@ -142,6 +143,7 @@ def test_a_bundle_holds_the_biases_and_runs_as_a_chip_reads_them(tmp_path):
     path = tm.apply_to_onnx(bundle, chip, tmp_path / "chip.onnx")
     with tm.using_codes(model, placement, tm.certificate(image, chip).read()), torch.no_grad():
         expected = model(X).numpy()
+    tm.apply_to_onnx(bundle, chip, tmp_path / "chip.qonnx.onnx", form="qonnx")  # which checks what it wrote, code by code
     np.testing.assert_allclose(onnx_runner(path)(X.numpy()), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
     # A bias that was changed in the file is found.
     graph = onnx.load(bundle / "model.qcdq.onnx")
@@ -221,6 +223,15 @@ def test_brevitas_inference_mode_reads_biases_back():
     with torch.no_grad(), quant_inference_mode(model):
         model(X)  # Brevitas notes scales in the first pass
         torch.testing.assert_close(model(X), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_brevitas_torch_qcdq_holds_the_biases():
+    model = tm.make_faulty(a_network(), biases=True)
+    placement = a_placement(model)
+    (chip,) = a_group(placement, 1, 0.2)
+    tm.set_faults_(model, placement, chip)
+    expected = model(X)
+    torch.testing.assert_close(export_torch_qcdq(model, args=X)(X), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_the_dynamo_exporter_says_what_it_cannot_do(tmp_path):

@@ -47,7 +47,8 @@ def retrain_until(
         goal: Accuracy at which to stop.
         train_step: Trains on batch ``n``, with the faults that are live: zero_grad, forward, backward, optimizer step. Returns
             the loss, which some strategies want.
-        accuracy: Measures the network under the faults that are live.
+        accuracy: Measures the network under the faults that are live; with ``ReadByMembers`` it should set the merged map for
+            the measurement (``using_faults``), or one member's reading is measured.
         faults: The strategy; its ``step`` is called here.
         most_steps: Steps after which to give up.
         check_every: Steps between measurements.
