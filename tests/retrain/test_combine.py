@@ -1,8 +1,10 @@
+import brevitas.nn as qnn
 import pytest
 import torch
 from helpers import expected_codes
-from retrain.test_ramp import CHIPS, MERGED, MODEL, PLACEMENT, live
+from retrain.test_ramp import CHIPS, MERGED, MODEL, PLACEMENT, QUANT, live
 from retrain.test_strategies import history, sites
+from torch import nn
 
 import tremap_brevitas as tm
 from tremap_brevitas.faults.merge import overlaid
@@ -98,10 +100,50 @@ def test_states_of_what_is_inside():
     )
     resumed.load_state_dict(strategy.state_dict())
     assert live() == sites(inner.fault_map)
-    with pytest.raises(ValueError, match="saved with limit=10, but here it is 5"):
+    with pytest.raises(ValueError, match=r"saved with another limit: 10\.0, but here it is 5\.0"):
         tm.ClipWeights(MODEL, PLACEMENT, inner, limit=5).load_state_dict(strategy.state_dict())
-    with pytest.raises(ValueError, match=r"saved with clean=0.5, but here it is 0.1"):
+    with pytest.raises(ValueError, match=r"saved with another clean: 0\.5, but here it is 0\.1"):
         tm.CleanAndFaulty(MODEL, inner, clean=0.1).load_state_dict(strategy.state_dict()["faults"])
+
+
+def test_wrappers_promise_what_is_inside():
+    ramp = tm.Ramp(MODEL, PLACEMENT, MERGED, over_steps=2)
+    around = tm.ClipWeights(MODEL, PLACEMENT, tm.CleanAndFaulty(MODEL, ramp), limit=1)
+    assert (around.steps, around.done, around.fault_map) == (0, False, MERGED)
+    around.step()
+    around.step()
+    assert (around.steps, around.done) == (2, True)
+    for wrap in (lambda inner: tm.CleanAndFaulty(MODEL, inner), lambda inner: tm.ClipWeights(MODEL, PLACEMENT, inner, limit=1)):
+        with pytest.raises(TypeError, match="faults must be a Strategy, got 'ramp'"):
+            wrap("ramp")
+
+
+def test_states_of_other_wrappers_are_refused():
+    inner = tm.AllAtOnce(MODEL, PLACEMENT, MERGED)
+    clip, clean = tm.ClipWeights(MODEL, PLACEMENT, inner, limit=1), tm.CleanAndFaulty(MODEL, inner)
+    with pytest.raises(ValueError, match="saved with another strategy: 'ClipWeights', but here it is 'CleanAndFaulty'"):
+        clean.load_state_dict(clip.state_dict())
+    half = tm.ClipWeights(MODEL, tm.place(MODEL, PLACEMENT.memory, include="a"), inner, limit=1)
+    with pytest.raises(ValueError, match="saved with another placement"):
+        half.load_state_dict(clip.state_dict())
+    with pytest.raises(TypeError, match=r"expected what AllAtOnce\.state_dict\(\) returned, got None"):
+        clip.load_state_dict({"of": clip.state_dict()["of"]})
+    with pytest.raises(TypeError, match=r"expected what ClipWeights\.state_dict\(\) returned, got \{\}"):
+        clip.load_state_dict({})
+
+
+def test_clipping_follows_parameters_that_were_replaced():
+    model = nn.ModuleDict(
+        {"a": qnn.QuantLinear(9, 5, bias=False, weight_quant=QUANT), "b": qnn.QuantLinear(5, 7, bias=False, weight_quant=QUANT)}
+    )
+    faults = tm.ClipWeights(model, PLACEMENT, tm.AllAtOnce(model, PLACEMENT, MERGED), limit=0.01)
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    model.load_state_dict(state, assign=True)
+    faults.step()
+    assert all(layer.weight.abs().max() <= 0.01 for layer in model.values())
+    model["b"] = qnn.QuantLinear(5, 7, bias=False, weight_quant=QUANT)
+    faults.step()
+    assert all(layer.weight.abs().max() <= 0.01 for layer in model.values())
 
 
 def test_bad_arguments():
@@ -109,7 +151,7 @@ def test_bad_arguments():
     for clean in (0, 1, float("nan")):
         with pytest.raises(ValueError, match="clean must lie between 0 and 1"):
             tm.CleanAndFaulty(MODEL, inner, clean=clean)
-    with pytest.raises(ValueError, match="limit must be positive, got 0"):
+    with pytest.raises(ValueError, match="limit must be positive and finite, got 0"):
         tm.ClipWeights(MODEL, PLACEMENT, inner, limit=0)
     other = tm.random_fault_maps(tm.Memory(words=9, word_bits=9), chips=1, fault_rate=0.1, seed=0)[0]
     with pytest.raises(ValueError, match="is of a memory of 9 words × 9 bits"):

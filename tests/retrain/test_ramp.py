@@ -1,5 +1,6 @@
 """Ramps: nested, ordered, ending in the whole map; resuming; recovery; collapse."""
 
+import dataclasses
 import json
 import math
 
@@ -171,9 +172,99 @@ def test_a_state_of_another_ramp_is_refused():
         "gradient": tm.Ramp(MODEL, PLACEMENT, MERGED, over_steps=3, gradient="zero_fully_stuck"),
         "order": tm.Ramp(MODEL, PLACEMENT, MERGED, over_steps=3, order="by_chip"),
         "seed": tm.Ramp(MODEL, PLACEMENT, MERGED, over_steps=3, seed=1),
+        r"schedule: \{'schedule': 'ByStep', 'steps': 3, .*'steps': 4, 'start'": tm.Ramp(MODEL, PLACEMENT, MERGED, over_steps=4),
+        "schedule: .*'ByStep'.* here it is .*'ByEpoch'": tm.Ramp(MODEL, PLACEMENT, MERGED, schedule=tm.ByEpoch(1, 3)),
+        "collapse detection": tm.Ramp(MODEL, PLACEMENT, MERGED, over_steps=3, collapse=tm.CollapseDetector(limit=1)),
     }.items():
-        with pytest.raises(ValueError, match=f"the state was saved with another {what}: "):
+        with pytest.raises(ValueError, match=f"the state was saved with another {what}"):
             ramp.load_state_dict(saved)
+
+
+def test_a_state_of_other_collapse_detection_is_refused():
+    def a_ramp(**options):
+        return tm.Ramp(MODEL, PLACEMENT, MERGED, over_steps=3, collapse=tm.CollapseDetector(**options))
+
+    ramp = a_ramp(limit=1)
+    ramp.step(0.5)
+    saved = json.loads(json.dumps(ramp.state_dict()))
+    for options, message in (({"limit": 2}, "limit: 1.0, but here it is 2.0"), ({"limit": 1, "patience": 3}, "patience: 20")):
+        other = a_ramp(**options)
+        with pytest.raises(ValueError, match=f"saved with another {message}"):
+            other.load_state_dict(saved)
+        assert other.steps == other.collapse.step == 0
+    for bad in (None, {}, {"limit": 1, "patience": 20, "step": "x", "recent": []}):
+        with pytest.raises(TypeError):
+            tm.CollapseDetector(limit=1).load_state_dict(bad)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"step": 1.5},
+        {"step": -1},
+        {"stage_step": 9},
+        {"fraction": 2},
+        {"fraction": None},
+        {"loss": math.nan},
+        {"reference": "1"},
+    ],
+)
+def test_a_state_that_no_ramp_saves_is_refused(changes):
+    ramp = tm.Ramp(MODEL, PLACEMENT, MERGED, over_steps=3)
+    saved = ramp.state_dict()
+    with pytest.raises(TypeError, match="holds what no ramp saves"):
+        ramp.load_state_dict({**saved, "state": {**saved["state"], **changes}})
+    with pytest.raises(TypeError, match="must hold fraction, loss, reference, stage_step, step"):
+        ramp.load_state_dict({**saved, "state": {"step": 1}})
+    assert ramp.fraction == 0
+
+
+def test_a_schedule_of_ones_own():
+    @dataclasses.dataclass(frozen=True)
+    class Jump:
+        at: int
+        what: object = None
+        needs_loss = False
+
+        def fraction(self, state):
+            return math.nan if self.at < 0 else float(state.step >= self.at)
+
+    def a_ramp(at):
+        return tm.Ramp(MODEL, PLACEMENT, MERGED, schedule=Jump(at, range(3)))
+
+    saved = json.loads(json.dumps(a_ramp(2).state_dict()))
+    a_ramp(2).load_state_dict(saved)
+    with pytest.raises(ValueError, match=r"saved with another schedule: \{'schedule': 'Jump', 'at': 2, .* 'at': 3"):
+        a_ramp(3).load_state_dict(saved)
+    with pytest.raises(ValueError, match="says that nan of the faults are live at step 0"):
+        a_ramp(-1)
+
+
+def test_a_loss_that_is_no_number_ends_a_ramp_that_goes_by_it():
+    for at in (1, 3):
+        ramp = tm.Ramp(MODEL, PLACEMENT, MERGED, schedule=tm.OnRecovery(stages=3, window=2, patience=5))
+        for _ in range(at):
+            ramp.step(1.0)
+        before = ramp.state_dict()
+        with pytest.raises(tm.CollapseError, match=f"collapsed at step {at + 1}: the loss, which the schedule goes by, is nan"):
+            ramp.step(math.nan)
+        assert ramp.state_dict() == before
+    for bad in ("0.5", torch.ones(2), [1.0]):
+        for take in (tm.Ramp(MODEL, PLACEMENT, MERGED, over_steps=3).step, tm.CollapseDetector(limit=1).update):
+            with pytest.raises(TypeError, match="the loss must be one number, got "):
+                take(bad)
+    detector = tm.CollapseDetector(limit=2, patience=2)
+    detector.update(torch.tensor(0.5, requires_grad=True))
+    detector.update(np.float32(0.25))
+    assert json.loads(json.dumps(detector.state_dict()))["recent"] == [0.5, 0.25]
+    with pytest.raises(TypeError, match="got None"):
+        detector.update(None)
+
+
+def test_negative_losses_recover_too():
+    ramp = tm.Ramp(MODEL, PLACEMENT, MERGED, schedule=tm.OnRecovery(stages=4, window=2, patience=50))
+    fractions = [ramp.step(-1.0) or ramp.fraction for _ in range(10)]
+    assert fractions == [0, 0.25, 0.25, 0.5, 0.5, 0.75, 0.75, 1, 1, 1]
 
 
 def test_the_loss_may_be_a_tensor():
@@ -186,11 +277,3 @@ def test_the_loss_may_be_a_tensor():
 def test_by_chip_needs_members():
     with pytest.raises(ValueError, match="needs a merged fault map"):
         tm.Ramp(MODEL, PLACEMENT, CHIPS[0], over_steps=3, order="by_chip")
-
-
-@pytest.mark.parametrize(
-    "make", [lambda: tm.OnRecovery(patience=3, window=4), lambda: tm.ByStep(3, start=2.0), lambda: tm.ByEpoch(1, 0)]
-)
-def test_bad_schedules(make):
-    with pytest.raises(ValueError, match="must"):
-        make()

@@ -58,6 +58,30 @@ def test_a_ramp_is_judged_only_when_it_is_done(digits):
     assert found.history[0][0] == found.steps == 40
 
 
+@pytest.mark.parametrize("wrap", ["clip", "clean", "both"])
+def test_a_wrapped_ramp_too(digits, wrap):
+    """The accuracy looks good as long as few faults are live: nothing of that counts."""
+    model, placement, chip, _, _ = a_training(digits)
+    ramp = faults = tm.Ramp(model, placement, chip, over_steps=35)
+    if wrap != "clip":
+        faults = tm.CleanAndFaulty(model, faults)
+    if wrap != "clean":
+        faults = tm.ClipWeights(model, placement, faults, limit=1.0)
+    found = retrain_until(
+        0.9, lambda n: None, lambda: 0.95 if ramp.fraction < 1 else 0.3, faults=faults, most_steps=50, check_every=10
+    )
+    assert (found.reached, found.history) == (False, ((40, 0.3), (50, 0.3)))
+
+
+def test_bad_goals_and_strategies(digits):
+    model, placement, chip, train_step, accuracy = a_training(digits)
+    faults = tm.AllAtOnce(model, placement, chip)
+    with pytest.raises(TypeError, match="faults must be a Strategy, got None"):
+        retrain_until(0.5, train_step, accuracy, faults=None, most_steps=1)
+    with pytest.raises(ValueError, match="goal must be a number, got nan"):
+        retrain_until(float("nan"), train_step, accuracy, faults=faults, most_steps=1)
+
+
 def test_a_goal_out_of_reach(digits):
     model, placement, chip, train_step, accuracy = a_training(digits)
     found = retrain_until(1.1, train_step, accuracy, faults=tm.AllAtOnce(model, placement, chip), most_steps=7, check_every=5)

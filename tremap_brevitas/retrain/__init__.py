@@ -6,7 +6,8 @@ from tremap_brevitas.retrain.combine import CleanAndFaulty, ClipWeights
 from tremap_brevitas.retrain.ramp import Ramp
 from tremap_brevitas.retrain.read_by_members import ReadByMembers
 from tremap_brevitas.retrain.schedule import ByEpoch, ByStep, OnRecovery, Schedule
-from tremap_brevitas.retrain.strategies import AllAtOnce, RandomMaps, RandomMember, Strategy
+from tremap_brevitas.retrain.strategies import AllAtOnce, RandomMaps, RandomMember
+from tremap_brevitas.retrain.strategy import Strategy
 from tremap_brevitas.retrain.until import Retrained, retrain_until
 
 __all__ = [

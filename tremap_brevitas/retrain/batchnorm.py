@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -17,17 +19,20 @@ def reestimate_batchnorm_(model: nn.Module, batches: Iterable[Any], *, max_batch
     Faults shift what a layer yields; the means and variances of the healthy network no longer fit. A few hundred images
     and no gradient step repair much of that (the idea of US patent 11714727). Weights and all else stay as they are.
 
+    A layer's new statistics are the means of those of the batches, each weighted by its number of samples. Layers that see no
+    batch, such as the auxiliary heads of a network that uses them in training alone, keep what they have; a warning names them.
+
     Args:
         model: The model.
-        batches: Inputs, or tuples whose first element is the input, such as a data loader.
-        max_batches: Stop after so many batches; None for all.
+        batches: Inputs, or tuples whose first element is the input, such as a data loader; samples along the first dimension.
+        max_batches: Take so many batches, at least 1, and no more; None for all.
 
     Returns:
         Number of batches used.
 
     Raises:
-        ValueError: If the model has no BatchNorm layer with running statistics, or there is no batch. The old
-            statistics are kept then, and on any other error.
+        ValueError: If the model has no BatchNorm layer with running statistics, none of them sees a batch, there is no batch,
+            one is empty, or ``max_batches`` is below 1. The old statistics are kept then, and on any other error.
 
     Examples:
         >>> model = nn.Sequential(nn.BatchNorm1d(2))
@@ -36,34 +41,78 @@ def reestimate_batchnorm_(model: nn.Module, batches: Iterable[Any], *, max_batch
         >>> model[0].running_mean
         tensor([2., 5.])
     """
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    norms = {name: m for name, m in model.named_modules() if isinstance(m, _BatchNorm) and m.running_mean is not None}
     if not norms:
         raise ValueError(f"{type(model).__name__} has no BatchNorm layer with running statistics")
-    device = next(model.parameters()).device
+    if max_batches is not None and max_batches < 1:
+        raise ValueError(f"max_batches must be at least 1, got {max_batches}")
+    device = next(b.device for norm in norms.values() for b in norm.buffers())
     modes = {module: module.training for module in model.modules()}
-    before = [(norm, norm.momentum, {k: v.clone() for k, v in norm.state_dict().items()}) for norm in norms]
+    before = {name: (norm.momentum, {k: v.clone() for k, v in norm.named_buffers()}) for name, norm in norms.items()}
+    sums = {name: _Mean() for name in norms}
     used = 0
     try:
         model.eval()  # only the BatchNorm layers shall learn anything from these batches
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # a true mean over all batches
+        for norm in norms.values():
+            norm.momentum = None  # the statistics of one batch, or their mean if the layer is used several times
             norm.train()
-        for batch in batches:
-            if max_batches is not None and used >= max_batches:
-                break
+        for batch in islice(batches, max_batches):
             inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
-            model(inputs.to(device))
+            if not len(inputs):
+                raise ValueError(f"batch {used} is empty")
+            for norm in norms.values():
+                norm.reset_running_stats()
+            try:
+                model(inputs.to(device))
+            except ValueError as error:
+                raise ValueError(f"batch {used}, of {len(inputs)} samples: {error}") from None
+            for name, norm in norms.items():
+                sums[name].add(norm, len(inputs))
             used += 1
         if not used:
             raise ValueError("no batch was given")
+        unseen = [name for name in norms if not sums[name].samples]
+        if len(unseen) == len(norms):
+            raise ValueError(f"no BatchNorm layer of {type(model).__name__} sees a batch: {', '.join(unseen)}")
+        for name, norm in norms.items():
+            _restore(norm, before[name][1] if name in unseen else sums[name].buffers)
     except BaseException:
-        for norm, _, state in before:
-            norm.load_state_dict(state)
+        for name, norm in norms.items():
+            _restore(norm, before[name][1])
         raise
     finally:
-        for norm, momentum, _ in before:
-            norm.momentum = momentum
+        for name, norm in norms.items():
+            norm.momentum = before[name][0]
         for module, training in modes.items():
             module.training = training
+    if unseen:
+        warnings.warn(
+            f"BatchNorm layers that no batch came to keep their old statistics: {', '.join(unseen)}", UserWarning, stacklevel=3
+        )
     return used
+
+
+class _Mean:
+    """Mean of a layer's statistics over batches, weighted by their samples."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self.buffers: dict[str, Tensor] = {}
+
+    def add(self, norm: _BatchNorm, samples: int) -> None:
+        """Take in what the layer measured on one batch, if anything."""
+        if not int(norm.num_batches_tracked):
+            return
+        self.samples += samples
+        for key, value in norm.named_buffers():
+            if key not in self.buffers:
+                self.buffers[key] = value.clone()
+            elif value.is_floating_point():
+                self.buffers[key].lerp_(value, samples / self.samples)
+            else:  # the number of batches
+                self.buffers[key] += value
+
+
+def _restore(norm: _BatchNorm, buffers: dict[str, Tensor]) -> None:
+    for key, value in norm.named_buffers():
+        value.copy_(buffers[key])

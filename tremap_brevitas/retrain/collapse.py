@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Mapping
+from operator import index
+from typing import Any
 
 
 class CollapseError(RuntimeError):
@@ -32,6 +35,10 @@ class CollapseDetector:
             ``0.95 * math.log(10)``.
         patience: The median of so many losses must lie above the limit; single spikes do no harm.
 
+    Raises:
+        TypeError: If ``patience`` is no integer.
+        ValueError: If the limit is not finite, or ``patience`` is below 1.
+
     Examples:
         >>> detector = CollapseDetector(limit=2.3, patience=3)
         >>> for loss in (0.4, 50.0, 0.5, 0.6, 2.6):
@@ -42,9 +49,11 @@ class CollapseDetector:
     """
 
     def __init__(self, *, limit: float, patience: int = 20) -> None:
-        if patience < 1:
+        if index(patience) < 1:
             raise ValueError(f"patience must be at least 1, got {patience}")
-        self.limit, self.patience = limit, patience
+        if not math.isfinite(limit):
+            raise ValueError(f"limit must be finite, got {limit}")
+        self.limit, self.patience = float(limit), index(patience)
         self.step = 0
         self._recent: list[float] = []
 
@@ -52,8 +61,10 @@ class CollapseDetector:
         """Take note of one step's loss.
 
         Raises:
+            TypeError: If the loss is no number.
             CollapseError: If training has collapsed.
         """
+        loss = as_loss(loss)
         self.step += 1
         if not math.isfinite(loss):
             raise CollapseError(
@@ -73,11 +84,36 @@ class CollapseDetector:
                 limit=self.limit,
             )
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> dict[str, Any]:
         """What must be saved to go on later."""
-        return {"step": self.step, "recent": list(self._recent)}
+        return {"limit": self.limit, "patience": self.patience, "step": self.step, "recent": list(self._recent)}
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Go on from what [state_dict][tremap_brevitas.CollapseDetector.state_dict] returned."""
-        self.step = int(state["step"])  # type: ignore[call-overload]
-        self._recent = list(state["recent"])  # type: ignore[call-overload]
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what [state_dict][tremap_brevitas.CollapseDetector.state_dict] returned.
+
+        Raises:
+            TypeError: If it is no such state.
+            ValueError: If it was saved with another limit or patience.
+        """
+        own = self.state_dict()
+        if not isinstance(state, Mapping) or not own.keys() <= state.keys():
+            raise TypeError(f"expected what CollapseDetector.state_dict() returned, got {state!r:.200}")
+        for name in ("limit", "patience"):
+            if state[name] != own[name]:
+                raise ValueError(f"the state was saved with another {name}: {state[name]!r}, but here it is {own[name]!r}")
+        step, recent = index(state["step"]), [as_loss(loss) for loss in state["recent"]]
+        self.step, self._recent = step, recent
+
+
+def as_loss(loss: Any) -> float:
+    """A loss as a plain number; a tensor or an array of one element will do.
+
+    Raises:
+        TypeError: If it is none.
+    """
+    if not isinstance(loss, str):
+        try:
+            return float(loss.item() if hasattr(loss, "item") else loss)
+        except (TypeError, ValueError, RuntimeError):
+            pass
+    raise TypeError(f"the loss must be one number, got {loss!r}")

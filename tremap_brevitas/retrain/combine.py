@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
+from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.model.faults import without_faults
-from tremap_brevitas.model.slots import matching_slots
 from tremap_brevitas.placement import Placement
-from tremap_brevitas.retrain.strategies import Strategy
+from tremap_brevitas.retrain.strategy import LiveSlots, Strategy, check_state
 
 
-class _Around:
-    """What stands around another strategy: one setting of its own, all else from inside."""
+class _Around(Strategy):
+    """What stands around another strategy: settings of its own, all else from inside."""
 
-    def __init__(self, faults: Strategy, **setting: float) -> None:
+    def __init__(self, faults: Strategy, **settings: Any) -> None:
+        if not isinstance(faults, Strategy):
+            raise TypeError(f"faults must be a Strategy, got {faults!r}")
         self.faults = faults
-        ((self._name, self._value),) = setting.items()
+        self._identity = {"strategy": type(self).__name__, **settings}
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps that the strategy inside has noted."""
+        return self.faults.steps
+
+    @property
+    def done(self) -> bool:
+        """Whether the strategy inside is done."""
+        return self.faults.done
+
+    @property
+    def fault_map(self) -> FaultMap:
+        """The map of the strategy inside."""
+        return self.faults.fault_map
 
     def passes(self) -> Iterator[float]:
         """The passes of the strategy inside."""
@@ -31,18 +49,17 @@ class _Around:
 
     def state_dict(self) -> dict[str, Any]:
         """What must be saved to go on later."""
-        return {self._name: self._value, "faults": self.faults.state_dict()}
+        return {"of": self._identity, "faults": self.faults.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state.
 
         Raises:
+            TypeError: If it is no such state.
             ValueError: If it was saved with another setting or another strategy inside.
         """
-        saved = state[self._name]
-        if saved != self._value:
-            raise ValueError(f"the state was saved with {self._name}={saved}, but here it is {self._value}")
-        self.faults.load_state_dict(state["faults"])
+        check_state(state, self._identity)
+        self.faults.load_state_dict(state.get("faults"))  # type: ignore[arg-type]
 
 
 class CleanAndFaulty(_Around):
@@ -57,6 +74,7 @@ class CleanAndFaulty(_Around):
         clean: Share of the healthy network's gradient, between 0 and 1.
 
     Raises:
+        TypeError: If ``faults`` is no Strategy.
         ValueError: If ``clean`` is out of range.
 
     Examples:
@@ -76,7 +94,7 @@ class CleanAndFaulty(_Around):
     def __init__(self, model: nn.Module, faults: Strategy, *, clean: float = 0.5) -> None:
         if not 0 < clean < 1:
             raise ValueError(f"clean must lie between 0 and 1, got {clean}")
-        super().__init__(faults, clean=clean)
+        super().__init__(faults, clean=float(clean))
         self.model, self.clean = model, clean
 
     def passes(self) -> Iterator[float]:
@@ -99,7 +117,8 @@ class ClipWeights(_Around):
         limit: Largest magnitude that a weight may have, in its own units.
 
     Raises:
-        ValueError: If ``limit`` is not positive, or model and placement do not match.
+        TypeError: If ``faults`` is no Strategy.
+        ValueError: If ``limit`` is not positive and finite, or model and placement do not match.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -114,15 +133,17 @@ class ClipWeights(_Around):
     """
 
     def __init__(self, model: nn.Module, placement: Placement, faults: Strategy, *, limit: float) -> None:
-        if not limit > 0:
-            raise ValueError(f"limit must be positive, got {limit}")
-        super().__init__(faults, limit=limit)
+        if not 0 < limit < math.inf:
+            raise ValueError(f"limit must be positive and finite, got {limit}")
+        super().__init__(faults, placement=placement.digest, limit=float(limit))
         self.limit = limit
-        self._weights = [entry.parameter for entry in matching_slots(model, placement).values() if not entry.is_bias]
+        self._layers = {layer.name for layer in placement.layers}
+        self._slots = LiveSlots(model, placement)
 
     @torch.no_grad()
     def step(self, loss: float | None = None) -> None:
         """Clip the weights, and note that an optimizer step was taken."""
-        for weight in self._weights:
-            weight.clamp_(-self.limit, self.limit)
+        for entry in self._slots():
+            if entry.name in self._layers and not entry.is_bias:
+                entry.parameter.clamp_(-self.limit, self.limit)
         self.faults.step(loss)

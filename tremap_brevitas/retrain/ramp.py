@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, replace
 from typing import Any, Literal, get_args
 
@@ -11,17 +12,16 @@ from torch import Tensor, nn
 
 from tremap_brevitas.faults import FaultMap, MergedFaultMap
 from tremap_brevitas.model.faults import apply_sites_, check_options, sites_of
-from tremap_brevitas.model.slots import checked_slots
 from tremap_brevitas.placement import LayerSites, Placement
 from tremap_brevitas.proxy.weight_faults import Gradient, Store
-from tremap_brevitas.retrain.collapse import CollapseDetector
-from tremap_brevitas.retrain.schedule import ByStep, RampState, Schedule
-from tremap_brevitas.retrain.strategies import OnePass, check_identity, identity
+from tremap_brevitas.retrain.collapse import CollapseDetector, CollapseError, as_loss
+from tremap_brevitas.retrain.schedule import ByStep, RampState, Schedule, described
+from tremap_brevitas.retrain.strategy import LiveSlots, Strategy, as_seed, check_state, identity
 
 Order = Literal["random", "by_chip", "lsb_first"]
 
 
-class Ramp(OnePass):
+class Ramp(Strategy):
     """A fault map whose cells enter one after the other while the model trains.
 
     The cells have a fixed order; at fraction ``f`` the first ``round(f * cells)`` of them are live. The live faults are
@@ -82,28 +82,36 @@ class Ramp(OnePass):
             raise ValueError("give over_steps or schedule, and not both")
         check_options(store, gradient)
         self.schedule: Schedule = ByStep(over_steps) if over_steps is not None else schedule  # type: ignore[assignment]
-        self.model, self.fault_map, self.order, self.seed, self.collapse = (
-            model,
-            fault_map,
-            order,
-            seed,
-            collapse,
-        )
+        self.model, self.order, self.seed, self.collapse = model, order, as_seed(seed), collapse
+        self._fault_map = fault_map
         self._options: Any = {"store": store, "gradient": gradient}
-        self._slots = checked_slots(model, placement)
+        self._slots = LiveSlots(model, placement)
         sites = sites_of(placement, fault_map)
         rank = np.empty(len(fault_map), dtype=np.int64)
-        rank[_entry_order(fault_map, sites, order, seed)] = np.arange(len(fault_map))
+        rank[_entry_order(fault_map, sites, order, self.seed)] = np.arange(len(fault_map))
         # Every layer's bits by the rank of their cells: the live ones are then a prefix.
         self._layers = [_by_rank(s, fault_map, rank[s.source]) for s in sites]
-        self._identity = {
-            **identity(placement, getattr(fault_map, "members", ()) or [fault_map], fault_map, store, gradient),
-            "order": order,
-            "seed": seed,
-        }
+        members = getattr(fault_map, "members", ()) or [fault_map]
+        self._identity = identity(
+            self,
+            placement,
+            members,
+            fault_map,
+            store,
+            gradient,
+            order=order,
+            seed=self.seed,
+            schedule=described(self.schedule),
+            **{"collapse detection": collapse is not None},
+        )
         self._live = -1
         self._state = RampState(reference=getattr(self.schedule, "reference", None))
         self._rise(self.schedule.fraction(self._state))
+
+    @property
+    def fault_map(self) -> FaultMap:
+        """The whole map, of which a share is live."""
+        return self._fault_map
 
     @property
     def fraction(self) -> float:
@@ -132,17 +140,26 @@ class Ramp(OnePass):
             loss: Loss of the step; needed by ``OnRecovery`` and by collapse detection.
 
         Raises:
+            TypeError: If the loss is no number.
             ValueError: If the loss is needed and not given.
-            CollapseError: If training has collapsed. The faults stay as they were.
+            CollapseError: If training has collapsed, or the schedule needs a loss that is not finite. The faults stay as they
+                were.
         """
-        if isinstance(loss, Tensor):
-            loss = loss.item()  # the tensor would keep its graph
+        loss = None if loss is None else as_loss(loss)  # a tensor would keep its graph
         if loss is None and (self.schedule.needs_loss or self.collapse is not None):
             needed = "its schedule" if self.schedule.needs_loss else "collapse detection"
             raise ValueError(f"Ramp.step() needs the loss: {needed} goes by it")
         if self.collapse is not None and loss is not None:
             self.collapse.update(loss, what=f"training with {100 * self.fraction:.0f} % of the faults")
         state = replace(self._state, step=self._state.step + 1)
+        if self.schedule.needs_loss and loss is not None and not math.isfinite(loss):
+            raise CollapseError(
+                f"training with {100 * self.fraction:.0f} % of the faults collapsed at step {state.step}: the loss, which the "
+                f"schedule goes by, is {loss}",
+                step=state.step,
+                loss=loss,
+                limit=math.inf,
+            )
         window = getattr(self.schedule, "window", None)
         if loss is not None and window is not None:
             seen = state.step - state.stage_step
@@ -167,25 +184,30 @@ class Ramp(OnePass):
         """Go on from a saved state; the same cells are live as when it was saved.
 
         Raises:
-            ValueError: If it was saved with another fault map, placement, store rule, gradient, order or seed.
+            TypeError: If it is no such state.
+            ValueError: If it was saved by another strategy, or with another fault map, placement, store rule, gradient, order,
+                seed or schedule, or with other settings of collapse detection.
         """
-        check_identity(state["of"], self._identity)
-        self._state = RampState(**state["state"])
-        if self.collapse is not None and state["collapse"] is not None:
-            self.collapse.load_state_dict(state["collapse"])
+        check_state(state, self._identity)
+        loaded = RampState.loaded(state.get("state"))
+        if self.collapse is not None:
+            self.collapse.load_state_dict(state.get("collapse"))  # type: ignore[arg-type]
+        self._state = loaded
         self._live = -1
         self._rise(self._state.fraction)
 
     def _rise(self, fraction: float) -> None:
+        if math.isnan(fraction):
+            raise ValueError(f"the schedule {self.schedule!r} says that nan of the faults are live at step {self.steps}")
         fraction = min(1.0, max(self._state.fraction, fraction))
         if fraction > self._state.fraction:
             self._state = replace(self._state, fraction=fraction, stage_step=self._state.step, loss=None)
         live = round(fraction * len(self.fault_map))
-        if live == self._live:
+        if live == self._live and not self._slots.stale:
             return
         self._live = live
         sites = [_first(layer, stuck, int(np.searchsorted(ranks, live))) for layer, stuck, ranks in self._layers]
-        apply_sites_(self._slots, sites, **self._options)
+        apply_sites_(self._slots(), sites, **self._options)
 
 
 _Ranked = tuple[LayerSites, NDArray[np.uint8], NDArray[np.int64]]

@@ -62,10 +62,15 @@ class ReadByMembers(Drawn):
     ) -> None:
         if not isinstance(merged, MergedFaultMap):
             raise TypeError(f"merged must be a MergedFaultMap, whose members read the image, got {merged!r}; see tm.merge")
-        self.fault_map = merged
+        self._fault_map = merged
         members = ((member.chip, located(placement, member)) for member in merged.members)
         self._reads = ImageReads(located(placement, merged), members, store=store, gradient=gradient)
         super().__init__(model, placement, merged.members, seed, store, gradient, fault_map=merged)
+
+    @property
+    def fault_map(self) -> MergedFaultMap:
+        """The group's merged map, under which every code is stored."""
+        return self._fault_map
 
     @property
     def member(self) -> FaultMap:
@@ -73,4 +78,4 @@ class ReadByMembers(Drawn):
         return self.fault_map.members[self._drawn(len(self.fault_map.members))]
 
     def _set(self) -> None:
-        apply_faults_(self._slots, self._reads.of(self._drawn(len(self._reads))))
+        apply_faults_(self._slots(), self._reads.of(self._drawn(len(self._reads))))

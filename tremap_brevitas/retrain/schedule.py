@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from numbers import Real
+from operator import index
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,27 @@ class RampState:
     stage_step: int = 0
     loss: float | None = None
     reference: float | None = None
+
+    @classmethod
+    def loaded(cls, state: Any) -> RampState:
+        """Take what ``dataclasses.asdict`` made of one.
+
+        Raises:
+            TypeError: If it is anything else.
+        """
+        names = {field.name for field in dataclasses.fields(cls)}
+        if not isinstance(state, Mapping) or set(state) != names:
+            raise TypeError(f"the state of a ramp must hold {', '.join(sorted(names))}, got {state!r:.200}")
+        counts, numbers = (state["step"], state["stage_step"]), (state["fraction"], state["loss"], state["reference"])
+        if not (
+            all(isinstance(n, int) and not isinstance(n, bool) for n in counts)
+            and 0 <= state["stage_step"] <= state["step"]
+            and all(_is_number(n) for n in numbers if n is not None)
+            and state["fraction"] is not None
+            and 0 <= state["fraction"] <= 1
+        ):
+            raise TypeError(f"the state of a ramp holds what no ramp saves: {dict(state)!r}")
+        return cls(**state)
 
 
 class Schedule(Protocol):
@@ -101,7 +126,7 @@ class OnRecovery:
 
     Args:
         stages: Number of equal stages to the whole map, at least 1.
-        tolerance: How far above the reference the loss may still be, as a share of it.
+        tolerance: How far above the reference the loss may still be, as a share of the reference's magnitude.
         window: Steps over which the loss is averaged, at least 1.
         patience: Longest a stage may last, in steps.
         reference: Loss that counts as healthy; None to measure it.
@@ -117,27 +142,45 @@ class OnRecovery:
     def __post_init__(self) -> None:
         _positive("stages", self.stages)
         _positive("window", self.window)
+        _positive("patience", self.patience)
         if self.patience < self.window:
             raise ValueError(f"patience must be at least window ({self.window}), got {self.patience}")
-        if self.tolerance < 0:
-            raise ValueError(f"tolerance must not be negative, got {self.tolerance}")
+        if not _is_number(self.tolerance) or self.tolerance < 0:
+            raise ValueError(f"tolerance must be finite and not negative, got {self.tolerance}")
+        if self.reference is not None and not _is_number(self.reference):
+            raise ValueError(f"reference must be a finite number or None, got {self.reference}")
 
     def fraction(self, state: RampState) -> float:
         """Share of the faults after ``state.step`` steps."""
         waited = state.step - state.stage_step
         if waited < self.window or state.loss is None or state.reference is None:
             return state.fraction
-        recovered = state.loss <= state.reference * (1 + self.tolerance)
+        recovered = state.loss <= state.reference + self.tolerance * abs(state.reference)
         if not recovered and waited < self.patience:
             return state.fraction
         return min(1.0, (math.floor(state.fraction * self.stages + 1e-9) + 1) / self.stages)
 
 
+def described(schedule: Schedule) -> dict[str, Any]:
+    """Kind and settings of a schedule, as JSON can hold them. Of one that is no dataclass the kind alone is known."""
+    settings = dataclasses.asdict(schedule) if dataclasses.is_dataclass(schedule) else {}  # type: ignore[arg-type]
+    plain = {k: v if v is None or isinstance(v, (bool, int, float, str)) else repr(v) for k, v in settings.items()}
+    return {"schedule": type(schedule).__name__, **plain}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _positive(name: str, value: int) -> None:
+    try:
+        index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
     if value < 1:
         raise ValueError(f"{name} must be at least 1, got {value}")
 
 
 def _share(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
+    if not _is_number(value) or not 0 <= value <= 1:
         raise ValueError(f"{name} must lie between 0 and 1, got {value}")

@@ -1,7 +1,7 @@
 """Which faults are live at which step. One small interface, used from the user's own training loop.
 
-Every strategy sets its first faults when it is made and has ``step(loss=None)``, to be called after each optimizer
-step like a learning-rate scheduler, ``state_dict()`` and ``load_state_dict()``. Per-chip retraining is
+Every strategy is a ``Strategy``: it sets its first faults when it is made and has ``step(loss=None)``, to be called after each
+optimizer step like a learning-rate scheduler, ``state_dict()`` and ``load_state_dict()``. Per-chip retraining is
 ``AllAtOnce`` with a chip's own map; merged retraining is ``ReadByMembers``, ``AllAtOnce`` or ``Ramp`` with a merged one; for
 chips that nobody has seen yet, ``RandomMaps`` draws a new map at every step.
 
@@ -16,9 +16,9 @@ A loop that shall serve all of them, those included that need two passes a step,
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,41 +27,13 @@ from torch import nn
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_same_memory
 from tremap_brevitas.faults.merge import overlaid
-from tremap_brevitas.model.faults import apply_sites_, check_options, located, set_faults_
-from tremap_brevitas.model.slots import checked_slots
+from tremap_brevitas.model.faults import apply_sites_, check_options, located
 from tremap_brevitas.placement import LayerSites, Placement
 from tremap_brevitas.proxy.weight_faults import Gradient, Store
+from tremap_brevitas.retrain.strategy import LiveSlots, Strategy, as_seed, check_state, identity, saved_count
 
 
-class Strategy(Protocol):
-    """What every retraining strategy offers to a training loop."""
-
-    def passes(self) -> Iterator[float]:
-        """Forward and backward passes of the step to come: the share of each in the step's gradient."""
-        ...
-
-    def step(self, loss: float | None = None) -> None:
-        """Note that an optimizer step was taken."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """What must be saved to go on later."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
-        ...
-
-
-class OnePass:
-    """What the strategies of one pass a step share."""
-
-    def passes(self) -> Iterator[float]:
-        """One pass with the faults that are live."""
-        yield 1.0
-
-
-class AllAtOnce(OnePass):
+class AllAtOnce(Strategy):
     """One map, whole, from the first step on.
 
     Args:
@@ -81,14 +53,27 @@ class AllAtOnce(OnePass):
         store: Store = "nearest",
         gradient: Gradient = "identity",
     ) -> None:
-        self.fault_map = fault_map
-        self.steps = 0
-        self._identity = identity(placement, [fault_map], fault_map, store, gradient)
-        set_faults_(model, placement, fault_map, store=store, gradient=gradient)
+        check_options(store, gradient)
+        self._fault_map = fault_map
+        self._identity = identity(self, placement, [fault_map], fault_map, store, gradient)
+        self._options: Any = {"store": store, "gradient": gradient}
+        self._slots = LiveSlots(model, placement)
+        self._sites = located(placement, fault_map)
+        self._set()
+
+    @property
+    def fault_map(self) -> FaultMap:
+        """The map, live from the first step on."""
+        return self._fault_map
+
+    def _set(self) -> None:
+        apply_sites_(self._slots(), self._sites, **self._options)
 
     def step(self, loss: float | None = None) -> None:
         """Count a step; the faults stay as they are."""
-        self.steps += 1
+        self._steps += 1
+        if self._slots.stale:
+            self._set()
 
     def state_dict(self) -> dict[str, Any]:
         """What must be saved to go on later."""
@@ -98,13 +83,14 @@ class AllAtOnce(OnePass):
         """Go on from a saved state.
 
         Raises:
-            ValueError: If it was saved with another fault map, placement, store rule or gradient.
+            TypeError: If it is no such state.
+            ValueError: If it was saved by another strategy, or with another fault map, placement, store rule or gradient.
         """
-        check_identity(state["of"], self._identity)
-        self.steps = state["steps"]
+        check_state(state, self._identity)
+        self._steps = saved_count(state, "steps")
 
 
-class Drawn(OnePass, ABC):
+class Drawn(Strategy):
     """At every step other faults. Which ones depends on the step alone: going on after a stop needs no generator's state."""
 
     def __init__(
@@ -119,11 +105,10 @@ class Drawn(OnePass, ABC):
         fault_map: FaultMap | None = None,
     ) -> None:
         check_options(store, gradient)
-        self.model, self.placement, self.seed = model, placement, seed
-        self.steps = 0
-        self._identity = {**identity(placement, members, fault_map, store, gradient), "seed": seed}
+        self.model, self.placement, self.seed = model, placement, as_seed(seed)
+        self._identity = identity(self, placement, members, fault_map, store, gradient, seed=self.seed)
         self._options: Any = {"store": store, "gradient": gradient}
-        self._slots = checked_slots(model, placement)
+        self._slots = LiveSlots(model, placement)
         self._set()
 
     @abstractmethod
@@ -132,7 +117,7 @@ class Drawn(OnePass, ABC):
 
     def step(self, loss: float | None = None) -> None:
         """Draw the next faults."""
-        self.steps += 1
+        self._steps += 1
         self._set()
 
     def state_dict(self) -> dict[str, Any]:
@@ -143,10 +128,11 @@ class Drawn(OnePass, ABC):
         """Go on from a saved state, with the same faults live as when it was saved.
 
         Raises:
-            ValueError: If it was saved with other chips, placement, store rule, gradient or seed.
+            TypeError: If it is no such state.
+            ValueError: If it was saved by another strategy, or with other chips, placement, store rule, gradient or seed.
         """
-        check_identity(state["of"], self._identity)
-        self.steps = state["steps"]
+        check_state(state, self._identity)
+        self._steps = saved_count(state, "steps")
         self._set()
 
     def _drawn(self, count: int) -> int:
@@ -193,7 +179,7 @@ class RandomMember(Drawn):
         drawn = self._drawn(len(self.chips))
         if drawn not in self._found:
             self._found[drawn] = located(self.placement, self.chips[drawn])
-        apply_sites_(self._slots, self._found[drawn], **self._options)
+        apply_sites_(self._slots(), self._found[drawn], **self._options)
 
 
 class RandomMaps(Drawn):
@@ -254,28 +240,4 @@ class RandomMaps(Drawn):
         return drawn if self._known is None else overlaid(self._known, drawn)
 
     def _set(self) -> None:
-        apply_sites_(self._slots, located(self.placement, self.fault_map), **self._options)
-
-
-def identity(
-    placement: Placement, members: Sequence[FaultMap], fault_map: FaultMap | None, store: Store, gradient: Gradient
-) -> dict[str, Any]:
-    """What a saved state belongs to, as JSON can hold it."""
-    return {
-        "fault map": None if fault_map is None else fault_map.digest,
-        "chips": [m.digest for m in members],
-        "placement": placement.digest,
-        "store": store,
-        "gradient": gradient,
-    }
-
-
-def check_identity(saved: dict[str, Any], own: dict[str, Any]) -> None:
-    """Check that a saved state belongs to the strategy at hand.
-
-    Raises:
-        ValueError: If it does not.
-    """
-    for name, value in own.items():
-        if saved.get(name) != value:
-            raise ValueError(f"the state was saved with another {name}: {saved.get(name)!r}, but here it is {value!r}")
+        apply_sites_(self._slots(), located(self.placement, self.fault_map), **self._options)

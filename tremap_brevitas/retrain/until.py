@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tremap_brevitas.retrain.strategies import Strategy
+from tremap_brevitas.retrain.strategy import Strategy
 
 
 @dataclass(frozen=True)
@@ -54,22 +55,30 @@ def retrain_until(
         check_every: Steps between measurements.
 
     Raises:
-        ValueError: If a number of steps is not positive.
+        TypeError: If ``faults`` is no Strategy.
+        ValueError: If a number of steps is not positive, or the goal is not a number.
 
     Examples:
-        >>> class Nothing:
-        ...     def step(self, loss=None): ...
-        >>> found = retrain_until(0.8, lambda n: None, iter([0.5, 0.7, 0.9]).__next__, faults=Nothing(), most_steps=100)
+        >>> from brevitas.nn import QuantLinear
+        >>> import tremap_brevitas as tm
+        >>> fc, memory = tm.make_faulty(QuantLinear(4, 4, bias=False)), tm.Memory(words=4, word_bits=32)
+        >>> chip, = tm.random_fault_maps(memory, chips=1, fault_rate=0.1, seed=0)
+        >>> faults = tm.AllAtOnce(fc, tm.place(fc, memory), chip)
+        >>> found = retrain_until(0.8, lambda n: None, iter([0.5, 0.7, 0.9]).__next__, faults=faults, most_steps=100)
         >>> found.reached, found.steps, found.history
         (True, 50, ((0, 0.5), (25, 0.7), (50, 0.9)))
     """
+    if not isinstance(faults, Strategy):
+        raise TypeError(f"faults must be a Strategy, got {faults!r}")
+    if math.isnan(goal):
+        raise ValueError("goal must be a number, got nan")
     for name, value in (("most_steps", most_steps), ("check_every", check_every)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     seconds, history = 0.0, []
     for step in range(most_steps + 1):
         last = step == most_steps
-        if last or (step % check_every == 0 and getattr(faults, "done", True)):
+        if last or (step % check_every == 0 and faults.done):
             history.append((step, float(accuracy())))
             if history[-1][1] >= goal or last:
                 break
@@ -77,5 +86,4 @@ def retrain_until(
         faults.step(train_step(step))
         seconds += time.perf_counter() - begin
     steps, found = history[-1]
-    whole = getattr(faults, "done", True)
-    return Retrained(found >= goal and whole, found, steps, seconds, tuple(history))
+    return Retrained(found >= goal and faults.done, found, steps, seconds, tuple(history))
