@@ -20,7 +20,8 @@ memories = st.builds(Memory, words=st.integers(1, 40), word_bits=st.integers(1, 
 def fault_maps(draw: st.DrawFn, memory: Memory | None = None) -> FaultMap:
     memory = memory or draw(memories)
     stuck = draw(st.dictionaries(st.integers(0, memory.cells - 1), st.integers(0, 1), max_size=min(60, memory.cells)))
-    return FaultMap(memory, list(stuck), list(stuck.values()), draw(st.sampled_from(["", "a", "b"])))
+    chip, metadata = draw(st.sampled_from(["", "a", "b"])), draw(st.sampled_from([{}, {"voltage": "0.55"}]))
+    return FaultMap(memory, list(stuck), list(stuck.values()), chip, metadata)
 
 
 @st.composite

@@ -73,11 +73,14 @@ def test_every_format_there_and_back(tmp_path, folder, chips, to):
     assert (found.digest, found.chip) == (chips[3].digest, "again")
 
 
-def test_info(folder, chips):
+def test_info(tmp_path, folder, chips):
     out = tremap("map", "info", folder / "chip-0.npz").stdout
     assert f"chip 'chip-0': {MEMORY}, digest {chips[0].digest}" in out
     out = tremap("map", "info", folder).stdout
     assert [line.split()[0] for line in out.splitlines()[1:6]] == [c.chip for c in chips]
+    assert "5 chips together" in out
+    tm.FaultMap(tm.Memory(words=3, word_bits=3), [1], [0], "other").save(tmp_path / "other.npz")
+    assert "chips of different memories" in tremap("map", "info", folder, tmp_path / "other.npz").stdout
     found = json.loads(tremap("map", "info", folder, "--json").stdout)
     assert [entry["faults"] for entry in found] == [len(c) for c in chips]
     merged = tm.merge(chips, on_conflict="sa0")
@@ -145,6 +148,27 @@ def test_generate(tmp_path, folder, options):
         tremap("map", "diff", tmp_path / "a" / "chip-1-0.005.npz", tmp_path / "a" / "chip-1-0.02.npz", code=1)
         found = tremap("map", "diff", tmp_path / "a" / "chip-1-0.005.npz", tmp_path / "a" / "chip-1-0.02.npz", "--json", code=1)
         assert json.loads(found.stdout)["first_in_second"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        (
+            "like",
+            ["--rate", 0.1],
+            "--kind like does not go by --rate; what does is --kind uniform or clustered or lines or nested",
+        ),
+        ("like", ["--sa1-share", 0.5], "--kind like does not go by --sa1-share"),
+        ("uniform", ["--rate", 0.1, "--like", "."], "--kind uniform does not go by --like; what does is --kind like"),
+        ("nested", ["--rate", 0.1, "--cluster-size", 10], "--kind nested does not go by --cluster-size"),
+        ("lines", ["--rows", 1, "--spread", 4, 2], "--kind lines does not go by --spread"),
+        ("uniform", ["--rate", 0.1, "--rows", 0], "--kind uniform does not go by --rows; what does is --kind lines"),
+    ],
+)
+def test_no_option_is_passed_over(tmp_path, folder, kind, options, message):
+    options = ["--kind", kind, *options, *(["--like", folder] if kind == "like" else [])]
+    assert message in tremap("map", "generate", *SIZE, *options, "--out", tmp_path / "x", code=2).stderr
+    assert not (tmp_path / "x").exists()
 
 
 def test_addresses_and_arrays(tmp_path, folder, chips):

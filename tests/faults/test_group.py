@@ -65,6 +65,22 @@ def test_never_more_groups_than_the_best_partition_twice(chips, limit):
     assert fewest() <= found <= 2 * fewest()
 
 
+def test_every_group_is_tried_not_only_the_smallest():
+    memory = tm.Memory(words=4, word_bits=4)
+    cells = {"a": [0, 1, 4, 5, 6, 8], "b": [1, 3, 4, 5], "c": [0, 4, 8, 11], "d": [1, 5, 7, 9]}
+    chips = [tm.FaultMap(memory, c, [0] * len(c), name) for name, c in cells.items()]
+    assert [[m.chip for m in g.members] for g in group_chips(chips, limit=7)] == [["a", "c"], ["b", "d"]]
+
+
+@given(groups(min_size=3), st.integers(1, 25))
+def test_no_chip_is_left_alone_that_fits_into_a_group(chips, limit):
+    found = group_chips(chips, limit=limit)
+    for alone in found:
+        if len(alone.members) == 1:
+            for other in found:
+                assert other is alone or costs_by_hand([*alone.members, *other.members], ones)[0] > limit
+
+
 @given(groups(), st.integers(1, 25))
 def test_arrival_order_closes_a_group_when_the_next_chip_does_not_fit(chips, limit):
     expected: list[list] = [[]]

@@ -34,10 +34,10 @@ def oracle(members, policy):
 
 
 def distinct(group):
-    """Each chip once: by name and content, or, without a name, by being the same object."""
+    """Each chip once: by name and stuck cells, or, without a name, by being the same object."""
     found = []
     for member in group:
-        if not any(member is f or (member.chip and member == f) for f in found):
+        if not any(member is f or (member.chip and (member.chip, member.digest) == (f.chip, f.digest)) for f in found):
             found.append(member)
     return found
 
@@ -78,6 +78,17 @@ def test_a_tie_in_the_majority_goes_to_0():
     assert merged.stuck_at.tolist() == [0]
     merged = merge([chip({5: 1}, "a"), chip({5: 1}, "b"), chip({5: 0}, "c")], on_conflict="majority")
     assert merged.stuck_at.tolist() == [1]
+
+
+def test_a_chip_counts_once_whatever_its_metadata(tmp_path):
+    first, second = (FaultMap(MEMORY, [5], [1], "a", metadata) for metadata in ({"voltage": "0.55"}, {"lot": "4"}))
+    other = chip({5: 0}, "b")
+    merged = merge([first, second, other], on_conflict="majority")
+    assert (merged.members, merged.stuck_at.tolist()) == ((first, other), [0])
+    assert merge([merge([first, other], on_conflict="free"), second], on_conflict="majority") == merged
+    # A file that was written when such a chip counted twice still says what it said.
+    old = MergedFaultMap(MEMORY, [5], [1], "a+a+b", members=(first, second, other), conflicts=[5], on_conflict="majority")
+    assert MergedFaultMap.load(old.save(tmp_path / "old.npz")).stuck_at.tolist() == [1]
 
 
 def test_chips_without_a_name_are_counted_each():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import fault_maps, groups
 
-from tremap_brevitas import FaultMap, Memory
+from tremap_brevitas import FaultMap, Memory, random_fault_maps
 from tremap_brevitas.faults.statistics import compare_maps, group_statistics, map_statistics, nesting, shared_cells
 
 
@@ -30,13 +30,16 @@ def test_one_map(data):
     assert found.worst_bank_rate == counts[0] / (memory.cells // banks)
     if not len(chip):
         assert (found.sa1_share, found.worst_tenth_share, found.dispersion, found.crowded_share) == (None,) * 4
+        assert found.worst_column_share is None
         return
     assert found.sa1_share == pytest.approx(sum(chip.stuck_at.tolist()) / len(chip))
     assert found.worst_tenth_share == pytest.approx(sum(counts[: max(1, banks // 10)]) / len(chip))
     assert found.crowded_share == pytest.approx(sum(n for n in in_column.values() if n >= 3) / len(chip))
+    worst = sum(max(n for (b, _), n in in_column.items() if b == bank) for bank in in_bank)
+    assert found.worst_column_share == pytest.approx(worst / len(chip))
     if banks > 1:
         mean = len(chip) / banks
-        assert found.dispersion == pytest.approx(sum((n - mean) ** 2 for n in counts) / banks / mean)
+        assert found.dispersion == pytest.approx(sum((n - mean) ** 2 for n in counts) / (banks - 1) / mean)
     assert str(len(chip)) in str(found)
     assert found.as_dict()["by_bit"] == list(found.by_bit)
 
@@ -79,6 +82,29 @@ def test_a_group(group):
         for j, second in enumerate(group):
             assert shared[i, j] == (0 if i == j else len(set(first.cells.tolist()) & set(second.cells.tolist())))
     assert (found.union, found.conflicts) == (found.union_after[-1], found.conflicts_after[-1])
+
+
+@pytest.mark.parametrize("banks", [2, 4, 8])
+def test_uniform_maps_have_dispersion_1_however_few_the_banks(banks):
+    memory = Memory(words=64 * banks, word_bits=32, banks=banks)
+    maps = random_fault_maps(memory, chips=400, fault_rate=0.01, seed=0)
+    assert sum(map_statistics(m).dispersion for m in maps) / 400 == pytest.approx(1, abs=0.15)
+
+
+def test_every_cell_counts_in_the_line_about_sharing():
+    memory = Memory(words=1, word_bits=8)
+    chips = [
+        FaultMap(memory, [c for c in range(8) if c >= k], [0] * (8 - k)) for k in range(8)
+    ]  # cell c is stuck on c + 1 chips
+    lines = {count: str(group_statistics(chips[:count])).splitlines()[-1].partition(": ")[2] for count in (1, 5, 6, 7, 8)}
+    assert lines == {
+        1: "8 on 1",
+        5: "1 on 1, 1 on 2, 1 on 3, 1 on 4, 4 on 5",
+        6: "1 on 1, 1 on 2, 1 on 3, 1 on 4, 1 on 5, 3 on 6",
+        7: "1 on 1, 1 on 2, 1 on 3, 1 on 4, 1 on 5, 3 on 6 to 7",
+        8: "1 on 1, 1 on 2, 1 on 3, 1 on 4, 1 on 5, 3 on 6 to 8",
+    }
+    assert str(group_statistics([FaultMap(memory, [], [])])).endswith(": none")
 
 
 def test_maps_of_different_memories():

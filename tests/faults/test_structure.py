@@ -183,6 +183,27 @@ def test_the_mean_of_a_column(size):
     assert counts.mean() == pytest.approx(size, rel=0.03)
 
 
+@given(memories, rates, st.floats(0, 1), st.integers(0, 99))
+def test_correlated_columns_lose_no_fault(memory, rate, correlation, seed):
+    """Whatever does not fit into a column goes elsewhere in its bank: as many faults in each bank as without correlation."""
+    correlated, plain = (
+        banked_fault_maps(memory, chips=1, fault_rate=rate, dispersion=3, column_correlation=c, seed=seed)[0]
+        for c in (correlation, 0.0)
+    )
+    banks = [
+        np.bincount(m.cells // (memory.words_per_bank * memory.word_bits), minlength=memory.banks) for m in (correlated, plain)
+    ]
+    np.testing.assert_array_equal(*banks)
+
+
+@pytest.mark.parametrize("correlation", [1e-12, 0.05, 0.5, 0.95, 1 - 1e-12, 1.0])
+def test_two_faults_of_a_bank_share_a_column_so_often(correlation):
+    chips = banked_fault_maps(WIDE, chips=20, fault_rate=3e-4, dispersion=4, column_correlation=correlation, seed=2)
+    together = sum(int((counts * (counts - 1)).sum()) for _, _, counts in banks_and_columns(chips))
+    pairs = sum(int((banks * (banks - 1)).sum()) for banks, _, _ in banks_and_columns(chips))
+    assert together / pairs == pytest.approx(correlation + (1 - correlation) / 32, abs=0.02)
+
+
 @given(memories, st.lists(st.floats(0, 1), min_size=1, max_size=4), st.integers(0, 99))
 def test_nested_maps_nest(memory, fault_rates, seed):
     fault_rates = sorted(fault_rates)
@@ -247,6 +268,12 @@ NESTED = (nested_fault_maps, {"fault_rates": [0.1]})
         (BANKS, {"dispersion": 0.5}, "dispersion must be at least 1 and finite, got 0.5"),
         (BANKS, {"dispersion": float("nan")}, "dispersion must be at least 1 and finite, got nan"),
         (BANKS, {"column_share": 1.1}, "column_share must lie between 0 and 1, got 1.1"),
+        (BANKS, {"column_correlation": -0.1}, "column_correlation must lie between 0 and 1, got -0.1"),
+        (
+            BANKS,
+            {"column_share": 0.5, "column_correlation": 0.2},
+            "give column_share (0.5) or column_correlation (0.2), and not both",
+        ),
         (BANKS, {"column_faults": 2}, "column_faults must be at least 3 and finite, got 2"),
         (NESTED, {"fault_rates": []}, "fault_rates is empty: give at least one"),
         (NESTED, {"fault_rates": [0.1, 2]}, "fault_rates must lie between 0 and 1, got 2"),

@@ -13,6 +13,17 @@ from tremap_brevitas.faults.generate import random_fault_maps
 from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.faults.structure import clustered_fault_maps, line_fault_maps, nested_fault_maps
 
+DRAWN = ("uniform", "clustered", "lines", "nested")
+KINDS = {  # that go by an option; what is not named here, all do
+    "rates": DRAWN,
+    "sa1_share": DRAWN,
+    "cluster_size": ("clustered",),
+    "spread": ("clustered",),
+    "rows": ("lines",),
+    "columns": ("lines",),
+    "like": ("like",),
+}
+
 
 @click.command(
     epilog="""\b
@@ -61,6 +72,7 @@ def generate(
     out: Path,
 ) -> None:
     """Draw random fault maps: uniform, clustered, whole rows and columns, nested by severity, or like measured ones."""
+    _check_options(kind)
     if kind == "like" and like is None:
         raise click.UsageError("--kind like needs --like, the maps to be like")
     if (kind == "lines") != bool(rows or columns):
@@ -106,3 +118,12 @@ def generate(
     for chip in maps:
         chip.save(out / f"{chip.chip}.npz")
     click.echo(f"{len(maps)} maps of {memory} written to {out}/")
+
+
+def _check_options(kind: str) -> None:
+    context = click.get_current_context()
+    for option in context.command.params:
+        kinds = KINDS.get(str(option.name))
+        given = context.get_parameter_source(str(option.name)) is not click.core.ParameterSource.DEFAULT
+        if given and kinds is not None and kind not in kinds:
+            raise click.UsageError(f"--kind {kind} does not go by {option.opts[0]}; what does is --kind {' or '.join(kinds)}")

@@ -34,7 +34,7 @@ for command in (convert, generate, plot, repair):
 Examples:
   tremap map info A7.npz
   tremap map info lot7/ --format log --words 65536 --word-bits 32
-  tremap map info 0.55V.hex.gz --format readback --words 911360 --word-bits 8 --banks 445 --option duplicated_bytes=true
+  tremap map info 0.55V.hex.gz --format readback --words 911360 --word-bits 8 --banks 890 --option duplicated_bytes=true
 """
 )
 @PATHS
@@ -58,6 +58,8 @@ def info(paths: tuple[Path, ...], as_json: bool, **reading: Any) -> None:
         click.echo(table(("chip", "memory", "faults", "rate", "stuck at 1", "banks hit"), rows))
         if len({chip.memory for chip in maps}) == 1:
             click.echo(f"\n{group_statistics(maps)}")
+        else:
+            click.echo("\nchips of different memories have no cells to share")
     reader.finish()
 
 

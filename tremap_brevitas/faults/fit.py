@@ -9,7 +9,7 @@ import numpy as np
 
 from tremap_brevitas.faults.fault_map import FaultMap, check_same_memory
 from tremap_brevitas.faults.memory import Memory
-from tremap_brevitas.faults.statistics import CROWDED, faults_of_banks, faults_of_columns
+from tremap_brevitas.faults.statistics import faults_of_banks, faults_of_columns
 from tremap_brevitas.faults.structure import banked_fault_maps
 
 
@@ -21,15 +21,13 @@ class FaultModel:
         fault_rate: Mean rate.
         sa1_share: Share of the stuck cells that is stuck at 1.
         dispersion: Variance of the faults of a bank over their mean.
-        column_share: Share of the faults in columns of three or more, among those of banks that have three or more.
-        column_faults: Mean number of faults of such a column.
+        column_correlation: How much likelier than by chance two faults of a bank lie in one column; 1 if they always do.
     """
 
     fault_rate: float
     sa1_share: float
     dispersion: float
-    column_share: float
-    column_faults: float
+    column_correlation: float
 
     def draw(self, memory: Memory, *, chips: int, seed: int) -> list[FaultMap]:
         """Draw maps for a memory, whose banks should be as large as those of the maps that were fitted."""
@@ -38,13 +36,13 @@ class FaultModel:
     def __str__(self) -> str:
         return (
             f"rate {self.fault_rate:.3e}, {100 * self.sa1_share:.0f} % stuck at 1, variance/mean of the banks "
-            f"{self.dispersion:.1f}, {100 * self.column_share:.0f} % in columns of {CROWDED} or more, "
-            f"{self.column_faults:.1f} faults in such a column"
+            f"{self.dispersion:.1f}, column correlation {self.column_correlation:.2f} "
+            f"(0: by chance, 1: all of a bank in one column)"
         )
 
 
 def fit_fault_model(maps: Iterable[FaultMap]) -> FaultModel:
-    """Fit a model to measured maps, by their moments.
+    """Fit a model to measured maps, by their moments. What chance does to columns is allowed for, and not fitted once more.
 
     Args:
         maps: Maps of one memory, with its banks; of one voltage or kind, since their rates are averaged.
@@ -71,13 +69,25 @@ def fit_fault_model(maps: Iterable[FaultMap]) -> FaultModel:
     if not faults:
         raise ValueError("the maps have no fault that a model could be fitted to")
     banks = np.concatenate([faults_of_banks(chip) for chip in maps])
-    columns = np.concatenate([faults_of_columns(chip) for chip in maps])
-    crowded = columns[columns >= CROWDED]
-    able = banks[banks >= CROWDED].sum()
     return FaultModel(
         fault_rate=faults / (len(maps) * memory.cells),
         sa1_share=sum(int(m.stuck_at.sum()) for m in maps) / faults,
-        dispersion=max(1.0, float(banks.var() / banks.mean())) if len(banks) > 1 else 1.0,
-        column_share=float(crowded.sum() / able) if able else 0.0,
-        column_faults=max(float(CROWDED), float(crowded.mean()) if len(crowded) else 0.0),
+        dispersion=max(1.0, float(banks.var(ddof=1) / banks.mean())) if len(banks) > 1 else 1.0,
+        column_correlation=_column_correlation(maps, memory),
     )
+
+
+def _column_correlation(maps: list[FaultMap], memory: Memory) -> float:
+    """Of each fault's companions in its bank, the share in its own column, beyond what chance puts there."""
+    together, faults = 0.0, 0
+    for chip in maps:
+        in_bank = faults_of_banks(chip)
+        bank, in_column = faults_of_columns(chip)
+        others = in_bank[bank] - 1
+        together += float((in_column * (in_column - 1) / np.maximum(others, 1)).sum())
+        faults += int(in_bank[in_bank > 1].sum())
+    cells = memory.words_per_bank * memory.word_bits
+    if not faults or memory.word_bits == 1:
+        return 0.0
+    chance = (memory.words_per_bank - 1) / (cells - 1)
+    return min(1.0, max(0.0, (together / faults - chance) / (1 - chance)))

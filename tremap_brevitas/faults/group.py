@@ -52,7 +52,8 @@ def group_chips(
 
     A chip costs a group only the cells that the group does not have yet: chips whose faults overlap, such as one lot's at
     several voltages, come together. Greedy: the most expensive chip first, each into the group where it adds least; then
-    each group is dissolved if its chips fit into the others. Deterministic. Time: chips × groups × faults of a chip.
+    each group, the smallest first, is dissolved if its chips fit into the others, until none can be. Deterministic. Time:
+    chips × groups × faults of a chip.
 
     Args:
         chips: Fault maps of one memory.
@@ -86,7 +87,7 @@ def group_chips(
     groups = _Groups(fleet, _Limits(limit, conflict_limit, len(chips) if largest is None else largest))
     for index in np.argsort(-fleet.alone, kind="stable"):
         groups.add(int(index), groups.best(int(index)))
-    while groups.dissolve_smallest():
+    while groups.dissolve_one():
         pass
     return groups.closed()
 
@@ -195,21 +196,26 @@ class _Groups:
         self.status[at, group] |= 1 + self.fleet.stuck_at[index]
         self.chips[group].append(index)
 
-    def dissolve_smallest(self) -> bool:
-        """Spread the chips of the smallest group over the others, if they all find room."""
-        if len(self.chips) < 2:
-            return False
-        smallest = min(range(len(self.chips)), key=lambda g: len(self.chips[g]))
-        before = self.status.copy(), list(self.cost), list(self.conflict_cost), [list(c) for c in self.chips]
-        for index in self.chips[smallest]:
-            group = self.best(index, without=smallest)
-            if group is None:
-                self.status, self.cost, self.conflict_cost, self.chips = before
+    def dissolve_one(self) -> bool:
+        """Spread the chips of a group over the others, if they all find room; the smallest group that can be."""
+        order = sorted(range(len(self.chips)), key=lambda group: len(self.chips[group]))
+        return len(order) > 1 and any(map(self._dissolve, order))
+
+    def _dissolve(self, group: int) -> bool:
+        moved: list[tuple[int, int, NDArray[np.uint8], float, float]] = []
+        for index in self.chips[group]:
+            to = self.best(index, without=group)
+            if to is None:
+                for chip, was_in, status, cost, conflict_cost in reversed(moved):
+                    self.chips[was_in].pop()
+                    self.status[self.fleet.at[chip], was_in] = status
+                    self.cost[was_in], self.conflict_cost[was_in] = cost, conflict_cost
                 return False
-            self.add(index, group)
+            moved.append((index, to, self.status[self.fleet.at[index], to], self.cost[to], self.conflict_cost[to]))
+            self.add(index, to)
         for values in (self.cost, self.conflict_cost, self.chips):
-            del values[smallest]
-        self.status = np.delete(self.status, smallest, axis=1)
+            del values[group]
+        self.status = np.delete(self.status, group, axis=1)
         return True
 
     def closed(self) -> list[Group]:

@@ -71,7 +71,7 @@ class MergedFaultMap(FaultMap):
                 FaultMap(memory, arrays[f"cells_{i}"], arrays[f"stuck_at_{i}"], m["chip"], m["metadata"])
                 for i, m in enumerate(header["members"])
             ]
-            merged = merge(members, on_conflict=header["on_conflict"])
+            merged = _merged(tuple(members), header["on_conflict"])
             digest = header["digest"]
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"{path}: damaged {KIND} ({error})") from None
@@ -113,7 +113,8 @@ def merge(maps: Iterable[FaultMap], *, on_conflict: OnConflict) -> MergedFaultMa
     members. The time is that of sorting the faults; the size of the memory does not matter.
 
     Args:
-        maps: Fault maps of one memory. A chip that appears twice, by name and content, counts once.
+        maps: Fault maps of one memory. A chip that appears twice, by name and stuck cells, counts once, whatever the metadata;
+            maps of one chip with other stuck cells, such as those at several voltages, are several members.
         on_conflict: What to do with conflicts.
 
     Raises:
@@ -129,9 +130,12 @@ def merge(maps: Iterable[FaultMap], *, on_conflict: OnConflict) -> MergedFaultMa
         >>> merged.cells, merged.conflicts, merged.union_rate
         (array([ 1, 20]), array([9]), 0.09375)
     """
+    return _merged(_members(maps), on_conflict)
+
+
+def _merged(members: tuple[FaultMap, ...], on_conflict: OnConflict) -> MergedFaultMap:
     if on_conflict not in get_args(OnConflict):
         raise ValueError(f"on_conflict must be one of {', '.join(get_args(OnConflict))}, got {on_conflict!r}")
-    members = _members(maps)
     memory = check_same_memory(members)
     cells = np.concatenate([m.cells for m in members])
     stuck_at = np.concatenate([m.stuck_at for m in members])
@@ -197,7 +201,7 @@ def _members(maps: Iterable[FaultMap]) -> tuple[FaultMap, ...]:
     for item in maps:
         for member in item.members if isinstance(item, MergedFaultMap) else (item,):
             # Two chips without a name may well have the same faults; only the same object is the same chip then.
-            found.setdefault(member if member.chip else id(member), member)
+            found.setdefault((member.chip, member.digest) if member.chip else id(member), member)
     return tuple(found.values())
 
 

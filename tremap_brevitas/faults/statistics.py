@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tremap_brevitas.faults.fault_map import FaultMap, check_same_memory
 
 CROWDED = 3  # faults from which on a column counts as crowded
+SHOWN = 5  # how many numbers of chips are shown each by itself
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,10 @@ class MapStatistics:
         banks: Banks of the memory.
         worst_bank_rate: Rate of the worst bank.
         worst_tenth_share: Share of the faults in the worst tenth of the banks (at least one); None without faults.
-        dispersion: Variance of the faults of a bank over their mean, 1 for uniform faults; None with one bank or no faults.
+        dispersion: Unbiased variance of the faults of a bank over their mean, on average 1 for uniform faults; None with one
+            bank or no faults.
         crowded_share: Share of the faults in columns with three or more; None without faults.
+        worst_column_share: Share of the faults in the worst column of their bank; None without faults.
         by_bit: Faults at each bit position, from the LSB.
     """
 
@@ -46,6 +49,7 @@ class MapStatistics:
     worst_tenth_share: float | None
     dispersion: float | None
     crowded_share: float | None
+    worst_column_share: float | None
     by_bit: tuple[int, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -66,9 +70,10 @@ class MapStatistics:
             "in the worst tenth of banks": share(self.worst_tenth_share),
             "variance / mean of banks": f"{dispersion} (1 if uniform)",
             f"in columns of {CROWDED} or more": share(self.crowded_share),
+            "in the worst column of a bank": share(self.worst_column_share),
             "by bit, LSB first": " ".join(map(str, self.by_bit)),
         }
-        return "\n".join(f"  {name:<28}{value}" for name, value in lines.items())
+        return "\n".join(f"  {name:<31}{value}" for name, value in lines.items())
 
 
 def map_statistics(fault_map: FaultMap) -> MapStatistics:
@@ -82,7 +87,9 @@ def map_statistics(fault_map: FaultMap) -> MapStatistics:
     """
     memory = fault_map.memory
     word, bit = np.divmod(fault_map.cells, memory.word_bits)
-    by_bank, in_column = faults_of_banks(fault_map), faults_of_columns(fault_map)
+    by_bank, (bank, in_column) = faults_of_banks(fault_map), faults_of_columns(fault_map)
+    worst = np.zeros(memory.banks, dtype=np.int64)
+    np.maximum.at(worst, bank, in_column)
     faults = len(fault_map)
     tenth = max(1, memory.banks // 10)
     return MapStatistics(
@@ -96,8 +103,9 @@ def map_statistics(fault_map: FaultMap) -> MapStatistics:
         banks=memory.banks,
         worst_bank_rate=float(by_bank.max() / (memory.cells // memory.banks)),
         worst_tenth_share=float(np.sort(by_bank)[::-1][:tenth].sum() / faults) if faults else None,
-        dispersion=float(by_bank.var() / by_bank.mean()) if faults and memory.banks > 1 else None,
+        dispersion=float(by_bank.var(ddof=1) / by_bank.mean()) if faults and memory.banks > 1 else None,
         crowded_share=float(in_column[in_column >= CROWDED].sum() / faults) if faults else None,
+        worst_column_share=float(worst.sum() / faults) if faults else None,
         by_bit=tuple(np.bincount(bit, minlength=memory.word_bits).tolist()),
     )
 
@@ -109,11 +117,12 @@ def faults_of_banks(fault_map: FaultMap) -> NDArray[np.int64]:
     return np.bincount(bank, minlength=memory.banks).astype(np.int64)
 
 
-def faults_of_columns(fault_map: FaultMap) -> NDArray[np.int64]:
-    """Number of stuck cells in each column, a bit position of one bank, that has any."""
+def faults_of_columns(fault_map: FaultMap) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Bank and number of stuck cells of each column, a bit position of one bank, that has any."""
     memory = fault_map.memory
     word, bit = np.divmod(fault_map.cells, memory.word_bits)
-    return np.unique(word // memory.words_per_bank * memory.word_bits + bit, return_counts=True)[1].astype(np.int64)
+    column, faults = np.unique(word // memory.words_per_bank * memory.word_bits + bit, return_counts=True)
+    return column // memory.word_bits, faults.astype(np.int64)
 
 
 def nesting(milder: FaultMap, stronger: FaultMap) -> float:
@@ -209,7 +218,12 @@ class GroupStatistics:
     conflicts_after: tuple[int, ...]
 
     def __str__(self) -> str:
-        shared = ", ".join(f"{count} on {k}" for k, count in enumerate(self.on_exactly, start=1) if count and k <= 5)
+        by_chips = [(k, count) for k, count in enumerate(self.on_exactly, start=1) if count]
+        few = [f"{count} on {k}" for k, count in by_chips[:SHOWN]]
+        if rest := by_chips[SHOWN:]:
+            first, last = rest[0][0], rest[-1][0]
+            few.append(f"{sum(count for _, count in rest)} on {first if first == last else f'{first} to {last}'}")
+        shared = ", ".join(few)
         return (
             f"{self.chips} chips together: union rate {self.union / self.cells:.3e} ({self.union} cells), {self.conflicts} "
             f"conflicts\ncells by the number of chips that have them: {shared or 'none'}"

@@ -9,11 +9,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tremap_brevitas.faults.columns import in_correlated_columns, in_few_columns
 from tremap_brevitas.faults.distinct import Integers, drawn, drawn_in_groups, others
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.memory import Memory
@@ -138,6 +138,7 @@ def banked_fault_maps(
     dispersion: float,
     column_share: float = 0.0,
     column_faults: float = 5.0,
+    column_correlation: float = 0.0,
     sa1_share: float = 0.5,
     seed: int,
 ) -> list[FaultMap]:
@@ -154,6 +155,10 @@ def banked_fault_maps(
     into columns of four cells so). The other faults are uniform over the other columns of the bank, where chance may put three
     into one too.
 
+    Or else ``column_correlation`` says how a bank's faults, however many, take to its columns: the shares of the columns are
+    drawn from a Dirichlet distribution, and two faults of a bank are so much likelier than by chance to lie in one column.
+    Measured memories, in which a bank has one weak column that holds most of its faults, are like that.
+
     Exactly ``round(sa1_share * faults)`` are stuck at 1, whatever the column. Chip ``i`` depends on ``seed`` and ``i`` alone.
     Time and memory grow with the numbers of faults and of banks, not of cells.
 
@@ -165,11 +170,12 @@ def banked_fault_maps(
         column_share: Share of the faults that sits in few columns, 0 to 1.
         column_faults: Mean number of faults of such a column, at least 3. A bank with fewer to give has one such column, so
             that the mean comes out lower.
+        column_correlation: 0: by chance or ``column_share``; 1: all faults of a bank in one column.
         sa1_share: Share of the stuck cells that is stuck at 1, 0 to 1.
         seed: Seed of the draw.
 
     Raises:
-        ValueError: If a number is out of its range.
+        ValueError: If a number is out of its range, or ``column_share`` and ``column_correlation`` are both given.
 
     Examples:
         >>> memory = Memory(words=16384, word_bits=32, banks=16)
@@ -177,7 +183,9 @@ def banked_fault_maps(
         >>> np.bincount(chip.cells // (1024 * 32), minlength=16)
         array([18,  1,  1,  0,  0,  4, 14,  0,  1,  0,  1,  0,  4,  2,  6,  0])
     """
-    _check(chips, fault_rate=fault_rate, column_share=column_share, sa1_share=sa1_share)
+    _check(chips, fault_rate=fault_rate, column_share=column_share, column_correlation=column_correlation, sa1_share=sa1_share)
+    if column_share and column_correlation:
+        raise ValueError(f"give column_share ({column_share}) or column_correlation ({column_correlation}), and not both")
     for name, value, least in (("dispersion", dispersion, 1), ("column_faults", column_faults, CROWDED)):
         if not least <= value < math.inf:
             raise ValueError(f"{name} must be at least {least} and finite, got {value}")
@@ -189,7 +197,10 @@ def banked_fault_maps(
         if dispersion > 1:
             expected = np.minimum(rng.gamma(mean / (dispersion - 1), dispersion - 1, size=memory.banks), bank_cells)
         faults = np.minimum(rng.poisson(expected), bank_cells)
-        cells = _in_banks(rng, memory, faults, column_share, column_faults)
+        if column_correlation:
+            cells = in_correlated_columns(rng, memory, faults, column_correlation)
+        else:
+            cells = in_few_columns(rng, memory, faults, column_share, column_faults)
         maps.append(_map(memory, cells, _stuck_values(rng, len(cells), sa1_share), index, seed))
     return maps
 
@@ -280,42 +291,3 @@ def _clusters(
     row, column = np.divmod(place, across[cluster])
     cells: Integers = (top[cluster] + row) * width + left[cluster] + column
     return cells[np.lexsort((rng.random(len(cells)), cluster))]
-
-
-def _in_banks(
-    rng: np.random.Generator, memory: Memory, faults: Integers, column_share: float, column_faults: float
-) -> Integers:
-    """Distinct cells, so many in each bank, a share of them in few columns."""
-    height, width = memory.words_per_bank, memory.word_bits
-    least = min(CROWDED, height)
-    share = column_share * faults
-    # Below the least, all or nothing: the expectation is the share either way.
-    some = np.where(rng.random(memory.banks) * least < share, least, 0)
-    gathered = np.where(share < least, some, np.minimum(_rounded(rng, share), faults))
-    gathered[faults < least] = 0
-    columns = np.clip(_rounded(rng, gathered / column_faults), gathered > 0, gathered // least)
-    columns = np.minimum(np.maximum(columns, -(-gathered // height)), width)
-    # What the other columns cannot hold goes to the picked ones after all.
-    gathered = gathered + np.maximum(faults - gathered - (width - columns) * height, 0)
-
-    bank, column = drawn_in_groups(rng, np.full(memory.banks, width), columns)
-    before = np.cumsum(columns) - columns
-    # Number the cells of the picked columns alone, column after column: first so many in each, then the others anywhere.
-    base = np.minimum(least, gathered // np.maximum(columns, 1))
-    line, word = drawn_in_groups(rng, np.full(len(bank), height), base[bank])
-    numbers = line * height + word
-    given = base * columns
-    of, place = drawn_in_groups(rng, columns * height - given, gathered - given)
-    more = others(numbers, place + before[of] * height - (np.cumsum(given) - given)[of])
-    line, word = np.divmod(np.concatenate([numbers, more]), height)
-    in_columns = (bank[line] * height + word) * width + column[line]
-
-    of, place = drawn_in_groups(rng, (width - columns) * height, faults - gathered)
-    rank, word = np.divmod(place, height)
-    rest = others(bank * width + column, of * width - before[of] + rank) - of * width
-    return np.concatenate([in_columns, (of * height + word) * width + rest])
-
-
-def _rounded(rng: np.random.Generator, values: NDArray[np.floating[Any]]) -> Integers:
-    """Round up or down at random, so that the expectation is the value."""
-    return np.floor(values + rng.random(len(values))).astype(np.int64)
