@@ -101,7 +101,7 @@ class _Mean:
 
     def add(self, norm: _BatchNorm, samples: int) -> None:
         """Take in what the layer measured on one batch, if anything."""
-        if not int(norm.num_batches_tracked):
+        if norm.num_batches_tracked is None or not int(norm.num_batches_tracked):
             return
         self.samples += samples
         for key, value in norm.named_buffers():

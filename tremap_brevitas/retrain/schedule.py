@@ -163,7 +163,7 @@ class OnRecovery:
 
 def described(schedule: Schedule) -> dict[str, Any]:
     """Kind and settings of a schedule, as JSON can hold them. Of one that is no dataclass the kind alone is known."""
-    settings = dataclasses.asdict(schedule) if dataclasses.is_dataclass(schedule) else {}  # type: ignore[arg-type]
+    settings: dict[str, Any] = dataclasses.asdict(schedule) if dataclasses.is_dataclass(schedule) else {}
     plain = {k: v if v is None or isinstance(v, (bool, int, float, str)) else repr(v) for k, v in settings.items()}
     return {"schedule": type(schedule).__name__, **plain}
 
