@@ -103,13 +103,17 @@ class Reading:
             raise click.UsageError(str(error)) from None
         return cls(format_, memory, dict(_option(text) for text in options), strict)
 
-    def maps(self, paths: Sequence[Path], *, progress: str = "chips") -> Iterator[tuple[Path, FaultMap]]:
+    def maps(
+        self, paths: Sequence[Path], *, progress: str = "chips", besides: Path | None = None
+    ) -> Iterator[tuple[Path, FaultMap]]:
         """Read the files, and those of folders, one after the other; a bad one is named on standard error.
+
+        A file with several chips gives them one after the other. ``besides`` is left out where a folder holds it.
 
         Raises:
             click.ClickException: If one is bad and ``--strict`` was given, or there is no file.
         """
-        files = sources(paths, format=self.format_)
+        files = [s for s in sources(paths, format=self.format_) if besides is None or s.path.resolve() != besides.resolve()]
         if not files:
             raise click.ClickException(f"no file in {', '.join(map(str, paths))}")
         for path, told in tqdm(files, desc=progress, unit="file", leave=False, disable=None if len(files) > 1 else True):

@@ -54,7 +54,7 @@ def convert(
     endings = {"tremap": ".npz", "csv": ".csv", "log": ".log", "readback": ".hex", "neuralfuse": ".txt"}
     taken: dict[Path, Path] = {}
     written = 0
-    for path, found in reader.maps(paths):
+    for path, found in reader.maps(paths, besides=out if many else None):
         name = found.chip or path.stem
         if many and (Path(name).name != name or "\\" in name):  # a stranger's map must not write where it likes
             reader.fail(path, ValueError(f"calls its chip {name!r}, which cannot be the name of a file in {out}"))

@@ -12,7 +12,6 @@ from strategies import fault_maps
 
 from tremap_brevitas import FaultMap, Memory
 from tremap_brevitas.faults import formats
-from tremap_brevitas.faults.formats.cells import Cells
 from tremap_brevitas.faults.formats import (
     CellVoltages,
     FormatError,
@@ -27,6 +26,7 @@ from tremap_brevitas.faults.formats import (
     write_readback,
     write_voltages,
 )
+from tremap_brevitas.faults.formats.cells import Cells
 
 MEMORY = Memory(words=6, word_bits=10)
 

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,11 @@ class Rows:
         """Error for one line."""
         return FormatError(f"{self.path}:{self.lines[row]}: {message}")
 
+    @cached_property
+    def _any_x(self) -> bool:
+        """Whether any number can begin with ``0x``: most files have none, and looking at every field takes time."""
+        return bool(((self.data | 32) == ord("x")).any())
+
     def subset(self, chosen: NDArray[np.bool_]) -> Rows:
         """Some of the lines."""
         return Rows(self.data, self.starts[chosen], self.ends[chosen], self.lines[chosen], self.path)
@@ -62,16 +68,19 @@ class Rows:
     def marked(self, column: int) -> NDArray[np.bool_]:
         """Which of a column's numbers begin with ``0x``."""
         starts, ends = self.starts[:, column], self.ends[:, column]
+        if not self._any_x:
+            return np.zeros(len(self), dtype=bool)
         second = self.data[np.minimum(starts + 1, len(self.data) - 1)]
         return (ends - starts > 2) & (self.data[starts] == ord("0")) & ((second == ord("x")) | (second == ord("X")))
 
     def widths(self, column: int) -> NDArray[np.int64]:
         """Number of digits of a column's numbers, without ``0x``."""
-        return self.ends[:, column] - self.starts[:, column] - 2 * self.marked(column)
+        plain: NDArray[np.int64] = self.ends[:, column] - self.starts[:, column]
+        return plain - 2 * self.marked(column) if self._any_x else plain
 
     def lettered(self, column: int) -> bool:
         """Whether a field of a column holds a letter, so that it is no decimal number."""
-        letters = np.append(0, np.cumsum(DIGITS[self.data] > 9))
+        letters = np.append(0, np.cumsum(DIGITS[self.data] > 9, dtype=np.int32))
         return bool(np.any(letters[self.ends[:, column]] > letters[self.starts[:, column]]))
 
     def digits(self, column: int, *, base: int, what: str) -> Iterator[NDArray[np.uint8]]:
@@ -83,7 +92,7 @@ class Rows:
             FormatError: If a field is no number.
         """
         starts, ends = self.starts[:, column], self.ends[:, column]
-        if base == 16:
+        if base == 16 and self._any_x:
             starts = starts + 2 * self.marked(column)
         widths = ends - starts
         # Most files have numbers of one length, which needs no masks.
@@ -210,7 +219,8 @@ def _cut(text: bytes, numbers: NDArray[np.int64], fields: int, path: str | os.Pa
         ends = np.flatnonzero(breaks | (data == ord(separator)))
         starts = np.append(0, ends[:-1] + 1)[: len(ends)]
         line = np.cumsum(breaks[ends]) - breaks[ends]
-        starts, ends = _trimmed(data, starts, ends, separator)
+        if b" " in text or b"\t" in text:
+            starts, ends = _trimmed(data, starts, ends, separator)
         # A blank line is a single empty field.
         alone = np.append(True, line[1:] != line[:-1]) & np.append(line[1:] != line[:-1], True) if len(line) else []
         if len(line) and np.any(empty := (starts == ends) & alone):
@@ -235,8 +245,6 @@ def _trimmed(
     blank = _BLANK[data]
     if separator == "\t":
         blank &= data != ord("\t")
-    if not blank.any():
-        return starts, ends
     solid = np.flatnonzero(~blank)  # separators and line ends among them
     starts = solid[np.searchsorted(solid, starts)]
     before = np.searchsorted(solid, ends) - 1

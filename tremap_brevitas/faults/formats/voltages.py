@@ -139,6 +139,8 @@ def _row(text: str, separator: str, decimal: str, where: str) -> NDArray[np.floa
             fields = [field.replace(",", ".") for field in fields]
         elif any("," in field for field in fields):
             raise FormatError(f"{where}: a comma within a number; decimal=',' reads decimal commas")
+        if "_" in text:  # Python's numbers may have them, which a file's do not
+            raise ValueError
         with np.errstate(over="ignore"):  # what is too large is not finite, and said below
             row = np.array([field.encode("ascii", "replace") for field in fields], dtype="S").astype(np.float32)
     except FormatError:
