@@ -98,4 +98,4 @@ def _write(found: FaultMap, target: Path, to: str) -> None:
         sa0, sa1 = (target.with_name(f"{target.stem}-{kind}{target.suffix}") for kind in ("sa0", "sa1"))
         write_fault_map(found, sa0, format="neuralfuse", sa1=sa1)
     else:
-        write_fault_map(found, target, format=to)  # type: ignore[arg-type]
+        write_fault_map(found, target, format=to)

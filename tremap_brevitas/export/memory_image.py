@@ -13,7 +13,8 @@ from typing import get_args
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_memory
 from tremap_brevitas.files import whole_file
-from tremap_brevitas.memory_files import FORMATS, BadLineError, FileFormat, Format
+from tremap_brevitas.memory_files import FORMATS, BadLineError, FileFormat
+from tremap_brevitas.memory_files import Format as Format
 from tremap_brevitas.placement import MemoryImage
 
 

@@ -17,6 +17,7 @@ from tremap_brevitas.faults.formats import (
     FormatError,
     detect_format,
     read_fault_map,
+    read_fault_maps,
     read_log,
     read_neuralfuse,
     read_readback,
@@ -27,6 +28,7 @@ from tremap_brevitas.faults.formats import (
     write_voltages,
 )
 from tremap_brevitas.faults.formats.cells import Cells
+from tremap_brevitas.memory_files import FORMATS as IMAGES
 
 MEMORY = Memory(words=6, word_bits=10)
 
@@ -350,15 +352,12 @@ def test_damaged_gzip(tmp_path):
             read_fault_map(log, format="log", memory=MEMORY)
 
 
+PIECES = ("address", "bit", "stuck_at", "expected", "read", "bank", "chip", ",", "\n", "0", "1", "3ff", "0x", "#", " ", '"')
 NOISE = st.one_of(
     st.binary(max_size=200),
-    st.text("0123456789abcdefx,;\n\t #-", max_size=200).map(str.encode),
-    st.lists(
-        st.sampled_from(
-            [b"address", b"bit", b"stuck_at", b"expected", b"read", b",", b"\n", b"0", b"1", b"3ff", b"0x", b"#", b" "]
-        ),
-        max_size=40,
-    ).map(b"".join),
+    st.text('0123456789abcdefx,;\n\r\t #-"', max_size=200).map(str.encode),
+    st.text('01xa,;\n\r\t é"', max_size=100).map(lambda text: text.encode("utf-16")),
+    st.lists(st.sampled_from([w.encode() for w in PIECES]), max_size=40).map(b"".join),
 )
 
 
@@ -370,11 +369,18 @@ def test_any_bytes_at_all(tmp_path, content, memory):
     path = tmp_path / "fmap_sa0.bin"
     path.write_bytes(content)
     (tmp_path / "fmap_sa1.bin").write_bytes(content[::-1])
-    more = {"readback": {}, "voltages": {"voltage": 0.5, "stuck_at": 0}}
-    for format in (None, "tremap", "csv", "log", "readback", "neuralfuse", "voltages"):
+    form = "(?P<address>[^,]*),?(?P<bit>[^,]*),?(?P<read>.*)"
+    ways = [(f, {}) for f in (None, "tremap", "csv", "log", "readback", "neuralfuse")]
+    ways += [("voltages", {"voltage": 0.5, "stuck_at": 0, "decimal": d}) for d in ".,"]
+    ways += [("readback", {"image_format": f}) for f in IMAGES]
+    ways += [
+        ("log", {"pattern": form}),
+        ("log", {"columns": ["chip", "bank", "address", "read"], "expected": 0, "passed": "skip"}),
+    ]
+    for format, more in ways:
         said = "fmap_sa"
         try:
-            assert read_fault_map(path, format=format, memory=memory, **more.get(format, {})).memory == memory
+            assert all(chip.memory == memory for chip in read_fault_maps(path, format=format, memory=memory, **more))
         except ValueError as error:
             said = str(error)
         assert "fmap_sa" in said

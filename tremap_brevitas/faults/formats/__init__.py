@@ -160,7 +160,7 @@ def _read(path: str | os.PathLike[str], format: str | None, memory: Memory | Non
         if format is None:
             raise FormatError(f"{path}: its format cannot be told from its content; give format, one of {', '.join(FORMATS)}")
     check_choice("format", format, list(FORMATS))
-    read = FORMATS[format].read(path, memory, **options)
+    read = FORMATS[format].read(Path(path), memory, **options)
     found = [read] if isinstance(read, FaultMap) else list(read)
     for chip in found:
         if memory is not None and chip.memory != memory:

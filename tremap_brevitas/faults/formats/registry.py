@@ -42,8 +42,8 @@ def fault_map_format(
 
     Args:
         name: Name of the format.
-        recognises: Tells, from a path and the file's first bytes, whether the file is of this format; it must say no to what
-            the reader refuses. None if that cannot be told.
+        recognises: Tells, from a path and the file's first bytes, whether the file is of this format. None if that cannot be
+            told. A file that two formats recognise is refused until its reader says which it is.
         write: Writer, for ``write_fault_map``.
 
     Raises:
