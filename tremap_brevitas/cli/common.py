@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ import click
 from tqdm import tqdm
 
 from tremap_brevitas.faults.fault_map import FaultMap
-from tremap_brevitas.faults.formats import Format, read_fault_map
+from tremap_brevitas.faults.formats import Format, read_fault_maps, sources
 from tremap_brevitas.faults.geometry import ArrayGeometry
 from tremap_brevitas.faults.memory import Memory
 
@@ -40,7 +39,7 @@ def map_options(command: Command) -> Command:
             "options",
             multiple=True,
             metavar="NAME=VALUE",
-            help="Option of the format's reader, such as address_step=4, duplicated_bytes=true, voltage=0.55.",
+            help="Option of the format's reader, such as address_step=4, rename=fail_addr:address, voltage=0.55.",
         ),
         click.option("--strict", is_flag=True, help="Stop at the first bad file, rather than name it and go on."),
     ]
@@ -104,22 +103,28 @@ class Reading:
             raise click.UsageError(str(error)) from None
         return cls(format_, memory, dict(_option(text) for text in options), strict)
 
-    def maps(self, paths: Sequence[Path], *, progress: str = "chips") -> Iterator[tuple[Path, FaultMap]]:
+    def maps(
+        self, paths: Sequence[Path], *, progress: str = "chips", besides: Path | None = None
+    ) -> Iterator[tuple[Path, FaultMap]]:
         """Read the files, and those of folders, one after the other; a bad one is named on standard error.
+
+        A file with several chips gives them one after the other. ``besides`` is left out where a folder holds it.
 
         Raises:
             click.ClickException: If one is bad and ``--strict`` was given, or there is no file.
         """
-        files = list(_files(paths))
+        files = [s for s in sources(paths, format=self.format_) if besides is None or s.path.resolve() != besides.resolve()]
         if not files:
             raise click.ClickException(f"no file in {', '.join(map(str, paths))}")
-        for path in tqdm(files, desc=progress, unit="chip", leave=False, disable=None if len(files) > 1 else True):
+        for path, told in tqdm(files, desc=progress, unit="file", leave=False, disable=None if len(files) > 1 else True):
             try:
-                found = read_fault_map(path, format=self.format_, memory=self.memory, **self.options)
+                if path.is_dir():
+                    raise IsADirectoryError(f"{path}: a folder within a folder; give it by itself")
+                found = read_fault_maps(path, format=self.format_, memory=self.memory, **{**told, **self.options})
             except (OSError, ValueError, TypeError) as error:
                 self.fail(path, error)
             else:
-                yield path, found
+                yield from ((path, chip) for chip in found)
 
     def fail(self, path: Path, error: Exception) -> None:
         """Name a bad file.
@@ -147,30 +152,21 @@ def _option(text: str) -> tuple[str, Any]:
     plain: dict[str, Any] = {"true": True, "false": False, "none": None}
     if value.lower() in plain:
         return name, plain[value.lower()]
-    if name == "columns":
+    if name in ("columns", "ignore"):
         return name, value.split(",")
+    if name == "rename":
+        pairs = [pair.partition(":") for pair in value.split(",")]
+        if not all(old and new for old, _, new in pairs):
+            raise click.UsageError(f"--option {text!r}: expected rename=THEIRS:OURS,…")
+        return name, {old: new for old, _, new in pairs}
+    if name in ("expected", "pattern", "chip"):  # as the file would write it, even where it looks like a number
+        return name, value
     for number in (lambda v: int(v, 0), float):
         try:
             return name, number(value)
         except ValueError:
             continue
     return name, value
-
-
-def _files(paths: Iterable[Path]) -> Iterator[Path]:
-    for path in paths:
-        if path.is_dir():
-            found = sorted((p for p in path.iterdir() if p.is_file() and not p.name.startswith(".")), key=_by_number)
-            # The other half of NeuralFuse's pairs is read with the first.
-            halves = {p.name.replace("sa0", "sa1", 1) for p in found if "sa0" in p.name}
-            yield from (p for p in found if p.name not in halves or "sa0" in p.name)
-        else:
-            yield path
-
-
-def _by_number(path: Path) -> list[tuple[int, str]]:
-    """Sort ``chip-2`` before ``chip-10``."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", path.name)]
 
 
 def loaded_bundle(path: Path) -> Bundle:

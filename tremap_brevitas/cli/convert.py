@@ -54,7 +54,7 @@ def convert(
     endings = {"tremap": ".npz", "csv": ".csv", "log": ".log", "readback": ".hex", "neuralfuse": ".txt"}
     taken: dict[Path, Path] = {}
     written = 0
-    for path, found in reader.maps(paths):
+    for path, found in reader.maps(paths, besides=out if many else None):
         name = found.chip or path.stem
         if many and (Path(name).name != name or "\\" in name):  # a stranger's map must not write where it likes
             reader.fail(path, ValueError(f"calls its chip {name!r}, which cannot be the name of a file in {out}"))
@@ -69,12 +69,25 @@ def convert(
         try:
             if array is not None:
                 found = array.to_physical(found) if as_ == "physical" else array.to_logical(found)
+            found = _plain(found, target, to)
             _write(found, target, to)
             written += 1
         except (OSError, ValueError) as error:
             reader.fail(path, error)
     click.echo(f"{written} maps written to {out}")
     reader.finish()
+
+
+def _plain(found: FaultMap, target: Path, to: str) -> FaultMap:
+    """What a format can hold of a merged map; what it cannot is said."""
+    if to == "tremap" or not isinstance(found, MergedFaultMap):
+        return found
+    click.echo(
+        f"tremap: {target}: {to} holds the {len(found)} merged cells alone, not the {len(found.members)} members, the "
+        f"{len(found.conflicts)} conflicts and their rule, {found.on_conflict}",
+        err=True,
+    )
+    return FaultMap(found.memory, found.cells, found.stuck_at, found.chip, found.metadata)
 
 
 def _write(found: FaultMap, target: Path, to: str) -> None:
@@ -84,7 +97,5 @@ def _write(found: FaultMap, target: Path, to: str) -> None:
     elif to == "neuralfuse":
         sa0, sa1 = (target.with_name(f"{target.stem}-{kind}{target.suffix}") for kind in ("sa0", "sa1"))
         write_fault_map(found, sa0, format="neuralfuse", sa1=sa1)
-    elif isinstance(found, MergedFaultMap):
-        found.save(target)
     else:
-        write_fault_map(found, target, format=to)  # type: ignore[arg-type]
+        write_fault_map(found, target, format=to)

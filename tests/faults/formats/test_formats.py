@@ -17,6 +17,7 @@ from tremap_brevitas.faults.formats import (
     FormatError,
     detect_format,
     read_fault_map,
+    read_fault_maps,
     read_log,
     read_neuralfuse,
     read_readback,
@@ -26,6 +27,8 @@ from tremap_brevitas.faults.formats import (
     write_readback,
     write_voltages,
 )
+from tremap_brevitas.faults.formats.cells import Cells
+from tremap_brevitas.memory_files import FORMATS as IMAGES
 
 MEMORY = Memory(words=6, word_bits=10)
 
@@ -68,7 +71,7 @@ def test_a_log_by_bits(tmp_path):
 def test_words_wider_than_any_integer(tmp_path):
     memory = Memory(words=2, word_bits=150)
     full = (1 << 150) - 1
-    log = write(tmp_path / "w.log", f"address expected read\n1 {full:x} {full ^ (1 << 149) ^ 1:x}\n0 0 {1 << 77:038x}\n")
+    log = write(tmp_path / "w.log", f"address expected read\n1 {full:x} {full ^ (1 << 149) ^ 1:x}\n0 {0:038x} {1 << 77:038x}\n")
     assert cells(read_log(log, memory)) == {77: 1, 150: 0, 299: 0}
 
 
@@ -211,7 +214,7 @@ def test_no_writer_loses_a_fault(tmp_path):
 
 def test_bounded_memory(tmp_path):
     """Two hundred thousand lines on the same few cells are not kept."""
-    found = text.Cells(limit=1000)
+    found = Cells(limit=1000)
     for _ in range(500):
         found.add(np.arange(400), 1)
         assert sum(len(part) for parts in found._parts for part in parts) <= 1400
@@ -235,7 +238,7 @@ def test_bounded_memory(tmp_path):
         ("address,bit,stuck_at\n1,10,0\n", r"a\.log:2: bit 10 is outside the word of 10 bits"),
         ("address,bit,stuck_at\n1,3,2\n", r"a\.log:2: stuck_at 2 is neither 0 nor 1"),
         ("address,bit,exp,read\n1,3,1,1\n", r"a\.log:2: expected and read are the same"),
-        ("address,bit,stuck_at\n0x1,3,1\n2,3,1\n", r"a\.log:2: address: some numbers are hexadecimal, some of base 10"),
+        ("address,bit,stuck_at\n0x1,3,1\n2,3,1\n05,1,1\n", r"a\.log:4: an address without 0x, but other numbers of the file"),
         ("address,bit\n1,3\n", r"a\.log:1: columns address, bit: need address, and expected and read, or bit and"),
         ("address,addr,bit,read\n", r"a\.log:1: two columns are the address"),
         ("address,expected,read\n1,zz,1\n", r"a\.log:2: expected 'zz' is no number of base 16"),
@@ -259,7 +262,7 @@ def test_bad_logs(tmp_path, content, reason):
         ("1 3 3", r"a\.log:2: expected and read are the same"),
         ("1 1024 0", r"a\.log:2: a word of more than 10 bits"),
         ("1 1 " + "9" * 5000, r"a\.log:2: read of 5000 digits"),
-        ("1 1 0\n1 0x1 0", r"a\.log:3: expected: some numbers are hexadecimal, some of base 10"),
+        ("1 1 0\n1 0xg 0", r"a\.log:3: expected '0xg' is no number of base 16"),
     ],
 )
 def test_bad_decimal_words(tmp_path, line, reason):
@@ -349,15 +352,12 @@ def test_damaged_gzip(tmp_path):
             read_fault_map(log, format="log", memory=MEMORY)
 
 
+PIECES = ("address", "bit", "stuck_at", "expected", "read", "bank", "chip", ",", "\n", "0", "1", "3ff", "0x", "#", " ", '"')
 NOISE = st.one_of(
     st.binary(max_size=200),
-    st.text("0123456789abcdefx,;\n\t #-", max_size=200).map(str.encode),
-    st.lists(
-        st.sampled_from(
-            [b"address", b"bit", b"stuck_at", b"expected", b"read", b",", b"\n", b"0", b"1", b"3ff", b"0x", b"#", b" "]
-        ),
-        max_size=40,
-    ).map(b"".join),
+    st.text('0123456789abcdefx,;\n\r\t #-"', max_size=200).map(str.encode),
+    st.text('01xa,;\n\r\t é"', max_size=100).map(lambda text: text.encode("utf-16")),
+    st.lists(st.sampled_from([w.encode() for w in PIECES]), max_size=40).map(b"".join),
 )
 
 
@@ -369,11 +369,18 @@ def test_any_bytes_at_all(tmp_path, content, memory):
     path = tmp_path / "fmap_sa0.bin"
     path.write_bytes(content)
     (tmp_path / "fmap_sa1.bin").write_bytes(content[::-1])
-    more = {"readback": {}, "voltages": {"voltage": 0.5, "stuck_at": 0}}
-    for format in (None, "tremap", "csv", "log", "readback", "neuralfuse", "voltages"):
+    form = "(?P<address>[^,]*),?(?P<bit>[^,]*),?(?P<read>.*)"
+    ways = [(f, {}) for f in (None, "tremap", "csv", "log", "readback", "neuralfuse")]
+    ways += [("voltages", {"voltage": 0.5, "stuck_at": 0, "decimal": d}) for d in ".,"]
+    ways += [("readback", {"image_format": f}) for f in IMAGES]
+    ways += [
+        ("log", {"pattern": form}),
+        ("log", {"columns": ["chip", "bank", "address", "read"], "expected": 0, "passed": "skip"}),
+    ]
+    for format, more in ways:
         said = "fmap_sa"
         try:
-            assert read_fault_map(path, format=format, memory=memory, **more.get(format, {})).memory == memory
+            assert all(chip.memory == memory for chip in read_fault_maps(path, format=format, memory=memory, **more))
         except ValueError as error:
             said = str(error)
         assert "fmap_sa" in said
