@@ -15,7 +15,18 @@ from tremap_brevitas.export.weights import constants
 OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 QUANTIZERS = ("Quant", "IntQuant")
 SAME_INTEGERS = ("Cast", "Dropout", "Flatten", "Identity", "MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
-SAME_CHANNELS = ("BatchNormalization", "Cast", "Clip", "Dropout", "HardSigmoid", "Identity", "Relu", "Sigmoid", "Tanh", *QUANTIZERS)
+SAME_CHANNELS = (
+    "BatchNormalization",
+    "Cast",
+    "Clip",
+    "Dropout",
+    "HardSigmoid",
+    "Identity",
+    "Relu",
+    "Sigmoid",
+    "Tanh",
+    *QUANTIZERS,
+)
 POOLING = ("AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool")
 
 
@@ -46,16 +57,17 @@ def layer_inputs(model: ModelProto, initializers: Mapping[str, str]) -> dict[str
         initializers: For each layer, the name of the initializer that holds its weight.
 
     Returns:
-        By layer; those that go into none of the four operators, or into unlike ones, are left out.
+        By layer, in the order of the graph; those that go into none of the four operators, or into unlike ones, are left out.
     """
     graph = _Graph(model)
-    found = {}
+    place = {output: index for index, node in enumerate(model.graph.node) for output in node.output}
+    found = []
     for layer, initializer in initializers.items():
-        uses = [graph.use(node, position) for node, position in graph.users(initializer)]
-        if uses and all(use == uses[0] for use in uses):
-            if uses[0] is not None:
-                found[layer] = uses[0]
-    return found
+        users = graph.users(initializer)
+        uses = [graph.use(node, position) for node, position in users]
+        if uses and uses[0] is not None and all(use == uses[0] for use in uses):
+            found.append((min(place[node.output[0]] for node, _ in users), layer, uses[0]))
+    return {layer: use for _, layer, use in sorted(found, key=lambda entry: entry[0])}
 
 
 class _Graph:
@@ -136,7 +148,7 @@ class _Graph:
         if self._flattens(node, columns):
             at_once = first not in self.makers
             return columns if at_once else self._source(first, flattened=True, columns=columns)
-        if node.op_type in SAME_CHANNELS or flattened and (node.op_type in POOLING or self._is_mean(node)):
+        if node.op_type in SAME_CHANNELS or (flattened and (node.op_type in POOLING or self._is_mean(node))):
             return self._source(first, flattened=flattened, columns=columns)
         return 0
 

@@ -87,6 +87,8 @@ def _channels(model: nn.Module) -> dict[str, int] | None:
 
     None if the model cannot be traced.
     """
+    if "forward" in vars(model):  # the tracer would take that of the class
+        return None
     try:
         graph = _Tracer().trace(model)
     except Exception:  # a model may do what it likes in its forward pass; then the user must say
@@ -135,12 +137,12 @@ class _Sources:
                 return self._flat(first) if (module.start_dim, module.end_dim) == (1, -1) else UNKNOWN
             if isinstance(module, QuantEltwiseAdd):
                 return self._sum(node, flattened)
-            keeps = isinstance(module, ELEMENTWISE) or flattened and isinstance(module, POOLING)
+            keeps = isinstance(module, ELEMENTWISE) or (flattened and isinstance(module, POOLING))
             return self.of(first, flattened=flattened) if keeps else UNKNOWN
         if node.op == "call_function" and node.target in SUMS:
             return self._sum(node, flattened)
         named = node.target in (METHODS if node.op == "call_method" else FUNCTIONS)
-        if named or flattened and node.target in POOLING_FUNCTIONS:
+        if named or (flattened and node.target in POOLING_FUNCTIONS):
             return self.of(first, flattened=flattened)
         return self._flat(first) if _flattens(node) else UNKNOWN
 
@@ -175,5 +177,5 @@ def _is_batch(size: Any, value: Any) -> bool:
     if size.target == "size":
         return size.args == (value, 0)
     shape = size.args[0] if size.target is operator.getitem and size.args[1] == 0 else None
-    whole = isinstance(shape, fx.Node) and (shape.target == "size" or shape.target is getattr and shape.args[1] == "shape")
+    whole = isinstance(shape, fx.Node) and (shape.target == "size" or (shape.target is getattr and shape.args[1] == "shape"))
     return whole and shape.args[0] is value

@@ -128,8 +128,8 @@ def finn_matrix(layer: LayerCodes, channels: int | None = None) -> NDArray[np.in
     if len(layer.shape) > (4 if layer.groups == 1 or is_depthwise(layer) else 0):
         what = "transposed convolution" if layer.transposed else "convolution"
         raise ValueError(
-            f"{where}: a {what} of {layer.groups} groups and a weight of shape {layer.shape}; FINN has units for convolutions of "
-            f"one or two dimensions and one group, and for depthwise ones with as many outputs as inputs"
+            f"{where}: a {what} of {layer.groups} groups, weight {layer.shape}; FINN has units for convolutions of one or two "
+            f"dimensions and one group, and for depthwise ones with as many outputs as inputs"
         )
     index = np.arange(math.prod(layer.shape), dtype=np.int64).reshape(layer.shape)
     if layer.transposed:
@@ -144,11 +144,14 @@ def finn_matrix(layer: LayerCodes, channels: int | None = None) -> NDArray[np.in
 
 
 def _order(layer: LayerCodes, folding: Folding) -> tuple[NDArray[np.int64], int]:
-    said = folding if isinstance(folding, Mapping) else dict(zip(KEYS, folding, strict=False))
-    if not {"PE", "SIMD"} <= set(said) <= set(KEYS):
-        raise ValueError(f"layer {layer.name!r}: folding {folding!r}; give (PE, SIMD) or a mapping with some of {', '.join(KEYS)}")
+    pair = not isinstance(folding, Mapping)
+    said = dict(zip(KEYS, folding, strict=False)) if pair else folding
+    if not {"PE", "SIMD"} <= set(said) <= set(KEYS) or (pair and len(folding) != 2):
+        raise ValueError(
+            f"layer {layer.name!r}: folding {folding!r}; give (PE, SIMD) or a mapping with some of {', '.join(KEYS)}"
+        )
     pe, simd = int(said["PE"]), int(said["SIMD"])
-    matrix = finn_matrix(layer, _channels(layer, said.get("input_shape")))
+    matrix = finn_matrix(layer, flattened_channels(layer, said.get("input_shape")))
     outputs, inputs = matrix.shape
     if pe < 1 or simd < 1 or outputs % pe or inputs % simd:
         raise ValueError(f"layer {layer.name!r}: PE {pe} must divide its {outputs} outputs, SIMD {simd} its {inputs} inputs")
@@ -159,8 +162,16 @@ def _order(layer: LayerCodes, folding: Folding) -> tuple[NDArray[np.int64], int]
     return steps.reshape(-1).astype(np.int64), pe * simd
 
 
-def _channels(layer: LayerCodes, input_shape: Iterable[int] | None) -> int | None:
-    """Channels of the feature map that a linear layer's columns are; None if they stay as they are."""
+def flattened_channels(layer: LayerCodes, input_shape: Iterable[int] | None) -> int | None:
+    """Channels of the feature map that a linear layer's columns are; None if nobody said, and for other layers.
+
+    Args:
+        layer: The layer.
+        input_shape: What the folding says of it, or None.
+
+    Raises:
+        ValueError: If it must be said and is not, or is wrong.
+    """
     where = f"layer {layer.name!r}"
     if len(layer.shape) != 2:
         if input_shape is not None:

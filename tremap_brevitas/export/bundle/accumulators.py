@@ -32,7 +32,7 @@ def accumulator_ranges(
         certificates: What each chip reads; with none, the trained codes alone count.
 
     Returns:
-        ``(lowest, highest)`` by layer. Layers whose input is not quantized, or has a zero point, are left out, and so are biases.
+        ``(lowest, highest)`` by layer. Left out are biases, and layers whose input is not quantized, or has a zero point.
 
     Examples:
         >>> accumulator_type((-40, 200)), accumulator_type((0, 255)), accumulator_type((-129, 0))
