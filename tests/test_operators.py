@@ -69,9 +69,10 @@ def test_or_said_not_to_be(between):
 
 
 def test_the_number_of_columns_where_nothing_was_flattened():
-    assert found_in(nn.Sequential(qnn.QuantLinear(12, 6, bias=False), nn.ReLU(), qnn.QuantLinear(6, 3, bias=False)))[
-        "2"
-    ].channels == 6
+    assert (
+        found_in(nn.Sequential(qnn.QuantLinear(12, 6, bias=False), nn.ReLU(), qnn.QuantLinear(6, 3, bias=False)))["2"].channels
+        == 6
+    )
     assert found_in(Net(lambda net, x: x))["fc"].channels == 12
     assert found_in(Net(lambda net, x: net.flat(x)))["fc"].channels == 12
     assert found_in(Net(lambda net, x: net.flat(net.conv(x))), include="fc")["fc"].channels == 3

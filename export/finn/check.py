@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +37,7 @@ TORCH_ORDER = "columns by channel, row, pixel as torch flattens them: RemoveCNVt
 Found = tuple[set[str], list[str]]  # what is wrong with a layer, in one word and in a sentence
 
 
-@dataclass(frozen=True)
-class Unit:
+class Unit(NamedTuple):
     """One node of FINN's model that holds a weight."""
 
     name: str
@@ -189,7 +188,7 @@ def check_unit(bundle: tm.Bundle, layer: LayerCodes, unit: Unit, said: dict[str,
     folding = {**said, **{key: int(unit.attributes.get(key, 1)) for key in ("PE", "SIMD")}}
     for key in sorted(said.keys() & {"PE", "SIMD"}):
         if said[key] != folding[key]:
-            kinds.add("different")
+            kinds.add("elsewhere")
             texts.append(f"{key} {folding[key]}, in the folding {said[key]}")
     if "_" in unit.operator:
         folding["unit"] = unit.operator
@@ -204,15 +203,14 @@ def check_dat(bundle: tm.Bundle, layer: LayerCodes, path: Path, said: dict[str, 
     parallel = max(int(said["PE"]) * int(said["SIMD"]), 1)
     memory = tm.Memory(words=max(int(np.prod(layer.shape)) // parallel, 1), word_bits=parallel * layer.bit_width)
     placement = finn_placement([layer], memory, folding={layer.name: said})
-    lines = path.read_text(encoding="ascii").splitlines()
     words = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            words.append(int(line, 16))
-        except ValueError:
-            raise SystemExit(f"{path}:{number}: {line[:40]!r} is no hexadecimal word") from None
-        if len(line.strip()) != -(-memory.word_bits // 4) or not 0 <= words[-1] < 1 << memory.word_bits:
-            raise SystemExit(f"{path}:{number}: {line[:40]!r} is no word of {memory.word_bits} bits")
+    for number, line in enumerate(path.read_text(encoding="ascii", errors="replace").splitlines(), start=1):
+        digits = -(-memory.word_bits // 4)
+        if not re.fullmatch(f"[0-9a-fA-F]{{{digits}}}", line.strip()) or int(line, 16) >> memory.word_bits:
+            raise SystemExit(
+                f"{path}:{number}: {line[:40]!r} is no word of {memory.word_bits} bits in {digits} hexadecimal digits"
+            )
+        words.append(int(line, 16))
     if len(words) != memory.words:
         raise SystemExit(
             f"{path}: {len(words)} words, PE {said['PE']} and SIMD {said['SIMD']} of layer {layer.name!r} make {memory.words}"
@@ -249,10 +247,20 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
+def _folding(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise SystemExit(f"{path}: no JSON ({error})") from None
+    if not isinstance(found, dict) or not all(isinstance(entry, dict) for entry in found.values()):
+        raise SystemExit(f'{path}: expected {{"layer": {{"PE": 2, "SIMD": 8}}, …}}')
+    return found
+
+
 def _check(options: argparse.Namespace) -> int:
     bundle = tm.Bundle.load(options.bundle)
     layers = bundle_layers(bundle)
-    folding = {} if options.folding is None else json.loads(options.folding.read_text())
+    folding = {} if options.folding is None else _folding(options.folding)
     files = {name: Path(path) for name, path in options.dat or ()}
     for unknown in sorted({*folding, *files} - {layer.name for layer in layers}):
         raise SystemExit(f"no layer {unknown!r} in the bundle; it has {', '.join(layer.name for layer in layers)}")

@@ -3,13 +3,17 @@
 import json
 from functools import partial
 
+import brevitas.nn as qnn
 import numpy as np
 import pytest
+import torch
+from brevitas.quant import Uint8ActPerTensorFixedPoint
 from groups import Group
-from helpers import flow
+from helpers import finn_memory, flow
 from hypothesis import given
 from hypothesis import strategies as st
-from qonnx.util.basic import interleave_matrix_outer_dim_from_partitions
+from networks import FullRangeWeight
+from torch import nn
 
 import tremap_brevitas as tm
 from tremap_brevitas.placement import LayerCodes, finn_dat, finn_placement
@@ -29,21 +33,6 @@ def test_a_case_worked_out_by_hand():
     assert str(placement.weights_at(1 * 24 + 3 * 4 + 3)[0]) == "bit 3 of fc.weight[1,3]"
     again = tm.MemoryImage.from_words(placement, [0x987321, 0xCBA654, 0xDEF100, 0x123200])
     assert np.array_equal(again.codes["fc"], codes)
-
-
-def finn_memory(codes, pe, simd, bits):
-    """The lines of memblock.dat by the steps that FINN takes, with Python integers."""
-    matrix = np.moveaxis(codes, 1, -1).reshape(codes.shape[0], -1)
-    rows = interleave_matrix_outer_dim_from_partitions(matrix, pe)  # (PE, MH / PE, MW)
-    tensor = np.flip(rows.reshape(pe, -1, simd), axis=-1)  # (PE, WMEM, SIMD), SIMD flipped
-    words = np.flip(tensor.transpose(1, 0, 2), axis=-2).reshape(-1, pe * simd)  # (WMEM, PE * SIMD), PE flipped
-    lines = []
-    for word in words:
-        value = 0
-        for code in word:  # the first comes to lie highest
-            value = value << bits | (int(code) & ((1 << bits) - 1))
-        lines.append(f"{value:0{-(-pe * simd * bits // 4)}x}\n")
-    return "".join(lines)
 
 
 @given(st.data())
@@ -209,3 +198,57 @@ def test_a_bundle_of_another_placement_is_told(tmp_path, capsys):
     assert finn.main([str(folder), "--folding", str(folding), "--out", str(tmp_path / "out")]) == 0
     assert "was trained with another placement" in capsys.readouterr().out
     assert (tmp_path / "out" / "2.as_written.dat").exists()
+
+
+@pytest.mark.parametrize("dynamo", [False, True])
+def test_weights_that_the_exporter_turned(tmp_path, capsys, dynamo):
+    """Linear layers without bias: MatMul with a turned weight, two of them square and equal but for the turn."""
+    torch.manual_seed(0)
+    options = {"bias": False, "weight_quant": FullRangeWeight}
+    act = {"act_quant": Uint8ActPerTensorFixedPoint}
+    model = nn.Sequential(
+        qnn.QuantLinear(8, 6, **options),
+        qnn.QuantReLU(**act),
+        qnn.QuantLinear(6, 6, **options),
+        qnn.QuantReLU(**act),
+        qnn.QuantLinear(6, 6, **options),
+    )
+    with torch.no_grad():
+        model[4].weight.copy_(model[2].weight.T)
+    model = tm.make_faulty(model)
+    x = torch.rand(2, 8)
+    model(x)
+    model.eval()
+    memory = tm.Memory(words=100, word_bits=32)
+    placement, chip = tm.place(model, memory), tm.FaultMap(memory, [], [], "chip")
+    tm.set_faults_(model, placement, chip)
+    folder = tm.export_bundle(
+        model, x, tmp_path / "b", placement=placement, fault_map=chip, dynamo=dynamo, onnx_forms=["qonnx"]
+    )
+    folding = tmp_path / "folding.json"
+    folding.write_text(json.dumps({name: {"PE": 1, "SIMD": 2} for name in "024"}))
+    finn = flow("finn/memories.py")
+    assert finn.main([str(folder), "--folding", str(folding), "--out", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert "NOT" not in out
+    assert "0: its input is not quantized" in out
+    for name, array in tm.Bundle.load(folder).image.codes.items():
+        assert (tmp_path / "out" / f"{name}.as_written.dat").read_text() == finn_memory(array, 1, 2, 8)
+
+
+def test_an_accumulator_that_is_too_narrow_for_a_chip_is_told(tmp_path, capsys):
+    """Every weight of the second layer is small; one chip reads -128 for the first one."""
+    finn, group = flow("finn/memories.py"), Group("linear")
+    with torch.no_grad():
+        group.model[2].weight.fill_(group.model[2].weight.abs().max() / 64)
+    healthy = tm.FaultMap(group.placement.memory, [], [], "healthy")
+    tm.set_faults_(group.model, group.placement, healthy)
+    bad = tm.FaultMap(group.placement.memory, [group.placement.cell("2", i, bit=7) for i in range(32)], [1] * 32, "bad")
+    folder = group.export(tmp_path / "b", fault_map=healthy, chips=[healthy, bad], onnx_forms=["qonnx"])
+    folding = tmp_path / "folding.json"
+    folding.write_text('{"0": {"PE": 4, "SIMD": 8}, "2": {"PE": 2, "SIMD": 4}}')
+    finn.main([str(folder), "--folding", str(folding), "--out", str(tmp_path / "out")])
+    out = capsys.readouterr().out
+    codes = tm.Bundle.load(folder).image.codes["2"].astype(int)
+    lowest = 255 * (codes[0] - 128).sum()
+    assert f"2: sums of every chip lie in {lowest} to {255 * codes.sum(1).max()}, INT21, WIDER than " in out
