@@ -166,8 +166,8 @@ def compare_cells(bundle: tm.Bundle, layer: LayerCodes, folding: dict[str, Any])
     placed = bundle.image.placement.layer(layer.name)
     memory = tm.Memory(words=placed.size, word_bits=folding["PE"] * folding["SIMD"] * layer.bit_width)
     (own,) = finn_placement([layer], memory, folding={layer.name: folding}).layers
-    order = np.arange(placed.size) if placed.order is None else placed.order
-    if own.codes_per_word == placed.codes_per_word and np.array_equal(own.order, order):
+    first, second = (np.arange(placed.size) if x.order is None else x.order for x in (own, placed))
+    if own.codes_per_word == placed.codes_per_word and np.array_equal(first, second):
         return set(), []
     return {"elsewhere"}, [f"the bundle was not trained with the cells of PE {folding['PE']}, SIMD {folding['SIMD']}"]
 

@@ -160,9 +160,10 @@ class _Sources:
 
 def _flattens(node: fx.Node) -> bool:
     """Whether a function or method flattens all dimensions but the first: ``flatten(1)``, or a view of ``(batch, -1)``."""
-    value, *rest = node.args or (None,)
+    arguments: list[Any] = list(node.args)
+    value, rest = arguments[0] if arguments else None, arguments[1:]
     if node.target in ("flatten", torch.flatten):
-        start, end = (*rest, *(0, -1)[len(rest) :])
+        start, end = [*rest, *[0, -1][len(rest) :]]
         return (node.kwargs.get("start_dim", start), node.kwargs.get("end_dim", end)) == (1, -1)
     if node.target in ("view", "reshape", torch.reshape):
         shape = rest[0] if len(rest) == 1 and isinstance(rest[0], (tuple, list)) else rest
@@ -173,9 +174,10 @@ def _flattens(node: fx.Node) -> bool:
 def _is_batch(size: Any, value: Any) -> bool:
     """Whether a number is the first dimension of a value: ``value.size(0)``, ``value.shape[0]``, or 1."""
     if not isinstance(size, fx.Node):
-        return size == 1
+        return bool(size == 1)
     if size.target == "size":
         return size.args == (value, 0)
-    shape = size.args[0] if size.target is operator.getitem and size.args[1] == 0 else None
-    whole = isinstance(shape, fx.Node) and (shape.target == "size" or (shape.target is getattr and shape.args[1] == "shape"))
-    return whole and shape.args[0] is value
+    shape: Any = size.args[0] if size.target is operator.getitem and size.args[1] == 0 else None
+    if not isinstance(shape, fx.Node) or shape.args[0] is not value:
+        return False
+    return shape.target == "size" or (shape.target is getattr and shape.args[1] == "shape")

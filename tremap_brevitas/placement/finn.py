@@ -144,9 +144,8 @@ def finn_matrix(layer: LayerCodes, channels: int | None = None) -> NDArray[np.in
 
 
 def _order(layer: LayerCodes, folding: Folding) -> tuple[NDArray[np.int64], int]:
-    pair = not isinstance(folding, Mapping)
-    said = dict(zip(KEYS, folding, strict=False)) if pair else folding
-    if not {"PE", "SIMD"} <= set(said) <= set(KEYS) or (pair and len(folding) != 2):
+    said: Mapping[str, Any] = folding if isinstance(folding, Mapping) else dict(zip(KEYS, folding, strict=False))
+    if not {"PE", "SIMD"} <= set(said) <= set(KEYS) or len(said) != len(folding) or (said is not folding and len(said) > 2):
         raise ValueError(
             f"layer {layer.name!r}: folding {folding!r}; give (PE, SIMD) or a mapping with some of {', '.join(KEYS)}"
         )

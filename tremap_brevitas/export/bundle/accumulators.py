@@ -49,8 +49,8 @@ def accumulator_ranges(
         for difference in proof.differences:
             if difference.layer in sums:
                 low, high = ranges[difference.layer]
-                found = sums[difference.layer].range(difference.weight, difference.trained, difference.read)
-                ranges[difference.layer] = min(low, found[0]), max(high, found[1])
+                lowest, highest = sums[difference.layer].range(difference.weight, difference.trained, difference.read)
+                ranges[difference.layer] = min(low, lowest), max(high, highest)
     return ranges
 
 
