@@ -54,6 +54,8 @@ class Unit(NamedTuple):
     def matrix(self, layer: LayerCodes) -> Array | None:
         """Its weight as one row an output, the columns in its own order; None if it cannot be that layer's."""
         weight, (rows, columns) = self.weight, finn_matrix(layer).shape
+        if len(layer.shape) == 3 and weight.shape == (*layer.shape, 1):  # FINN gives one-dimensional kernels a second dimension
+            weight = weight[..., 0]
         if self.kind in ("Conv", "ConvTranspose"):
             same = weight.shape == layer.shape and layer.transposed == (self.kind == "ConvTranspose")
             return weight.reshape(-1)[finn_matrix(layer)] if same else None

@@ -71,8 +71,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folding", type=Path, required=True, help='JSON: {"layer": {"PE": 2, "SIMD": 8}, …}')
     parser.add_argument("--out", type=Path, required=True, help="folder for the .dat files")
     options = parser.parse_args(arguments)
+    try:
+        return _run(options)
+    except (OSError, ValueError) as error:
+        raise SystemExit(str(error)) from None
+
+
+def _run(options: argparse.Namespace) -> int:
     bundle = tm.Bundle.load(options.bundle)
-    folding = json.loads(options.folding.read_text())
+    try:
+        folding = json.loads(options.folding.read_text())
+    except ValueError as error:
+        raise SystemExit(f"{options.folding}: no JSON ({error})") from None
     biases = [name for name, codes in bundle.image.codes.items() if codes.ndim == 1]
     if biases:
         raise SystemExit(f"{options.bundle}: FINN keeps biases in thresholds, not in weight memories; place without {biases}")

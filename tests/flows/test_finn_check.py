@@ -17,7 +17,7 @@ from qonnx.transformation.lower_convs_to_matmul import LowerConvsToMatMul
 from torch import nn
 
 import tremap_brevitas as tm
-from tremap_brevitas.placement import finn_placement
+from tremap_brevitas.placement import LayerCodes, finn_placement
 
 check = flow("finn/check.py")
 FOLDING = {"0": {"PE": 2, "SIMD": 3}, "2": {"PE": 2, "SIMD": 3, "unit": "VVAU_hls"}, "5": {"PE": 3, "SIMD": 4}}
@@ -263,3 +263,11 @@ def test_memories(bundle, codes, tmp_path, capsys):
         folding.write_text(text)
         with pytest.raises(SystemExit, match=reason):
             run(bundle, capsys, "--dat", f"0={path}", *said)
+
+
+def test_kernels_of_one_dimension():
+    layer = LayerCodes("conv", (4, 2, 3), 8, "twos_complement")
+    weight = np.arange(24).reshape(4, 2, 3, 1)
+    unit = check.Unit("Conv_0", "Conv", weight, {})
+    assert np.array_equal(unit.matrix(layer), weight[..., 0].transpose(0, 2, 1).reshape(4, 6))
+    assert check.Unit("Conv_0", "ConvTranspose", weight, {}).matrix(layer) is None

@@ -82,6 +82,7 @@ class _Graph:
                 self.takers.setdefault(name, []).append((node, position))
         dims = [value.type.tensor_type.shape.dim for value in model.graph.input if value.name not in self.known]
         self.batch = dims[0][0].dim_value if dims and dims[0] else 0
+        self.sources: dict[tuple[str, bool, int], int] = {}
 
     def users(self, initializer: str) -> list[tuple[NodeProto, int]]:
         """Nodes that take a weight, quantized and turned, with the position at which they do."""
@@ -131,6 +132,12 @@ class _Graph:
         return int(self.known[weight].shape[1 if turned else 0])
 
     def _source(self, name: str, *, flattened: bool, columns: int) -> int:
+        key = name, flattened, columns
+        if key not in self.sources:
+            self.sources[key] = self._find(name, flattened, columns)
+        return self.sources[key]
+
+    def _find(self, name: str, flattened: bool, columns: int) -> int:
         node = self.makers.get(name)
         if node is None:
             return 0 if flattened else columns

@@ -163,8 +163,9 @@ def _flattens(node: fx.Node) -> bool:
     arguments: list[Any] = list(node.args)
     value, rest = arguments[0] if arguments else None, arguments[1:]
     if node.target in ("flatten", torch.flatten):
-        start, end = [*rest, *[0, -1][len(rest) :]]
-        return (node.kwargs.get("start_dim", start), node.kwargs.get("end_dim", end)) == (1, -1)
+        start = rest[0] if rest else node.kwargs.get("start_dim", 0)
+        end = rest[1] if len(rest) > 1 else node.kwargs.get("end_dim", -1)
+        return (start, end) == (1, -1)
     if node.target in ("view", "reshape", torch.reshape):
         shape = rest[0] if len(rest) == 1 and isinstance(rest[0], (tuple, list)) else rest
         return len(shape) == 2 and shape[1] == -1 and _is_batch(shape[0], value)
