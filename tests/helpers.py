@@ -92,6 +92,23 @@ def flow(name):
     return module
 
 
+def finn_memory(codes, pe, simd, bits):
+    """The lines of memblock.dat by the steps that FINN takes, with Python integers."""
+    from qonnx.util.basic import interleave_matrix_outer_dim_from_partitions
+
+    matrix = np.moveaxis(codes, 1, -1).reshape(codes.shape[0], -1)
+    rows = interleave_matrix_outer_dim_from_partitions(matrix, pe)  # (PE, MH / PE, MW)
+    tensor = np.flip(rows.reshape(pe, -1, simd), axis=-1)  # (PE, WMEM, SIMD), SIMD flipped
+    words = np.flip(tensor.transpose(1, 0, 2), axis=-2).reshape(-1, pe * simd)  # (WMEM, PE * SIMD), PE flipped
+    lines = []
+    for word in words:
+        value = 0
+        for code in word:  # the first comes to lie highest
+            value = value << bits | (int(code) & ((1 << bits) - 1))
+        lines.append(f"{value:0{-(-pe * simd * bits // 4)}x}\n")
+    return "".join(lines)
+
+
 def needs_program(name):
     """Skip, with a reason, where a program is not installed; in CI that is a failure."""
     if shutil.which(name) is None:

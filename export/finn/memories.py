@@ -3,8 +3,9 @@
     python export/finn/memories.py out/digits/group_0 --folding export/finn/digits_folding.json --out out/finn
 
 Reads the QONNX file as FINN's front end does (clean-up, then each weight's Quant node folded into integers with a datatype
-annotation) and compares with the bundle's codes; then writes one ``.dat`` file a layer for the given PE and SIMD. FINN itself
-is not run. Ends with 1 if a weight is not what was trained.
+annotation) and compares with the bundle's codes; then writes one ``.dat`` file a layer for the given PE and SIMD, and says
+which accumulators FINN would size from the trained codes and which the fleet needs. FINN itself is not run. Ends with 1 if a
+weight is not what was trained.
 """
 
 from __future__ import annotations
@@ -22,18 +23,31 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.general.quant import quant
 from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.infer_datatypes import InferDataTypes
+from qonnx.util.basic import get_by_name
 from qonnx.util.cleanup import cleanup_model
 
 import tremap_brevitas as tm
+from tremap_brevitas.export import load_onnx
+from tremap_brevitas.export.bundle.accumulators import accumulator_ranges, accumulator_type
+from tremap_brevitas.export.bundle.layers import bundle_layers
 from tremap_brevitas.placement import LayerCodes, finn_dat, finn_placement
+
+QUANTIZERS = ("Quant", "IntQuant")
 
 
 def folded_weights(path: Path) -> dict[str, tuple[str, NDArray[Any]]]:
-    """Integers and datatype of every weight of a QONNX file after its Quant node is folded, by name of the initializer."""
-    model = cleanup_model(ModelWrapper(str(path))).transform(InferDataTypes())
+    """Datatype and integers of every weight of a QONNX file after its Quant node is folded, by name of the initializer.
+
+    The clean-up renames initializers and turns some; each Quant node carries the name along, and what it feeds tells the turn.
+    """
+    model = ModelWrapper(str(path))
+    for node in model.graph.node:
+        if node.op_type in QUANTIZERS and model.get_initializer(node.input[0]) is not None:
+            node.doc_string = node.input[0]
+    model = cleanup_model(model).transform(InferDataTypes())
     found = {}
     for node in model.graph.node:
-        if node.op_type != "Quant" or model.get_initializer(node.input[0]) is None:
+        if node.op_type not in QUANTIZERS or model.get_initializer(node.input[0]) is None:
             continue
         value, scale, zero_point, bits = (model.get_initializer(name) for name in node.input[:4])
         if value.ndim < 2:
@@ -41,7 +55,12 @@ def folded_weights(path: Path) -> dict[str, tuple[str, NDArray[Any]]]:
         operator = getCustomOp(node)
         signed, narrow = operator.get_nodeattr("signed"), operator.get_nodeattr("narrow")
         read = quant(value, scale, zero_point, bits, signed, narrow, operator.get_nodeattr("rounding_mode"))
-        found[node.input[0]] = operator.get_integer_datatype(model).name, np.rint(read / scale + zero_point)
+        codes = np.rint(read / scale + zero_point)
+        taker = model.find_consumer(node.output[0])
+        turned = get_by_name(taker.attribute, "transB") if taker is not None and taker.op_type == "Gemm" else None
+        if taker is not None and taker.op_type in ("Gemm", "MatMul") and not (turned is not None and turned.i):
+            codes = codes.T  # (inputs, outputs) there
+        found[node.doc_string] = operator.get_integer_datatype(model).name, codes
     return found
 
 
@@ -52,55 +71,94 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folding", type=Path, required=True, help='JSON: {"layer": {"PE": 2, "SIMD": 8}, …}')
     parser.add_argument("--out", type=Path, required=True, help="folder for the .dat files")
     options = parser.parse_args(arguments)
+    try:
+        return _run(options)
+    except (OSError, ValueError) as error:
+        raise SystemExit(str(error)) from None
+
+
+def _run(options: argparse.Namespace) -> int:
     bundle = tm.Bundle.load(options.bundle)
-    folding = {name: (entry["PE"], entry["SIMD"]) for name, entry in json.loads(options.folding.read_text()).items()}
+    try:
+        folding = json.loads(options.folding.read_text())
+    except ValueError as error:
+        raise SystemExit(f"{options.folding}: no JSON ({error})") from None
     biases = [name for name, codes in bundle.image.codes.items() if codes.ndim == 1]
     if biases:
         raise SystemExit(f"{options.bundle}: FINN keeps biases in thresholds, not in weight memories; place without {biases}")
-    left = list(folded_weights(options.bundle / bundle.manifest.onnx["qonnx"]).values())
+    bad = compare(bundle)
+    found = {layer.name: layer for layer in bundle_layers(bundle)}
+    layers = [found[placed.name] for placed in bundle.image.placement.layers]
+    image = finn_image(bundle, layers, folding, options.folding)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for placed in image.placement.layers:
+        path = options.out / f"{placed.name}.as_written.dat"
+        path.write_text(finn_dat(image, placed.name))
+        said = folding[placed.name]
+        print(f"{path}: {placed.words} words of {said['PE']} × {said['SIMD']} × {placed.bit_width} bits")
+    tell_accumulators(bundle)
+    return int(bad > 0)
+
+
+def compare(bundle: tm.Bundle) -> int:
+    """Compare the folded weights with the codes; return how many layers are wrong."""
+    if "qonnx" not in bundle.manifest.onnx:
+        raise SystemExit(f"{bundle.folder}: has no QONNX file, which FINN begins with")
+    folded = folded_weights(bundle.folder / bundle.manifest.onnx["qonnx"])
     bad = 0
     for layer in bundle.manifest.layers:
         codes = bundle.image.codes[layer.name]
         kind = f"{'INT' if layer.signed else 'UINT'}{layer.bit_width}"
         if np.any(np.asarray(layer.zero_point)):
             raise SystemExit(f"layer {layer.name!r}: FINN needs zero point 0, this layer's is {layer.zero_point[0]:g}")
-        match = next((i for i, (name, w) in enumerate(left) if name == kind and np.array_equal(w, codes)), None)
-        bad += match is None
-        if match is None:
+        name, values = folded.get(layer.initializers["qonnx"], ("", np.zeros(0)))
+        if name != kind or not np.array_equal(values, codes):
+            bad += 1
             print(f"{layer.name}: NOT among the folded weights of the file")
             continue
-        values = left.pop(match)[1]
         inside = DataType[kind].allowed(values.min()) and DataType[kind].allowed(values.max())
         bad += not inside
         print(f"{layer.name}: {codes.size} folded weights, {'' if inside else 'NOT '}{kind}, equal to the codes")
-    layers = [LayerCodes(x.name, x.shape, x.bit_width, x.encoding) for x in bundle.image.placement.layers]
-    width = max(pe * simd * next(x.bit_width for x in layers if x.name == name) for name, (pe, simd) in folding.items())
-    words = sum(int(np.prod(x.shape)) // (folding[x.name][0] * folding[x.name][1]) for x in layers if x.name in folding)
-    memory = tm.Memory(words=words, word_bits=width)
+    return bad
+
+
+def finn_image(bundle: tm.Bundle, layers: list[LayerCodes], folding: dict[str, Any], path: Path) -> tm.MemoryImage:
+    """The bundle's codes in FINN's layout: its own image if it was trained with that."""
     trained = bundle.image.placement
-    if len(trained.layers) == len(layers) and _same_cells(trained, layers, folding):
-        image, memory = bundle.image, trained.memory
-        print("The bundle was trained with this placement: its chips' stuck cells are cells of these memories.")
-    else:
-        image = tm.MemoryImage(finn_placement(layers, memory, folding=folding), bundle.image.codes)
-        print(
-            "The bundle was trained with another placement. The memories hold the codes that were trained, but the stuck cells "
-            "of its chips lie elsewhere in them: before training, place the model with layout=finn_placement (see README)."
-        )
-    options.out.mkdir(parents=True, exist_ok=True)
-    for placed in image.placement.layers:
-        path = options.out / f"{placed.name}.as_written.dat"
-        path.write_text(finn_dat(image, placed.name))
-        pe, simd = folding[placed.name]
-        print(f"{path}: {placed.words} words of {pe} × {simd} × {placed.bit_width} bits")
-    return int(bad > 0)
-
-
-def _same_cells(trained: tm.Placement, layers: list[LayerCodes], folding: dict[str, tuple[int, int]]) -> bool:
     try:
-        return trained == finn_placement(layers, trained.memory, folding=folding)
-    except ValueError:  # its words are too narrow, or too few
-        return False
+        parallel = {layer.name: int(folding[layer.name]["PE"]) * int(folding[layer.name]["SIMD"]) for layer in layers}
+        width = max(parallel[layer.name] * layer.bit_width for layer in layers)
+        words = sum(-(-int(np.prod(layer.shape)) // max(parallel[layer.name], 1)) for layer in layers)
+        memory = tm.Memory(words=max(words, trained.memory.words), word_bits=max(width, trained.memory.word_bits))
+        placement = finn_placement(layers, memory, folding=folding)
+    except (KeyError, TypeError) as error:
+        raise SystemExit(f"{path}: layer without PE and SIMD: {error}") from None
+    except ValueError as error:
+        raise SystemExit(f"{path}: {error}") from None
+    if placement == trained:
+        print("The bundle was trained with this placement: its chips' stuck cells are cells of these memories.")
+        return bundle.image
+    print(
+        "The bundle was trained with another placement. The memories hold the codes that were trained, but the stuck cells "
+        "of its chips lie elsewhere in them: before training, place the model with layout=finn_placement (see README)."
+    )
+    return tm.MemoryImage(placement, bundle.image.codes)
+
+
+def tell_accumulators(bundle: tm.Bundle) -> None:
+    """Say which accumulators FINN sizes from the trained codes, and which the fleet needs."""
+    names = {layer.name: layer.initializers["qonnx"] for layer in bundle.manifest.layers}
+    trained = accumulator_ranges(load_onnx(bundle.folder / bundle.manifest.onnx["qonnx"]), names, bundle.image)
+    for name in names:
+        fleet = (bundle.manifest.accumulators or {}).get(name)
+        if name not in trained:
+            print(f"{name}: its input is not quantized, so that its sums have no bound")
+        elif fleet is None:
+            print(f"{name}: sums fit {accumulator_type(trained[name])}; the bundle does not say what its chips need")
+        else:
+            kinds = accumulator_type(trained[name]), accumulator_type(fleet)
+            wider = "" if kinds[0] == kinds[1] else f", WIDER than {kinds[0]}, which FINN takes for the trained codes"
+            print(f"{name}: sums of every chip lie in {fleet[0]} to {fleet[1]}, {kinds[1]}{wider}")
 
 
 if __name__ == "__main__":

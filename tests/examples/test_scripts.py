@@ -1,6 +1,7 @@
 """The example scripts run; what was finished before a kill is not lost."""
 
 import csv
+import json
 import os
 import re
 import signal
@@ -66,6 +67,10 @@ def flows(folder, accuracy):
     folding = EXAMPLES.parent / "export" / "finn" / "digits_folding.json"
     out = run("../export/finn/memories.py", folder / "group_0", "--folding", folding, "--out", folder / "finn")
     assert out.count("folded weights, INT8, equal to the codes") == 4
+    assert out.count("sums of every chip lie in") == 3
+    memories = [f"{name}={folder / 'finn' / name}.as_written.dat" for name in json.loads(folding.read_text())]
+    given = ("--folding", folding, "--dat", *memories, "--allow", "elsewhere")  # the main job's layout is the linear one
+    assert run("../export/finn/check.py", folder / "group_0", *given).count(": elsewhere (") == 4
     needs_program("iverilog")
     assert run("../export/rtl/simulate.py", folder / "group_0", *chips).count("as its certificate says") == 3
     needs_program("g++")

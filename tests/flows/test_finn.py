@@ -3,13 +3,17 @@
 import json
 from functools import partial
 
+import brevitas.nn as qnn
 import numpy as np
 import pytest
+import torch
+from brevitas.quant import Uint8ActPerTensorFixedPoint
 from groups import Group
-from helpers import flow
+from helpers import finn_memory, flow
 from hypothesis import given
 from hypothesis import strategies as st
-from qonnx.util.basic import interleave_matrix_outer_dim_from_partitions
+from networks import FullRangeWeight
+from torch import nn
 
 import tremap_brevitas as tm
 from tremap_brevitas.placement import LayerCodes, finn_dat, finn_placement
@@ -31,21 +35,6 @@ def test_a_case_worked_out_by_hand():
     assert np.array_equal(again.codes["fc"], codes)
 
 
-def finn_memory(codes, pe, simd, bits):
-    """The lines of memblock.dat by the steps that FINN takes, with Python integers."""
-    matrix = np.moveaxis(codes, 1, -1).reshape(codes.shape[0], -1)
-    rows = interleave_matrix_outer_dim_from_partitions(matrix, pe)  # (PE, MH / PE, MW)
-    tensor = np.flip(rows.reshape(pe, -1, simd), axis=-1)  # (PE, WMEM, SIMD), SIMD flipped
-    words = np.flip(tensor.transpose(1, 0, 2), axis=-2).reshape(-1, pe * simd)  # (WMEM, PE * SIMD), PE flipped
-    lines = []
-    for word in words:
-        value = 0
-        for code in word:  # the first comes to lie highest
-            value = value << bits | (int(code) & ((1 << bits) - 1))
-        lines.append(f"{value:0{-(-pe * simd * bits // 4)}x}\n")
-    return "".join(lines)
-
-
 @given(st.data())
 def test_any_folding(data):
     pe, simd, kernel = (data.draw(st.integers(1, 3)) for _ in range(3))
@@ -55,7 +44,8 @@ def test_any_folding(data):
         shape = shape[:2]
     layers = [LayerCodes("a", (3, 2), 2, "twos_complement"), LayerCodes("b", shape, bits, "twos_complement")]
     memory = tm.Memory(words=2000, word_bits=max(pe * simd * bits, 4) + data.draw(st.integers(0, 5)))
-    placement = finn_placement(layers, memory, folding={"a": (1, 2), "b": (pe, simd)})
+    plain = {"PE": 1, "SIMD": 2, "input_shape": (2,)}  # beside a convolution, that must be said
+    placement = finn_placement(layers, memory, folding={"a": plain, "b": (pe, simd)})
     rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
     codes = {
         "a": rng.integers(-2, 2, (3, 2)),
@@ -64,6 +54,86 @@ def test_any_folding(data):
     image = tm.MemoryImage(placement, codes)
     assert finn_dat(image, "b") == finn_memory(codes["b"], pe, simd, bits)
     assert finn_dat(image, "a") == finn_memory(codes["a"], 1, 2, 2)
+
+
+def lines(shape, folding, **fields):
+    """Lines of the memory of a layer whose weight is 0, 1, 2, … in row-major order."""
+    codes = np.arange(np.prod(shape)).reshape(shape)
+    layer = LayerCodes("x", shape, 8, "twos_complement", **fields)
+    placement = finn_placement([layer], tm.Memory(words=100, word_bits=512), folding={"x": folding})
+    return finn_dat(tm.MemoryImage(placement, {"x": codes}), "x").split()
+
+
+# What FINN's own make_weight_file wrote for the same numbers (commit 39f0c9a6).
+
+
+def test_columns_of_a_flattened_feature_map():
+    """Three channels of 1 × 2 pixels: (0, 1), (2, 3), (4, 5) come as 0, 2, 4 and 1, 3, 5."""
+    expected = ["040200", "050301", "0a0806", "0b0907"]
+    folding = {"PE": 1, "SIMD": 3}
+    assert lines((2, 6), {**folding, "input_shape": (3, 1, 2)}) == expected
+    assert lines((2, 6), folding, channels=3) == expected
+    assert lines((2, 6), {**folding, "input_shape": [3, 2]}, channels=3) == expected
+    for plain in ({**folding, "input_shape": (6,)}, {**folding, "input_shape": (6, 1, 1)}, folding, (1, 3)):
+        assert lines((2, 6), plain) == ["020100", "050403", "080706", "0b0a09"]
+
+
+def test_transposed_convolutions():
+    expected = ["0a170b041105", "1509160f0310", "071408010e02", "1206130c000d"]
+    assert lines((2, 2, 2, 3), (2, 3), transposed=True) == expected
+
+
+@pytest.mark.parametrize(
+    ("unit", "pe", "simd", "expected"),
+    [
+        (None, 2, 1, "0400 0501 0602 0703 0c08 0d09 0e0a 0f0b"),
+        ("VVAU_hls", 2, 2, "04050001 06070203 0c0d0809 0e0f0a0b"),
+        ("VVAU_rtl", 2, 2, "05040100 07060302 0d0c0908 0f0e0b0a"),
+        ("VVAU_hls", 4, 4, "0c0d0e0f08090a0b0405060700010203"),
+        ("VVAU_rtl", 4, 4, "0f0e0d0c0b0a09080706050403020100"),
+        ("VVAU_hls", 1, 2, "0001 0203 0405 0607 0809 0a0b 0c0d 0e0f"),
+    ],
+)
+def test_depthwise_convolutions(unit, pe, simd, expected):
+    folding = {"PE": pe, "SIMD": simd} | ({} if unit is None else {"unit": unit})
+    assert lines((4, 1, 2, 2), folding, groups=4) == expected.split()
+
+
+@pytest.mark.parametrize(
+    ("shape", "fields", "folding", "reason"),
+    [
+        ((4, 2, 3, 3), {"groups": 2}, (1, 1), "a convolution of 2 groups, weight \\(4, 2, 3, 3\\)"),
+        ((8, 1, 3, 3), {"groups": 4}, (1, 1), "a convolution of 4 groups"),
+        ((4, 1, 3, 3), {"groups": 4, "transposed": True}, (1, 1), "a transposed convolution of 4 groups"),
+        ((4, 2, 3), {"transposed": True}, (1, 1), "two dimensions only"),
+        ((4, 2, 3, 3, 3), {}, (1, 1), "of one or two dimensions"),
+        ((4, 1, 3, 3), {"groups": 4}, (1, 3), "Say in the folding"),
+        ((4, 1, 3, 3), {"groups": 4}, {"PE": 1, "SIMD": 3, "unit": "MVAU_hls"}, "makes a VVAU_hls or VVAU_rtl"),
+        ((4, 1, 3, 3), {}, {"PE": 1, "SIMD": 3, "unit": "VVAU_hls"}, "makes a MVAU_hls or MVAU_rtl"),
+        ((4, 2, 3, 3), {}, {"PE": 1, "SIMD": 1, "input_shape": (2, 3, 3)}, "is for linear layers"),
+        ((4, 6), {}, {"PE": 1, "SIMD": 1, "input_shape": (2, 2, 2)}, "has 8 numbers, its weight 6 columns"),
+        ((4, 6), {"channels": 3}, {"PE": 1, "SIMD": 1, "input_shape": (2, 3, 1)}, "2 channels, but in the model 3"),
+        ((4, 6), {"channels": 4}, (1, 1), "6 columns are no feature map of 4 channels"),
+        ((4, 6), {"channels": 0}, (1, 1), 'Say so in the folding: "input_shape"'),
+        ((4, 6), {}, {"PE": 1}, "give \\(PE, SIMD\\)"),
+        ((4, 6), {}, {"PE": 1, "SIMD": 1, "ram_style": "block"}, "some of PE, SIMD, input_shape, unit"),
+        ((4, 6), {}, (1, 1, 1), "give \\(PE, SIMD\\)"),
+    ],
+)
+def test_what_finn_has_no_unit_for_or_must_be_told(shape, fields, folding, reason):
+    with pytest.raises(ValueError, match=f"layer 'x': .*({reason})"):
+        lines(shape, folding, **fields)
+
+
+def test_a_linear_layer_beside_convolutions_must_be_said_or_found():
+    layers = [LayerCodes("conv", (3, 1, 1, 1), 8, "twos_complement"), LayerCodes("fc", (2, 6), 8, "twos_complement")]
+    memory, folding = tm.Memory(words=100, word_bits=32), {"conv": (1, 1), "fc": (1, 1)}
+    with pytest.raises(ValueError, match="layer 'fc': its 6 columns may be a flattened feature map"):
+        finn_placement(layers, memory, folding=folding)
+    said = finn_placement(layers, memory, folding={**folding, "fc": {"PE": 1, "SIMD": 1, "input_shape": (3, 1, 2)}})
+    found = finn_placement([layers[0], layers[1]._replace(channels=3)], memory, folding=folding)
+    assert said == found
+    assert [w.index for w in said.weights_at(4 * 32)] == [(0, 2)]
 
 
 def test_what_does_not_fit():
@@ -112,7 +182,10 @@ def test_from_training_to_the_memories(tmp_path, capsys):
     assert "The bundle was trained with this placement" in out
     for name, (pe, simd) in FOLDING.items():
         lines = (tmp_path / "out" / f"{name}.as_written.dat").read_text()
-        assert lines == finn_memory(image.codes[name], pe, simd, 8)
+        codes = image.codes[name]
+        if name == "classifier":  # as RemoveCNVtoFCFlatten leaves the columns of 24 channels of 2 × 2 pixels
+            codes = codes.T.reshape(24, 2, 2, 10).transpose(1, 2, 0, 3).reshape(96, 10).T
+        assert lines == finn_memory(codes, pe, simd, 8)
     weights = finn.folded_weights(folder / "model.qonnx.onnx")
     assert min(w.min() for _, w in weights.values()) == min(c.min() for c in image.codes.values())
 
@@ -125,3 +198,57 @@ def test_a_bundle_of_another_placement_is_told(tmp_path, capsys):
     assert finn.main([str(folder), "--folding", str(folding), "--out", str(tmp_path / "out")]) == 0
     assert "was trained with another placement" in capsys.readouterr().out
     assert (tmp_path / "out" / "2.as_written.dat").exists()
+
+
+@pytest.mark.parametrize("dynamo", [False, True])
+def test_weights_that_the_exporter_turned(tmp_path, capsys, dynamo):
+    """Linear layers without bias: MatMul with a turned weight, two of them square and equal but for the turn."""
+    torch.manual_seed(0)
+    options = {"bias": False, "weight_quant": FullRangeWeight}
+    act = {"act_quant": Uint8ActPerTensorFixedPoint}
+    model = nn.Sequential(
+        qnn.QuantLinear(8, 6, **options),
+        qnn.QuantReLU(**act),
+        qnn.QuantLinear(6, 6, **options),
+        qnn.QuantReLU(**act),
+        qnn.QuantLinear(6, 6, **options),
+    )
+    with torch.no_grad():
+        model[4].weight.copy_(model[2].weight.T)
+    model = tm.make_faulty(model)
+    x = torch.rand(2, 8)
+    model(x)
+    model.eval()
+    memory = tm.Memory(words=100, word_bits=32)
+    placement, chip = tm.place(model, memory), tm.FaultMap(memory, [], [], "chip")
+    tm.set_faults_(model, placement, chip)
+    folder = tm.export_bundle(
+        model, x, tmp_path / "b", placement=placement, fault_map=chip, dynamo=dynamo, onnx_forms=["qonnx"]
+    )
+    folding = tmp_path / "folding.json"
+    folding.write_text(json.dumps({name: {"PE": 1, "SIMD": 2} for name in "024"}))
+    finn = flow("finn/memories.py")
+    assert finn.main([str(folder), "--folding", str(folding), "--out", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert "NOT" not in out
+    assert "0: its input is not quantized" in out
+    for name, array in tm.Bundle.load(folder).image.codes.items():
+        assert (tmp_path / "out" / f"{name}.as_written.dat").read_text() == finn_memory(array, 1, 2, 8)
+
+
+def test_an_accumulator_that_is_too_narrow_for_a_chip_is_told(tmp_path, capsys):
+    """Every weight of the second layer is small; one chip reads -128 for the first one."""
+    finn, group = flow("finn/memories.py"), Group("linear")
+    with torch.no_grad():
+        group.model[2].weight.fill_(group.model[2].weight.abs().max() / 64)
+    healthy = tm.FaultMap(group.placement.memory, [], [], "healthy")
+    tm.set_faults_(group.model, group.placement, healthy)
+    bad = tm.FaultMap(group.placement.memory, [group.placement.cell("2", i, bit=7) for i in range(32)], [1] * 32, "bad")
+    folder = group.export(tmp_path / "b", fault_map=healthy, chips=[healthy, bad], onnx_forms=["qonnx"])
+    folding = tmp_path / "folding.json"
+    folding.write_text('{"0": {"PE": 4, "SIMD": 8}, "2": {"PE": 2, "SIMD": 4}}')
+    finn.main([str(folder), "--folding", str(folding), "--out", str(tmp_path / "out")])
+    out = capsys.readouterr().out
+    codes = tm.Bundle.load(folder).image.codes["2"].astype(int)
+    lowest = 255 * (codes[0] - 128).sum()
+    assert f"2: sums of every chip lie in {lowest} to {255 * codes.sum(1).max()}, INT21, WIDER than " in out

@@ -9,6 +9,7 @@ from torch import nn
 
 from tremap_brevitas.codes import MAX_BIT_WIDTH, Encoding
 from tremap_brevitas.faults import Memory
+from tremap_brevitas.model.operators import with_operators
 from tremap_brevitas.model.slots import Patterns, check_enabled, check_narrow, weight_slots
 from tremap_brevitas.placement import LayerCodes, Placement, linear_placement
 from tremap_brevitas.proxy import FaultyWeightProxy
@@ -41,7 +42,9 @@ def place(
         reuse: Whether a memory that is too small is loaded tile by tile; one cell then hits several weights.
         encoding: How signed codes are stored. Unsigned ones are always stored in plain binary.
         layout: Function from layers and memory to placement, such as
-            ``functools.partial(finn_placement, folding={"fc": (2, 8)})``; None for the linear layout.
+            ``functools.partial(finn_placement, folding={"fc": (2, 8)})``; None for the linear layout. It learns of each layer
+            its groups, whether it is a transposed convolution, and, of a linear layer, how many channels the feature map has
+            that was flattened before it. For that the model is traced (``torch.fx``).
 
     Raises:
         ValueError: If a pattern matches no quantized layer, a layer's quantizer cannot hold faults, its codes do not fit the
@@ -80,4 +83,4 @@ def place(
         return linear_placement(layers, memory, reuse=reuse)
     if reuse:
         raise ValueError("reuse=True belongs to the linear layout; a layout of your own decides for itself")
-    return layout(layers, memory)
+    return layout(with_operators(model, layers), memory)

@@ -12,12 +12,26 @@ from tremap_brevitas.placement.placement import Placement
 
 
 class LayerCodes(NamedTuple):
-    """What a layout must know of a layer: its name, and how many codes of what kind it has."""
+    """What a layout must know of a layer: its name, how many codes of what kind it has, and what is computed with them.
+
+    Attributes:
+        name: Dotted name of the layer.
+        shape: Shape of its weight.
+        bit_width: Bits of a code.
+        encoding: How a code is stored.
+        groups: Groups of a convolution.
+        transposed: Whether it is a transposed convolution, whose weight begins with its input channels.
+        channels: Of a linear layer, the channels of the feature map that its columns are, flattened by channel, then row, then
+            pixel; the number of columns if they are no feature map. None if nobody said, 0 if it was looked for and not found.
+    """
 
     name: str
     shape: tuple[int, ...]
     bit_width: int
     encoding: Encoding
+    groups: int = 1
+    transposed: bool = False
+    channels: int | None = None
 
 
 def linear_placement(layers: Iterable[LayerCodes], memory: Memory, *, reuse: bool = False) -> Placement:
@@ -46,7 +60,7 @@ def linear_placement(layers: Iterable[LayerCodes], memory: Memory, *, reuse: boo
     """
     placed: list[PlacedLayer] = []
     word = 0
-    for name, shape, bit_width, encoding in layers:
+    for name, shape, bit_width, encoding, *_ in layers:
         if bit_width > memory.word_bits:
             raise ValueError(f"layer {name!r}: a code of {bit_width} bits does not fit into a word of {memory.word_bits}")
         layer = PlacedLayer(name, shape, bit_width, encoding, word, memory.word_bits // bit_width)

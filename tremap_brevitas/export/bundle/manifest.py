@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -74,6 +75,8 @@ class Manifest:
             output; None if there is no QCDQ file.
         accuracy: Accuracy of the network itself, as a report said; None if there was none.
         versions: Versions of the tools that wrote the bundle.
+        accumulators: Lowest and highest sum of each layer on any chip of the table, from ``accumulator_ranges``; layers whose
+            input is not quantized are left out. None without a QONNX file, and in older bundles.
     """
 
     files: Mapping[str, str]
@@ -93,6 +96,7 @@ class Manifest:
     probe_error: float | None = None
     accuracy: float | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    accumulators: Mapping[str, tuple[int, int]] | None = None
 
     def write(self, folder: Path) -> Path:
         """Write ``manifest.json``, with a digest of itself."""
@@ -144,7 +148,10 @@ class Manifest:
             )
             for entry in content["layers"]
         )
-        manifest = cls(**{**content, "layers": layers, "members": tuple(content["members"])})
+        sums = content.get("accumulators")
+        if sums is not None:
+            sums = {name: (operator.index(low), operator.index(high)) for name, (low, high) in sums.items()}
+        manifest = cls(**{**content, "layers": layers, "members": tuple(content["members"]), "accumulators": sums})
         if manifest.image_format not in get_args(Format) or manifest.deployment not in get_args(Deployment):
             raise ValueError(f"format {manifest.image_format!r}, deployment {manifest.deployment!r}")
         if manifest.accuracy is not None and not isinstance(manifest.accuracy, (int, float)):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tremap_brevitas.export.bundle.accumulators import accumulator_ranges
 from tremap_brevitas.export.bundle.chips import BundleChip, write_chips
 from tremap_brevitas.export.bundle.manifest import FORMS, BundleLayer, Form, Manifest, file_digest
 from tremap_brevitas.export.bundle.probe import write_probe
@@ -121,6 +122,7 @@ def export_bundle(
         write_chips(rows, draft / "chips.csv")
         placement.save(draft / "placement.npz")
         error = _write_probe(model, example_input if probe is None else probe, draft, onnx.get("qcdq"), tolerance)
+        layers = _layers(draft, onnx, placement)
         manifest = Manifest(
             files={path.name: file_digest(path) for path in sorted(draft.iterdir())},
             onnx=onnx,
@@ -134,11 +136,12 @@ def export_bundle(
             fault_map=fault_map.digest,
             on_conflict=fault_map.on_conflict if isinstance(fault_map, MergedFaultMap) else None,
             members=tuple({"chip": m.chip, "digest": m.digest} for m in _members(fault_map)),
-            layers=_layers(draft, onnx, placement),
+            layers=layers,
             probe="probe.npz",
             probe_error=error,
             accuracy=None if report is None else float(report.nominal),
             versions={**_versions(), "python": platform.python_version()},
+            accumulators=_accumulators(draft, onnx, layers, image, proofs),
         )
         manifest.write(draft)
         found = verify_bundle(draft, fleet)
@@ -218,6 +221,15 @@ def _layers(draft: Path, onnx: dict[str, str], placement: Placement) -> tuple[Bu
             )
         )
     return tuple(layers)
+
+
+def _accumulators(
+    draft: Path, onnx: dict[str, str], layers: Sequence[BundleLayer], image: MemoryImage, proofs: Sequence[Certificate]
+) -> dict[str, tuple[int, int]] | None:
+    if "qonnx" not in onnx:
+        return None
+    names = {layer.name: layer.initializers["qonnx"] for layer in layers if not any(layer.zero_point)}
+    return accumulator_ranges(load_onnx(draft / onnx["qonnx"]), names, image, proofs)
 
 
 def _numbers(values: Any) -> tuple[float, ...]:
