@@ -92,6 +92,15 @@ class ResilienceCurve:
         values = np.maximum.accumulate([_read(self._fits[budget], error) for budget in budgets])
         return float(np.interp(steps, budgets, values))
 
+    def predict_untrained(self, errors: NDArray[np.float64]) -> NDArray[np.float64]:
+        """As ``predict`` without retraining, for many errors at once."""
+        return np.interp(errors, *self._fits[0])
+
+    @cached_property
+    def largest_untrained(self) -> float:
+        """Largest error measured without retraining."""
+        return self._measured(0)
+
     def covers(self, error: float, *, steps: int = 0) -> bool:
         """Whether an error as large was measured with the largest budget up to ``steps``; else ``predict`` guesses."""
         return error <= self._measured(steps)
