@@ -57,7 +57,7 @@ def test_groups_by_union_rate(folder, chips, tmp_path):  # noqa: F811
 
 def test_a_group_that_cannot_be_small_enough_is_named(folder, tmp_path):  # noqa: F811
     found = json.loads(tremap("group", folder, "--union-rate", 0.01, "--out", tmp_path / "g", "--json").stdout)
-    assert [entry["too_much"] for entry in found] == ["yes"] * 5
+    assert [entry["too_much"] for entry in found] == [True] * 5
 
 
 def test_groups_by_goal(fleet, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -16,6 +17,10 @@ class JobError(RuntimeError):
     def __init__(self, job: str, error: BaseException) -> None:
         super().__init__(f"job {job!r} failed: {type(error).__name__}: {error}")
         self.job = job
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Made anew from what it says: the error behind it may not be picklable.
+        return copyreg.__newobj__, (type(self), str(self)), self.__dict__
 
 
 class Engine(Protocol):
