@@ -126,9 +126,7 @@ def assign(
         # lexsort takes the last key first: who serves, who does so for certain, what is no guess.
         best = np.lexsort((errors, -known, ~covered, ~(serves & exact), ~serves))[0]
         verdict: Verdict = "retrain" if not serves[best] else "exact" if exact[best] else "good enough"
-        yield Assignment(
-            chip.chip, library[best].name, verdict, float(expected[best]), float(errors[best]), int(differ[best])
-        )
+        yield Assignment(chip.chip, library[best].name, verdict, float(expected[best]), float(errors[best]), int(differ[best]))
 
 
 def _expected(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copyreg
 import math
 import statistics
+from typing import Any
 
 
 class CollapseError(RuntimeError):
@@ -18,6 +20,10 @@ class CollapseError(RuntimeError):
     def __init__(self, message: str, *, step: int, loss: float, limit: float) -> None:
         super().__init__(message)
         self.step, self.loss, self.limit = step, loss, limit
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickle calls an error with its message alone.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__
 
 
 class CollapseDetector:
