@@ -68,8 +68,8 @@ def evaluate_fleet(
     """
     if folder is not None and not evaluation:
         raise ValueError(
-            f"a run folder ({folder}) keeps figures for later runs: give evaluation, which says on what they are measured, such "
-            f"as the name or digest of the test set"
+            f"a run folder ({folder}) keeps figures for later runs: give evaluation, which says on what they are measured, "
+            f"such as the name or digest of the test set"
         )
     if engine is not None and make is None:
         raise ValueError("an engine runs chips in other processes: give make, which builds the network there")

@@ -159,8 +159,8 @@ def comparison(reports: Sequence[FleetReport], *, threshold: float) -> str:
 def write_csv(reports: Sequence[FleetReport], path: str | os.PathLike[str]) -> Path:
     """Write one row for each report and chip; the file appears whole or not at all.
 
-    Columns: ``report`` (0 for the first), ``method``, ``nominal``, ``steps``, ``seconds``, ``evaluation_seconds``, then those of
-    a chip's result. Figures have all their digits.
+    Columns: ``report`` (0 for the first), ``method``, ``nominal``, ``steps``, ``seconds``, ``evaluation_seconds``, then those
+    of a chip's result. Figures have all their digits.
 
     Raises:
         ValueError: If there is no report.
@@ -228,7 +228,7 @@ def read_csv(path: str | os.PathLike[str]) -> list[FleetReport]:
 
 def _head(row: Mapping[str, str]) -> tuple[str, ...]:
     """What a row says of its report as a whole, as it stands there."""
-    return tuple(row[column] for column in ("method", "nominal", "steps", "seconds")) + (row.get("evaluation_seconds", "0"),)
+    return (row["method"], row["nominal"], row["steps"], row["seconds"], row.get("evaluation_seconds", "0"))
 
 
 def _report(head: Sequence[str], chips: Sequence[ChipResult]) -> FleetReport:

@@ -108,8 +108,8 @@ class ResilienceCurve:
     def largest_error(self, goal: float, *, steps: int = 0) -> float:
         """Largest error at which the accuracy expected after ``steps`` still reaches a goal; no larger than was measured.
 
-        Beyond, accuracy may break down at once: ResNet-20 falls from 83 to 50 % between the relative errors 3.3 and 6
-        (groups of twenty chips at 2e-2 in docs/study.md).
+        Beyond, accuracy may break down at once: ResNet-20 falls from 83 to 50 % between the relative errors 3.7 and 6
+        (groups of ten and of twenty chips at 2e-2 in docs/study.md).
 
         Raises:
             ValueError: If not even codes without error reach it.
