@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from results import Results
@@ -63,7 +65,7 @@ def predicted(curve: ResilienceCurve, cases: pd.DataFrame) -> pd.Series:
 
 def prediction_table(results: Results) -> str:
     """Share of predictions within a point, for either scale."""
-    off: dict[str, pd.Series] = {}
+    off: dict[str, Any] = {}
     for scale in ("relative", "rms"):
         try:
             curve = resilience_curve(results, scale=scale)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from grouping import grouping_table
 from prediction import prediction_table
@@ -24,7 +25,7 @@ NEVER_SEEN = {  # name, steps, and passes of a step
     "merged + random": ("merged and random maps", 200, 1),
 }
 GOAL = 0.86
-READ_BY_MEMBERS: list[tuple[str, dict[str, object]]] = [
+READ_BY_MEMBERS: list[tuple[str, dict[str, Any]]] = [
     ("merged, nearest, read by members", {"method": "read by members"}),
     ("merged, nearest, majority, read by members", {"method": "read by members", "on_conflict": "majority"}),
     ("merged, nearest, read by members, healthy network as teacher", {"method": "read by members", "teacher": True}),
@@ -49,7 +50,7 @@ def _worst(figure: Figure) -> str:
     return figure.percent(float(figure.values.min())) if figure else "–"
 
 
-def fleet_table(results: Results, network: str, chips: int, extra: Sequence[tuple[str, dict[str, object]]]) -> str:
+def fleet_table(results: Results, network: str, chips: int, extra: Sequence[tuple[str, dict[str, Any]]]) -> str:
     """Every way of preparing a group, on the chips' own maps, against retraining the very same chips one by one."""
     reference = results.per_chip(network=network)
     rows = []
@@ -58,10 +59,10 @@ def fleet_table(results: Results, network: str, chips: int, extra: Sequence[tupl
         also = reference.on(figure)
         rows.append((name, figure, figure - reference, _worst(figure.on(reference)), _worst(also), steps))
 
-    def single(name: str, steps: object = 200 * chips, **fields: object) -> None:
+    def single(name: str, steps: object = 200 * chips, **fields: Any) -> None:
         add(f"per-chip retraining, {name}", results.per_chip(network=network, **fields), steps)
 
-    def group(name: str, deployment: Deployment, **fields: object) -> None:
+    def group(name: str, deployment: Deployment, **fields: Any) -> None:
         steps = fields.get("steps", 200)
         add(name, results.accuracy(deployment, **{"network": network, "chips": chips, **fields}), steps)
 
@@ -104,7 +105,7 @@ def fleet_table(results: Results, network: str, chips: int, extra: Sequence[tupl
 
 def headline(results: Results) -> str:
     """ResNet-32, K = 5, 6e-3."""
-    extra: list[tuple[str, dict[str, object]]] = [
+    extra: list[tuple[str, dict[str, Any]]] = [
         *READ_BY_MEMBERS,
         ("merged, nearest, BatchNorm re-estimated", {"recalibrated": True}),
         ("merged, nearest, 100 steps", {"steps": 100}),
@@ -115,7 +116,7 @@ def headline(results: Results) -> str:
 
 def large_group(results: Results) -> str:
     """ResNet-20, K = 20, 6e-3."""
-    extra: list[tuple[str, dict[str, object]]] = [
+    extra: list[tuple[str, dict[str, Any]]] = [
         *READ_BY_MEMBERS,
         ("merged, nearest, majority", {"on_conflict": "majority"}),
         ("merged, nearest, BatchNorm re-estimated", {"recalibrated": True}),
@@ -153,7 +154,7 @@ def collapse(results: Results) -> str:
     for entry in ENTRIES:
         cells: list[Figure] = []
         for store in ("plain", "nearest"):
-            fields = {"chips": 20, "entry": entry, "store": store}
+            fields: dict[str, Any] = {"chips": 20, "entry": entry, "store": store}
             cells += [results.nominal(**fields), results.accuracy(CHIP, **fields)]
         rows.append((entry, *cells))
     heading = ("faults enter", "plain, on the union", "plain, chips", "nearest, on the union", "nearest, chips")
@@ -165,7 +166,7 @@ def no_training(results: Results) -> str:
     rows = []
     for network, bits in (("resnet20", 8), ("resnet20-4bit", 4)):
         for rate in (1e-3, 6e-3, 2e-2, 4e-2, 1e-1):
-            fields = {"network": network, "rate": rate}
+            fields: dict[str, Any] = {"network": network, "rate": rate}
             clean = results.nominal(method="none", steps=0, **fields)
             batchnorm = results.accuracy(CHIP, method="batchnorm", steps=0, **fields)
             trained = results.per_chip(**fields)
@@ -179,7 +180,7 @@ def never_seen(results: Results) -> str:
     """Chips outside the group, 2e-2, each with an image of its own."""
     rows = []
     for method, (name, steps, passes) in NEVER_SEEN.items():
-        fields = {"method": method, "steps": steps, "rate": 2e-2, "unseen": 10}
+        fields: dict[str, Any] = {"method": method, "steps": steps, "rate": 2e-2, "unseen": 10}
         unseen = results.accuracy(CHIP, member=False, **fields)
         good = f"{100 * (unseen.values >= GOAL).mean():.0f} %"
         rows.append((name, steps * passes, unseen, _worst(unseen), good, results.accuracy(CHIP, **fields)))
@@ -189,7 +190,7 @@ def never_seen(results: Results) -> str:
 def patterns(results: Results) -> str:
     """Uniform against clustered maps, and small memories that are reused."""
     rows = []
-    cases: list[tuple[str, dict[str, object]]] = [
+    cases: list[tuple[str, dict[str, Any]]] = [
         ("uniform", {}),
         ("clustered", {"pattern": "clustered"}),
         ("uniform, memory loaded 4 times", {"reuse": 4}),
@@ -206,7 +207,10 @@ def patterns(results: Results) -> str:
 
 def baselines(results: Results) -> str:
     """The networks before any fault."""
-    rows = [(n.network, n.steps, f"{100 * n.float32:.2f}", f"{100 * n.bfloat16:.2f}") for n in results.baselines.itertuples()]
+    rows = [
+        (network["network"], network["steps"], f"{100 * network['float32']:.2f}", f"{100 * network['bfloat16']:.2f}")
+        for network in results.baselines.to_dict("records")
+    ]
     return markdown(("network", "steps of quantization-aware training", "float32 (%)", "compiled, bfloat16 (%)"), rows)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copyreg
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -20,7 +19,7 @@ class JobError(RuntimeError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Made anew from what it says: the error behind it may not be picklable.
-        return copyreg.__newobj__, (type(self), str(self)), self.__dict__
+        return type(self).__new__, (type(self), str(self)), self.__dict__
 
 
 class Engine(Protocol):

@@ -35,5 +35,5 @@ def network_digest(model: nn.Module) -> str:
     for name, tensor in tensors:
         sha.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
         flat = tensor.detach().cpu().contiguous().reshape(-1)
-        sha.update(memoryview(flat.view(torch.uint8).numpy()))
+        sha.update(flat.view(torch.uint8).numpy().tobytes())
     return sha.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copyreg
 import math
 import statistics
 from typing import Any
@@ -23,7 +22,7 @@ class CollapseError(RuntimeError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickle calls an error with its message alone.
-        return copyreg.__newobj__, (type(self), *self.args), self.__dict__
+        return type(self).__new__, (type(self), *self.args), self.__dict__
 
 
 class CollapseDetector:
