@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cifar10 import augment, load_cifar10
+from cifar10 import augment, data_files, load_cifar10
 from networks import ResNet
 from torch import nn
-from training import accuracy_on, save, seed_everything, train
+from training import accuracy_on, content_digest, save, seed_everything, train
 
 import tremap_brevitas as tm
 from tremap_brevitas.fleet import ChipResult
@@ -86,7 +86,11 @@ class Run:
 
 def main() -> None:
     options = parse()
-    kept = {k: str(v) for k, v in vars(options).items() if k not in ("out", "device", "data", "checkpoint_every")}
+    kept = {k: str(v) for k, v in vars(options).items() if k not in ("out", "device", "checkpoint_every")}
+    # What was read counts, not where it lay.
+    kept["data"] = content_digest(*data_files(options.data))
+    if options.weights is not None:
+        kept["weights"] = content_digest(options.weights)
     run = Run(options.out, kept)
     data = load_cifar10(options.data, test_images=options.test_images)
     device = options.device

@@ -18,6 +18,26 @@ MEAN = torch.tensor([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).reshape(1, 3, 1, 1)
 
 
+def data_files(folder: Path) -> list[Path]:
+    """The five files of training images and the one of test images.
+
+    Args:
+        folder: Folder with the six files, or one that holds it as ``cifar-10-batches-bin``.
+
+    Raises:
+        FileNotFoundError: If one is missing.
+    """
+    inner = folder / "cifar-10-batches-bin"
+    folder = inner if inner.is_dir() else folder
+    files = [folder / name for name in (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")]
+    for path in files:
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path}: no such file; --data must name a folder in the official binary layout of CIFAR-10"
+            )
+    return files
+
+
 def load_cifar10(folder: Path, *, test_images: int | None = None) -> Data:
     """Read the data set, normalised by the ImageNet mean and standard deviation.
 
@@ -29,10 +49,9 @@ def load_cifar10(folder: Path, *, test_images: int | None = None) -> Data:
         FileNotFoundError: If a file is missing.
         ValueError: If a file is no whole number of records, or a label is above 9.
     """
-    inner = folder / "cifar-10-batches-bin"
-    folder = inner if inner.is_dir() else folder
-    training = [_read(folder / f"data_batch_{i}.bin") for i in range(1, 6)]
-    test, test_labels = _read(folder / "test_batch.bin")
+    *files, test_file = data_files(folder)
+    training = [_read(file) for file in files]
+    test, test_labels = _read(test_file)
     if test_images is not None and test_images < len(test):
         keep = torch.linspace(0, len(test) - 1, test_images).long()
         test, test_labels = test[keep], test_labels[keep]
@@ -50,8 +69,6 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _read(path: Path) -> tuple[Tensor, Tensor]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; --data must name a folder in the official binary layout of CIFAR-10")
     raw = np.fromfile(path, dtype=np.uint8)
     if len(raw) == 0 or len(raw) % RECORD:
         raise ValueError(f"{path}: {len(raw)} bytes are no whole number of records of {RECORD}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -151,6 +152,14 @@ def train(
     model.eval()
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
+
+
+def content_digest(*files: Path) -> str:
+    """SHA-256 over what the files hold, in the order given, as 64 hexadecimal digits."""
+    sha = hashlib.sha256()
+    for file in files:
+        sha.update(file.read_bytes())
+    return sha.hexdigest()
 
 
 def save(state: dict[str, Any], path: Path) -> None:

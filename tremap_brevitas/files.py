@@ -49,6 +49,17 @@ def write_table(path: str | os.PathLike[str], rows: Sequence[Mapping[str, object
     return Path(path)
 
 
+def read_flag(text: str, column: str) -> bool:
+    """Read what ``write_table`` makes of a bool, or ``yes`` and ``no``, as earlier tables have it.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    if text not in ("True", "False", "yes", "no"):
+        raise ValueError(f"{column} is {text!r}, neither True nor False")
+    return text in ("True", "yes")
+
+
 @contextmanager
 def whole_folder(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Path]:
     """Yield a draft folder beside ``path``; it takes that name at the end of the block, and vanishes on an error.

@@ -4,7 +4,12 @@
 
 Runs what is missing and writes the tables and pictures of docs/study.md. Finished rows are records in the output folder; kill
 it, start it again, and it goes on with the others. FOLDER holds float weights, plain state dicts, as
-resnet20_cifar10_float.pt and resnet32_cifar10_float.pt.
+resnet20_cifar10_float.pt and resnet32_cifar10_float.pt. Data and weights are known by their content: an output folder of
+others is refused. Needs pandas and matplotlib (extra "test").
+
+    python benchmarks/study --from-csv
+
+Runs nothing and needs no data: makes page and pictures from the CSV files that lie beside the page.
 """
 
 from __future__ import annotations
@@ -16,7 +21,9 @@ from pathlib import Path
 
 import torch
 from report import write_report
+from results import collect
 from rows import NETWORKS, TABLES, all_rows
+from workbench import content_digest, data_files
 from worker import Baseline, Preparation, Setup
 
 from tremap_brevitas.cluster import Engine, InProcess, RayEngine, run_jobs
@@ -32,6 +39,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--tables", nargs="+", choices=TABLES, help="only these tables (default: all)")
     parser.add_argument("--test-images", type=int, default=5000, help="test images used (default %(default)s)")
     parser.add_argument("--report-only", action="store_true", help="run nothing; write the page from what is finished")
+    parser.add_argument("--from-csv", action="store_true", help="run nothing; write the page from the CSV files beside it")
     parser.add_argument("--docs", type=Path, default=DOCS, help="folder with study.md (default: the repository's docs)")
     parser.add_argument(
         "--ray",
@@ -41,16 +49,18 @@ def parse() -> argparse.Namespace:
         help="one row on each core of this machine, or of the Ray cluster at ADDRESS (default: one row at a time)",
     )
     options = parser.parse_args()
-    if not options.report_only and (options.data is None or options.weights is None):
-        parser.error("--data and --weights are needed, unless --report-only")
+    if not (options.report_only or options.from_csv) and (options.data is None or options.weights is None):
+        parser.error("--data and --weights are needed, unless --report-only or --from-csv")
     return options
 
 
 def main() -> None:
     options = parse()
-    if not options.report_only:
-        run(options)
-    write_report(options.out, options.docs)
+    if not options.from_csv:
+        if not options.report_only:
+            run(options)
+        collect(options.out, options.docs)
+    write_report(options.docs)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -59,8 +69,17 @@ def run(options: argparse.Namespace) -> None:
     rows = all_rows() if options.tables is None else list(dict.fromkeys(r for t in options.tables for r in TABLES[t]()))
     engine = engine_of(options.ray)
     needed = {name: name for name in NETWORKS if any(row.network == name for row in rows)}
-    measured = {"test_images": options.test_images}
-    run_jobs(Baseline(setup), needed, engine=engine, folder=setup.out / "baselines", options=measured, progress="baselines")
+    measured = {"test_images": options.test_images, "data": content_digest(*data_files(options.data))}
+    given = {name: content_digest(setup.weights_of(name)) for name in needed}
+    found = run_jobs(
+        Baseline(setup), needed, engine=engine, folder=setup.out / "baselines", options=measured, progress="baselines"
+    )
+    for name, baseline in found.items():
+        if baseline["weights"] != given[name]:
+            raise SystemExit(
+                f"{setup.out}: {name} began with weights of digest {baseline['weights']}, but {setup.weights_of(name)} has "
+                f"{given[name]}; choose another --out"
+            )
     jobs = {row.name: row for row in rows}
     run_jobs(Preparation(setup), jobs, engine=engine, folder=setup.out / "rows", options=measured, progress="rows")
 

@@ -2,72 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
-from results import Result
+import pandas as pd
+from results import Results
+from rows import Row
 
 from tremap_brevitas.fleet.resilience import Point, ResilienceCurve
 
 MEASURED_WITH = 10  # seed of the rows that the curve is made of; none of their chips is predicted
 
 
-def resilience_curve(results: Sequence[Result], *, scale: str = "relative") -> ResilienceCurve:
+def resilience_curve(results: Results, *, scale: str = "relative") -> ResilienceCurve:
     """ResNet-20's curve, from chips of one seed.
 
     Args:
         results: All results.
         scale: ``"relative"`` or ``"rms"``: which error of the codes.
     """
-    points = []
-    for r in results:
-        if r.row.seed != MEASURED_WITH or r.row.network != "resnet20":
-            continue
-        if r.row.method == "none":
-            points.append(Point(0.0, r.run["nominal"]))
-            points += [Point(c[scale], c["accuracy"]) for c in r.chips]
-        else:
-            points.append(Point(r.run[f"{scale}_before"], r.run["nominal"], r.row.steps))
+    runs, chips = (t[(t.seed == MEASURED_WITH) & (t.network == "resnet20")] for t in (results.runs, results.chips))
+    retrained = runs[runs.method != "none"]
+    chips = chips[chips.method == "none"]
+    points = [Point(0.0, accuracy) for accuracy in runs[runs.method == "none"].nominal]
+    points += map(Point, chips[scale], chips.accuracy)
+    points += map(Point, retrained[f"{scale}_before"], retrained.nominal, retrained.steps)
     return ResilienceCurve(points, name="ResNet-20, 8 bits, CIFAR-10, nearest codes")
 
 
-def new_chips(results: Sequence[Result], scale: str) -> Iterator[tuple[str, float, float, int]]:
-    """Kind of case, error, accuracy measured, steps; of seeds that are not the curve's."""
-    for r in results:
-        row = r.row
-        if row.seed == MEASURED_WITH or row.network != "resnet20" or row.store != "nearest":
-            continue
-        if row.method == "none" and row.rate <= 2e-2:
-            where = ", clustered" if row.pattern == "clustered" else ""
-            where += f", memory loaded {row.reuse} times" if row.reuse > 1 else ""
-            for c in r.chips:
-                if c["deployment"] == "chip_image":
-                    yield f"new chip at {row.rate:g}{where}; no training", c[scale], c["accuracy"], 0
-            continue
-        special = row.teacher or row.recalibrated
-        usual = (row.entry, row.lr, row.pattern, row.reuse, special) == ("all at once", 0.02, "uniform", 1, False)
-        if row.method in ("merged", "per chip") and usual:
-            kind = "group" if row.method == "merged" else "chip"
-            yield f"{kind}, retrained {row.steps} steps", r.run[f"{scale}_before"], r.run["nominal"], row.steps
+def new_cases(results: Results, scale: str = "relative") -> pd.DataFrame:
+    """Kind of case, error, steps and accuracy measured, of seeds that are not the curve's; every case once.
+
+    Chips of a smaller group are the first of a larger one with the same seed, and some rows belong to several tables: a
+    chip that is judged twice, or a training that is there twice, is one case.
+    """
+    chips, runs = (
+        t[(t.seed != MEASURED_WITH) & (t.network == "resnet20") & (t.store == "nearest")] for t in (results.chips, results.runs)
+    )
+    chips = chips[(chips.method == "none") & (chips.rate <= 2e-2) & (chips.deployment == "chip_image")]
+    chips = chips.drop_duplicates(["seed", "chip", "member", "rate", "pattern", "reuse"])
+    where = np.where(chips.pattern == "clustered", ", clustered", "")
+    loaded = chips.reuse.map(lambda n: f", memory loaded {n} times" if n > 1 else "")
+    kinds = "new chip at " + chips.rate.map("{:g}".format) + where + loaded + "; no training"
+    untrained = pd.DataFrame({"kind": kinds, "error": chips[scale], "steps": 0, "accuracy": chips.accuracy})
+    usual = Row().fields()
+    for field in ("entry", "lr", "pattern", "reuse", "teacher", "recalibrated"):
+        runs = runs[runs[field] == usual[field]]
+    runs = runs[runs.method.isin(["merged", "per chip"])]
+    single = runs.method == "per chip"
+    alike = ["method", "seed", "rate", "chips", "chip", "steps", "on_conflict"]
+    runs = runs[~runs.assign(chips=runs.chips.where(~single, 1)).duplicated(alike)]
+    kinds = runs.method.map({"merged": "group", "per chip": "chip"}) + ", retrained " + runs.steps.astype(str) + " steps"
+    retrained = {"kind": kinds, "error": runs[f"{scale}_before"], "steps": runs.steps, "accuracy": runs.nominal}
+    return pd.concat([untrained, pd.DataFrame(retrained)], ignore_index=True)
 
 
-def prediction_table(results: Sequence[Result]) -> str:
+def predicted(curve: ResilienceCurve, cases: pd.DataFrame) -> pd.Series:
+    """What the curve says of each case."""
+    values = [curve.predict(error, steps=steps) for error, steps in zip(cases.error, cases.steps, strict=True)]
+    return pd.Series(values, index=cases.index, dtype=float)
+
+
+def prediction_table(results: Results) -> str:
     """Share of predictions within a point, for either scale."""
-    lines = ["| case | cases | within 1 point | mean error (points) | within 1 point by RMS error in LSB |", "|" + " --- |" * 5]
-    found: dict[str, dict[str, list[float]]] = {}
+    off: dict[str, Any] = {}
     for scale in ("relative", "rms"):
         try:
             curve = resilience_curve(results, scale=scale)
         except ValueError:
             return "not run yet"
-        for kind, error, accuracy, steps in new_chips(results, scale):
-            found.setdefault(kind, {}).setdefault(scale, []).append(accuracy - curve.predict(error, steps=steps))
-    for kind, by_scale in sorted(found.items()):
-        off = np.array(by_scale["relative"])
-        rms = np.abs(by_scale["rms"])
+        cases = new_cases(results, scale)
+        off[scale] = (cases.accuracy - predicted(curve, cases)).abs().groupby(cases.kind)
+    lines = ["| case | cases | within 1 point | mean error (points) | within 1 point by RMS error in LSB |", "|" + " --- |" * 5]
+    for (kind, relative), (_, rms) in zip(off["relative"], off["rms"], strict=True):
         lines.append(
-            f"| {kind} | {len(off)} | {100 * np.mean(np.abs(off) <= 0.01):.0f} % | {100 * np.abs(off).mean():.2f} | "
-            f"{100 * np.mean(rms <= 0.01):.0f} % |"
+            f"| {kind} | {len(relative)} | {100 * (relative <= 0.01).mean():.0f} % | {100 * relative.mean():.2f} | "
+            f"{100 * (rms <= 0.01).mean():.0f} % |"
         )
     spread = resilience_curve(results).spread
     return "\n".join(lines) + f"\n\nThe curve's own estimate, from leaving points out: 90 % within {100 * spread:.2f} points."

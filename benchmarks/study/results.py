@@ -1,13 +1,15 @@
-"""What the rows yielded: reading them, means and spreads over seeds, and the two CSV files that every figure comes from."""
+"""What the rows yielded: three CSV files, of which every figure of the page is made, and the figures themselves.
+
+Chips are compared with themselves: what was judged on two chips of a seed is set against another preparation on the same two.
+"""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from rows import NETWORKS, SEEDS, Row, all_rows
 
 from tremap_brevitas.cluster import RunFolder
@@ -15,103 +17,145 @@ from tremap_brevitas.files import write_table
 
 RUN = ("faults", "union_rate", "conflicts", "rms_before", "relative_before", "nominal", "seconds", "evaluation_seconds")
 CHIP = ("chip", "member", "deployment", "accuracy", "bit_exact", "weights_that_differ", "worst_error", "rms", "relative")
+BASELINE = ("steps", "bfloat16", "float32")
+KEYS = [key for key in Row().fields() if key not in ("seed", "chip")]
 
 
-@dataclass(frozen=True)
-class Result:
-    """One finished row.
-
-    Attributes:
-        row: What was run.
-        run: What is known of the run as a whole.
-        chips: One entry for each chip and deployment.
-    """
-
-    row: Row
-    run: dict[str, Any]
-    chips: tuple[dict[str, Any], ...]
-
-    def accuracies(self, deployment: str | None = None, *, member: bool = True) -> list[float]:
-        """Accuracy of each chip."""
-        return [c["accuracy"] for c in self.chips if c["member"] == member and deployment in (None, c["deployment"])]
-
-
-@dataclass(frozen=True)
-class Mean:
-    """A figure over seeds.
+@dataclass(frozen=True, eq=False)
+class Figure:
+    """One figure of each chip, or of each network, of some seeds: an accuracy, or a difference of two.
 
     Attributes:
-        values: One for each seed.
+        values: Indexed by seed and chip, or by seed.
+        signed: Whether it is a difference.
     """
 
-    values: tuple[float, ...]
+    values: pd.Series
+    signed: bool = False
+
+    def __post_init__(self) -> None:
+        assert self.values.index.is_unique, "two results for one chip"
+
+    def __bool__(self) -> bool:
+        return len(self.values) > 0
+
+    def __sub__(self, other: Figure) -> Figure:
+        """Difference on the chips that both have."""
+        return Figure((self.values - other.values).dropna(), signed=True)
+
+    def on(self, other: Figure) -> Figure:
+        """The same on those chips alone that the other has too."""
+        return Figure(self.values[self.values.index.isin(other.values.index)], self.signed)
+
+    @property
+    def by_seed(self) -> pd.Series:
+        """Mean over the chips of each seed."""
+        found: pd.Series = self.values.groupby(level="seed").mean()
+        return found
 
     @property
     def mean(self) -> float:
         """Mean over the seeds."""
-        return statistics.fmean(self.values)
+        return float(self.by_seed.mean())
+
+    @property
+    def count(self) -> str:
+        """Seeds × chips of each; chips of every seed if they differ; nothing for figures of networks."""
+        if self.values.index.nlevels == 1:
+            return ""
+        chips = self.values.groupby(level="seed").size().tolist()
+        return f"{len(chips)} × {chips[0]}" if len(set(chips)) == 1 else " + ".join(map(str, chips))
+
+    def percent(self, value: float) -> str:
+        """In per cent, or in points."""
+        value = round(100 * value, 2) + 0.0  # no "-0.00"
+        return f"{value:+.2f}" if self.signed else f"{value:.2f}"
 
     def __str__(self) -> str:
-        if not self.values:
+        if not self:
             return "–"
-        if len(self.values) == 1:
-            return f"{100 * self.mean:.2f} (1 seed)"
-        if len(set(self.values)) == 1:
-            return f"{100 * self.mean:.2f}"  # one network, whatever the seed
-        spread = f"{100 * self.mean:.2f} ± {100 * statistics.stdev(self.values):.2f}"
-        return spread if len(self.values) >= 3 else f"{spread} ({len(self.values)} seeds)"
+        seeds = self.by_seed
+        spread = f" ± {100 * seeds.std():.2f}" if seeds.nunique() > 1 else ""  # without faults all seeds have one network
+        return self.percent(self.mean) + spread + (f" [{self.count}]" if self.count else "")
 
 
-def finished(out: Path) -> list[Result]:
-    """All rows that are there, also while others are being run."""
+def collect(out: Path, docs: Path) -> None:
+    """Write what is finished, also while other rows are being run.
+
+    ``study_runs.csv`` has a line for each row, ``study_chips.csv`` one for each chip and deployment of it,
+    ``study_baselines.csv`` one for each network before any fault.
+    """
     folder = RunFolder(out / "rows")
-    found = [(row, folder.get(row.name)) for row in all_rows()]
-    return [Result(row, {key: run.get(key) for key in RUN}, tuple(run["chips"])) for row, run in found if run is not None]
-
-
-def baselines(out: Path) -> dict[str, dict[str, Any]]:
-    """Accuracy of the networks before any fault, by name."""
-    folder = RunFolder(out / "baselines")
-    return {name: found for name in NETWORKS if (found := folder.get(name)) is not None}
-
-
-def having(results: Sequence[Result], **fields: Any) -> list[Result]:
-    """Those results whose rows have these fields, and the defaults in all others but chip and seed, one of ``SEEDS``."""
-    wanted = {**Row().fields(), **fields}
-    given = {key for key in wanted if key not in ("seed", "chip") or key in fields}
-    usual = [r for r in results if "seed" in fields or r.row.seed in SEEDS]  # the curve's chips have a seed of their own
-    return [r for r in usual if all(r.row.fields()[key] == wanted[key] for key in given)]
-
-
-def over_seeds(results: Sequence[Result], deployment: str | None = None, *, member: bool = True) -> Mean:
-    """Mean accuracy over the chips, for each seed."""
-    values = []
-    for seed in sorted({r.row.seed for r in results}):
-        chips = [a for r in results if r.row.seed == seed for a in r.accuracies(deployment, member=member)]
-        if chips:
-            values.append(statistics.fmean(chips))
-    return Mean(tuple(values))
-
-
-def nominal(results: Sequence[Result]) -> Mean:
-    """Accuracy of the networks as trained, for each seed."""
-    seeds = sorted({r.row.seed for r in results})
-    return Mean(tuple(statistics.fmean(r.run["nominal"] for r in results if r.row.seed == s) for s in seeds))
-
-
-def worst(results: Sequence[Result], deployment: str | None = None) -> float:
-    """Worst accuracy of any chip with any seed."""
-    return min(a for r in results for a in r.accuracies(deployment))
-
-
-def write_results(results: Sequence[Result], folder: Path) -> None:
-    """``study_runs.csv`` has a line for each row, ``study_chips.csv`` one for each chip and deployment of it."""
-    write_table(folder / "study_runs.csv", [{"run": i, **r.row.fields(), **_rounded(r.run)} for i, r in enumerate(results)])
+    found = [(row, run) for row in all_rows() if (run := folder.get(row.name)) is not None]
+    if not found:
+        raise SystemExit(f"{out}: no finished row")
+    runs = [{"run": i, **row.fields(), **_rounded({key: run.get(key) for key in RUN})} for i, (row, run) in enumerate(found)]
+    write_table(docs / "study_runs.csv", runs)
     chips = [
-        {"run": i, **_rounded({key: chip.get(key, "") for key in CHIP})} for i, r in enumerate(results) for chip in r.chips
+        {"run": i, **_rounded({key: chip.get(key, "") for key in CHIP})}
+        for i, (_, run) in enumerate(found)
+        for chip in run["chips"]
     ]
-    write_table(folder / "study_chips.csv", chips)
+    write_table(docs / "study_chips.csv", chips)
+    folder = RunFolder(out / "baselines")
+    networks = [
+        {"network": name, **_rounded({key: baseline[key] for key in BASELINE})}
+        for name in NETWORKS
+        if (baseline := folder.get(name)) is not None
+    ]
+    write_table(docs / "study_baselines.csv", networks)
 
 
 def _rounded(values: dict[str, Any]) -> dict[str, Any]:
     return {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in values.items()}
+
+
+class Results:
+    """The finished rows, as they stand in the CSV files.
+
+    Args:
+        docs: Folder with the files.
+
+    Attributes:
+        runs: A line for each row.
+        chips: A line for each chip and deployment of each row, with all that is known of the row. ``chip`` is the chip's name.
+        baselines: A line for each network.
+    """
+
+    def __init__(self, docs: Path) -> None:
+        tables = {
+            name: pd.read_csv(docs / f"study_{name}.csv", keep_default_na=False, na_values=[""])
+            for name in ("runs", "chips", "baselines")
+        }
+        self.runs, self.baselines = tables["runs"], tables["baselines"]
+        self.chips = self.runs.drop(columns="chip").merge(tables["chips"], on="run", validate="one_to_many")
+        self._alike = {id(t): t.groupby(KEYS, sort=False).indices for t in (self.runs, self.chips)}
+
+    def runs_with(self, **fields: Any) -> pd.DataFrame:
+        """Rows with these fields, the defaults in all others but chip, and one of ``SEEDS`` unless a seed is given."""
+        return self._having(self.runs, fields)
+
+    def accuracy(self, deployment: str | None = None, *, member: bool = True, **fields: Any) -> Figure:
+        """Accuracy of each chip, under one deployment."""
+        found = self._having(self.chips, fields)
+        found = found[(found.member == member) & (deployment is None or found.deployment == deployment)]
+        return Figure(found.set_index(["seed", "chip"]).accuracy)
+
+    def nominal(self, **fields: Any) -> Figure:
+        """Accuracy of the networks as trained."""
+        return Figure(self.runs_with(**fields).set_index("seed").nominal)
+
+    def per_chip(self, **fields: Any) -> Figure:
+        """Accuracy of each chip that was retrained by itself."""
+        return self.accuracy(method="per chip", **fields)
+
+    def untrained(self, *, store: str = "nearest", **fields: Any) -> Figure:
+        """Accuracy of each chip without training, every one with an image of its own."""
+        deployment = "chip_image" if store == "nearest" else "group_image"
+        return self.accuracy(deployment, method="none", store=store, steps=0, **fields)
+
+    def _having(self, table: pd.DataFrame, fields: dict[str, Any]) -> pd.DataFrame:
+        wanted = {**Row().fields(), **fields}
+        found = table.iloc[self._alike[id(table)].get(tuple(wanted[key] for key in KEYS), [])]
+        # The curve's chips have a seed of their own.
+        return found[found.seed.isin([fields["seed"]] if "seed" in fields else SEEDS)]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-import numpy as np
 from grouping import grouping_table
 from prediction import prediction_table
-from results import Mean, Result, having, nominal, over_seeds, worst
+from results import Figure, Results
 from rows import RATES
 
 from tremap_brevitas.fleet.certify import Deployment
@@ -16,15 +15,17 @@ from tremap_brevitas.fleet.certify import Deployment
 ENTRIES = ("all at once", "by step", "by chip", "lsb first", "on recovery")
 GROUP: Deployment = "group_image"
 CHIP: Deployment = "chip_image"
-NEVER_SEEN = {
-    "none": "no training",
-    "clean": "trained on in a healthy memory",
-    "merged": "merged (5 other chips)",
-    "random": "random maps",
-    "random, clean too": "random maps, clean and faulty passes (RandBET)",
-    "merged + random": "merged and random maps",
+BOTH = ((GROUP, "one image for all"), (CHIP, "one image a chip"))
+NEVER_SEEN = {  # name, steps, and passes of a step
+    "none": ("no training", 0, 1),
+    "clean": ("trained on in a healthy memory", 200, 1),
+    "merged": ("merged (5 other chips)", 200, 1),
+    "random": ("random maps", 200, 1),
+    "random, clean too": ("random maps, clean and faulty passes (RandBET)", 100, 2),
+    "merged + random": ("merged and random maps", 200, 1),
 }
-READ_BY_MEMBERS: list[tuple[str, dict[str, object]]] = [
+GOAL = 0.86
+READ_BY_MEMBERS: list[tuple[str, dict[str, Any]]] = [
     ("merged, nearest, read by members", {"method": "read by members"}),
     ("merged, nearest, majority, read by members", {"method": "read by members", "on_conflict": "majority"}),
     ("merged, nearest, read by members, healthy network as teacher", {"method": "read by members", "teacher": True}),
@@ -41,90 +42,85 @@ def markdown(heading: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _was_run(row: Sequence[object]) -> bool:
-    means = [cell for cell in row if isinstance(cell, Mean)]
-    return not means or any(mean.values for mean in means)
+    figures = [cell for cell in row if isinstance(cell, Figure)]
+    return not figures or any(figures)
 
 
-def fleet_table(results: Sequence[Result], network: str, chips: int, extra: Sequence[tuple[str, dict[str, object]]]) -> str:
-    """Every way of preparing a group, on the chips' own maps; differences are against per-chip retraining."""
+def _worst(figure: Figure) -> str:
+    return figure.percent(float(figure.values.min())) if figure else "–"
 
-    def of(**fields: object) -> list[Result]:
-        return having(results, **{"network": network, "chips": chips, **fields})
 
-    def single(**fields: object) -> list[Result]:
-        return having(results, network=network, method="per chip", **fields)
-
-    reference = over_seeds(single())
+def fleet_table(results: Results, network: str, chips: int, extra: Sequence[tuple[str, dict[str, Any]]]) -> str:
+    """Every way of preparing a group, on the chips' own maps, against retraining the very same chips one by one."""
+    reference = results.per_chip(network=network)
     rows = []
 
-    def add(name: str, found: list[Result], deployment: Deployment, steps: int | str) -> None:
-        accuracy = over_seeds(found, deployment)
-        if not accuracy.values:
-            return
-        same = [s for s in sorted({r.row.seed for r in found}) if s in {r.row.seed for r in single()}]
-        paired = [
-            over_seeds([r for r in found if r.row.seed == s], deployment).mean
-            - over_seeds([r for r in single() if r.row.seed == s]).mean
-            for s in same
-        ]
-        less = f"{100 * statistics.fmean(paired):+.2f}" if paired else "–"
-        rows.append((name, accuracy, f"{100 * worst(found, deployment):.2f}", less, steps))
+    def add(name: str, figure: Figure, steps: object) -> None:
+        also = reference.on(figure)
+        rows.append((name, figure, figure - reference, _worst(figure.on(reference)), _worst(also), steps))
 
-    add("written as is, no training", of(method="none", store="plain", steps=0), GROUP, 0)
-    add("nearest codes, no training", of(method="none", steps=0), CHIP, 0)
-    add("per-chip retraining, plain (as before TRE-Map)", single(store="plain"), GROUP, 200 * chips)
-    batchnorm = having(results, network=network, method="batchnorm", steps=0)
-    add("nearest codes, BatchNorm re-estimated on each chip", batchnorm, CHIP, 0)
-    add("per-chip retraining, nearest", single(), GROUP, 200 * chips)
+    def single(name: str, steps: object = 200 * chips, **fields: Any) -> None:
+        add(f"per-chip retraining, {name}", results.per_chip(network=network, **fields), steps)
+
+    def group(name: str, deployment: Deployment, **fields: Any) -> None:
+        steps = fields.get("steps", 200)
+        add(name, results.accuracy(deployment, **{"network": network, "chips": chips, **fields}), steps)
+
+    add("written as is, no training", results.untrained(network=network, chips=chips, store="plain"), 0)
+    add("nearest codes, no training", results.untrained(network=network, chips=chips), 0)
+    batchnorm = results.accuracy(CHIP, network=network, method="batchnorm", steps=0)
+    add("nearest codes, BatchNorm re-estimated on each chip", batchnorm, 0)
+    single("plain (as before TRE-Map)", store="plain")
+    single("nearest")
     few = 200 // chips
-    add(f"per-chip retraining, nearest, {few} steps each", single(steps=few), GROUP, 200)
-    add("per-chip retraining, nearest, BatchNorm re-estimated", single(recalibrated=True), GROUP, 200 * chips)
-    add("per-chip retraining, nearest, healthy network as teacher", single(teacher=True), GROUP, 200 * chips)
-    add("merged, plain, ramp by step (as TRE-Map)", of(store="plain", entry="by step"), GROUP, 200)
-    add("merged, nearest; one image for all", of(), GROUP, 200)
-    add("merged, nearest; one image a chip", of(), CHIP, 200)
-    for method, what in (
+    add(f"per-chip retraining, nearest, {few} steps each", results.per_chip(network=network, steps=few), 200)
+    single("nearest, BatchNorm re-estimated", recalibrated=True)
+    single("nearest, healthy network as teacher", teacher=True)
+    group("merged, plain, ramp by step (as TRE-Map)", GROUP, store="plain", entry="by step")
+    for deployment, what in BOTH:
+        group(f"merged, nearest; {what}", deployment)
+    for method, where in (
         ("clean", "in a healthy memory"),
         ("random", "under random maps"),
         ("member", "under a random member"),
     ):
-        add(f"trained {what}, then nearest; one image a chip", of(method=method), CHIP, 200)
+        group(f"trained {where}, then nearest; one image a chip", CHIP, method=method)
     for name, fields in extra:
-        for deployment, what in ((GROUP, "one image for all"), (CHIP, "one image a chip")):
-            add(f"{name}; {what}", of(**fields), deployment, str(fields.get("steps", 200)))
-    note = f"Clean network: {nominal(of(method='none', steps=0))}. " if of(method="none", steps=0) else ""
-    union = [r.run for r in of()]
-    if union:
-        note += (
-            f"Union {100 * statistics.fmean(u['union_rate'] for u in union):.2f} % of the cells, "
-            f"{statistics.fmean(u['conflicts'] for u in union):.0f} conflicts. Per-chip retraining: {reference} on "
-            f"{len({r.row.chip for r in single()})} chips of each seed."
-        )
+        for deployment, what in BOTH:
+            group(f"{name}; {what}", deployment, **fields)
     heading = (
         "preparation",
         "accuracy on the chips (%)",
-        "worst chip",
         "against per chip (points)",
+        "worst of the chips compared",
+        "the same chips, per chip",
         f"steps for {chips} chips",
     )
-    return f"{note}\n\n{markdown(heading, rows)}"
+    runs = results.runs_with(network=network, chips=chips)
+    note = f"Clean network: {results.nominal(network=network, chips=chips, method='none', steps=0)}. " if len(runs) else ""
+    if len(runs):
+        note += f"Union {100 * runs.union_rate.mean():.2f} % of the cells, {runs.conflicts.mean():.0f} conflicts. "
+    return f"{note}Per-chip retraining: {reference}.\n\n{markdown(heading, rows)}"
 
 
-def headline(results: Sequence[Result]) -> str:
+def headline(results: Results) -> str:
     """ResNet-32, K = 5, 6e-3."""
-    extra: list[tuple[str, dict[str, object]]] = [
+    extra: list[tuple[str, dict[str, Any]]] = [
         *READ_BY_MEMBERS,
+        ("merged, nearest, BatchNorm re-estimated", {"recalibrated": True}),
         ("merged, nearest, 100 steps", {"steps": 100}),
         ("merged, nearest, healthy network as teacher", {"teacher": True}),
     ]
     return fleet_table(results, "resnet32", 5, extra)
 
 
-def large_group(results: Sequence[Result]) -> str:
+def large_group(results: Results) -> str:
     """ResNet-20, K = 20, 6e-3."""
-    extra: list[tuple[str, dict[str, object]]] = [
+    extra: list[tuple[str, dict[str, Any]]] = [
         *READ_BY_MEMBERS,
         ("merged, nearest, majority", {"on_conflict": "majority"}),
+        ("merged, nearest, BatchNorm re-estimated", {"recalibrated": True}),
+        ("trained under a random member, then nearest, BatchNorm re-estimated", {"method": "member", "recalibrated": True}),
         ("merged, nearest, 400 steps", {"steps": 400}),
         (
             "merged, nearest, read by members, teacher, 400 steps",
@@ -135,109 +131,100 @@ def large_group(results: Sequence[Result]) -> str:
     return fleet_table(results, "resnet20", 20, extra)
 
 
-def grid(results: Sequence[Result]) -> str:
+def grid(results: Results) -> str:
     """Numbers of chips and rates, ResNet-20."""
     rows = []
     for rate in RATES:
-        single = over_seeds(having(results, method="per chip", rate=rate))
-        none = over_seeds(having(results, method="none", rate=rate, steps=0), CHIP)
+        single, none = results.per_chip(rate=rate), results.untrained(rate=rate)
         for chips in (2, 5, 10, 20):
-            found = having(results, rate=rate, chips=chips)
-            if not found:
+            runs = results.runs_with(rate=rate, chips=chips)
+            if not len(runs):
                 continue
-            union, conflicts = (statistics.fmean(r.run[k] for r in found) for k in ("union_rate", "conflicts"))
-            cells = (over_seeds(found, GROUP), over_seeds(found, CHIP))
-            below = ", ".join(
-                f"{100 * (cell.mean - single.mean):+.2f}" if cell.values and single.values else "–" for cell in cells
-            )
-            fixed = (f"{rate:g}", chips, f"{100 * union:.2f} %", f"{conflicts:.0f}", none, single)
-            rows.append((*fixed, *cells, f"{chips}×", below))
+            fixed = (f"{rate:g}", chips, f"{100 * runs.union_rate.mean():.2f} %", f"{runs.conflicts.mean():.0f}", none, single)
+            figures = [results.accuracy(deployment, rate=rate, chips=chips) for deployment in (GROUP, CHIP)]
+            rows.append((*fixed, *figures, f"{chips}×", *(figure - single for figure in figures)))
     heading = ("rate", "chips", "union", "conflicts", "nearest, no training", "per chip", "merged, one image")
-    return markdown((*heading, "merged, image a chip", "fewer steps", "against per chip (points)"), rows)
+    compared = ("one image against per chip (points)", "image a chip against per chip")
+    return markdown((*heading, "merged, image a chip", "fewer steps", *compared), rows)
 
 
-def collapse(results: Sequence[Result]) -> str:
+def collapse(results: Results) -> str:
     """Entries of the faults, plain and nearest, on the union of twenty chips."""
     rows = []
     for entry in ENTRIES:
-        cells: list[Mean] = []
+        cells: list[Figure] = []
         for store in ("plain", "nearest"):
-            found = having(results, chips=20, entry=entry, store=store)
-            cells += [nominal(found), over_seeds(found, CHIP)]
+            fields: dict[str, Any] = {"chips": 20, "entry": entry, "store": store}
+            cells += [results.nominal(**fields), results.accuracy(CHIP, **fields)]
         rows.append((entry, *cells))
     heading = ("faults enter", "plain, on the union", "plain, chips", "nearest, on the union", "nearest, chips")
     return markdown(heading, rows)
 
 
-def no_training(results: Sequence[Result]) -> str:
+def no_training(results: Results) -> str:
     """Nearest codes alone, 8 and 4 bits; BatchNorm; and what retraining a chip adds."""
     rows = []
     for network, bits in (("resnet20", 8), ("resnet20-4bit", 4)):
         for rate in (1e-3, 6e-3, 2e-2, 4e-2, 1e-1):
-            fields = {"network": network, "rate": rate, "steps": 0}
-            plain = over_seeds(having(results, method="none", store="plain", **fields), GROUP)
-            nearest = having(results, method="none", **fields)
-            batchnorm = over_seeds(having(results, method="batchnorm", **fields))
-            trained = over_seeds(having(results, method="per chip", network=network, rate=rate))
-            rows.append((bits, f"{rate:g}", nominal(nearest), plain, over_seeds(nearest, CHIP), batchnorm, trained))
+            fields: dict[str, Any] = {"network": network, "rate": rate}
+            clean = results.nominal(method="none", steps=0, **fields)
+            batchnorm = results.accuracy(CHIP, method="batchnorm", steps=0, **fields)
+            trained = results.per_chip(**fields)
+            untrained = results.untrained(store="plain", **fields), results.untrained(**fields)
+            rows.append((bits, f"{rate:g}", clean, *untrained, batchnorm, trained, trained - batchnorm))
     heading = ("bits", "rate", "clean", "as is", "nearest", "nearest, BatchNorm re-estimated", "retrained 200 steps")
-    return markdown(heading, rows)
+    return markdown((*heading, "retraining against BatchNorm (points)"), rows)
 
 
-def never_seen(results: Sequence[Result]) -> str:
+def never_seen(results: Results) -> str:
     """Chips outside the group, 2e-2, each with an image of its own."""
     rows = []
-    for method, name in NEVER_SEEN.items():
-        found = [r for r in results if r.row.method == method and r.row.unseen]
-        if found:
-            unseen = [a for r in found for a in r.accuracies(CHIP, member=False)]
-            share = f"{100 * np.mean(np.array(unseen) >= 0.86):.0f} %"
-            rows.append(
-                (name, over_seeds(found, CHIP, member=False), f"{100 * min(unseen):.2f}", share, over_seeds(found, CHIP))
-            )
-    heading = ("preparation", "10 chips never seen", "worst", "yield at 86 %", "5 members")
-    return markdown(heading, rows)
+    for method, (name, steps, passes) in NEVER_SEEN.items():
+        fields: dict[str, Any] = {"method": method, "steps": steps, "rate": 2e-2, "unseen": 10}
+        unseen = results.accuracy(CHIP, member=False, **fields)
+        good = f"{100 * (unseen.values >= GOAL).mean():.0f} %"
+        rows.append((name, steps * passes, unseen, _worst(unseen), good, results.accuracy(CHIP, **fields)))
+    return markdown(("preparation", "passes", "chips never seen", "worst", f"yield at {100 * GOAL:.0f} %", "members"), rows)
 
 
-def patterns(results: Sequence[Result]) -> str:
+def patterns(results: Results) -> str:
     """Uniform against clustered maps, and small memories that are reused."""
     rows = []
-    cases: list[tuple[str, dict[str, object]]] = [
+    cases: list[tuple[str, dict[str, Any]]] = [
         ("uniform", {}),
         ("clustered", {"pattern": "clustered"}),
         ("uniform, memory loaded 4 times", {"reuse": 4}),
         ("uniform, memory loaded 16 times", {"reuse": 16}),
     ]
     for name, fields in cases:
-        plain = over_seeds(having(results, method="none", store="plain", steps=0, **fields), GROUP)
-        none = over_seeds(having(results, method="none", steps=0, **fields), CHIP)
-        single = over_seeds([r for r in having(results, method="per chip", **fields) if r.row.chip < 2])
-        found = having(results, **fields)
-        rows.append((name, plain, none, single, over_seeds(found, GROUP), over_seeds(found, CHIP)))
-    heading = ("faults", "as is", "nearest, no training", "per chip (2 chips)", "merged, one image", "merged, image a chip")
-    return markdown(heading, rows)
+        untrained = results.untrained(store="plain", **fields), results.untrained(**fields)
+        single = results.per_chip(**fields)
+        merged = [results.accuracy(deployment, **fields) for deployment in (GROUP, CHIP)]
+        rows.append((name, *untrained, single, *merged, *(figure - single for figure in merged)))
+    heading = ("faults", "as is", "nearest, no training", "per chip", "merged, one image", "merged, image a chip")
+    return markdown((*heading, "one image against per chip (points)", "image a chip against per chip"), rows)
 
 
-def baseline_table(baselines: Mapping[str, Mapping[str, float]]) -> str:
+def baselines(results: Results) -> str:
     """The networks before any fault."""
     rows = [
-        (name, found["steps"], f"{100 * found['float32']:.2f}", f"{100 * found['bfloat16']:.2f}")
-        for name, found in baselines.items()
+        (network["network"], network["steps"], f"{100 * network['float32']:.2f}", f"{100 * network['bfloat16']:.2f}")
+        for network in results.baselines.to_dict("records")
     ]
     return markdown(("network", "steps of quantization-aware training", "float32 (%)", "compiled, bfloat16 (%)"), rows)
 
 
-def learning_rate(results: Sequence[Result]) -> str:
+def learning_rate(results: Results) -> str:
     """Learning rates, one seed."""
     rows = []
     for lr in (0.005, 0.01, 0.02, 0.04):
-        single = [r for r in having(results, method="per chip", lr=lr, seed=0) if r.row.chip < 2]
-        found = having(results, lr=lr, seed=0)
-        rows.append((lr, over_seeds(single), over_seeds(found, GROUP), over_seeds(found, CHIP)))
-    return markdown(("highest learning rate", "per chip (2 chips)", "merged, one image", "merged, image a chip"), rows)
+        merged = [results.accuracy(deployment, lr=lr, seed=0) for deployment in (GROUP, CHIP)]
+        rows.append((lr, results.per_chip(lr=lr, seed=0).on(results.per_chip(lr=0.01, seed=0)), *merged))
+    return markdown(("highest learning rate", "per chip", "merged, one image", "merged, image a chip"), rows)
 
 
-TABLES: dict[str, Callable[[Sequence[Result]], str]] = {
+TABLES: dict[str, Callable[[Results], str]] = {
+    "baselines": baselines,
     "headline": headline,
     "large group": large_group,
     "grid": grid,

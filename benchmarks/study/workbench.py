@@ -18,11 +18,21 @@ from torch import Tensor, nn
 import tremap_brevitas as tm
 
 sys.path.append(str(Path(__file__).parents[2] / "examples"))
-from cifar10 import augment, load_cifar10
+from cifar10 import augment, data_files, load_cifar10
 from networks import FullRangeWeight, ResNet
-from training import Data, Faults, accuracy_on, save, seed_everything, train
+from training import Data, Faults, accuracy_on, content_digest, save, seed_everything, train
 
-__all__ = ["BATCH", "WORD_BITS", "Workbench", "augment", "load_cifar10", "new_network", "train_baseline"]
+__all__ = [
+    "BATCH",
+    "WORD_BITS",
+    "Workbench",
+    "augment",
+    "content_digest",
+    "data_files",
+    "load_cifar10",
+    "new_network",
+    "train_baseline",
+]
 
 BATCH = 128
 EVALUATION_BATCH = 500

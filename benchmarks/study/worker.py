@@ -11,7 +11,7 @@ import job
 import torch
 from rows import Row
 from training import Data, accuracy_on
-from workbench import EVALUATION_BATCH, Workbench, load_cifar10, new_network, train_baseline
+from workbench import EVALUATION_BATCH, Workbench, content_digest, load_cifar10, new_network, train_baseline
 
 BASELINES = {"resnet20": 3000, "resnet20-4bit": 1500, "resnet32": 2000}  # steps of quantization-aware training
 BASELINE_LR = 0.05
@@ -33,9 +33,13 @@ class Setup:
     out: Path
     test_images: int
 
+    def weights_of(self, network: str) -> Path:
+        """File of the float weights that a baseline begins with."""
+        return self.weights / f"{network.partition('-')[0]}_cifar10_float.pt"
+
     def state_of(self, network: str) -> Path:
-        """File of a trained baseline."""
-        return self.out / f"{network}.pt"
+        """File of a trained baseline; other weights make another."""
+        return self.out / f"{network}-{content_digest(self.weights_of(network))[:12]}.pt"
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,7 @@ class Baseline:
         """Train it unless that is done; returns its accuracy compiled, as in every row, and in float32."""
         target, data = self.setup.state_of(name), _data(self.setup)
         if not target.exists():
-            weights = self.setup.weights / f"{name.partition('-')[0]}_cifar10_float.pt"
-            train_baseline(name, data, weights, target, steps=BASELINES[name], lr=BASELINE_LR)
+            train_baseline(name, data, self.setup.weights_of(name), target, steps=BASELINES[name], lr=BASELINE_LR)
         bench = _bench(self.setup, name)
         bench.reset()
         eager = new_network(name)
@@ -59,6 +62,7 @@ class Baseline:
             "steps": BASELINES[name],
             "bfloat16": bench.accuracy(bench.model.eval()),
             "float32": float32(eager.eval()),
+            "weights": content_digest(self.setup.weights_of(name)),
         }
 
 

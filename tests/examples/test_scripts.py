@@ -29,7 +29,7 @@ def run(script, *arguments):
 
 def rows(path):
     with path.open(encoding="utf-8") as file:
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+        return [{k: v for k, v in row.items() if "seconds" not in k} for row in csv.DictReader(file)]
 
 
 @pytest.mark.slow
@@ -112,3 +112,9 @@ def test_a_run_on_cifar10_that_is_killed_goes_on_and_ends_in_the_same_table(tmp_
     )
     assert other.returncode != 0
     assert "holds a run with other options: {'seed': ('0', '9')}" in other.stderr
+    write_data_set(data, records=61)
+    other = subprocess.run(
+        command("02_cifar10_resnet.py", *options, "--out", tmp_path / "killed"), capture_output=True, text=True
+    )
+    assert other.returncode != 0
+    assert "holds a run with other options: {'data': (" in other.stderr

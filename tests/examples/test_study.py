@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 
 import job
+import pandas as pd
+import prediction
 import pytest
 import report
 import results
@@ -59,7 +61,7 @@ def test_rows_are_distinct_and_none_is_left_out():
 @pytest.mark.slow
 def test_every_kind_of_row_and_the_page(bench, tmp_path):
     """One row of each kind, with two steps; then the page is filled from them."""
-    kinds = {}
+    kinds, kept = {}, 0
     for row in rows.all_rows():
         kind = (row.method, row.store, row.entry, row.pattern, row.reuse, row.steps > 0, row.unseen > 0, row.teacher)
         kinds.setdefault(kind, row)
@@ -70,6 +72,7 @@ def test_every_kind_of_row_and_the_page(bench, tmp_path):
             short = dataclasses.replace(short, steps=20)  # it needs a few to measure the loss
         found = job.run(short, bench)
         accuracies = [c["accuracy"] for c in found["chips"]]
+        kept += len(accuracies)
         assert accuracies
         assert all(0 <= a <= 1 for a in accuracies)
         if row.method == "per chip":
@@ -79,10 +82,13 @@ def test_every_kind_of_row_and_the_page(bench, tmp_path):
             folder.put(row.name, found)
     (tmp_path / "docs").mkdir()
     shutil.copy(ROOT / "docs" / "study.md", tmp_path / "docs")
-    report.write_report(tmp_path, tmp_path / "docs")
+    with RunFolder(tmp_path / "baselines") as folder:
+        folder.put("resnet20", {"steps": 2, "bfloat16": 0.1, "float32": 0.125, "weights": "d"})
+    results.collect(tmp_path, tmp_path / "docs")
+    report.write_report(tmp_path / "docs")
     with (tmp_path / "docs" / "study_chips.csv").open(newline="") as file:
         chips = list(csv.DictReader(file))
-    assert len(chips) == sum(len(r.chips) for r in results.finished(tmp_path))
+    assert len(chips) == kept
     page = (tmp_path / "docs" / "study.md").read_text()
     assert f"{len(kinds)} of {len(rows.all_rows())} rows are finished." in page
     for name in tables.TABLES:
@@ -123,26 +129,98 @@ def test_the_command_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
         assert ran == [first, second]
         with pytest.raises(ValueError, match="holds a run with test_images=20, but here it is 10"):
             study("--test-images", "10")
+        page = (tmp_path / "docs" / "study.md").read_text()
+        study("--from-csv")
+        again = (tmp_path / "docs" / "study.md").read_text()
+        seconds = re.compile(r"<!-- grouping -->.*<!-- /grouping -->", re.S)
+        assert seconds.sub("", again) == seconds.sub("", page)
+        # What is read counts, not where it lies.
+        torch.save({key: value + 1 for key, value in weights.items()}, tmp_path / "resnet20_cifar10_float.pt")
+        with pytest.raises(SystemExit, match="resnet20 began with weights of digest [0-9a-f]{64}, but .*_float.pt has"):
+            study("--test-images", "20")
+        write_data_set(tmp_path / "data", records=31)
+        with pytest.raises(ValueError, match="holds a run with data='[0-9a-f]{64}', but here it is '[0-9a-f]{64}'"):
+            study("--test-images", "20")
+        assert ran == [first, second]
     finally:
         torch.set_num_threads(threads)
-    found = results.finished(tmp_path / "out")
-    assert [r.row for r in found] == [first, second]
-    baseline = results.baselines(tmp_path / "out")["resnet20"]
-    assert baseline["steps"] == 2
-    assert baseline["float32"] == baseline["bfloat16"] == found[1].run["nominal"]
-    page = (tmp_path / "docs" / "study.md").read_text()
-    assert f"| resnet20 | 2 | {100 * baseline['float32']:.2f} |" in page
+    found = results.Results(tmp_path / "docs")
+    assert found.runs.method.tolist() == ["merged", "none"]
+    (baseline,) = found.baselines.itertuples()
+    assert baseline.steps == 2
+    assert baseline.float32 == baseline.bfloat16 == found.runs.nominal[1]
+    assert f"| resnet20 | 2 | {100 * baseline.float32:.2f} |" in page
     assert "2 of 2 rows are finished." in page
 
 
-def test_means_over_seeds():
-    def result(seed, chip, accuracy, deployment="chip_image"):
-        row = rows.Row(seed=seed, chip=chip)
-        return results.Result(row, {"nominal": 0.9}, ({"accuracy": accuracy, "deployment": deployment, "member": True},))
+def figure(values, **options):
+    """From ``{(seed, chip): value}``."""
+    index = pd.MultiIndex.from_tuples(values, names=["seed", "chip"])
+    return results.Figure(pd.Series(values.values(), index=index, dtype=float), **options)
 
-    found = [result(0, 0, 0.8), result(0, 1, 0.6), result(1, 0, 0.9), result(1, 0, 0.1, "group_image")]
-    assert results.over_seeds(found, "chip_image").values == pytest.approx((0.7, 0.9))
-    assert str(results.over_seeds(found, "chip_image")) == "80.00 ± 14.14 (2 seeds)"
-    assert results.worst(found) == 0.1
-    assert results.having(found, chip=1) == [found[1]]
-    assert results.having(found, rate=1.0) == []
+
+def test_figures_over_chips_and_seeds():
+    found = figure({(0, "a"): 0.8, (0, "b"): 0.6, (1, "a"): 0.9})
+    assert found.by_seed.tolist() == pytest.approx([0.7, 0.9])
+    assert str(found) == "80.00 ± 14.14 [2 + 1]"
+    assert str(figure({(0, "a"): 0.8, (1, "a"): 0.9})) == "85.00 ± 7.07 [2 × 1]"
+    assert str(figure({(0, "a"): 0.8, (0, "b"): 0.9})) == "85.00 [1 × 2]"
+    assert str(figure({(0, "a"): 0.8, (1, "a"): 0.8})) == "80.00 [2 × 1]"
+    assert str(results.Figure(pd.Series([0.5], index=pd.Index([0], name="seed")))) == "50.00"
+    with pytest.raises(AssertionError, match="two results for one chip"):
+        results.Figure(pd.Series([0.5, 0.6], index=pd.Index([0, 0], name="seed")))
+
+
+def test_chips_are_compared_with_themselves():
+    """A preparation judged on the two easy chips gains nothing over one that was judged on a hard one too."""
+    single = figure({(0, "a"): 0.9, (0, "b"): 0.88, (0, "hard"): 0.5, (1, "a"): 0.9})
+    other = figure({(0, "b"): 0.87, (0, "a"): 0.9, (0, "never"): 0.1})
+    assert other.mean < single.mean
+    difference = other - single
+    assert sorted(difference.values.index) == [(0, "a"), (0, "b")]
+    assert str(difference) == "-0.50 [1 × 2]"
+    assert single.on(other).values.min() == 0.88
+    assert str(single - single) == "+0.00 [3 + 1]"
+    assert not figure({(5, "a"): 1.0}) - single
+
+
+@pytest.fixture(scope="module")
+def published():
+    return results.Results(ROOT / "docs")
+
+
+def test_the_page_is_what_its_files_say(published):
+    """Every table of docs/study.md, and README's, again from the CSV files that are published."""
+    page = (ROOT / "docs" / "study.md").read_text()
+    for name, table in tables.TABLES.items():
+        body = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", page, re.S).group(1)
+        if name != "grouping":  # made of maps, not of files; it has seconds
+            assert body == table(published), name
+    assert tables.headline(published) in (ROOT / "README.md").read_text()
+    assert f"{len(published.runs)} of {len(rows.all_rows())} rows are finished." in page
+
+
+def test_differences_of_the_page_in_plain_python(published):
+    """The teacher's row, from the two files with the csv module alone."""
+    with (ROOT / "docs" / "study_runs.csv").open(newline="") as file:
+        runs = {r["run"]: r for r in csv.DictReader(file)}
+    usual = {"network": "resnet32", "method": "per chip", "steps": "200", "store": "nearest", "recalibrated": "False"}
+    accuracy = {"True": {}, "False": {}}
+    with (ROOT / "docs" / "study_chips.csv").open(newline="") as file:
+        for chip in csv.DictReader(file):
+            run = runs[chip["run"]]
+            if all(run[key] == value for key, value in usual.items()):
+                accuracy[run["teacher"]][run["seed"], chip["chip"]] = float(chip["accuracy"])
+    assert len(accuracy["True"]) == 2
+    difference = sum(a - accuracy["False"][key] for key, a in accuracy["True"].items()) / 2
+    assert str(published.per_chip(network="resnet32", teacher=True) - published.per_chip(network="resnet32")) == (
+        f"{100 * difference:+.2f} [1 × 2]"
+    )
+
+
+def test_no_case_is_predicted_twice(published):
+    cases = prediction.new_cases(published)
+    count = cases.groupby("kind").size()
+    assert count["new chip at 0.006; no training"] == 24  # 3 seeds, the first 8 of 20 chips
+    assert count["new chip at 0.02; no training"] == 45  # 3 seeds, 5 members and 10 others
+    assert not cases.duplicated(["kind", "error", "accuracy"]).any()

@@ -55,13 +55,50 @@ def test_an_evaluation_that_was_stopped_goes_on(fleet, tmp_path):
             raise MemoryError("no more")
         return accuracy(model)
 
+    kept = {"progress": False, "folder": tmp_path / "run", "evaluation": "64 random images"}
     with pytest.raises(JobError, match="job '2: chip-2 .*MemoryError: no more"):
-        tm.evaluate_fleet(*fleet, fragile, progress=False, folder=tmp_path / "run")
-    report = tm.evaluate_fleet(*fleet, fragile, progress=False, folder=tmp_path / "run")
+        tm.evaluate_fleet(*fleet, fragile, **kept)
+    report = tm.evaluate_fleet(*fleet, fragile, **kept)
     assert len(calls) == 4 + 1 + 3
     assert report.chips == tm.evaluate_fleet(*fleet, accuracy, progress=False).chips
     with pytest.raises(ValueError, match="holds a run with deployment='group_image', but here it is 'chip_image'"):
-        tm.evaluate_fleet(*fleet, accuracy, progress=False, folder=tmp_path / "run", deployment="chip_image")
+        tm.evaluate_fleet(*fleet, accuracy, **kept, deployment="chip_image")
+
+
+@pytest.mark.parametrize("changed", ["bias", "batchnorm", "activation scale", "option"])
+def test_figures_of_another_network_are_not_taken(fleet, tmp_path, changed):
+    """Equal codes and equal nominal accuracy do not make it the same network."""
+    model, placement, chips = fleet
+    network = make()
+    network.load_state_dict(model.state_dict())
+    network.eval()
+    kept = {"progress": False, "folder": tmp_path / "run", "evaluation": "nothing"}
+    tm.evaluate_fleet(network, placement, chips, lambda m: 0.5, **kept)
+    code = tm.memory_image(network, placement).digest
+    norm = next(m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    with torch.no_grad():
+        if changed == "bias":
+            network.classifier.bias += 1
+        elif changed == "batchnorm":
+            norm.running_mean += 0.5
+        elif changed == "activation scale":
+            next(p for n, p in network.named_parameters() if "act_quant" in n and "scaling" in n).mul_(2)
+        else:
+            norm.eps *= 2
+    assert tm.memory_image(network, placement).digest == code
+    with pytest.raises(ValueError, match="holds a run with network='[0-9a-f]{64}', but here it is '[0-9a-f]{64}'"):
+        tm.evaluate_fleet(network, placement, chips, lambda m: 0.5, **kept)
+
+
+def test_what_cannot_be_seen_must_be_said(fleet, tmp_path):
+    """Another test set on which the network happens to be as good."""
+    kept = {"progress": False, "folder": tmp_path / "run"}
+    with pytest.raises(ValueError, match="a run folder .*run.* keeps figures for later runs: give evaluation"):
+        tm.evaluate_fleet(*fleet, lambda m: 0.5, **kept)
+    assert not (tmp_path / "run").exists()
+    tm.evaluate_fleet(*fleet, lambda m: 0.5, **kept, evaluation="test set")
+    with pytest.raises(ValueError, match="holds a run with evaluation='test set', but here it is 'validation set'"):
+        tm.evaluate_fleet(*fleet, lambda m: 0.5, **kept, evaluation="validation set")
 
 
 def test_an_engine_needs_to_know_how_to_build_the_network(fleet):

@@ -1,7 +1,5 @@
 """A fleet is measured as it will run, and a chip that is exact is not run at all."""
 
-import csv
-
 import numpy as np
 import pytest
 import torch
@@ -9,7 +7,6 @@ from helpers import expected_codes
 from networks import DigitsNet
 
 import tremap_brevitas as tm
-from tremap_brevitas.fleet import ChipResult
 from tremap_brevitas.model.slots import weight_slots
 
 MEMORY = tm.Memory(words=2500, word_bits=32)
@@ -91,50 +88,8 @@ def test_bad_fleets(fleet):
         tm.evaluate_fleet(model, placement, [chips[0], other], Recorder())
 
 
-REPORTS = [
-    tm.FleetReport("merged", 0.91, (ChipResult("a", 0.91, True, 0, 0), ChipResult("b", 0.84, False, 12, 64)), 200, 1.5),
-    tm.FleetReport("per chip", 0.92, (ChipResult("a", 0.92, True, 0, 0), ChipResult("b", 0.92, True, 0, 0)), 400, 3.0),
-]
-
-
-def test_reports_as_csv(tmp_path):
-    with tm.write_csv(REPORTS, tmp_path / "fleet.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert [(r["method"], r["chip"], float(r["accuracy"]), r["steps"]) for r in rows] == [
-        ("merged", "a", 0.91, "200"),
-        ("merged", "b", 0.84, "200"),
-        ("per chip", "a", 0.92, "400"),
-        ("per chip", "b", 0.92, "400"),
-    ]
-    assert [p.name for p in tmp_path.iterdir()] == ["fleet.csv"]
-
-
-def test_reports_as_table_and_joined():
-    table = tm.comparison(REPORTS, threshold=0.9).splitlines()
-    assert table[1].split() == ["merged", "0.9100", "0.8750", "0.8400", "50", "%", "1/2", "200", "1.5"]
-    joined = tm.FleetReport.joined(REPORTS, name="both")
-    assert (joined.steps, joined.seconds, len(joined.chips)) == (600, 4.5, 4)
-    with pytest.raises(ValueError, match="no report to join"):
-        tm.FleetReport.joined([], name="none")
-
-
-def test_no_reports(tmp_path):
-    for call in (lambda: tm.comparison([], threshold=0.9), lambda: tm.write_csv([], tmp_path / "fleet.csv")):
-        with pytest.raises(ValueError, match="no report"):
-            call()
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_the_mode_of_the_model_is_as_before(fleet):
     model, placement, chips = fleet
     model.train()
     tm.evaluate_fleet(model, placement, chips[:1], lambda m: float(m.eval().training), progress=False)
     assert all(m.training for m in model.modules())
-
-
-def test_reports_as_picture(tmp_path):
-    path = tm.plot_reports(REPORTS, tmp_path / "fleet.png", threshold=0.9, title="Two chips")
-    assert path.read_bytes().startswith(b"\x89PNG")
-    svg = tm.plot_reports(REPORTS, tmp_path / "fleet.svg").read_text(encoding="utf-8")
-    assert "<svg" in svg
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["fleet.png", "fleet.svg"]

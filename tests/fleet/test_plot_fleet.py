@@ -32,6 +32,14 @@ def test_yield():
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ["one", "two", "goal 90.0 %"]
 
 
+def test_a_chip_without_a_figure_reaches_no_accuracy():
+    report = FleetReport("x", 0.9, tuple(ChipResult(str(i), a, False, 1, 1) for i, a in enumerate([0.8, np.nan, 0.9])))
+    nothing = FleetReport("y", 0.9, (ChipResult("a", np.nan, False, 1, 1),))
+    left, right = plot_fleet._yield_figure([report, nothing], None, "").axes
+    assert np.asarray(left.lines[0].get_ydata()) == pytest.approx([90, 80])
+    assert np.asarray(right.lines[0].get_ydata()) == pytest.approx([100 * 2 / 3, 100 * 2 / 3, 100 / 3, 0])
+
+
 def test_effective_faults(tmp_path):
     memory = tm.Memory(words=300, word_bits=16)
     layers = [LayerCodes("conv", (8, 3, 3, 3), 8, "twos_complement"), LayerCodes("a" * 40, (10, 20), 4, "twos_complement")]

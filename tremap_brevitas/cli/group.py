@@ -118,7 +118,7 @@ def _by_rate(
     chips = _chips(reader, paths)
     limit = union_rate * chips[0].memory.cells if chips else 1.0
     groups = group_chips(chips, limit=limit, largest=largest)
-    return [merge(g.members, on_conflict="free") for g in groups], [{"too_much": "" if g.fits else "yes"} for g in groups]
+    return [merge(g.members, on_conflict="free") for g in groups], [{"too_much": not g.fits} for g in groups]
 
 
 def _by_goal(

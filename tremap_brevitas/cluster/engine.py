@@ -17,6 +17,10 @@ class JobError(RuntimeError):
         super().__init__(f"job {job!r} failed: {type(error).__name__}: {error}")
         self.job = job
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Made anew from what it says: the error behind it may not be picklable.
+        return type(self).__new__, (type(self), str(self)), self.__dict__
+
 
 class Engine(Protocol):
     """Runs jobs and yields their results as they come."""

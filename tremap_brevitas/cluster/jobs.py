@@ -28,7 +28,8 @@ def run_jobs(
     Args:
         work: Makes a result of a job. With a folder, JSON must be able to hold the result. It should depend on its job alone:
             the order of the jobs, and with Ray the machine, is not given.
-        jobs: The jobs by name.
+        jobs: The jobs by name. A folder knows a job by its name alone: where a job may change under its name (a file that it
+            reads, say), let the options hold a digest.
         engine: Where they run; None for this process.
         folder: Run folder; None keeps nothing.
         options: What the results depend on beside the jobs; a folder that holds a run of other options is refused.

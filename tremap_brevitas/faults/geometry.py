@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import operator
 import os
-from dataclasses import KW_ONLY, dataclass
-from functools import cached_property
+from dataclasses import KW_ONLY, dataclass, fields
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,11 @@ class ArrayGeometry:
         object.__setattr__(self, "interleaved_banks", bool(self.interleaved_banks))
         object.__setattr__(self, "word_order", permutation(self.word_order, "word_order", self.memory.words))
         object.__setattr__(self, "bit_order", permutation(self.bit_order, "bit_order", self.memory.word_bits))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Made anew, so that the orders are read-only again.
+        options = {f.name: getattr(self, f.name) for f in fields(self) if f.kw_only}
+        return partial(type(self), **options), (self.memory,)
 
     @property
     def banks(self) -> int:

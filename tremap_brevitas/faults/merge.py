@@ -37,6 +37,12 @@ class MergedFaultMap(FaultMap):
     conflicts: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     on_conflict: OnConflict = "error"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        conflicts = np.array(self.conflicts, dtype=np.int64)
+        conflicts.flags.writeable = False
+        object.__setattr__(self, "conflicts", conflicts)
+
     @property
     def union_rate(self) -> float:
         """Cells stuck on any member, conflicts included, over all cells of the memory."""

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_memory
-from tremap_brevitas.fleet.certify import Deployment, certificate, wrong_cells
+from tremap_brevitas.fleet.certify import Deployment, check_deployment
+from tremap_brevitas.fleet.library import Library
 from tremap_brevitas.fleet.resilience import ResilienceCurve
-from tremap_brevitas.placement import MemoryImage, Placement
+from tremap_brevitas.placement import MemoryImage
 
 Verdict = Literal["exact", "good enough", "retrain"]
 
@@ -40,9 +41,9 @@ class Assignment:
     Attributes:
         chip: Name of the chip.
         image: Name of the image.
-        verdict: ``"exact"``: the chip computes the very network of the image. ``"good enough"``: the accuracy expected
-            reaches the goal. ``"retrain"``: it does not, on any image.
-        accuracy: The image's own if exact, else what the curve predicts.
+        verdict: ``"exact"``: the chip computes the very network of the image, which reaches the goal. ``"good enough"``: the
+            accuracy expected reaches it. ``"retrain"``: it does not, on any image.
+        accuracy: The image's own if no weight differs, else what the curve predicts; NaN without a curve.
         error: Relative error of the codes that the chip reads.
         weights_that_differ: Number of weights that it reads differently.
     """
@@ -66,10 +67,13 @@ def assign(
 ) -> Iterator[Assignment]:
     """Find for each chip the image of a library that serves it best; no network is run.
 
-    An image on which the chip is exact wins, the most accurate if several are. Otherwise every image is judged by the weight
-    of the stored bits that the chip has wrong; for the best of them the codes that the chip reads are worked out, and the curve
-    says what accuracy to expect. A US patent application of 2026 (2026-0093976) describes matching a chip's fault map to one
-    of several prepared models; whoever builds a product on this should look at it.
+    For every image the codes that the chip reads are worked out, and the curve says what accuracy to expect. An image that
+    reaches the goal wins over every one that does not. Of several that do, one on which the chip is exact wins, the most
+    accurate if several are; else the one with the highest accuracy expected. A chip that no image serves is named with the
+    image to retrain from: the one with the highest accuracy expected (errors beyond the curve come last), or, where no accuracy
+    is known, with the least error.
+    A US patent application of 2026 (2026-0093976) describes matching a chip's fault map to one of several prepared models;
+    whoever builds a product on this should look at it.
 
     Args:
         chips: The chips' own fault maps; taken one by one, so that a generator will do for thousands.
@@ -84,7 +88,8 @@ def assign(
         One assignment a chip, in order.
 
     Raises:
-        ValueError: If the library is empty, its images or a chip are of different memories, or two have the same name.
+        ValueError: If the library is empty, its images or a chip are of different memories, two have the same name, or
+            ``deployment`` is unknown.
 
     Examples:
         >>> from tremap_brevitas import FaultMap, Memory
@@ -102,49 +107,33 @@ def assign(
         raise ValueError("the library is empty")
     if len({entry.name for entry in library}) != len(library):
         raise ValueError(f"two images of the library have the same name: {', '.join(sorted(e.name for e in library))}")
+    check_deployment(deployment)
     memory = library[0].image.placement.memory
     for entry in library:
         if entry.image.placement.memory != memory:
             raise ValueError(
                 f"image {entry.name!r} is for {entry.image.placement.memory}, but {library[0].name!r} for {memory}"
             )
-    accuracies = np.array([-entry.accuracy for entry in library])
+    shelf = Library([entry.image for entry in library], deployment=deployment)
+    accuracies = np.array([entry.accuracy for entry in library], dtype=np.float64)
     for chip in chips:
         check_memory(chip, memory, whose="the library's")
-        harm = _harm(chip, library)
-        # Exact images first, the most accurate before the others; then the one with the least harm.
-        order = np.lexsort((accuracies, harm))
-        best = library[order[0]]
-        found = certificate(best.image, chip, deployment=deployment)
-        error = found.relative_error
-        accuracy, verdict = best.accuracy, "exact"
-        if not found.bit_exact:
-            accuracy, verdict = float("nan"), "retrain"
-            if curve is not None:
-                accuracy = best.accuracy - (curve.predict(0.0) - curve.predict(error))
-                if accuracy >= goal + margin and curve.covers(error):
-                    verdict = "good enough"
-        elif accuracy < goal:
-            verdict = "retrain"
-        yield Assignment(chip.chip, best.name, verdict, accuracy, error, found.weights_that_differ)  # type: ignore[arg-type]
+        errors, differ = shelf.read_by(chip)
+        exact = differ == 0
+        expected, covered = _expected(accuracies, errors, exact, curve)
+        serves = np.where(exact, expected >= goal, covered & (expected >= goal + margin))
+        known = np.where(np.isnan(expected), -np.inf, expected)
+        # lexsort takes the last key first: who serves, who does so for certain, what is no guess.
+        best = np.lexsort((errors, -known, ~covered, ~(serves & exact), ~serves))[0]
+        verdict: Verdict = "retrain" if not serves[best] else "exact" if exact[best] else "good enough"
+        yield Assignment(chip.chip, library[best].name, verdict, float(expected[best]), float(errors[best]), int(differ[best]))
 
 
-def _harm(chip: FaultMap, library: Sequence[Prepared]) -> NDArray[np.float64]:
-    """For each image the weight of the stored bits that a chip has wrong: 4 to the power of the bit, over the layer's size."""
-    weights: dict[str, NDArray[np.float64]] = {}
-    harm = np.zeros(len(library))
-    for index, entry in enumerate(library):
-        placement = entry.image.placement
-        if placement.digest not in weights:
-            weights[placement.digest] = _bit_weights(chip, placement)
-        wrong = wrong_cells(entry.image, chip)
-        if wrong.any():
-            harm[index] = weights[placement.digest] @ wrong
-    return harm
-
-
-def _bit_weights(chip: FaultMap, placement: Placement) -> NDArray[np.float64]:
-    found = np.zeros(len(chip))  # a cell that holds no bit of a weight harms nobody
-    for sites in placement.sites(chip.cells):
-        found += np.bincount(sites.source, weights=4.0**sites.bit / sites.layer.size, minlength=len(chip))
-    return found
+def _expected(
+    accuracies: NDArray[np.float64], errors: NDArray[np.float64], exact: NDArray[np.bool_], curve: ResilienceCurve | None
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Accuracy to expect of each image, NaN if unknown, and whether that is more than a guess."""
+    if curve is None:
+        return np.where(exact, accuracies, np.nan), exact
+    lost = curve.predict(0.0) - curve.predict_untrained(errors)
+    return np.where(exact, accuracies, accuracies - lost), exact | (errors <= curve.largest_untrained)

@@ -118,8 +118,7 @@ def certificate(image: MemoryImage, chip: FaultMap, *, deployment: Deployment = 
         >>> certificate(image, FaultMap(memory, cells=[15], stuck_at=[0], chip="bad"))
         Certificate(chip 'bad': 1 weights differ, by 128 LSB at most)
     """
-    if deployment not in ("group_image", "chip_image"):
-        raise ValueError(f"deployment must be 'group_image' or 'chip_image', got {deployment!r}")
+    check_deployment(deployment)
     placement = image.placement
     check_memory(chip, placement.memory, whose="the image's")
     wrong = wrong_cells(image, chip)
@@ -138,6 +137,16 @@ def certificate(image: MemoryImage, chip: FaultMap, *, deployment: Deployment = 
             if sites.layer.name in weights
         ]
     return Certificate(chip.chip, image, tuple(difference for difference in found if len(difference.weight)))
+
+
+def check_deployment(deployment: str) -> None:
+    """Check it.
+
+    Raises:
+        ValueError: If it is unknown.
+    """
+    if deployment not in ("group_image", "chip_image"):
+        raise ValueError(f"deployment must be 'group_image' or 'chip_image', got {deployment!r}")
 
 
 def wrong_cells(image: MemoryImage, chip: FaultMap) -> NDArray[np.bool_]:

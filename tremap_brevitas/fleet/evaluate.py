@@ -13,6 +13,7 @@ from tremap_brevitas.cluster.jobs import run_jobs
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_same_memory
 from tremap_brevitas.fleet.certify import Deployment, certificate
+from tremap_brevitas.fleet.identity import network_digest
 from tremap_brevitas.fleet.judge import Judge, measured
 from tremap_brevitas.fleet.report import ChipResult, FleetReport
 from tremap_brevitas.model import memory_image
@@ -33,6 +34,7 @@ def evaluate_fleet(
     engine: Engine | None = None,
     make: Callable[[], nn.Module] | None = None,
     folder: str | os.PathLike[str] | None = None,
+    evaluation: str | None = None,
 ) -> FleetReport:
     """Find the accuracy of a network on every chip of a fleet, each with its own faults.
 
@@ -54,12 +56,21 @@ def evaluate_fleet(
         engine: Where chips are run, such as a ``RayEngine``; None for this process. ``accuracy`` must be picklable then.
         make: For an engine of other processes: makes a network of the same layers there, such as
             ``lambda: tm.make_faulty(Net())``. A Brevitas model cannot be pickled; its state is sent instead.
-        folder: Run folder that keeps the accuracy of every chip that was run; a run that was stopped goes on from it.
+        folder: Run folder that keeps the accuracy of every chip that was run; a run that was stopped goes on from it. It knows
+            the network by all its parameters and buffers, its layers and its nominal accuracy.
+        evaluation: What ``accuracy`` measures, in words or as a digest: test images and labels, how many, how they are
+            prepared. Needed with ``folder``, since none of that can be seen from here: figures are taken from the folder only
+            if it says the same.
 
     Raises:
-        ValueError: If there is no chip, maps, placement and model do not match, an engine is given without ``make``, or the
-            folder holds the run of another network.
+        ValueError: If there is no chip, maps, placement and model do not match, an engine is given without ``make``, a folder
+            without ``evaluation``, or the folder holds the run of another network, deployment or evaluation.
     """
+    if folder is not None and not evaluation:
+        raise ValueError(
+            f"a run folder ({folder}) keeps figures for later runs: give evaluation, which says on what they are measured, "
+            f"such as the name or digest of the test set"
+        )
     if engine is not None and make is None:
         raise ValueError("an engine runs chips in other processes: give make, which builds the network there")
     chips = list(chips)
@@ -79,7 +90,13 @@ def evaluate_fleet(
             to_run,
             engine=engine,
             folder=folder,
-            options={"image": image.digest, "deployment": deployment, "nominal": nominal},
+            options={
+                "network": network_digest(model),
+                "image": image.digest,
+                "deployment": deployment,
+                "nominal": nominal,
+                "evaluation": evaluation,
+            },
             progress=(name or "chips") if progress else None,
         ).values()
     )

@@ -32,14 +32,13 @@ class Judge:
     def __init__(
         self, model: nn.Module, image: MemoryImage, accuracy: Accuracy, *, make: Callable[[], nn.Module] | None
     ) -> None:
-        self.accuracy, self.placement = accuracy, image.placement
-        self.codes: dict[str, NDArray[Any]] = dict(image.codes)  # an image cannot be pickled, its codes can
+        self.accuracy, self.image = accuracy, image
         self._network: Callable[[], nn.Module] = (lambda: model) if make is None else _Elsewhere(model, make)
 
     def __call__(self, differences: Sequence[LayerDifference]) -> float:
         """Accuracy on a chip whose certificate says these."""
-        codes = with_differences(self.codes, differences)
-        return measured(self._network(), self.placement, codes, self.accuracy)
+        codes = with_differences(self.image.codes, differences)
+        return measured(self._network(), self.image.placement, codes, self.accuracy)
 
 
 class _Elsewhere:

@@ -22,6 +22,8 @@ def plot_yield(
 ) -> Path:
     """Draw the accuracy of every chip, the best first, and the yield: the share of chips at or above an accuracy.
 
+    A chip whose accuracy is NaN is not drawn; it counts among the chips, and reaches no accuracy.
+
     Args:
         reports: Reports on the same fleet.
         path: File to write; its ending chooses the format.
@@ -62,14 +64,17 @@ def _yield_figure(reports: Sequence[FleetReport], threshold: float | None, title
     figure = new_figure(10, 4.4 + 0.16 * len(reports))
     left, right = figure.subplots(1, 2)
     for report in reports:
-        values = 100 * np.sort([c.accuracy for c in report.chips])[::-1]
+        accuracies = np.array([c.accuracy for c in report.chips])
+        values = 100 * np.sort(accuracies[~np.isnan(accuracies)])[::-1]  # a chip without a figure reaches no accuracy
         (line,) = left.plot(np.arange(1, len(values) + 1), values, "o-", ms=3.5, linewidth=1.2, label=report.name or "fleet")
+        if not len(values):
+            continue
         ascending = values[::-1]
-        share = 100 * np.arange(len(values), 0, -1) / len(values)
-        # Up to the worst chip's accuracy the yield is whole; beyond the best one's it is nothing.
+        share = 100 * np.arange(len(values), 0, -1) / len(report.chips)
+        # Up to the worst chip's accuracy the yield is whole, or all that have one; beyond the best one's it is nothing.
         right.step(
             np.concatenate([[ascending[0] - 1], ascending, [ascending[-1]]]),
-            np.concatenate([[100], share, [0]]),
+            np.concatenate([share[:1], share, [0]]),
             where="pre",
             color=line.get_color(),
         )

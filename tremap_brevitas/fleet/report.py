@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tremap_brevitas.files import write_table
+from tremap_brevitas.files import read_flag, write_table
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,14 @@ class FleetReport:
 
     @property
     def mean(self) -> float:
-        """Mean accuracy over the chips."""
+        """Mean accuracy over the chips; NaN if one is."""
         return statistics.fmean(c.accuracy for c in self.chips)
 
     @property
     def worst(self) -> float:
-        """Accuracy of the worst chip."""
-        return min(c.accuracy for c in self.chips)
+        """Accuracy of the worst chip; NaN if one is NaN, in whatever order they stand."""
+        accuracies = [c.accuracy for c in self.chips]
+        return math.nan if any(map(math.isnan, accuracies)) else min(accuracies)
 
     @property
     def bit_exact(self) -> int:
@@ -106,7 +108,7 @@ class FleetReport:
         return sum(c.bit_exact for c in self.chips)
 
     def yield_at(self, threshold: float) -> float:
-        """Share of the chips whose accuracy is at or above ``threshold``."""
+        """Share of the chips whose accuracy is at or above ``threshold``, which NaN is not."""
         return sum(c.accuracy >= threshold for c in self.chips) / len(self.chips)
 
     def __str__(self) -> str:
@@ -157,20 +159,23 @@ def comparison(reports: Sequence[FleetReport], *, threshold: float) -> str:
 def write_csv(reports: Sequence[FleetReport], path: str | os.PathLike[str]) -> Path:
     """Write one row for each report and chip; the file appears whole or not at all.
 
-    Columns: ``method``, ``nominal``, ``steps``, ``seconds``, then those of a chip's result.
+    Columns: ``report`` (0 for the first), ``method``, ``nominal``, ``steps``, ``seconds``, ``evaluation_seconds``, then those
+    of a chip's result. Figures have all their digits.
 
     Raises:
         ValueError: If there is no report.
     """
     rows: list[dict[str, Any]] = [
         {
+            "report": number,
             "method": r.name,
             "nominal": r.nominal,
             "steps": r.steps,
-            "seconds": round(r.seconds, 3),
+            "seconds": r.seconds,
+            "evaluation_seconds": r.evaluation_seconds,
             **asdict(c),
         }
-        for r in reports
+        for number, r in enumerate(reports)
         for c in r.chips
     ]
     if not rows:
@@ -181,9 +186,11 @@ def write_csv(reports: Sequence[FleetReport], path: str | os.PathLike[str]) -> P
 def read_csv(path: str | os.PathLike[str]) -> list[FleetReport]:
     """Read what [write_csv][tremap_brevitas.write_csv] wrote.
 
+    Tables of earlier versions number no reports: there, rows of one method and one cost are one report.
+
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no such table; says the line.
+        ValueError: If it is no such table, or an earlier one in which reports cannot be told apart; says the line.
 
     Examples:
         >>> import tempfile
@@ -191,26 +198,25 @@ def read_csv(path: str | os.PathLike[str]) -> list[FleetReport]:
         >>> read_csv(write_csv([report], Path(tempfile.mkdtemp()) / "fleet.csv")) == [report]
         True
     """
-    found: dict[tuple[str, str, str, str], list[ChipResult]] = {}
+    heads: dict[object, tuple[str, ...]] = {}
+    chips: dict[object, list[ChipResult]] = {}
     with Path(path).open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         try:
             for row in reader:
-                key = (row["method"], row["nominal"], row["steps"], row["seconds"])
-                if row["bit_exact"] not in ("True", "False"):
-                    raise ValueError(f"bit_exact is {row['bit_exact']!r}, neither True nor False")
-                chip = ChipResult(
-                    row["chip"],
-                    float(row["accuracy"]),
-                    row["bit_exact"] == "True",
-                    int(row["weights_that_differ"]),
-                    int(row["worst_error"]),
-                )
-                found.setdefault(key, []).append(chip)
-            reports = [
-                FleetReport(name, float(nominal), tuple(chips), int(steps), float(seconds))
-                for (name, nominal, steps, seconds), chips in found.items()
-            ]
+                head, chip = _head(row), _chip(row)
+                numbered = "report" in row
+                key = int(row["report"]) if numbered else head
+                if heads.setdefault(key, head) != head:
+                    raise ValueError(f"report {key} has {', '.join(head)} here, but {', '.join(heads[key])} above")
+                others = chips.setdefault(key, [])
+                if not numbered and any(c.chip == chip.chip for c in others):
+                    raise ValueError(
+                        f"chip {chip.chip!r} is there twice for method {head[0]!r}: two reports of one name and cost, or one? "
+                        f"Give each row the number of its report in a column 'report'"
+                    )
+                others.append(chip)
+            reports = [_report(head, chips[key]) for key, head in heads.items()]
         except KeyError as error:
             raise ValueError(f"{path}:1: no column {error}; write_csv makes such tables") from None
         except (ValueError, TypeError, csv.Error) as error:
@@ -218,3 +224,18 @@ def read_csv(path: str | os.PathLike[str]) -> list[FleetReport]:
     if not reports:
         raise ValueError(f"{path}: no chip in it")
     return reports
+
+
+def _head(row: Mapping[str, str]) -> tuple[str, ...]:
+    """What a row says of its report as a whole, as it stands there."""
+    return (row["method"], row["nominal"], row["steps"], row["seconds"], row.get("evaluation_seconds", "0"))
+
+
+def _report(head: Sequence[str], chips: Sequence[ChipResult]) -> FleetReport:
+    name, nominal, steps, seconds, evaluation = head
+    return FleetReport(name, float(nominal), tuple(chips), int(steps), float(seconds), float(evaluation))
+
+
+def _chip(row: Mapping[str, str]) -> ChipResult:
+    exact = read_flag(row["bit_exact"], "bit_exact")
+    return ChipResult(row["chip"], float(row["accuracy"]), exact, int(row["weights_that_differ"]), int(row["worst_error"]))

@@ -92,6 +92,15 @@ class ResilienceCurve:
         values = np.maximum.accumulate([_read(self._fits[budget], error) for budget in budgets])
         return float(np.interp(steps, budgets, values))
 
+    def predict_untrained(self, errors: NDArray[np.float64]) -> NDArray[np.float64]:
+        """As ``predict`` without retraining, for many errors at once."""
+        return np.interp(errors, *self._fits[0])
+
+    @cached_property
+    def largest_untrained(self) -> float:
+        """Largest error measured without retraining."""
+        return self._measured(0)
+
     def covers(self, error: float, *, steps: int = 0) -> bool:
         """Whether an error as large was measured with the largest budget up to ``steps``; else ``predict`` guesses."""
         return error <= self._measured(steps)
@@ -99,8 +108,8 @@ class ResilienceCurve:
     def largest_error(self, goal: float, *, steps: int = 0) -> float:
         """Largest error at which the accuracy expected after ``steps`` still reaches a goal; no larger than was measured.
 
-        Beyond, accuracy may break down at once: ResNet-20 falls from 83 to 50 % between the relative errors 3.3 and 6
-        (groups of twenty chips at 2e-2 in docs/study.md).
+        Beyond, accuracy may break down at once: ResNet-20 falls from 83 to 50 % between the relative errors 3.7 and 6
+        (groups of ten and of twenty chips at 2e-2 in docs/study.md).
 
         Raises:
             ValueError: If not even codes without error reach it.

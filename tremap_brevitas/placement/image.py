@@ -120,6 +120,10 @@ class MemoryImage:
             sha.update(codes.astype("<i4").tobytes())
         return sha.hexdigest()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # MappingProxyType cannot be pickled or deep-copied; a plain dict says the same.
+        return type(self), (self.placement, dict(self.codes))
+
     def __repr__(self) -> str:
         return f"MemoryImage({self.placement.weights} codes of {len(self.codes)} layers, {self.placement.memory})"
 

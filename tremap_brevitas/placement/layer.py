@@ -57,6 +57,11 @@ class PlacedLayer:
             order.flags.writeable = False
             object.__setattr__(self, "order", order)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Made anew, so that the order is read-only again.
+        values = (self.name, self.shape, self.bit_width, self.encoding, self.first_word, self.codes_per_word, self.order)
+        return type(self), values
+
     @property
     def size(self) -> int:
         """Number of weights."""

@@ -22,6 +22,10 @@ class CollapseError(RuntimeError):
         super().__init__(message)
         self.step, self.loss, self.limit = step, loss, limit
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickle calls an error with its message alone.
+        return type(self).__new__, (type(self), *self.args), self.__dict__
+
 
 class CollapseDetector:
     """Raises when the loss is not a number, or stays above a limit.

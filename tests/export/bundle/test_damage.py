@@ -178,7 +178,7 @@ def test_a_table_that_lies(copied):
     text = path.read_text()
     lines = text.splitlines()
     fields = lines[1].split(",")
-    fields[4:7] = ["yes", "0", "0"]
+    fields[4:7] = ["True", "0", "0"]
     path.write_text("\n".join([lines[0], ",".join(fields), *lines[2:]]) + "\n")
     signed(folder)
     assert "chips.csv: says of chip 'chip-0' that 0 weights differ" in str(tm.verify_bundle(folder, chips))

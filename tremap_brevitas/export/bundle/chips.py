@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tremap_brevitas.files import read_flag
+
 
 @dataclass(frozen=True)
 class BundleChip:
@@ -59,13 +61,12 @@ def read_chips(path: Path) -> tuple[BundleChip, ...]:
 
 
 def _chip(row: Mapping[str, str]) -> BundleChip:
-    yes = {"yes": True, "no": False}
     return BundleChip(
         chip=row["chip"],
         digest=row["digest"],
         faults=int(row["faults"]),
-        member=yes[row["member"]],
-        bit_exact=yes[row["bit_exact"]],
+        member=read_flag(row["member"], "member"),
+        bit_exact=read_flag(row["bit_exact"], "bit_exact"),
         weights_that_differ=int(row["weights_that_differ"]),
         worst_error=int(row["worst_error"]),
         accuracy=float(row["accuracy"]) if row["accuracy"] else None,
@@ -75,10 +76,8 @@ def _chip(row: Mapping[str, str]) -> BundleChip:
 
 def write_chips(rows: Sequence[BundleChip], path: Path) -> None:
     """Write the table of chips, one line each."""
-    words = {True: "yes", False: "no", None: ""}
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for row in rows:
-            values = [getattr(row, column) for column in COLUMNS]
-            writer.writerow([words[v] if v is None or isinstance(v, bool) else v for v in values])
+            writer.writerow([getattr(row, column) for column in COLUMNS])  # None becomes an empty cell

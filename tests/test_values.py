@@ -1,0 +1,176 @@
+"""Every value of the package can be sent to another process and copied, and is the same value there: equal, and as frozen."""
+
+import copy
+import dataclasses
+import importlib
+import pickle
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+import tremap_brevitas as tm
+from tremap_brevitas import codes, export, faults, fleet, placement, retrain
+from tremap_brevitas.cluster import JobError
+from tremap_brevitas.export.bundle.chips import BundleChip
+from tremap_brevitas.export.bundle.manifest import BundleLayer, Manifest
+from tremap_brevitas.faults.allocate import allocate_repair
+from tremap_brevitas.faults.fit import fit_fault_model
+from tremap_brevitas.faults.formats.text import FormatError
+from tremap_brevitas.faults.formats.voltages import CellVoltages
+from tremap_brevitas.faults.geometry import ArrayGeometry
+from tremap_brevitas.faults.group import group_chips
+from tremap_brevitas.faults.statistics import compare_maps, group_statistics, map_statistics
+from tremap_brevitas.retrain.schedule import RampState
+
+MEMORY = tm.Memory(words=16, word_bits=32, banks=4)
+LAYERS = [placement.LayerCodes("fc", (4, 8), 8, "sign_magnitude"), placement.LayerCodes("last", (7,), 4, "binary")]
+
+
+def values():
+    """One of each kind."""
+    chips = tm.random_fault_maps(MEMORY, chips=3, fault_rate=0.1, seed=0)
+    chips[0] = tm.FaultMap(MEMORY, chips[0].cells, chips[0].stuck_at, "A7", {"voltage": "0.55 V"})
+    merged = tm.merge(chips, on_conflict="free")
+    rng = np.random.default_rng(0)
+    plain = placement.linear_placement(LAYERS, MEMORY)
+    ordered = dataclasses.replace(plain.layers[0], order=rng.permutation(32))
+    placed = placement.Placement(MEMORY, (ordered, *plain.layers[1:]))
+    image = tm.MemoryImage(placed, {"fc": rng.integers(-127, 128, (4, 8)), "last": rng.integers(0, 16, 7)})
+    proof = tm.certificate(image, chips[0])
+    curve = fleet.ResilienceCurve(
+        [fleet.Point(0, 0.9), fleet.Point(5, 0.5), fleet.Point(9, 0.4), fleet.Point(5, 0.9, 10)], name="net"
+    )
+    result = fleet.ChipResult("A7", 0.5, False, 3, 64)
+    report = tm.FleetReport("merged", 0.9, (result,), 200, 1.5, 0.25)
+    geometry = ArrayGeometry(MEMORY, column_mux=2, word_order=rng.permutation(16), bit_order=rng.permutation(32))
+    layer = BundleLayer("fc", (4, 8), 8, True, "binary", 0, 4, (0.5,), (0.0,), None, {"qonnx": "w"})
+    chip = BundleChip("A7", "d", 3, True, False, 2, 64, None, "image.hex")
+    manifest = Manifest(
+        files={"a": "b"},
+        onnx={"qcdq": "m.onnx"},
+        placement="p",
+        placement_digest="d",
+        image="i",
+        image_format="mem",
+        image_digest="d",
+        chips="c",
+        deployment="group_image",
+        fault_map="d",
+        on_conflict="free",
+        members=({"chip": "A7"},),
+        layers=(layer,),
+    )
+    # What is worked out once and kept must not stand in the way, nor be lost.
+    for cached in (proof.relative_error, image.bits, placed.digest, chips[0].digest, ordered.positions, curve.spread):
+        assert cached is not None
+    return [
+        MEMORY,
+        chips[0],
+        merged,
+        geometry,
+        group_chips(chips, limit=100)[0],
+        allocate_repair(chips[0], spare_rows=1, spare_columns=1),
+        map_statistics(chips[0]),
+        compare_maps(*chips[:2]),
+        group_statistics(chips),
+        fit_fault_model(chips),
+        CellVoltages(MEMORY, rng.random((16, 32), dtype=np.float32), "A7"),
+        ordered,
+        placed,
+        placed.sites(chips[0].cells)[0],
+        placement.WeightBit("fc", (1, 2), 3),
+        LAYERS[0],
+        image,
+        proof,
+        proof.differences[0],
+        result,
+        report,
+        curve,
+        curve.points[0],
+        fleet.effective_faults(image, chips[0]),
+        fleet.Prepared("a", image, 0.9),
+        next(fleet.assign(chips, [fleet.Prepared("a", image, 0.9)], goal=0.5, curve=curve)),
+        fleet.plan_groups(chips, image, curve, goal=0.6, steps=10)[0],
+        export.OnnxReport("m.onnx", {"fc": "w"}, ()),
+        export.OnnxWeight("w", image.codes["fc"].astype(np.int32), np.float32(0.5), np.int64(0), 8, True),
+        export.BundleReport("b", (), (proof,)),
+        export.Bundle(tm.__path__[0], manifest, image, (chip,)),
+        manifest,
+        layer,
+        chip,
+        retrain.Retrained(True, 0.9, 10, 1.0, ((0, 0.5), (10, 0.9))),
+        RampState(3, 0.5, 2, 0.1, None),
+        retrain.ByStep(10),
+        retrain.ByEpoch(2, steps_per_epoch=5),
+        retrain.OnRecovery(stages=2, window=5),
+    ]
+
+
+def same(one, other):
+    """Whether two values say the same: field by field, and as read-only."""
+    assert type(one) is type(other)
+    if isinstance(one, np.ndarray):
+        assert one.dtype == other.dtype
+        assert np.array_equal(one, other)
+        assert other.flags.writeable == one.flags.writeable
+    elif dataclasses.is_dataclass(one):
+        for field in dataclasses.fields(one):
+            same(getattr(one, field.name), getattr(other, field.name))
+    elif isinstance(one, Mapping):
+        assert list(one) == list(other)
+        for key in one:
+            same(one[key], other[key])
+    elif isinstance(one, tuple):
+        assert len(one) == len(other)
+        for pair in zip(one, other, strict=True):
+            same(*pair)
+    elif isinstance(one, tm.MemoryImage):
+        same(one.placement, other.placement)
+        same(one.codes, other.codes)
+        assert one.digest == other.digest
+    elif isinstance(one, fleet.ResilienceCurve):
+        same(one.points, other.points)
+        assert one.name == other.name
+    else:
+        assert one == other
+
+
+COPIES = {
+    "pickled": lambda value: pickle.loads(pickle.dumps(value)),
+    "deep copied": copy.deepcopy,
+    "copied": copy.copy,
+}
+
+
+@pytest.mark.parametrize("how", COPIES)
+@pytest.mark.parametrize("value", values(), ids=lambda v: type(v).__name__)
+def test_a_value_survives(value, how):
+    same(value, COPIES[how](value))
+
+
+def test_no_public_value_is_left_out():
+    kinds = {type(value) for value in values()}
+    for module in (tm, codes, export, faults, fleet, placement, retrain, importlib.import_module("tremap_brevitas.cluster")):
+        for name in getattr(module, "__all__", ()):
+            found = getattr(module, name)
+            if isinstance(found, type) and "__dataclass_fields__" in vars(found):
+                assert found in kinds, f"{module.__name__}.{name} has no example above"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        JobError("group 3", ValueError("the map of chip 'A7'")),
+        JobError("group 3", OSError(lambda: "what no pickle holds")),
+        tm.retrain.CollapseError("collapsed", step=3, loss=2.5, limit=2.3),
+        FormatError("a.log:3: no address"),
+    ],
+    ids=["JobError", "JobError of an error that cannot be pickled", "CollapseError", "FormatError"],
+)
+def test_an_error_comes_back_from_another_process(error):
+    error.where = "on machine 3"
+    for found in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
+        assert type(found) is type(error)
+        assert str(found) == str(error)
+        assert vars(found) == vars(error)
