@@ -60,17 +60,24 @@ def outputs_of(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ..
     Raises:
         TypeError: If it returns anything but a tensor, or a tuple or list of tensors.
     """
+    return tuple(leaves[0] for leaves in leaves_of(model, inputs))
+
+
+def leaves_of(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], ...]:
+    """The same, with all that TorchScript makes of each output: of a ``QuantTensor`` its value, scale and so on."""
     with evaluation_mode(model), torch.no_grad():
         found = model(*inputs)
     several = found if isinstance(found, (tuple, list)) and not isinstance(found, QuantTensor) else (found,)
-    outputs = tuple(value.value if isinstance(value, QuantTensor) else value for value in several)
-    for value in outputs or (None,):
-        if not isinstance(value, Tensor):
+    leaves = []
+    for value in several or (None,):
+        if not isinstance(value, (Tensor, QuantTensor)):
             raise TypeError(
                 f"the model returns {_kind(found)}, but the outputs of an ONNX file are tensors in a fixed order; wrap it in "
                 f"a module that returns a tensor or a tuple of tensors"
             )
-    return outputs
+        quantized = isinstance(value, QuantTensor)
+        leaves.append(tuple(leaf for leaf in value if leaf is not None) if quantized else (value,))
+    return tuple(leaves)
 
 
 def check_batch(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:

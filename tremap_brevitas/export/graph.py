@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from tremap_brevitas.export.weights import constants, sources
 
@@ -56,6 +56,22 @@ def complete_gemms(graph: ModelProto) -> None:
         graph.graph.initializer.append(helper.make_tensor(name, TensorProto.FLOAT, [columns], [0.0] * columns))
         del node.input[2:]
         node.input.append(name)
+
+
+def initializers_are_constant(graph: ModelProto) -> None:
+    """Take initializers out of the list of inputs, where they are mere defaults that no tool may fold into other nodes."""
+    names = {i.name for i in graph.graph.initializer}
+    kept = [ValueInfoProto.FromString(i.SerializeToString()) for i in graph.graph.input if i.name not in names]
+    del graph.graph.input[:]
+    graph.graph.input.extend(kept)
+
+
+def keep_outputs(graph: ModelProto, positions: Sequence[int]) -> None:
+    """Keep these of a graph's outputs, and remove what only the others needed."""
+    kept = [ValueInfoProto.FromString(graph.graph.output[i].SerializeToString()) for i in positions]
+    del graph.graph.output[:]
+    graph.graph.output.extend(kept)
+    _prune(graph)
 
 
 def _prune(graph: ModelProto) -> None:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from torch import Tensor, nn
 
-from tremap_brevitas.export.call import Inputs, as_inputs, check_float32, outputs_of
-from tremap_brevitas.export.graph import complete_gemms, set_weight
+from tremap_brevitas.export.call import Inputs, as_inputs, check_float32, leaves_of
+from tremap_brevitas.export.graph import complete_gemms, initializers_are_constant, keep_outputs, set_weight
 from tremap_brevitas.export.tell_apart import marked_codes
 from tremap_brevitas.export.verify import code_difference, named_weights
 from tremap_brevitas.export.weights import load_onnx, onnx_weights, set_metadata
@@ -130,7 +130,9 @@ def _export(
                     f"layer {name!r}: its weight quantizer serves several weights, and torch's dynamo exporter hides which one "
                     f"is meant; export with dynamo=False"
                 )
-    outputs = outputs_of(model, inputs)  # whatever a first call settles is settled before the model is put back
+    leaves = [
+        len(several) for several in leaves_of(model, inputs)
+    ]  # whatever a first call settles is settled before the model is put back
     about = {
         "schema": SCHEMA,
         "fault_map": fault_map.digest,
@@ -147,7 +149,7 @@ def _export(
             for faults in (entry.proxy.fault_slot(entry.slot),)
         },
     }
-    options = _options(form, inputs, len(outputs), dynamo, dynamic_batch)
+    options = _options(form, inputs, leaves, dynamo, dynamic_batch)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
         draft = Path(folder) / target.name
         write = brevitas.export.export_qonnx if form == "qonnx" else brevitas.export.export_onnx_qcdq
@@ -158,7 +160,10 @@ def _export(
                 raise RuntimeError(f"Brevitas' exporter refuses the model: {error}") from error
         graph = load_onnx(draft)
         about["layers"] = _settle(target, graph, image, marked)
+        if len(graph.graph.output) == sum(leaves) > len(leaves):  # of a QuantTensor only the value is an output
+            keep_outputs(graph, [sum(leaves[:i]) for i in range(len(leaves))])
         complete_gemms(graph)
+        initializers_are_constant(graph)
         set_metadata(graph, about)
         onnx.save(graph, str(draft))
         os.replace(draft, target)
@@ -187,7 +192,7 @@ def _check_layers(form: Form, slots: Mapping[str, WeightSlot], placement: Placem
             )
 
 
-def _options(form: Form, inputs: tuple[Tensor, ...], outputs: int, dynamo: bool, dynamic_batch: bool) -> dict[str, Any]:
+def _options(form: Form, inputs: tuple[Tensor, ...], leaves: list[int], dynamo: bool, dynamic_batch: bool) -> dict[str, Any]:
     options: dict[str, Any] = {"args": inputs, "verbose": False, "dynamo": dynamo}
     if dynamo and form == "qcdq":
         options["opset_version"] = 18  # what torch takes today by default; the file shall not change with it
@@ -197,8 +202,9 @@ def _options(form: Form, inputs: tuple[Tensor, ...], outputs: int, dynamo: bool,
         options["dynamic_shapes"] = tuple({0: torch.export.Dim("batch")} for _ in inputs)
     elif dynamic_batch:
         options["input_names"] = [f"input_{i}" for i in range(len(inputs))]
-        options["output_names"] = [f"output_{i}" for i in range(outputs)]
-        options["dynamic_axes"] = {name: {0: "batch"} for name in options["input_names"] + options["output_names"]}
+        options["output_names"] = [f"output_{i}" + (f".{j}" if j else "") for i, n in enumerate(leaves) for j in range(n)]
+        values = [name for name in options["output_names"] if "." not in name]
+        options["dynamic_axes"] = {name: {0: "batch"} for name in [*options["input_names"], *values]}
     return options
 
 

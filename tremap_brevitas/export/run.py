@@ -51,7 +51,13 @@ def onnx_runner(path: str | os.PathLike[str]) -> Callable[..., Any]:
         if not count or count % size:
             raise ValueError(f"{path}: {count} inputs, but the file takes {size} at a time")
         parts = [once(tuple(x[i : i + size] for x in inputs) if size < count else inputs) for i in range(0, count, size)]
-        outputs = [np.concatenate(part) if len(part) > 1 else np.asarray(part[0]) for part in zip(*parts, strict=True)]
+        outputs = [_joined(part) for part in zip(*parts, strict=True)]
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     return run
+
+
+def _joined(parts: tuple[NDArray[Any], ...]) -> NDArray[Any]:
+    """Outputs of several batches; a number that is the same for all stays one number."""
+    same = parts[0].ndim == 0 and all(part == parts[0] for part in parts)
+    return np.asarray(parts[0]) if len(parts) == 1 or same else np.concatenate(parts)

@@ -197,6 +197,8 @@ def output_errors(path: str | os.PathLike[str], inputs: Arrays, outputs: Arrays)
         ValueError: If the file cannot be run, or its outputs have another number or shape.
     """
     found, expected = several(onnx_runner(path)(*several(inputs))), several(outputs)
+    if len(expected) == 1:
+        found = found[:1]  # earlier versions wrote scale and zero point of a QuantTensor as outputs of their own
     if [f.shape for f in found] != [e.shape for e in expected]:
         shapes = (", ".join(str(x.shape) for x in arrays) for arrays in (found, expected))
         raise ValueError("{}: outputs of shape {}, expected {}".format(path, *shapes))
