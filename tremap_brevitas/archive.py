@@ -49,7 +49,7 @@ def write_archive(
     members = {_HEADER: np.frombuffer(text.encode(), dtype=np.uint8), **arrays}
     with whole_file(target) as draft, draft.open("wb") as file:
         # Without allow_pickle=False, which NumPy below 2.1 takes for one more array. Numbers need no pickle.
-        np.savez_compressed(file, **members)
+        np.savez_compressed(file, **members)  # type: ignore[arg-type]
     return target
 
 

@@ -58,6 +58,25 @@ def complete_gemms(graph: ModelProto) -> None:
         node.input.append(name)
 
 
+def unshare_zero_points(graph: ModelProto) -> None:
+    """Give every ``DequantizeLinear`` of a constant a zero point of its own.
+
+    onnxruntime turns signed weights into unsigned ones for ``session.x64quantprecision``, and fails where two of them share
+    one.
+    """
+    held = {initializer.name: initializer for initializer in graph.graph.initializer}
+    seen: set[str] = set()
+    for number, node in enumerate(graph.graph.node):
+        if node.op_type != "DequantizeLinear" or len(node.input) < 3 or node.input[2] not in held:
+            continue
+        if node.input[2] in seen:
+            copy = TensorProto.FromString(held[node.input[2]].SerializeToString())
+            copy.name = f"{node.input[2]}.{number}"
+            graph.graph.initializer.append(copy)
+            node.input[2] = copy.name
+        seen.add(node.input[2])
+
+
 def initializers_are_constant(graph: ModelProto) -> None:
     """Take initializers out of the list of inputs, where they are mere defaults that no tool may fold into other nodes."""
     names = {i.name for i in graph.graph.initializer}

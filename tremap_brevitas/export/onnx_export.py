@@ -18,7 +18,13 @@ from onnx import ModelProto
 from torch import Tensor, nn
 
 from tremap_brevitas.export.call import Inputs, as_inputs, check_float32, leaves_of
-from tremap_brevitas.export.graph import complete_gemms, initializers_are_constant, keep_outputs, set_weight
+from tremap_brevitas.export.graph import (
+    complete_gemms,
+    initializers_are_constant,
+    keep_outputs,
+    set_weight,
+    unshare_zero_points,
+)
 from tremap_brevitas.export.tell_apart import marked_codes
 from tremap_brevitas.export.verify import code_difference, named_weights
 from tremap_brevitas.export.weights import load_onnx, onnx_weights, set_metadata
@@ -163,6 +169,7 @@ def _export(
         if len(graph.graph.output) == sum(leaves) > len(leaves):  # of a QuantTensor only the value is an output
             keep_outputs(graph, [sum(leaves[:i]) for i in range(len(leaves))])
         complete_gemms(graph)
+        unshare_zero_points(graph)
         initializers_are_constant(graph)
         set_metadata(graph, about)
         onnx.save(graph, str(draft))
@@ -217,7 +224,8 @@ def _codes_of(entry: WeightSlot) -> NDArray[np.int32] | None:
             codes: NDArray[np.int32] = entry.proxy.codes(entry.slot).read_back
             return codes
         with torch.no_grad():
-            quantized = entry.module.quant_weight()
+            layer: Any = entry.module
+            quantized = layer.quant_weight()
             values = torch.round(quantized.value / quantized.scale + quantized.zero_point)
         return values.to(torch.int32).cpu().numpy()
     except Exception:  # a quantizer that needs an input, is delayed, or knows no codes: nothing that ours could be taken for
