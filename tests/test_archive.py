@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -27,6 +28,21 @@ def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
         write(path, arrays={"x": np.array([object()])})
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["f"]
+
+
+def test_nothing_but_header_and_arrays_is_written(tmp_path):
+    """NumPy below 2.1 takes every option of ``savez`` for an array."""
+    path = write(tmp_path / "f", arrays={"x": np.arange(3)})
+    with np.load(path) as archive:
+        assert sorted(archive.files) == ["header", "x"]
+
+
+def test_files_that_numpy_below_2_1_wrote_with_one_array_too_many(tmp_path):
+    path = write(tmp_path / "f", arrays={"x": np.arange(3)})
+    with zipfile.ZipFile(path, "a") as archive, archive.open("allow_pickle.npy", "w") as member:
+        np.lib.format.write_array(member, np.array(False))
+    _, arrays = read_archive(path, kind="k", schema=1)
+    assert list(arrays) == ["x"]
 
 
 def test_wrong_kind_and_newer_schema(tmp_path):

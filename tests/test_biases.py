@@ -169,20 +169,25 @@ class Backwards(nn.Module):
         return self.second(self.first(x).relu())
 
 
-def test_equal_biases_are_told_apart_by_name_or_not_at_all(tmp_path):
+@pytest.mark.parametrize("form", ["qonnx", "qcdq"])
+def test_equal_biases_are_told_apart(tmp_path, form):
     torch.manual_seed(0)
     model = tm.make_faulty(Backwards(), biases=True).eval()
+    with torch.no_grad():
+        model.first.bias.copy_(model.second.bias)
     placement = a_placement(model)
     healthy = tm.FaultMap(placement.memory, [], [], "healthy")
-    options = {"placement": placement, "fault_map": healthy, "dynamo": False}
-    path = tm.export_qonnx(model, torch.ones(1, 8), tmp_path / "x.onnx", **options)
-    found = tm.verify_onnx(path, tm.memory_image(model, placement)).layers
-    assert found["first.bias"] == "first.bias"
-    assert found["second.bias"] == "second.bias"
-    # QCDQ's integers have no names.
-    with pytest.raises(ValueError, match="layer 'second.bias': several biases of the graph have its codes"):
-        tm.export_qcdq(model, torch.ones(1, 8), tmp_path / "y.onnx", **options)
-    assert not (tmp_path / "y.onnx").exists()
+    chip = tm.FaultMap(placement.memory, [placement.cell("first.bias", 0, bit=7)], [1], "chip")
+    x = torch.ones(1, 8)
+    folder = tm.export_bundle(
+        model, x, tmp_path / "b", placement=placement, fault_map=healthy, chips=[chip], onnx_forms=[form], dynamo=False
+    )
+    path = tm.apply_to_onnx(folder, chip, tmp_path / "chip.onnx", form=form)
+    codes = tm.certificate(tm.memory_image(model, placement), chip).read()
+    assert tm.verify_onnx(path, tm.MemoryImage(placement, codes)).ok
+    if form == "qcdq":
+        with tm.using_codes(model, placement, codes), torch.no_grad():
+            np.testing.assert_allclose(onnx_runner(path)(x.numpy()), model(x).numpy(), rtol=0, atol=1e-6)
 
 
 def test_a_wide_bias_cannot_be_placed():

@@ -44,6 +44,10 @@ def test_fault_maps(tmp_path):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 
+def test_export(tmp_path):
+    assert run_page("export.md", tmp_path) == 4
+
+
 @pytest.mark.slow
 def test_scaling(tmp_path):
     pytest.importorskip("ray", reason="Ray (extra cluster) is not installed")

@@ -37,12 +37,19 @@ def write_archive(
 
     Returns:
         The path written.
+
+    Raises:
+        ValueError: If an array holds objects, which only a pickle could keep.
     """
     target = Path(path)
+    for name, array in arrays.items():
+        if array.dtype.hasobject:
+            raise ValueError(f"{target}: array {name!r} is of dtype {array.dtype}; object arrays need a pickle, numbers do not")
     text = json.dumps({"kind": kind, "schema": schema, **header}, sort_keys=True)
     members = {_HEADER: np.frombuffer(text.encode(), dtype=np.uint8), **arrays}
     with whole_file(target) as draft, draft.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **members)
+        # Without allow_pickle=False, which NumPy below 2.1 takes for one more array. Numbers need no pickle.
+        np.savez_compressed(file, **members)  # type: ignore[arg-type]
     return target
 
 
@@ -64,6 +71,7 @@ def read_archive(path: str | os.PathLike[str], *, kind: str, schema: int) -> tup
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
+        arrays.pop("allow_pickle", None)  # see write_archive: files of earlier versions, under NumPy below 2.1
         header = json.loads(arrays.pop(_HEADER).tobytes().decode())
         found = header.pop("kind"), int(header.pop("schema"))
     except FileNotFoundError:

@@ -101,7 +101,10 @@ def main(arguments: list[str] | None = None) -> int:
         folder = options.out or Path(name)
         network = converted(options.bundle / bundle.manifest.onnx["qonnx"], folder, options.precision)
         left = generated_weights(folder)
-        inputs, outputs = (array[: options.inputs] for array in read_probe(options.bundle / str(bundle.manifest.probe)))
+        probe = read_probe(options.bundle / str(bundle.manifest.probe))
+        if [len(arrays) for arrays in probe] != [1, 1]:
+            raise SystemExit(f"{options.bundle}: this script compares networks of one input and one output only")
+        inputs, outputs = (arrays[0][: options.inputs] for arrays in probe)
         found = network.predict(np.ascontiguousarray(inputs)).reshape(outputs.shape)
     bad = 0
     channels = {layer.shape[0] for layer in bundle.manifest.layers if len(layer.shape) > 2}

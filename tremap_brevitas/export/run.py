@@ -10,17 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def onnx_runner(path: str | os.PathLike[str]) -> Callable[[NDArray[Any]], NDArray[Any]]:
+def onnx_runner(path: str | os.PathLike[str]) -> Callable[..., Any]:
     """Load a QCDQ file; return a function from inputs to outputs.
 
-    Graph optimizations are off, since they alone move outputs by about 2e-3. A file whose batch size is fixed gets its inputs
-    in batches of that size.
+    The function takes one array for each input of the file, and gives an array, or a tuple of them if the file has several
+    outputs. Graph optimizations are off, since they alone move outputs by about 2e-3. A file whose batch size is fixed gets its
+    inputs in batches of that size, and its outputs are put one after the other.
 
     Args:
-        path: A QCDQ file with one input and one output. (onnxruntime knows no ``Quant`` node, so that QONNX files need qonnx.)
+        path: A QCDQ file. (onnxruntime knows no ``Quant`` node, so that QONNX files need qonnx.)
 
     Raises:
-        ValueError: If onnxruntime cannot load the file; or, when called, if the inputs are no whole number of batches.
+        ValueError: If onnxruntime cannot load the file; or, when called, if the inputs are not as many as the file's, are no
+            whole number of batches, or onnxruntime cannot run them.
     """
     import onnxruntime
 
@@ -31,14 +33,31 @@ def onnx_runner(path: str | os.PathLike[str]) -> Callable[[NDArray[Any]], NDArra
         session = onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a dozen classes of its own
         raise ValueError(f"{path}: onnxruntime cannot load it ({type(error).__name__}: {error})") from None
-    (entry, *_) = session.get_inputs()
-    batch = entry.shape[0] if entry.shape and isinstance(entry.shape[0], int) else None
+    entries = session.get_inputs()
+    batch = entries[0].shape[0] if entries[0].shape and isinstance(entries[0].shape[0], int) else None
 
-    def run(inputs: NDArray[Any]) -> NDArray[Any]:
-        size = batch or len(inputs)
-        if not len(inputs) or len(inputs) % size:
-            raise ValueError(f"{path}: {len(inputs)} inputs, but the file takes {size} at a time")
-        outputs = [session.run(None, {entry.name: inputs[i : i + size]})[0] for i in range(0, len(inputs), size)]
-        return np.concatenate(outputs) if len(outputs) > 1 else np.asarray(outputs[0])
+    def once(inputs: tuple[NDArray[Any], ...]) -> list[NDArray[Any]]:
+        try:
+            found: list[NDArray[Any]] = session.run(None, {e.name: x for e, x in zip(entries, inputs, strict=True)})
+        except Exception as error:
+            raise ValueError(f"{path}: onnxruntime cannot run it ({type(error).__name__}: {error})") from None
+        return found
+
+    def run(*inputs: NDArray[Any]) -> Any:
+        if len(inputs) != len(entries):
+            raise ValueError(f"{path}: {len(inputs)} inputs given, but the file has {', '.join(e.name for e in entries)}")
+        count = len(inputs[0])
+        size = batch or count
+        if not count or count % size:
+            raise ValueError(f"{path}: {count} inputs, but the file takes {size} at a time")
+        parts = [once(tuple(x[i : i + size] for x in inputs) if size < count else inputs) for i in range(0, count, size)]
+        outputs = [_joined(part) for part in zip(*parts, strict=True)]
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     return run
+
+
+def _joined(parts: tuple[NDArray[Any], ...]) -> NDArray[Any]:
+    """Outputs of several batches; a number that is the same for all stays one number."""
+    same = parts[0].ndim == 0 and all(part == parts[0] for part in parts)
+    return np.asarray(parts[0]) if len(parts) == 1 or same else np.concatenate(parts)

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tremap_brevitas.export.run import onnx_runner
-from tremap_brevitas.export.weights import OnnxWeight, load_onnx, onnx_weights
+from tremap_brevitas.export.weights import OnnxWeight, load_onnx, metadata_of, onnx_weights
 from tremap_brevitas.placement import MemoryImage, PlacedLayer
 
 Array = NDArray[Any]
+Arrays = Array | Sequence[Array]
 
 
 @dataclass(frozen=True)
@@ -49,19 +50,21 @@ def verify_onnx(
     image: MemoryImage,
     *,
     scales: Mapping[str, NDArray[np.floating]] | None = None,
-    inputs: NDArray[np.floating] | None = None,
-    outputs: NDArray[np.floating] | None = None,
+    inputs: Arrays | None = None,
+    outputs: Arrays | None = None,
     tolerance: float = 1e-6,
 ) -> OnnxReport:
     """Compare an ONNX file with the codes that a network was trained with.
 
     Args:
         path: A QCDQ or QONNX file.
-        image: The codes; every layer must be in the file with exactly these.
+        image: The codes; every layer must be in the file with exactly these, in each place where the graph uses it. Files of
+            ``export_qonnx`` and ``export_qcdq`` say which weight is whose; in others a layer is found by its codes, and among
+            equal ones by its scale and by the initializer's name.
         scales: Scale of each layer's weight; compared exactly if given.
-        inputs: Inputs to run the file with, in onnxruntime, its graph optimizations off since they alone move outputs by 2e-3.
-            QCDQ files only: onnxruntime knows no ``Quant`` node.
-        outputs: What the network gives for them.
+        inputs: Inputs (an array, or one for each input of the file) to run the file with, in onnxruntime, its graph
+            optimizations off since they alone move outputs by 2e-3. QCDQ files only: onnxruntime knows no ``Quant`` node.
+        outputs: What the network gives for them: an array, or one for each output.
         tolerance: Allowed difference of the outputs, relative to the largest. Not zero, since onnxruntime and torch add the
             products of a convolution in another order; a few times 1e-7 is float32's rounding.
 
@@ -71,7 +74,12 @@ def verify_onnx(
     """
     if (inputs is None) != (outputs is None):
         raise ValueError("give inputs and outputs together, or neither")
-    weights, problems = matched_weights(onnx_weights(load_onnx(path)), image)
+    graph = load_onnx(path)
+    about = metadata_of(graph) or {}
+    if isinstance(about.get("layers"), dict) and set(image.codes) <= set(about["layers"]) and about.get("schema") != 1:
+        weights, problems = named_weights(onnx_weights(graph), image, about["layers"])
+    else:
+        weights, problems = matched_weights(onnx_weights(graph), image, scales or {})
     for name, scale in (scales or {}).items():
         if name in weights and not np.array_equal(weights[name].scale.reshape(-1), np.asarray(scale).reshape(-1)):
             found = weights[name].scale.reshape(-1)
@@ -87,8 +95,36 @@ def verify_onnx(
     return OnnxReport(os.fspath(path), layers, tuple(problems), error)
 
 
-def matched_weights(weights: Sequence[OnnxWeight], image: MemoryImage) -> tuple[dict[str, OnnxWeight], list[str]]:
-    """Find every layer of an image among the weights of a graph; each weight serves once.
+def named_weights(
+    weights: Sequence[OnnxWeight], image: MemoryImage, names: Mapping[str, str]
+) -> tuple[dict[str, OnnxWeight], list[str]]:
+    """The weight of each layer of an image, by the name of its initializer.
+
+    Returns:
+        The layers whose initializer has exactly the right codes wherever it is used, and a sentence for each other.
+    """
+    found: dict[str, OnnxWeight] = {}
+    problems: list[str] = []
+    for name, codes in image.codes.items():
+        uses = [w for w in weights if w.initializer == names[name]]
+        if not uses:
+            there = ", ".join(dict.fromkeys(w.initializer for w in weights)) or "none"
+            problems.append(f"layer {name!r}: no quantized weight {names[name]!r} in the graph; it has {there}")
+            continue
+        wrong = next((w for w in uses if w.codes.shape != codes.shape or not np.array_equal(w.codes, codes)), None)
+        if wrong is None:
+            found[name] = uses[0]
+        elif wrong.codes.shape != codes.shape:
+            problems.append(f"layer {name!r}: {wrong.initializer!r} has shape {wrong.codes.shape}, expected {codes.shape}")
+        else:
+            problems.append(f"layer {name!r}: {code_difference(image.placement.layer(name), wrong, codes)}")
+    return found, problems
+
+
+def matched_weights(
+    weights: Sequence[OnnxWeight], image: MemoryImage, scales: Mapping[str, Array]
+) -> tuple[dict[str, OnnxWeight], list[str]]:
+    """Find every layer of an image among the weights of a graph that does not say which is whose; each weight serves once.
 
     Returns:
         The layers found with exactly the right codes, and a sentence for each that was not, naming the closest weight of the
@@ -98,6 +134,12 @@ def matched_weights(weights: Sequence[OnnxWeight], image: MemoryImage) -> tuple[
     found: dict[str, OnnxWeight] = {}
     problems: list[str] = []
     unclear: set[str] = set()
+
+    def fits(weight: OnnxWeight, name: str) -> tuple[bool, bool]:
+        scale = np.asarray(scales.get(name, weight.scale)).reshape(-1)
+        own_name = weight.initializer.startswith((f"{name}.", f"/{name.replace('.', '/')}/")) or weight.initializer == name
+        return np.array_equal(weight.scale.reshape(-1), scale), own_name
+
     for name, codes in image.codes.items():
         equal = [w for w in left if w.codes.shape == codes.shape and np.array_equal(w.codes, codes)]
         if codes.ndim == 1 and len(equal) > 1:
@@ -109,8 +151,8 @@ def matched_weights(weights: Sequence[OnnxWeight], image: MemoryImage) -> tuple[
                 )
                 unclear.add(name)
         if equal:
-            found[name] = equal[0]
-            left.remove(equal[0])
+            found[name] = max(equal, key=lambda w: fits(w, name))
+            left.remove(found[name])
     for name, codes in image.codes.items():
         if name in found or name in unclear:
             continue
@@ -140,19 +182,35 @@ def code_difference(layer: PlacedLayer, weight: OnnxWeight, codes: Array) -> str
     return text
 
 
-def output_errors(
-    path: str | os.PathLike[str], inputs: NDArray[np.floating], outputs: NDArray[np.floating]
-) -> NDArray[np.float64]:
+def output_errors(path: str | os.PathLike[str], inputs: Arrays, outputs: Arrays) -> NDArray[np.float64]:
     """Run a QCDQ file in onnxruntime.
 
+    Args:
+        path: The file.
+        inputs: An array, or one for each input of the file.
+        outputs: What is expected: an array, or one for each output.
+
     Returns:
-        For each input, the largest difference to what was expected, relative to the largest output of all.
+        For each input, the largest difference to what was expected, relative to the largest number of that output.
 
     Raises:
-        ValueError: If the file cannot be run, or its outputs have another shape.
+        ValueError: If the file cannot be run, or its outputs have another number or shape.
     """
-    found = onnx_runner(path)(np.asarray(inputs))
-    if found.shape != outputs.shape:
-        raise ValueError(f"{path}: outputs of shape {found.shape}, expected {outputs.shape}")
-    wrong = np.abs(found.astype(np.float64) - outputs).reshape(len(outputs), -1).max(axis=1)
-    return np.asarray(wrong / max(float(np.abs(outputs).max()), 1e-30))
+    found, expected = several(onnx_runner(path)(*several(inputs))), several(outputs)
+    if len(expected) == 1:
+        found = found[:1]  # earlier versions wrote scale and zero point of a QuantTensor as outputs of their own
+    if [f.shape for f in found] != [e.shape for e in expected]:
+        shapes = (", ".join(str(x.shape) for x in arrays) for arrays in (found, expected))
+        raise ValueError("{}: outputs of shape {}, expected {}".format(path, *shapes))
+    count = len(several(inputs)[0])
+    errors = []
+    for f, e in zip(found, expected, strict=True):
+        wrong = np.abs(f.astype(np.float64) - e)
+        rows = wrong.reshape(count, -1) if wrong.ndim and len(wrong) == count else wrong.reshape(1, -1)
+        errors.append(np.broadcast_to(rows.max(axis=1) / max(float(np.abs(e).max()), 1e-30), count))
+    return np.asarray(np.max(errors, axis=0))
+
+
+def several(arrays: Arrays) -> tuple[Array, ...]:
+    """One array as a tuple of it; several as they are."""
+    return tuple(np.asarray(a) for a in arrays) if isinstance(arrays, (tuple, list)) else (np.asarray(arrays),)

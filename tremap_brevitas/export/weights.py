@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 Array = NDArray[Any]
 
 METADATA = "tremap_brevitas"
+ON_THE_WAY = ("Clip", "QuantizeLinear", "Identity")  # nodes between a weight and what dequantizes it
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +82,20 @@ def constants(model: ModelProto) -> dict[str, Array]:
     return found
 
 
+def sources(model: ModelProto) -> Callable[[NodeProto], str]:
+    """A function from a node to the name of the constant that it dequantizes, or of a value that is none."""
+    known = constants(model)
+    makers = {output: node for node in model.graph.node for output in node.output}
+
+    def source(node: NodeProto) -> str:
+        name: str = node.input[0]
+        while name not in known and name in makers and makers[name].op_type in ON_THE_WAY:
+            name = makers[name].input[0]
+        return name
+
+    return source
+
+
 def _weights(model: ModelProto, known: dict[str, Array], makers: dict[str, NodeProto]) -> Iterator[OnnxWeight]:
     def origin(name: str) -> str:
         while name not in known and name in makers and makers[name].op_type in ("Identity", "Cast"):
@@ -102,7 +117,7 @@ def _weights(model: ModelProto, known: dict[str, Array], makers: dict[str, NodeP
     for node in model.graph.node:
         if node.op_type == "DequantizeLinear":
             chain, name = [], node.input[0]
-            while name not in known and name in makers and makers[name].op_type in ("Clip", "QuantizeLinear", "Identity"):
+            while name not in known and name in makers and makers[name].op_type in ON_THE_WAY:
                 chain.append(makers[name])
                 name = makers[name].input[0]
             if name not in known or known[name].ndim < 1 or (known[name].ndim == 1 and not is_constant(node)):

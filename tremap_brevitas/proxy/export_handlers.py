@@ -8,6 +8,8 @@ right result.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from functools import wraps
 from typing import Any
 
 from brevitas.export.inference.handler import (
@@ -17,6 +19,7 @@ from brevitas.export.inference.handler import (
 )
 from brevitas.export.inference.manager import InferenceManager
 from brevitas.export.onnx.handler import ONNXBaseHandler
+from brevitas.export.onnx.manager import ONNXBaseManager
 from brevitas.export.onnx.qonnx.handler import (
     BrevitasBiasQuantProxyHandler,
     BrevitasDecoupledWeightQuantProxyHandler,
@@ -36,9 +39,10 @@ from brevitas.export.torch.qcdq.handler import (
 )
 from brevitas.export.torch.qcdq.manager import TorchQCDQManager
 from brevitas.utils.quant_utils import groupwise_dequant_expand
-from torch import Tensor
+from torch import Tensor, nn
 
 from tremap_brevitas.proxy.bias_proxy import FaultyBiasQuantProxyFromInjector
+from tremap_brevitas.proxy.unchanged import unchanged
 from tremap_brevitas.proxy.weight_proxy import (
     FaultyDecoupledWeightQuantProxyFromInjector,
     FaultyGroupwiseWeightQuantProxyFromInjector,
@@ -217,6 +221,9 @@ class FaultyBiasInferenceHandler(IntInferenceHandler):
         return self.tensor_quant[0](x)
 
 
+GROUPS = "group-wise weight quantization cannot be exported to ONNX: neither QONNX nor QCDQ can express it"
+
+
 class RefusesGroups(ONNXBaseHandler):
     """Says that groups cannot be exported; Brevitas itself has no handler for them, and fails without a reason."""
 
@@ -228,7 +235,7 @@ class RefusesGroups(ONNXBaseHandler):
         Raises:
             RuntimeError: Always.
         """
-        raise RuntimeError("group-wise weight quantization cannot be exported to ONNX: neither QONNX nor QCDQ can express it")
+        raise RuntimeError(GROUPS)
 
     def symbolic_execution(self, x: Tensor) -> Tensor:
         """Never reached."""
@@ -247,6 +254,27 @@ def register() -> None:
     """Make the handlers known to Brevitas' export managers; once is enough, more do no harm."""
     for manager, handlers in _REGISTERED.items():
         manager.handlers.extend(handler for handler in handlers if handler not in manager.handlers)
+    _undo_failures(ONNXBaseManager, "export_onnx")
+    _undo_failures(TorchQCDQManager, "export")
+
+
+def _undo_failures(manager: Any, name: str) -> None:
+    """Let a method of Brevitas' managers give a model that can hold faults back as it was when it fails.
+
+    A refusal, of ours or its own, would otherwise leave the model in export mode, where outputs no longer follow weights and
+    faults. Models without faulty quantizers are none of our business.
+    """
+    method = vars(manager)[name].__func__
+    if hasattr(method, "__wrapped__"):
+        return
+
+    @wraps(method)
+    def guarded(cls: Any, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        ours = any(isinstance(m, FaultyWeightProxy) for m in module.modules())
+        with unchanged(module, even_on_success=False) if ours else nullcontext():
+            return method(cls, module, *args, **kwargs)
+
+    setattr(manager, name, classmethod(guarded))
 
 
 register()

@@ -72,6 +72,10 @@ class FaultyWeightProxy:
         self._cached_weight = None
         self._hand_down(None)
 
+    def forget_handed_down(self) -> None:
+        """Hand the faults down anew at the next call, for whatever state the quantizer below is in."""
+        self._handed_down = None
+
     def codes(self, slot: int = 0) -> WeightCodes:
         """Integers of one weight under the faults now set.
 

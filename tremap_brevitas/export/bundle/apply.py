@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from tremap_brevitas.export.bundle.manifest import Form
 from tremap_brevitas.export.bundle.read import Bundle
-from tremap_brevitas.export.weights import constants, load_onnx, metadata_of, onnx_weights, set_metadata
+from tremap_brevitas.export.graph import set_weight
+from tremap_brevitas.export.weights import OnnxWeight, load_onnx, metadata_of, onnx_weights, set_metadata
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.files import whole_file
 
@@ -48,66 +47,34 @@ def apply_to_onnx(
     read = proof.read()
     graph = load_onnx(bundle.folder / bundle.manifest.onnx[form])
     names = {layer.name: layer.initializers[form] for layer in bundle.manifest.layers}
-    for difference in proof.differences:
-        layer = difference.layer
-        if list(names.values()).count(names[layer]) > 1:
-            raise ValueError(f"{bundle.folder}: initializer {names[layer]!r} holds layer {layer!r} and another one")
-        names[layer] = _replace(graph, names[layer], read[layer], f"{layer}.as_read")
     about = metadata_of(graph) or {}
+    if about.get("schema") in (None, 1):
+        _check_names(bundle, names, onnx_weights(graph), [difference.layer for difference in proof.differences])
+    for difference in proof.differences:
+        layer, name = difference.layer, f"{difference.layer}.as_read"
+        set_weight(graph, {names[layer]}, read[layer], name)
+        names[layer] = name
     set_metadata(graph, {**about, "layers": names, "read_by": {"chip": chip.chip, "digest": chip.digest}})
-    weights = {weight.initializer: weight.codes for weight in onnx_weights(graph)}
+    weights = onnx_weights(graph)
     for layer, initializer in names.items():
-        if initializer not in weights or not np.array_equal(weights[initializer], read[layer]):
+        uses = [weight.codes for weight in weights if weight.initializer == initializer]
+        if not uses or not all(np.array_equal(codes, read[layer]) for codes in uses):
             raise ValueError(f"{bundle.folder}: layer {layer!r}: its graph does not take the codes that the chip reads")
     with whole_file(path) as draft:
         onnx.save(graph, str(draft))
     return Path(path)
 
 
-def _replace(graph: ModelProto, initializer: str, codes: NDArray[Any], name: str) -> str:
-    """Let the node that dequantizes a weight take these codes from a new initializer, with no clip in between."""
-    known = constants(graph)
-    makers = {output: node for node in graph.graph.node for output in node.output}
-    for node in graph.graph.node:
-        if node.op_type not in ("Quant", "DequantizeLinear"):
-            continue
-        source = node.input[0]
-        while source in makers and source not in known:
-            source = makers[source].input[0]
-        if source != initializer:
-            continue
-        if node.op_type == "Quant":
-            scale, zero_point = (known[i] for i in node.input[1:3])
-            values = ((codes - zero_point) * scale).astype(np.float32)
-            kept = [a for a in node.attribute if a.name != "narrow"]
-            del node.attribute[:]
-            node.attribute.extend([*kept, helper.make_attribute("narrow", 0)])
-        else:
-            typed = len(node.input) > 2 and node.input[2]
-            values = codes.astype(known[node.input[2]].dtype if typed else np.int8)
-        graph.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
-        node.input[0] = name
-        break
-    _prune(graph)
-    return name
+def _check_names(bundle: Bundle, names: Mapping[str, str], weights: Sequence[OnnxWeight], layers: Iterable[str]) -> None:
+    """Check that a file of schema 1 says of these layers which of the graph's weights are theirs.
 
-
-def _prune(graph: ModelProto) -> None:
-    """Remove nodes and initializers that nobody takes any more."""
-    ends = {output.name for output in graph.graph.output}
-    nodes = list(graph.graph.node)
-    while True:
-        used = ends | {name for node in nodes for name in node.input}
-        kept = [node for node in nodes if used & set(node.output)]
-        if len(kept) == len(nodes):
-            break
-        nodes = kept
-    kept_nodes = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del graph.graph.node[:]
-    graph.graph.node.extend(kept_nodes)
-    gone = [i for i in graph.graph.initializer if i.name not in used]
-    inputs = [i for i in graph.graph.input if i.name in {g.name for g in gone}]  # exporters may list a weight there too
-    for initializer in gone:
-        graph.graph.initializer.remove(initializer)
-    for value in inputs:
-        graph.graph.input.remove(value)
+    It went by the codes, so that equal layers could be taken for each other, and a weight that the graph holds twice for one.
+    """
+    for layer in layers:
+        name, codes = names[layer], bundle.image.codes[layer]
+        twins = {w.initializer for w in weights if w.codes.shape == codes.shape and np.array_equal(w.codes, codes)} - {name}
+        if twins or list(names.values()).count(name) > 1:
+            raise ValueError(
+                f"{bundle.folder}: layer {layer!r} has the codes of another one, or is used twice, and an older version of "
+                f"tremap_brevitas did not write down which of the graph's weights are its own; export the bundle again"
+            )

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from tremap_brevitas.export.bundle.accumulators import accumulator_ranges
@@ -18,6 +17,7 @@ from tremap_brevitas.export.bundle.chips import BundleChip, write_chips
 from tremap_brevitas.export.bundle.manifest import FORMS, BundleLayer, Form, Manifest, file_digest
 from tremap_brevitas.export.bundle.probe import write_probe
 from tremap_brevitas.export.bundle.verify import verify_bundle
+from tremap_brevitas.export.call import Inputs, as_inputs, check_batch, check_float32, outputs_of
 from tremap_brevitas.export.memory_image import Format, write_memory_image
 from tremap_brevitas.export.onnx_export import export_qcdq, export_qonnx
 from tremap_brevitas.export.verify import output_errors
@@ -27,7 +27,6 @@ from tremap_brevitas.files import whole_folder
 from tremap_brevitas.fleet.certify import Certificate, Deployment, certificate
 from tremap_brevitas.fleet.report import FleetReport
 from tremap_brevitas.model import memory_image
-from tremap_brevitas.model.modes import evaluation_mode
 from tremap_brevitas.placement import MemoryImage, Placement
 
 ENDINGS = {"readmemh": "mem", "amd_mif": "mif", "coe": "coe", "altera_mif": "mif", "intel_hex": "hex", "raw": "bin"}
@@ -36,18 +35,19 @@ TOOLS = ("tremap_brevitas", "brevitas", "torch", "numpy", "onnx", "onnxruntime",
 
 def export_bundle(
     model: nn.Module,
-    example_input: Tensor,
+    example_input: Inputs,
     folder: str | os.PathLike[str],
     *,
     placement: Placement,
     fault_map: FaultMap,
     chips: Iterable[FaultMap] | None = None,
     report: FleetReport | None = None,
-    probe: Tensor | None = None,
+    probe: Inputs | None = None,
     deployment: Deployment = "group_image",
     memory_format: Format = "readmemh",
     onnx_forms: Sequence[Form] = FORMS,
     dynamo: bool = True,
+    dynamic_batch: bool = False,
     tolerance: float = 1e-2,
     overwrite: bool = False,
 ) -> Path:
@@ -58,20 +58,22 @@ def export_bundle(
     [verify_bundle][tremap_brevitas.verify_bundle] before it gets its name, and appears whole or not at all.
 
     Args:
-        model: The model, with the faults of ``fault_map`` set.
-        example_input: An input, for its shape.
+        model: The model, with the faults of ``fault_map`` set. It computes in float32, and returns a tensor or a tuple of
+            tensors that begin with the batch.
+        example_input: An input, for its shape: a tensor or an array, or for a model of several inputs a tuple of them.
         folder: Folder to make.
         placement: Where the codes lie.
         fault_map: The map that the model was trained under.
         chips: The chips of the table; None for the members of ``fault_map``.
         report: What ``evaluate_fleet`` found with the same deployment; its accuracies go into the table.
         probe: Inputs that are kept with the network's outputs for them, real data if possible, as many as
-            ``example_input`` has or a multiple; None for ``example_input`` itself.
+            ``example_input`` has or a multiple (any number with ``dynamic_batch``); None for ``example_input`` itself.
         deployment: ``"group_image"``: one memory image for all chips. ``"chip_image"``: one more for each chip, in which every
             code is the nearest that the chip can hold.
         memory_format: Format of the memory images, as in ``write_memory_image``.
         onnx_forms: Which ONNX files to write. QCDQ cannot hold codes of more than 8 bits; leave it out for them.
         dynamo: Whether to use torch's newer exporter.
+        dynamic_batch: Whether the ONNX files take any number of inputs at a time; else as many as ``example_input`` has.
         tolerance: Allowed difference between PyTorch's and onnxruntime's outputs for the probe, relative to the largest. The
             codes are compared exactly; this catches a graph that is wrong elsewhere. Where the two round a sum differently, an
             activation at a boundary moves to the next code.
@@ -83,9 +85,14 @@ def export_bundle(
     Raises:
         FileExistsError: If the folder exists, and ``overwrite`` is False.
         ValueError: If the model's codes do not satisfy ``fault_map``; a chip has another memory, or two have one name; the
-            report is about other chips or another network; or onnxruntime's output is too far off. Nothing is written then.
+            report is about other chips or another network; model or inputs are not in float32, or do not begin with the batch;
+            or onnxruntime's output is too far off. Nothing is written then.
+        TypeError: If an input is no tensor, or the model returns something else than tensors.
         RuntimeError: If a layer cannot be exported.
     """
+    check_float32(model)
+    inputs, probed = _inputs(example_input, probe, dynamic_batch)
+    check_batch(inputs, outputs_of(model, inputs))
     fleet = list(_members(fault_map) if chips is None else chips)
     _check_arguments(fleet, memory_format, onnx_forms)
     image = memory_image(model, placement)
@@ -93,10 +100,15 @@ def export_bundle(
     accuracies = _accuracies(report, proofs)
     ending = ENDINGS[memory_format]
     with whole_folder(folder, overwrite=overwrite) as draft:
-        options: dict[str, Any] = {"placement": placement, "fault_map": fault_map, "dynamo": dynamo}
+        options: dict[str, Any] = {
+            "placement": placement,
+            "fault_map": fault_map,
+            "dynamo": dynamo,
+            "dynamic_batch": dynamic_batch,
+        }
         onnx: dict[str, str] = {form: f"model.{form}.onnx" for form in FORMS if form in onnx_forms}
         for form, name in onnx.items():
-            (export_qonnx if form == "qonnx" else export_qcdq)(model, example_input, draft / name, **options)
+            (export_qonnx if form == "qonnx" else export_qcdq)(model, inputs, draft / name, **options)
         group = f"weights_as_written.{ending}"
         write_memory_image(image, draft / group, format=memory_format, faults=None)
         images = [group] * len(fleet)
@@ -121,7 +133,7 @@ def export_bundle(
         )
         write_chips(rows, draft / "chips.csv")
         placement.save(draft / "placement.npz")
-        error = _write_probe(model, example_input if probe is None else probe, draft, onnx.get("qcdq"), tolerance)
+        error = _write_probe(model, probed, draft, onnx.get("qcdq"), tolerance, dynamic_batch)
         layers = _layers(draft, onnx, placement)
         manifest = Manifest(
             files={path.name: file_digest(path) for path in sorted(draft.iterdir())},
@@ -186,15 +198,36 @@ def _chip_image(image: MemoryImage, chip: FaultMap) -> MemoryImage:
     return MemoryImage(image.placement, certificate(image, chip, deployment="chip_image").read())
 
 
-def _write_probe(model: nn.Module, probe: Tensor, draft: Path, qcdq: str | None, tolerance: float) -> float | None:
-    with evaluation_mode(model), torch.no_grad():
-        outputs = model(probe)
-    outputs = getattr(outputs, "value", outputs)
-    inputs, expected = probe.detach().cpu().numpy(), outputs.detach().cpu().numpy()
-    write_probe(draft / "probe.npz", inputs, expected)
+def _inputs(example_input: Inputs, probe: Inputs | None, dynamic_batch: bool) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Inputs of the export and of the probe, which must go together."""
+    inputs = as_inputs(example_input, "example_input")
+    if probe is None:
+        return inputs, inputs
+    probed = tuple(x.to(like.device) for x, like in zip(as_inputs(probe, "probe"), inputs, strict=False))
+    shapes = [[(tuple(x.shape[1:]), x.dtype) for x in several] for several in (inputs, as_inputs(probe, "probe"))]
+    if shapes[0] != shapes[1]:
+        said = (", ".join(f"{tuple(x.shape)} {x.dtype}" for x in several) for several in (probed, inputs))
+        raise ValueError("probe has inputs {}, but example_input has {}; only their number may differ".format(*said))
+    size, count = len(inputs[0]), len(probed[0])
+    if not count or (count % size and not dynamic_batch):
+        raise ValueError(
+            f"probe has {count} inputs, but example_input has {size}, and the files take as many at a time: the probe's number "
+            f"must be a multiple, or give dynamic_batch=True"
+        )
+    return inputs, probed
+
+
+def _write_probe(
+    model: nn.Module, probe: tuple[Tensor, ...], draft: Path, qcdq: str | None, tolerance: float, dynamic_batch: bool
+) -> float | None:
+    given, expected = ([x.detach().cpu().numpy() for x in several] for several in (probe, outputs_of(model, probe)))
+    write_probe(draft / "probe.npz", given, expected)
     if qcdq is None:
         return None
-    error = output_errors(draft / qcdq, inputs, expected).max()
+    error = output_errors(draft / qcdq, given, expected).max()
+    if dynamic_batch:  # another number of inputs than the graph was made with
+        twice = [[np.concatenate([x, x]) for x in several] for several in (given, expected)]
+        error = max(error, output_errors(draft / qcdq, *twice).max())
     if not error <= tolerance:
         raise ValueError(
             f"onnxruntime's output of the QCDQ file differs from PyTorch's by {error:.3g} of the largest, allowed are "

@@ -1,0 +1,65 @@
+"""Codes by which every weight of a network can be told from every other in an exported graph. NumPy only.
+
+Exporters name initializers as they like, merge equal ones and copy those that are used twice. Two layers of equal codes can
+then not be told apart in the file. So such layers are exported with a code or two changed, found by these, and given their
+own codes afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tremap_brevitas.codes import code_range
+from tremap_brevitas.placement import MemoryImage
+
+Array = NDArray[np.int32]
+
+
+def marked_codes(image: MemoryImage, others: Iterable[NDArray[np.integer]]) -> dict[str, Array]:
+    """Codes for the layers whose own also stand in another layer, each different from all of the network.
+
+    Args:
+        image: The codes of the placed layers.
+        others: Codes of the network's weights that are not placed.
+
+    Returns:
+        Codes in the weight's shape, for those layers only. Biases are always among them: their codes are often all zeros, and
+        there may be some in a graph that no layer of the network accounts for.
+
+    Raises:
+        ValueError: If there are more equal layers than codes to tell them apart.
+    """
+    taken = {_key(codes) for codes in others}
+    left = []
+    for layer in image.placement.layers:
+        key = _key(image.codes[layer.name])
+        if key in taken or len(layer.shape) == 1:
+            left.append(layer)
+        taken.add(key)
+    marked = {}
+    for layer in left:
+        codes = image.codes[layer.name]
+        low, high = code_range(bit_width=layer.bit_width, encoding=layer.encoding)
+        levels = high - low + 1
+        for turn in range(codes.size * (levels - 1)):
+            step, at = divmod(turn, codes.size)
+            changed = np.array(codes, dtype=np.int32)
+            flat = changed.reshape(-1)
+            flat[at] = low + (int(flat[at]) - low + step + 1) % levels
+            if _key(changed) not in taken:
+                break
+        else:
+            raise ValueError(
+                f"layer {layer.name!r}: {codes.size} codes of {layer.bit_width} bits are too few to tell it from the other "
+                f"layers of its shape in a graph"
+            )
+        taken.add(_key(changed))
+        marked[layer.name] = changed
+    return marked
+
+
+def _key(codes: NDArray[np.integer]) -> tuple[tuple[int, ...], bytes]:
+    return codes.shape, np.ascontiguousarray(codes, dtype=np.int32).tobytes()
