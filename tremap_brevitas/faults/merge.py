@@ -51,7 +51,7 @@ class MergedFaultMap(FaultMap):
             "on_conflict": self.on_conflict,
             "digest": self.digest,
             "memory": [self.memory.words, self.memory.word_bits, self.memory.banks],
-            "members": [{"chip": m.chip, "metadata": dict(m.metadata)} for m in self.members],
+            "members": [{"chip": m.chip, "metadata": dict(m.metadata), "digest": m.digest} for m in self.members],
         }
         arrays: dict[str, NDArray[Any]] = {}
         for index, member in enumerate(self.members):
@@ -74,6 +74,9 @@ class MergedFaultMap(FaultMap):
                 FaultMap(memory, arrays[f"cells_{i}"], arrays[f"stuck_at_{i}"], member.chip, member.metadata)
                 for i, member in enumerate(said.members)
             ]
+            for i, (member, found) in enumerate(zip(said.members, members, strict=True)):
+                if member.digest not in (None, found.digest):
+                    raise ValueError(f"member {i} has digest {found.digest}, header says {member.digest}")
             merged = merge(members, on_conflict=said.on_conflict)
             if merged.digest != said.digest:
                 raise ValueError(f"content has digest {merged.digest}, header says {said.digest}")
@@ -100,6 +103,7 @@ class MergedFaultMap(FaultMap):
 class _Member(msgspec.Struct):
     chip: str
     metadata: dict[str, str]
+    digest: str | None = None  # files of earlier versions have that of the union alone
 
 
 class _Header(msgspec.Struct):
