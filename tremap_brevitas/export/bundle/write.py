@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tremap_brevitas.export.bundle.accumulators import accumulator_ranges
 from tremap_brevitas.export.bundle.chips import BundleChip, write_chips
-from tremap_brevitas.export.bundle.manifest import FORMS, BundleLayer, Form, Manifest, file_digest
+from tremap_brevitas.export.bundle.manifest import FORMS, BundleLayer, Form, Manifest, file_digest, written_files
 from tremap_brevitas.export.bundle.probe import write_probe
 from tremap_brevitas.export.bundle.verify import verify_bundle
 from tremap_brevitas.export.call import Inputs, as_inputs, check_batch, check_float32, outputs_of
@@ -77,13 +77,13 @@ def export_bundle(
         tolerance: Allowed difference between PyTorch's and onnxruntime's outputs for the probe, relative to the largest. The
             codes are compared exactly; this catches a graph that is wrong elsewhere. Where the two round a sum differently, an
             activation at a boundary moves to the next code.
-        overwrite: Whether to replace an existing folder.
+        overwrite: Whether to replace an existing bundle. A folder that holds anything else besides is left alone.
 
     Returns:
         The folder.
 
     Raises:
-        FileExistsError: If the folder exists, and ``overwrite`` is False.
+        FileExistsError: If the folder exists, and ``overwrite`` is False or it holds what no export wrote.
         ValueError: If the model's codes do not satisfy ``fault_map``; a chip has another memory, or two have one name; the
             report is about other chips or another network; model or inputs are not in float32, or do not begin with the batch;
             or onnxruntime's output is too far off. Nothing is written then.
@@ -99,7 +99,7 @@ def export_bundle(
     proofs = [certificate(image, chip, deployment=deployment) for chip in fleet]
     accuracies = _accuracies(report, proofs)
     ending = ENDINGS[memory_format]
-    with whole_folder(folder, overwrite=overwrite) as draft:
+    with whole_folder(folder, overwrite=overwrite, wrote=written_files) as draft:
         options: dict[str, Any] = {
             "placement": placement,
             "fault_map": fault_map,
