@@ -67,7 +67,7 @@ def read_log(
 
     Args:
         path: The file, plain or gzip.
-        memory: Geometry; None if the file says it in comments, as our own CSV does.
+        memory: Geometry; None if the file says it in comments, as our own CSV does. A file that says another is refused.
         chip: Name of the chip; None for what the file says, or its name without endings.
         columns: Names of the columns, if no line in the file tells them.
         base: 16 or 10: how addresses and words are written if they do not begin with ``0x``; None for 16 where a line has
@@ -100,7 +100,7 @@ def read_log(
         for line, block in blocks(stream, path):
             if line == 1:
                 said = _said(block)
-                memory = memory or _memory(said, path)
+                memory = _agreed(memory, said, path)
             if memory is None:
                 raise FormatError(f"{path}: does not say how large the memory is; give it")
             if names is None:
@@ -122,7 +122,7 @@ def read_log(
     found, stuck_at, metadata = settled(cells, str(path), both_ways, memory.word_bits)
     name = chip if chip is not None else said.get("chip", chip_name(path))
     result = FaultMap(memory, found, stuck_at, name, metadata)
-    if "digest" in said and not metadata and memory == _memory(said, path) and result.digest != said["digest"]:
+    if "digest" in said and not metadata and result.digest != said["digest"]:
         raise FormatError(f"{path}: damaged: its cells have digest {result.digest}, it says {said['digest']}")
     return result
 
@@ -233,10 +233,20 @@ def _said(block: bytes) -> dict[str, str]:
     return said
 
 
-def _memory(said: dict[str, str], path: str | os.PathLike[str]) -> Memory | None:
-    if "words" not in said or "word_bits" not in said:
-        return None
+def _agreed(memory: Memory | None, said: dict[str, str], path: str | os.PathLike[str]) -> Memory | None:
+    """The memory that the file says, or else the caller's.
+
+    Raises:
+        FormatError: If the two are different.
+    """
     try:
-        return Memory(words=int(said["words"]), word_bits=int(said["word_bits"]), banks=int(said.get("banks", "1")))
+        numbers = {name: int(said[name]) for name in ("words", "word_bits", "banks") if name in said}
+        stated = Memory(**numbers) if {"words", "word_bits"} <= set(numbers) else None
     except ValueError as error:
         raise FormatError(f"{path}: {error}") from None
+    if memory is None:
+        return stated
+    if any(numbers.get(name, getattr(memory, name)) != getattr(memory, name) for name in ("words", "word_bits")):
+        is_of = stated or ", ".join(f"{name}={value}" for name, value in numbers.items())
+        raise FormatError(f"{path}: is of a memory of {is_of}, expected {memory}")
+    return stated or memory
