@@ -16,14 +16,14 @@ def write(path, **changes):
 
 def test_round_trip(tmp_path):
     header, arrays = read_archive(write(tmp_path / "f.any"), kind="k", schema=1)
-    assert header == {"a": 1}
+    assert header == {"a": 1, "schema": 1}
     assert arrays["x"].tolist() == [0, 1, 2]
 
 
 def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
     path = write(tmp_path / "f")
     before = path.read_bytes()
-    with pytest.raises(ValueError, match="[Oo]bject arrays"):
+    with pytest.raises(TypeError, match="array 'x' is of dtype object, which only a pickle could keep"):
         write(path, arrays={"x": np.array([object()])})
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["f"]
@@ -49,5 +49,5 @@ def test_damage_is_named(tmp_path):
 def test_no_pickle_is_ever_loaded(tmp_path):
     header = np.frombuffer(json.dumps({"kind": "k", "schema": 1}).encode(), dtype=np.uint8)
     np.savez(tmp_path / "f.npz", header=header, x=np.array([{}]))
-    with pytest.raises(ValueError, match="Object arrays cannot be loaded"):
+    with pytest.raises(ValueError, match="array 'x': is of dtype object, and holds no numbers"):
         read_archive(tmp_path / "f.npz", kind="k", schema=1)

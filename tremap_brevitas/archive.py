@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import os
+import struct
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tremap_brevitas.files import whole_file
+from tremap_brevitas.reading import read_file, reading
 
+MAX_BYTES = 8 << 30
+MAX_RATIO = 1032  # Deflate cannot do better: 258 bytes for two bits
 _HEADER = "header"
 
 
@@ -28,6 +33,9 @@ def write_archive(
 ) -> Path:
     """Write ``header`` and ``arrays`` to ``path``: the whole file appears at once, or nothing does.
 
+    The header also says which arrays there are: the directory of a zip file is under no checksum, and one damaged byte in it
+    can hide an array.
+
     Args:
         path: File to write, taken as it stands (no ending is added); an existing file is replaced.
         kind: What the file holds, such as ``"tremap fault map"``; checked when it is read.
@@ -37,12 +45,19 @@ def write_archive(
 
     Returns:
         The path written.
+
+    Raises:
+        TypeError: If an array holds objects, which only a pickle could keep.
     """
     target = Path(path)
-    text = json.dumps({"kind": kind, "schema": schema, **header}, sort_keys=True)
+    for name, array in arrays.items():
+        if array.dtype.hasobject:
+            raise TypeError(f"{target}: array {name!r} is of dtype {array.dtype}, which only a pickle could keep")
+    text = json.dumps({"kind": kind, "schema": schema, "arrays": sorted(arrays), **header}, sort_keys=True)
     members = {_HEADER: np.frombuffer(text.encode(), dtype=np.uint8), **arrays}
     with whole_file(target) as draft, draft.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **members)
+        # Without allow_pickle=False, which NumPy below 2.1 takes for one more array. Numbers need no pickle.
+        np.savez_compressed(file, **members)  # type: ignore[arg-type]
     return target
 
 
@@ -55,31 +70,64 @@ def read_archive(path: str | os.PathLike[str], *, kind: str, schema: int) -> tup
         schema: Newest schema that the caller understands.
 
     Returns:
-        The header, and the arrays by name.
+        The header with its ``"schema"``, and the arrays by name.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is damaged, holds something else, or has a newer schema.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+    data = read_file(path, limit=MAX_BYTES)
+    with reading(path, f"a {kind} file"):
+        arrays = _arrays(data)
         header = json.loads(arrays.pop(_HEADER).tobytes().decode())
-        found = header.pop("kind"), int(header.pop("schema"))
-    except FileNotFoundError:
-        raise
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        ValueError,
-    ) as error:
-        raise ValueError(f"{path}: not a {kind} file, or damaged ({type(error).__name__}: {error})") from None
+        arrays.pop("allow_pickle", None)  # see write_archive: files of earlier versions, under NumPy below 2.1
+        found = header.pop("kind"), header["schema"]
+        said = header.pop("arrays", None)  # files of earlier versions do not say it
+        if said is not None and said != sorted(arrays):
+            raise ValueError(f"its header announces the arrays {said}, but it holds {sorted(arrays)}")
     if found[0] != kind:
         raise ValueError(f"{path}: holds a {found[0]}, expected a {kind}")
-    if not 1 <= found[1] <= schema:
+    if type(found[1]) is not int or not 1 <= found[1] <= schema:
         raise ValueError(f"{path}: schema {found[1]} of {kind}, but this version reads 1 to {schema} only")
     return header, arrays
+
+
+def _arrays(data: bytes) -> dict[str, NDArray[Any]]:
+    """The arrays of an ``.npz`` file; nothing is allocated that the file could not hold.
+
+    Raises:
+        Exception: Of any class, if it is damaged.
+    """
+    arrays = {}
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = archive.infolist()
+        (count,) = struct.unpack_from("<H", data, data.rfind(b"PK\5\6") + 10)  # the end record counts the members too
+        if count != len(members):
+            raise ValueError(f"its directory lists {len(members)} members, but counts {count}")
+        for member in members:
+            if member.file_size > member.compress_size * MAX_RATIO + MAX_RATIO:
+                raise ValueError(f"{member.filename!r} declares {member.file_size} bytes, more than it can hold")
+        total = sum(member.file_size for member in members)
+        if total > MAX_BYTES:
+            raise ValueError(f"it declares {total} bytes, more than the {MAX_BYTES} that such a file may have")
+        for member in members:
+            name = member.filename.removesuffix(".npy")
+            if name in arrays:
+                raise ValueError(f"it holds {name!r} twice")
+            arrays[name] = _array(name, archive.read(member))
+    return arrays
+
+
+def _array(name: str, data: bytes) -> NDArray[Any]:
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"array {name!r}: version {version} of NumPy's format")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran_order, dtype = read(file)
+    if dtype.kind not in "biufc":
+        raise ValueError(f"array {name!r}: is of dtype {dtype}, and holds no numbers")
+    held, declared = len(data) - file.tell(), math.prod(shape) * dtype.itemsize
+    if held != declared or any(n < 0 for n in shape):
+        raise ValueError(f"array {name!r}: declares shape {shape} of {dtype}, {declared} bytes, but holds {held}")
+    return np.ndarray(shape, dtype, buffer=data, offset=file.tell(), order="F" if fortran_order else "C").copy()

@@ -1,37 +1,64 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all, and replace nothing that an earlier run did not write."""
 
 from __future__ import annotations
 
 import csv
+import errno
+import fcntl
 import os
+import re
 import shutil
+import stat
+import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from tremap_brevitas.reading import file_digest, os_error
+
+# ``.tremap-draft-…`` is made beside what is to be written. It holds ``new/NAME`` or ``NAME``, and ``old/NAME`` in the instant
+# in which a folder is replaced.
+_DRAFT = ".tremap-draft-"
+_tidied: set[str] = set()
 
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a draft beside ``path``; it takes that name at the end of the block, and vanishes on an error.
+    """Yield a draft; it takes the name ``path`` at the end of the block, and vanishes on an error.
 
-    An existing file is replaced.
+    An existing file is replaced, and its mode kept. A link stays, and what it leads to is written. What is no regular file (a
+    device, a pipe, ``/dev/stdout``) is written to at the end of the block.
 
     Raises:
         FileNotFoundError: If the folder does not exist.
-        PermissionError: If the folder cannot be written to.
+        IsADirectoryError: If ``path`` is a folder.
+        PermissionError: If the folder, or a file that is there already, cannot be written to.
     """
-    target = Path(path)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    os.close(handle)
-    draft = Path(name)
-    try:
+    target, old = _resolved(path)
+    if old is not None and stat.S_ISDIR(old.st_mode):
+        raise os_error(errno.EISDIR, path)
+    descriptor = _descriptor(path)
+    if descriptor is not None or (old is not None and not stat.S_ISREG(old.st_mode)):
+        with tempfile.TemporaryDirectory(prefix="tremap-") as folder:
+            draft = Path(folder, target.name)
+            draft.touch()
+            yield draft
+            sys.stdout.flush()  # what was printed before stands before it
+            handle = os.open(path, os.O_WRONLY) if descriptor is None else os.dup(descriptor)
+            with draft.open("rb") as source, os.fdopen(handle, "wb") as sink:
+                shutil.copyfileobj(source, sink)
+        return
+    if old is not None and not os.access(target, os.W_OK):
+        raise os_error(errno.EACCES, path)
+    with _draft_folder(target.parent, path) as folder:
+        draft = folder / target.name
+        draft.touch()
         yield draft
         _sync(draft)
-        draft.chmod(0o666 & ~_umask())  # mkstemp makes files for the owner alone
+        if old is not None:
+            _keep_mode(draft, old)
         os.replace(draft, target)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def write_table(path: str | os.PathLike[str], rows: Sequence[Mapping[str, object]]) -> Path:
@@ -50,42 +77,170 @@ def write_table(path: str | os.PathLike[str], rows: Sequence[Mapping[str, object
 
 
 @contextmanager
-def whole_folder(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Path]:
-    """Yield a draft folder beside ``path``; it takes that name at the end of the block, and vanishes on an error.
+def whole_folder(
+    path: str | os.PathLike[str], *, overwrite: bool, wrote: Callable[[Path], Mapping[str, str]] | None = None
+) -> Iterator[Path]:
+    """Yield a draft folder; it takes the name ``path`` at the end of the block, and vanishes on an error.
+
+    Of several that write the same folder, one succeeds.
 
     Args:
-        path: The folder to make.
+        path: The folder to make. A link stays, and the folder that it leads to is made.
         overwrite: Whether to replace an existing folder. It is moved aside first and removed when the new one is in place, so
             that between the two, for an instant, there is none.
+        wrote: Name and SHA-256 of each file that an earlier run wrote into a folder. A folder that holds anything else is not
+            replaced; None: only an empty one is.
 
     Raises:
-        FileExistsError: If there is something of that name, and ``overwrite`` is False or it is no folder.
+        FileExistsError: If there is something of that name, and ``overwrite`` is False, or it is no folder, or holds what no
+            earlier run wrote; or if something else made or replaced it before the end of the block.
         FileNotFoundError: If the folder above does not exist.
         PermissionError: If the folder above cannot be written to.
     """
-    target = Path(path)
-    if target.exists() and not (overwrite and target.is_dir()):
-        hint = "; give overwrite=True to replace it" if target.is_dir() else ", and is no folder"
-        raise FileExistsError(f"{target} exists already{hint}")
-    draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    try:
+    target, old = _resolved(path)
+    if old is not None and not (overwrite and stat.S_ISDIR(old.st_mode)):
+        hint = "; give overwrite=True to replace it" if stat.S_ISDIR(old.st_mode) else ", and is no folder"
+        raise FileExistsError(f"{path} exists already{hint}")
+    if old is not None:
+        _check_replaceable(target, path, wrote)
+    with _draft_folder(target.parent, path) as folder:
+        draft, aside = folder / "new" / target.name, folder / "old" / target.name
+        aside.parent.mkdir()
+        draft.mkdir(parents=True)
         yield draft
         for file in draft.rglob("*"):
             _sync(file)
-        draft.chmod(0o777 & ~_umask())
-        old = draft.with_name(f"{draft.name}.old")
-        if target.exists():
-            os.rename(target, old)
         try:
-            os.rename(draft, target)
+            if old is not None:
+                _keep_mode(draft, old)
+                _move_aside(target, old, aside, path)
+                _check_replaceable(aside, path, wrote)  # once more, now that nobody can put anything into it
+            _move_to_free_name(draft, target, path)
         except BaseException:
-            if old.exists():
-                os.rename(old, target)
+            _put_back(aside, target)
             raise
         _sync(target.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        os.rename(aside.parent, folder / "gone")
+
+
+def _move_aside(target: Path, old: os.stat_result, aside: Path, path: str | os.PathLike[str]) -> None:
+    with suppress(FileNotFoundError):
+        os.rename(target, aside)
+    if not aside.exists() or not os.path.samestat(aside.stat(), old):
+        raise FileExistsError(f"{path} was replaced meanwhile")
+
+
+def _move_to_free_name(draft: Path, target: Path, path: str | os.PathLike[str]) -> None:
+    # A rename alone would replace an empty folder; mkdir takes the name for one run only.
+    message = f"{path} exists already: it was made meanwhile"
+    try:
+        os.mkdir(target)
+    except FileExistsError:
+        raise FileExistsError(message) from None
+    try:
+        os.rename(draft, target)
+    except OSError as error:
+        with suppress(OSError):
+            os.rmdir(target)
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise FileExistsError(message) from None
+        raise
+
+
+def _check_replaceable(folder: Path, path: str | os.PathLike[str], wrote: Callable[[Path], Mapping[str, str]] | None) -> None:
+    known = {} if wrote is None else wrote(folder)
+    for entry in sorted(folder.iterdir()):
+        own = entry.name in known and entry.is_file() and not entry.is_symlink()
+        if not own or file_digest(entry) != known[entry.name]:
+            raise FileExistsError(
+                f"{path} exists already, and holds {entry.name!r}, which no earlier run wrote there or which was changed "
+                f"since; move it away, or choose another folder"
+            )
+
+
+def _put_back(aside: Path, target: Path) -> None:
+    """Give a folder that was moved aside its name back; if that is taken by now, another one beside it."""
+    if not aside.exists():
+        return
+    try:
+        os.rename(aside, target)
+    except OSError:
+        os.rename(aside, tempfile.mkdtemp(prefix=f"{target.name}.before-", dir=target.parent))
+
+
+@contextmanager
+def _draft_folder(parent: Path, path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a hidden folder in ``parent``, locked for as long as it is used."""
+    while True:
+        try:
+            folder = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=parent))
+        except OSError as error:
+            raise os_error(error.errno or errno.EIO, path) from None
+        with suppress(FileNotFoundError):
+            handle = os.open(folder, os.O_RDONLY)
+            with suppress(OSError):  # a file system without locks: then nobody can tidy either
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            if folder.exists():
+                break
+            os.close(handle)  # somebody has tidied it away in between
+    try:
+        yield folder
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
+
+
+def _tidy(parent: Path) -> None:
+    """Remove the drafts of runs that are no more, once for each folder: a run that lives holds a lock."""
+    if str(parent) in _tidied:
+        return
+    _tidied.add(str(parent))
+    with suppress(OSError):
+        for folder in [p for p in parent.iterdir() if re.fullmatch(re.escape(_DRAFT) + "[a-z0-9_]{8}", p.name)]:
+            if folder.is_symlink() or not folder.is_dir():
+                continue
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for aside in folder.glob("old/*"):
+                    _put_back(aside, parent / aside.name)
+                shutil.rmtree(folder, ignore_errors=True)
+            except OSError:
+                continue
+            finally:
+                os.close(handle)
+
+
+def _resolved(path: str | os.PathLike[str]) -> tuple[Path, os.stat_result | None]:
+    """Where a path leads, and what is there, once the drafts that killed runs have left beside it are gone."""
+    target = Path(os.path.realpath(path))
+    _tidy(target.parent)
+    try:
+        return target, os.stat(path)
+    except FileNotFoundError:
+        return target, None
+
+
+def _descriptor(path: str | os.PathLike[str]) -> int | None:
+    """The open file of this process that a path such as ``/dev/stdout`` stands for.
+
+    It may be a regular file, which must not be replaced: whoever opened it goes on writing to it.
+    """
+    link = os.fspath(path)
+    for _ in range(40):  # as many links as Linux follows
+        folder, name = os.path.split(link)
+        if name.isdigit() and os.path.realpath(folder) == f"/proc/{os.getpid()}/fd":
+            return int(name)
+        if not os.path.islink(link):
+            return None
+        link = os.path.join(folder, os.readlink(link))
+    return None
+
+
+def _keep_mode(draft: Path, old: os.stat_result) -> None:
+    with suppress(OSError):  # only root can give a file away
+        os.chown(draft, old.st_uid, old.st_gid)
+    draft.chmod(stat.S_IMODE(old.st_mode))
 
 
 def _sync(path: Path) -> None:
@@ -94,9 +249,3 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -150,7 +150,7 @@ def test_no_chip_of_a_folder_is_lost_without_a_word(tmp_path, folder, chips):  #
     os.mkfifo(folder / "pipe")
     refused("pipe", "pipe: neither a file nor a folder")
     (folder / "inner").mkdir()
-    refused("inner", "inner: Is a directory")
+    refused("inner", "inner: a folder within a folder")
     for name in ("sa0-chip.npz", "sa1-chip.npz"):  # not a pair of matrices, whatever they are called
         tm.FaultMap(MEMORY, [1], [1], name).save(folder / name)
     tremap(*merge)

@@ -76,12 +76,12 @@ def test_damaged_files(tmp_path):
     cases = {
         "content has digest": (header, [3, 18], [0, 1]),
         "cell 999 is outside": (header, [3, 999], [0, 1]),
-        "'digest'": ({k: v for k, v in header.items() if k != "digest"}, [3, 17], [0, 1]),
+        "missing required field `digest`": ({k: v for k, v in header.items() if k != "digest"}, [3, 17], [0, 1]),
     }
     for message, (head, cells, stuck) in cases.items():
         arrays = {"cells": np.array(cells), "stuck_at": np.array(stuck)}
         write_archive(tmp_path / "bad.npz", kind=KIND, schema=1, header=head, arrays=arrays)
-        with pytest.raises(ValueError, match=f"bad.npz: damaged tremap fault map.*{message}"):
+        with pytest.raises(ValueError, match=f"bad.npz: not a tremap fault map, or damaged .*{message}"):
             FaultMap.load(tmp_path / "bad.npz")
     with pytest.raises(FileNotFoundError):
         FaultMap.load(tmp_path / "none.npz")

@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -13,12 +14,12 @@ import click
 from tqdm import tqdm
 
 from tremap_brevitas.cli.exits import DOCUMENTED, said
-from tremap_brevitas.cli.inputs import STDIN, Source, regular, sources
+from tremap_brevitas.cli.inputs import STDIN, regular
 from tremap_brevitas.cli.outputs import OutFile, OutFolder
 from tremap_brevitas.cli.printing import echo
 from tremap_brevitas.cli.reader_options import check_reader_options, reader_options
 from tremap_brevitas.faults.fault_map import FaultMap
-from tremap_brevitas.faults.formats import Format, read_fault_map
+from tremap_brevitas.faults.formats import Format, Source, read_fault_maps, sources
 from tremap_brevitas.faults.geometry import ArrayGeometry
 from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.printable import printable
@@ -55,7 +56,7 @@ def map_options(command: Command) -> Command:
             "options",
             multiple=True,
             metavar="NAME=VALUE",
-            help="Option of the format's reader, such as address_step=4, duplicated_bytes=true, voltage=0.55.",
+            help="Option of the format's reader, such as address_step=4, rename=fail_addr:address, voltage=0.55.",
         ),
         click.option("--strict", is_flag=True, help="Stop at the first bad file, rather than name it and go on."),
     ]
@@ -134,8 +135,8 @@ class Reading:
             raise click.UsageError(f"--words and --word-bits say {self.memory}, the bundle has {memory}")
         self.memory = memory
 
-    def sources(self, paths: Sequence[Path]) -> list[Source]:
-        """The files, and those of folders.
+    def sources(self, paths: Sequence[Path], *, besides: Path | None = None) -> list[Source]:
+        """The files, and those of folders, but for ``besides``, which a folder may hold.
 
         Raises:
             click.ClickException: If there is none.
@@ -143,25 +144,41 @@ class Reading:
         """
         if sum(str(path) in STDIN for path in paths) > 1:
             raise click.UsageError("standard input can be read only once")
-        files = sources(paths, format=self.format_, options=self.options)
+        files = [s for s in sources(paths, format=self.format_) if besides is None or realpath(s.path) != realpath(besides)]
         if not files:
             raise click.ClickException(f"no file in {', '.join(map(str, paths))}")
         return files
 
-    def maps(self, paths: Sequence[Path], *, progress: str = "chips") -> Iterator[tuple[Path, FaultMap]]:
+    def maps(
+        self, paths: Sequence[Path], *, progress: str = "chips", besides: Path | None = None
+    ) -> Iterator[tuple[Path, FaultMap]]:
         """Read the files, and those of folders, one after the other; a bad one is named on standard error.
+
+        A file with several chips gives them one after the other. ``besides`` is left out where a folder holds it.
 
         Raises:
             click.ClickException: If one is bad and ``--strict`` was given, or there is no file.
         """
-        files = self.sources(paths)
-        for source in tqdm(files, desc=progress, unit="chip", leave=False, disable=None if len(files) > 1 else True):
+        files = self.sources(paths, besides=besides)
+        for source in tqdm(files, desc=progress, unit="file", leave=False, disable=None if len(files) > 1 else True):
             try:
                 found = self._read(source, given=source.path in paths)
             except DOCUMENTED as error:
                 self.fail(source.path, error)
             else:
-                yield source.path, found
+                yield from ((source.path, chip) for chip in found)
+
+    def one_map(self, path: Path) -> FaultMap:
+        """Read a file that holds one chip.
+
+        Raises:
+            click.ClickException: If it is bad, or holds several.
+        """
+        self.strict = True
+        found = [chip for _, chip in self.maps([path])]
+        if len(found) > 1:
+            raise click.ClickException(f"{path}: holds {len(found)} chips; give a map of one")
+        return found[0]
 
     def all_maps(self, paths: Sequence[Path]) -> list[FaultMap]:
         """Read the files, at least one of which must be good.
@@ -174,22 +191,27 @@ class Reading:
             raise click.ClickException("no map could be read")
         return maps
 
-    def files(self, paths: Sequence[Path]) -> list[Path]:
+    def files(self, paths: Sequence[Path], *, besides: Path | None = None) -> list[Path]:
         """All files that are read, those that options name as well."""
-        found = self.sources(paths)
+        found = self.sources(paths, besides=besides)
         named = [value for source in found for value in source.options.values() if isinstance(value, Path)]
         named += [Path(self.options[name]) for name in ("other", "sa1") if self.options.get(name)]
         return [*(source.path for source in found), *named]
 
-    def _read(self, source: Source, *, given: bool) -> FaultMap:
+    def _read(self, source: Source, *, given: bool) -> list[FaultMap]:
+        if source.path.is_dir():
+            raise IsADirectoryError(f"{source.path}: a folder within a folder; give it by itself")
         with regular(source.path, piped=given) as file:
             options = {**source.options, **self.options}
-            found = read_fault_map(file, format=self.format_, memory=self.memory, **options)
-        if self.banks is None or found.memory.banks == self.banks:
-            return found
-        if found.memory.banks > 1:
-            raise ValueError(f"is of a memory of {found.memory}, --banks says {self.banks}")
-        return replace(found, memory=replace(found.memory, banks=self.banks))
+            found = read_fault_maps(file, format=self.format_, memory=self.memory, **options)
+        return [self._in_banks(chip) for chip in found]
+
+    def _in_banks(self, chip: FaultMap) -> FaultMap:
+        if self.banks is None or chip.memory.banks == self.banks:
+            return chip
+        if chip.memory.banks > 1:
+            raise ValueError(f"is of a memory of {chip.memory}, --banks says {self.banks}")
+        return replace(chip, memory=replace(chip.memory, banks=self.banks))
 
     def fail(self, path: Path, error: BaseException) -> None:
         """Name a bad file.

@@ -70,7 +70,7 @@ def convert(
         raise click.UsageError("--chip names a single map, but several are to be converted")
     if chip is not None:
         reader.options["chip"] = chip
-    files = reader.files(paths)
+    files = reader.files(paths, besides=out if many else None)
 
     def translated(found: FaultMap) -> FaultMap:
         return found if array is None else _each(array.to_physical if as_ == "physical" else array.to_logical, found)
@@ -86,8 +86,7 @@ def convert(
         for target in targets:
             if target.is_file() and not overwrite:
                 raise FileExistsError(f"{target} exists already; --overwrite replaces it")
-        reader.strict = True
-        ((_, found),) = reader.maps(paths)
+        found = reader.one_map(paths[0])
         with to_file(out) as file:
             _write(translated(found), file, to)
         lost = _lost(found, to)
@@ -113,7 +112,7 @@ def _convert_folder(
     lost: Counter[str] = Counter()
     written = 0
     with filled_folder(out, command="tremap map convert", overwrite=overwrite, parents=True) as draft:
-        for path, found in reader.maps(paths):
+        for path, found in reader.maps(paths, besides=out):
             name = found.chip or path.stem
             if not _can_name_a_file(name):
                 reader.fail(path, ValueError(f"calls its chip {name!r}, which cannot be the name of a file in {out}"))
@@ -159,7 +158,7 @@ def _each(translate: Callable[[FaultMap], FaultMap], found: FaultMap) -> FaultMa
 
 def _lost(found: FaultMap, to: str) -> Counter[str]:
     """What a format has no place for, but for the name of the chip, which the file has."""
-    lost = [] if to == "tremap" else [f"metadata {key}" for key in found.metadata]
+    lost = [] if to in ("tremap", "csv") else [f"metadata {key}" for key in found.metadata]
     if isinstance(found, MergedFaultMap) and to != "tremap":
         lost.append(f"{len(found.members)} members and {len(found.conflicts)} conflicts ({found.on_conflict}) of a merged map")
     return Counter(lost)
@@ -180,4 +179,4 @@ def _write(found: FaultMap, target: Path, to: str) -> None:
         found = FaultMap(found.memory, found.cells, found.stuck_at, found.chip, found.metadata)
     first, *second = _targets(target, to)
     options = {{"readback": "other", "neuralfuse": "sa1"}[to]: second[0]} if second else {}
-    write_fault_map(found, first, format=to, **options)  # type: ignore[arg-type]
+    write_fault_map(found, first, format=to, **options)

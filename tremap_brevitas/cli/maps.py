@@ -11,6 +11,7 @@ import click
 from tremap_brevitas.cli.common import FILE, NEW, PATHS, Reading, json_option, map_options
 from tremap_brevitas.cli.convert import convert
 from tremap_brevitas.cli.generate import generate
+from tremap_brevitas.cli.inputs import STDIN
 from tremap_brevitas.cli.outputs import STDOUT, check_outputs, summary, to_file
 from tremap_brevitas.cli.plot import plot
 from tremap_brevitas.cli.printing import echo, print_json, table
@@ -117,8 +118,10 @@ Examples:
 @json_option
 def diff(first: Path, second: Path, as_json: bool, **reading: Any) -> None:
     """Compare two maps. Ends with 0 if they have the same stuck cells, with 1 if not."""
-    reader = Reading.of(**{**reading, "strict": True})
-    (_, a), (_, b) = reader.maps([first, second])
+    reader = Reading.of(**reading)
+    if str(first) in STDIN and str(second) in STDIN:
+        raise click.UsageError("standard input can be read only once")
+    a, b = reader.one_map(first), reader.one_map(second)
     found = compare_maps(a, b)
     contained = nesting(a, b), nesting(b, a)
     if as_json:

@@ -6,7 +6,6 @@ import inspect
 import math
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -34,7 +33,10 @@ _READERS: dict[Format, tuple[Callable[..., Any], ...]] = {
     "voltages": (read_voltages, CellVoltages.at),
 }
 # What ``read_fault_map`` takes besides its readers' own.
-_FILES: dict[Format, dict[str, Any]] = {"readback": {"written": str, "other": str}, "neuralfuse": {"sa1": str}}
+_FILES: dict[Format, dict[str, Any]] = {
+    "readback": {"written": Literal["ones", "zeros"], "other": str},
+    "neuralfuse": {"sa1": str},
+}
 _OF_THE_COMMAND = {"self", "path", "memory", "progress", "sa0", "sa1", "after_ones", "after_zeros", "return"}
 # Enough of a file for a reader to look at its options.
 _SAMPLE = {"voltages": "1\n"}
@@ -111,11 +113,8 @@ def _parsed(text: str, kind: Any) -> Any:
     if origin in (Union, types.UnionType):
         if type(None) in kinds and text.lower() == "none":
             return None
-        *others, last = (k for k in kinds if k is not type(None))
-        for other in others:
-            with suppress(ValueError):
-                return _parsed(text, other)
-        return _parsed(text, last)
+        # Where text will do, it is text: a number is meant as the file would write it.
+        return text if str in kinds else _parsed(text, next(k for k in kinds if k is not type(None)))
     if origin is Literal:
         chosen = next((choice for choice in kinds if str(choice) == text), None)
         if chosen is None:

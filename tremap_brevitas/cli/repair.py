@@ -45,9 +45,9 @@ def repair(
     """Replace rows and columns by spare ones, and write the map of what stays broken."""
     if geometry is not None and column_mux != 1:
         raise click.UsageError("--geometry says the column mux; leave --column-mux out")
-    reader = Reading.of(**{**reading, "strict": True})
+    reader = Reading.of(**reading)
     check_outputs([out, list_], [p for p in (path, geometry, apply_) if p is not None])
-    ((_, chip),) = reader.maps([path])
+    chip = reader.one_map(path)
     array = ArrayGeometry(chip.memory, column_mux=column_mux) if geometry is None else loaded_geometry(geometry)
     if apply_ is not None:
         with regular(apply_) as file:

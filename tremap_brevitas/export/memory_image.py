@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
-from tremap_brevitas.export.memory_formats import FORMATS, BadLineError, FileFormat
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_memory
 from tremap_brevitas.files import whole_file
+from tremap_brevitas.memory_files import FORMATS, BadLineError, FileFormat, Format
 from tremap_brevitas.placement import MemoryImage
-
-Format = Literal["readmemh", "amd_mif", "coe", "altera_mif", "intel_hex", "raw"]
 
 
 def write_memory_image(image: MemoryImage, path: str | os.PathLike[str], *, format: Format, faults: FaultMap | None) -> Path:
@@ -28,7 +26,7 @@ def write_memory_image(image: MemoryImage, path: str | os.PathLike[str], *, form
         format: One of
 
             - ``"readmemh"``: Verilog ``$readmemh`` (IEEE 1800-2017, 21.4), also AMD's ``.mem``: ``@address``, hexadecimal
-              words, ``//`` comments.
+              words with all their digits, ``//`` and ``/* */`` comments.
             - ``"amd_mif"``: AMD memory initialization file: a line of binary digits an address, most significant bit first.
             - ``"coe"``: AMD coefficient file: ``memory_initialization_radix``, ``memory_initialization_vector``, ``;``
               comments.
@@ -66,7 +64,10 @@ def write_memory_image(image: MemoryImage, path: str | os.PathLike[str], *, form
 def read_memory_image(path: str | os.PathLike[str], *, format: Format, word_bits: int) -> list[int]:
     """Read the words of a file that [write_memory_image][tremap_brevitas.export.write_memory_image] wrote, or a tool.
 
-    ``MemoryImage.from_words`` turns them into codes.
+    ``MemoryImage.from_words`` turns them into codes. Every address must have one word, and only one. Of what other tools write,
+    it reads: several words a line, ranges, signed decimals and ``%`` comments of an ``altera_mif``; records of the types 00 to
+    05 of an ``intel_hex``; any radix of a ``coe``. A ``readmemh`` word with fewer digits than ``word_bits`` need is refused,
+    since nothing else in such a file shows that it was cut short.
 
     Args:
         path: The file.
@@ -79,13 +80,9 @@ def read_memory_image(path: str | os.PathLike[str], *, format: Format, word_bits
     """
     kind = _format(format)
     try:
-        words = kind.read(Path(path).read_bytes(), word_bits)
+        return kind.read(Path(path).read_bytes(), word_bits)
     except BadLineError as error:
         raise ValueError(f"{path}:{error.line}: {error}") from None
-    for address, word in enumerate(words):
-        if word >> word_bits:
-            raise ValueError(f"{path}: word {address} is {word:#x}, which has more than {word_bits} bits")
-    return words
 
 
 def words_read(image: MemoryImage, faults: FaultMap) -> list[int]:

@@ -11,11 +11,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tremap_brevitas.archive import read_archive, write_archive
 from tremap_brevitas.faults.memory import Memory
+from tremap_brevitas.reading import reading
 
 KIND = "tremap fault map"
 SCHEMA = 1
@@ -144,15 +146,24 @@ class FaultMap:
                 not match its digest.
         """
         header, arrays = read_archive(path, kind=KIND, schema=SCHEMA)
-        try:
-            memory = Memory(words=header["words"], word_bits=header["word_bits"], banks=header.get("banks", 1))
-            loaded = FaultMap(memory, arrays["cells"], arrays["stuck_at"], header["chip"], header["metadata"])
-            digest = header["digest"]
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"{path}: damaged {KIND} ({error})") from None
-        if loaded.digest != digest:
-            raise ValueError(f"{path}: damaged {KIND}: content has digest {loaded.digest}, header says {digest}")
+        with reading(path, f"a {KIND}"):
+            said = msgspec.convert(header, _Header)
+            memory = Memory(words=said.words, word_bits=said.word_bits, banks=said.banks)
+            loaded = FaultMap(memory, arrays["cells"], arrays["stuck_at"], said.chip, said.metadata)
+            if loaded.digest != said.digest:
+                raise ValueError(f"content has digest {loaded.digest}, header says {said.digest}")
         return loaded
+
+
+class _Header(msgspec.Struct):
+    """What the file of a map says beside its arrays."""
+
+    words: int
+    word_bits: int
+    chip: str
+    metadata: dict[str, str]
+    digest: str
+    banks: int = 1
 
 
 def check_memory(fault_map: FaultMap, memory: Memory, *, whose: str) -> None:

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from tremap_brevitas.archive import read_archive, write_archive
 from tremap_brevitas.faults.fault_map import FaultMap, check_same_memory
 from tremap_brevitas.faults.memory import Memory
+from tremap_brevitas.reading import reading
 
 KIND = "tremap merged fault map"
 SCHEMA = 1
@@ -65,18 +67,16 @@ class MergedFaultMap(FaultMap):
             ValueError: If the file is damaged, is no merged fault map, or has a newer schema.
         """
         header, arrays = read_archive(path, kind=KIND, schema=SCHEMA)
-        try:
-            memory = Memory(*header["memory"])
+        with reading(path, f"a {KIND}"):
+            said = msgspec.convert(header, _Header)
+            memory = Memory(*said.memory)
             members = [
-                FaultMap(memory, arrays[f"cells_{i}"], arrays[f"stuck_at_{i}"], m["chip"], m["metadata"])
-                for i, m in enumerate(header["members"])
+                FaultMap(memory, arrays[f"cells_{i}"], arrays[f"stuck_at_{i}"], member.chip, member.metadata)
+                for i, member in enumerate(said.members)
             ]
-            merged = merge(members, on_conflict=header["on_conflict"])
-            digest = header["digest"]
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"{path}: damaged {KIND} ({error})") from None
-        if merged.digest != digest:
-            raise ValueError(f"{path}: damaged {KIND}: content has digest {merged.digest}, header says {digest}")
+            merged = merge(members, on_conflict=said.on_conflict)
+            if merged.digest != said.digest:
+                raise ValueError(f"content has digest {merged.digest}, header says {said.digest}")
         return merged
 
     def __eq__(self, other: object) -> bool:
@@ -95,6 +95,20 @@ class MergedFaultMap(FaultMap):
             f"MergedFaultMap({len(self.members)} chips, {self._described()}, "
             f"{len(self.conflicts)} conflicts: {self.on_conflict})"
         )
+
+
+class _Member(msgspec.Struct):
+    chip: str
+    metadata: dict[str, str]
+
+
+class _Header(msgspec.Struct):
+    """What the file of a merged map says beside its arrays."""
+
+    memory: list[int]
+    members: list[_Member]
+    on_conflict: OnConflict
+    digest: str
 
 
 def merge(maps: Iterable[FaultMap], *, on_conflict: OnConflict) -> MergedFaultMap:

@@ -30,6 +30,10 @@ class PlacedLayer:
         first_word: First word of the layer. With a reused memory it may lie beyond the last physical word.
         codes_per_word: Whole codes in a word.
         order: Flat, row-major index of the weight at each position; None for row-major order itself.
+
+    Raises:
+        TypeError: If a number is no integer.
+        ValueError: If a number is out of its range, the encoding unknown, or the order no permutation.
     """
 
     name: str
@@ -51,7 +55,10 @@ class PlacedLayer:
                 f"shape {self.shape}, {self.codes_per_word} codes a word, first word {self.first_word}"
             )
         if self.order is not None:
-            order = np.array(self.order, dtype=np.int64)
+            order = np.array(self.order)
+            if order.dtype.kind not in "iu":
+                raise TypeError(f"layer {self.name!r}: order must hold integers, got {order.dtype}")
+            order = order.astype(np.int64)
             if order.shape != (self.size,) or not np.array_equal(np.sort(order), np.arange(self.size)):
                 raise ValueError(f"layer {self.name!r}: order must be a permutation of 0 to {self.size - 1}")
             order.flags.writeable = False

@@ -11,15 +11,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import ArrayLike
 
 from tremap_brevitas.archive import read_archive, write_archive
+from tremap_brevitas.codes import Encoding
 from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.placement.layer import LayerSites, PlacedLayer, WeightBit
+from tremap_brevitas.reading import reading
 
 KIND = "tremap placement"
-SCHEMA = 1
+SCHEMA = 2  # 1: no digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +219,8 @@ class Placement:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the placement to one compressed file that holds no pickle; it appears whole or not at all."""
         orders = {f"order_{i}": layer.order for i, layer in enumerate(self.layers) if layer.order is not None}
-        return write_archive(path, kind=KIND, schema=SCHEMA, header=self.description(), arrays=orders)
+        header = {**self.description(), "digest": self.digest}
+        return write_archive(path, kind=KIND, schema=SCHEMA, header=header, arrays=orders)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Placement:
@@ -224,17 +228,21 @@ class Placement:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the file is damaged, is no placement, or has a newer schema.
+            ValueError: If the file is damaged, is no placement, has a newer schema, or its content does not match its digest.
         """
         header, arrays = read_archive(path, kind=KIND, schema=SCHEMA)
-        try:
-            memory = Memory(words=header["words"], word_bits=header["word_bits"])
+        with reading(path, f"a {KIND}"):
+            said = msgspec.convert(header, _Header)
             layers = [
-                PlacedLayer(**description, order=arrays.get(f"order_{i}")) for i, description in enumerate(header["layers"])
+                PlacedLayer(**msgspec.structs.asdict(layer), order=arrays.pop(f"order_{i}", None))
+                for i, layer in enumerate(said.layers)
             ]
-            return cls(memory, tuple(layers), header["reuse"])
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"{path}: damaged {KIND} ({error})") from None
+            loaded = cls(Memory(words=said.words, word_bits=said.word_bits), tuple(layers), said.reuse)
+            if arrays:
+                raise ValueError(f"it holds {', '.join(arrays)}, which is the order of none of its {len(layers)} layers")
+            if said.schema > 1 and loaded.digest != said.digest:
+                raise ValueError(f"content has digest {loaded.digest}, header says {said.digest}")
+        return loaded
 
     def __str__(self) -> str:
         used = f"{self.words} of {self.memory.words} words"
@@ -249,6 +257,26 @@ class Placement:
                 + ("" if layer.order is None else ", own order")
             )
         return "\n".join(lines)
+
+
+class _LayerHeader(msgspec.Struct):
+    name: str
+    shape: tuple[int, ...]
+    bit_width: int
+    encoding: Encoding
+    first_word: int
+    codes_per_word: int
+
+
+class _Header(msgspec.Struct):
+    """What the file of a placement says beside its orders."""
+
+    schema: int
+    words: int
+    word_bits: int
+    reuse: bool
+    layers: list[_LayerHeader]
+    digest: str | None = None
 
 
 def _shape_for(index: Sequence[int] | int, layer: PlacedLayer) -> tuple[int, ...]:

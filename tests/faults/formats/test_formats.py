@@ -26,6 +26,7 @@ from tremap_brevitas.faults.formats import (
     write_readback,
     write_voltages,
 )
+from tremap_brevitas.faults.formats.cells import Cells
 
 MEMORY = Memory(words=6, word_bits=10)
 
@@ -68,7 +69,7 @@ def test_a_log_by_bits(tmp_path):
 def test_words_wider_than_any_integer(tmp_path):
     memory = Memory(words=2, word_bits=150)
     full = (1 << 150) - 1
-    log = write(tmp_path / "w.log", f"address expected read\n1 {full:x} {full ^ (1 << 149) ^ 1:x}\n0 0 {1 << 77:038x}\n")
+    log = write(tmp_path / "w.log", f"address expected read\n1 {full:x} {full ^ (1 << 149) ^ 1:x}\n0 {0:038x} {1 << 77:038x}\n")
     assert cells(read_log(log, memory)) == {77: 1, 150: 0, 299: 0}
 
 
@@ -211,7 +212,7 @@ def test_no_writer_loses_a_fault(tmp_path):
 
 def test_bounded_memory(tmp_path):
     """Two hundred thousand lines on the same few cells are not kept."""
-    found = text.Cells(limit=1000)
+    found = Cells(limit=1000)
     for _ in range(500):
         found.add(np.arange(400), 1)
         assert sum(len(part) for parts in found._parts for part in parts) <= 1400
@@ -235,7 +236,7 @@ def test_bounded_memory(tmp_path):
         ("address,bit,stuck_at\n1,10,0\n", r"a\.log:2: bit 10 is outside the word of 10 bits"),
         ("address,bit,stuck_at\n1,3,2\n", r"a\.log:2: stuck_at 2 is neither 0 nor 1"),
         ("address,bit,exp,read\n1,3,1,1\n", r"a\.log:2: expected and read are the same"),
-        ("address,bit,stuck_at\n0x1,3,1\n2,3,1\n", r"a\.log:2: address: some numbers are hexadecimal, some of base 10"),
+        ("address,bit,stuck_at\n0x1,3,1\n2,3,1\n05,1,1\n", r"a\.log:4: an address without 0x, but other numbers of the file"),
         ("address,bit\n1,3\n", r"a\.log:1: columns address, bit: need address, and expected and read, or bit and"),
         ("address,addr,bit,read\n", r"a\.log:1: two columns are the address"),
         ("address,expected,read\n1,zz,1\n", r"a\.log:2: expected 'zz' is no number of base 16"),
@@ -259,7 +260,7 @@ def test_bad_logs(tmp_path, content, reason):
         ("1 3 3", r"a\.log:2: expected and read are the same"),
         ("1 1024 0", r"a\.log:2: a word of more than 10 bits"),
         ("1 1 " + "9" * 5000, r"a\.log:2: read of 5000 digits"),
-        ("1 1 0\n1 0x1 0", r"a\.log:3: expected: some numbers are hexadecimal, some of base 10"),
+        ("1 1 0\n1 0xg 0", r"a\.log:3: expected '0xg' is no number of base 16"),
     ],
 )
 def test_bad_decimal_words(tmp_path, line, reason):

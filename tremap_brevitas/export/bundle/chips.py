@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from tremap_brevitas.reading import read_file, reading
+
+MAX_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -45,32 +50,44 @@ def read_chips(path: Path) -> tuple[BundleChip, ...]:
         FileNotFoundError: If there is none.
         ValueError: If a line is not of the table (``path:line: …``).
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise ValueError(f"{path}:1: columns {','.join(reader.fieldnames or ())}, expected {','.join(COLUMNS)}")
-        rows = []
-        for line, row in enumerate(reader, start=2):
-            try:
-                rows.append(_chip(row))
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path}:{line}: {type(error).__name__}: {error}") from None
+    data = read_file(path, limit=MAX_BYTES)
+    with reading(path, "a table of chips"):
+        lines = csv.reader(io.StringIO(data.decode("utf-8"), newline=""), strict=True)
+        heading = next(lines, [])
+        if tuple(heading) != COLUMNS:
+            raise ValueError(f"{path}:1: columns {','.join(heading)}, expected {','.join(COLUMNS)}")
+        rows, first = [], 2
+        try:
+            for line in lines:
+                rows.append(_chip(line))
+                first = lines.line_num + 1
+        except (ValueError, KeyError, csv.Error) as error:
+            raise ValueError(f"{path}:{first}: {type(error).__name__}: {error}") from None
     return tuple(rows)
 
 
-def _chip(row: Mapping[str, str]) -> BundleChip:
+def _chip(line: Sequence[str]) -> BundleChip:
+    if len(line) != len(COLUMNS):
+        raise ValueError(f"{len(line)} columns, expected {len(COLUMNS)}")
+    row = dict(zip(COLUMNS, line, strict=True))
     yes = {"yes": True, "no": False}
     return BundleChip(
         chip=row["chip"],
         digest=row["digest"],
-        faults=int(row["faults"]),
+        faults=_count(row["faults"]),
         member=yes[row["member"]],
         bit_exact=yes[row["bit_exact"]],
-        weights_that_differ=int(row["weights_that_differ"]),
-        worst_error=int(row["worst_error"]),
+        weights_that_differ=_count(row["weights_that_differ"]),
+        worst_error=_count(row["worst_error"]),
         accuracy=float(row["accuracy"]) if row["accuracy"] else None,
         image=row["image"],
     )
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"{text!r} is no count")
+    return int(text)
 
 
 def write_chips(rows: Sequence[BundleChip], path: Path) -> None:

@@ -7,10 +7,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict
+
+import msgspec
 
 from tremap_brevitas.export.memory_image import Format
 from tremap_brevitas.fleet.certify import Deployment
+from tremap_brevitas.reading import file_digest as file_digest
+from tremap_brevitas.reading import read_file, reading
 
 KIND = "tremap bundle"
 SCHEMA = 1
@@ -18,6 +22,13 @@ NAME = "manifest.json"
 Form = Literal["qonnx", "qcdq"]
 FORMS: tuple[Form, ...] = ("qonnx", "qcdq")
 MAX_BYTES = 256 << 20
+
+
+class Member(TypedDict):
+    """A chip's map in the one that the network was trained under: name and digest."""
+
+    chip: str
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -87,7 +98,7 @@ class Manifest:
     deployment: Deployment
     fault_map: str
     on_conflict: str | None
-    members: tuple[Mapping[str, str], ...]
+    members: tuple[Member, ...]
     layers: tuple[BundleLayer, ...]
     probe: str | None = None
     probe_error: float | None = None
@@ -111,63 +122,42 @@ class Manifest:
             ValueError: If it is damaged, was changed, is no manifest, or has a newer schema.
         """
         path = folder / NAME
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"{path}: {path.stat().st_size} bytes, more than the {MAX_BYTES} that a manifest may have")
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+        data = read_file(path, limit=MAX_BYTES)
+        with reading(path, f"a {KIND}'s manifest"):
+            content = json.loads(data)
             said = content.pop("digest")
             kind, schema = content.pop("kind"), content.pop("schema")
-        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-            raise ValueError(f"{path}: not a {KIND}'s manifest, or damaged ({type(error).__name__}: {error})") from None
+            found = _digest({"kind": kind, "schema": schema, **content})
         if kind != KIND:
             raise ValueError(f"{path}: holds a {kind!r}, expected a {KIND!r}")
-        if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
+        if type(schema) is not int or not 1 <= schema <= SCHEMA:
             raise ValueError(f"{path}: schema {schema} of {KIND}, but this version reads 1 to {SCHEMA} only")
-        found = _digest({"kind": kind, "schema": schema, **content})
         if said != found:
             raise ValueError(f"{path}: was changed: its content has digest {found}, it says {said}")
-        try:
-            return cls._checked(content)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ValueError(f"{path}: damaged ({type(error).__name__}: {error})") from None
-
-    @classmethod
-    def _checked(cls, content: dict[str, Any]) -> Manifest:
-        layers = tuple(
-            BundleLayer(
-                **{
-                    **entry,
-                    "shape": tuple(entry["shape"]),
-                    "scale": tuple(float(v) for v in entry["scale"]),
-                    "zero_point": tuple(float(v) for v in entry["zero_point"]),
-                }
-            )
-            for entry in content["layers"]
-        )
-        manifest = cls(**{**content, "layers": layers, "members": tuple(content["members"])})
-        if manifest.image_format not in get_args(Format) or manifest.deployment not in get_args(Deployment):
-            raise ValueError(f"format {manifest.image_format!r}, deployment {manifest.deployment!r}")
-        if manifest.accuracy is not None and not isinstance(manifest.accuracy, (int, float)):
-            raise ValueError(f"accuracy {manifest.accuracy!r} is no number")
-        named = [*manifest.onnx.values(), manifest.placement, manifest.image, manifest.chips]
-        if manifest.probe is not None:
-            named.append(manifest.probe)
-        for name in [*manifest.files, *named]:
-            if Path(name).name != name or name in ("", ".", "..", NAME) or "\\" in name:
-                raise ValueError(f"file {name!r} is not plainly in the folder")
-        unlisted = [name for name in named if name not in manifest.files]
-        if unlisted or not set(manifest.onnx) <= set(FORMS) or not manifest.onnx:
-            raise ValueError(f"files without a digest: {unlisted}; ONNX files: {dict(manifest.onnx)}")
+        with reading(path, f"a {KIND}'s manifest"):
+            manifest = msgspec.convert(content, cls)
+            manifest._check_names()
         return manifest
 
+    def _check_names(self) -> None:
+        named = [*self.onnx.values(), self.placement, self.image, self.chips]
+        if self.probe is not None:
+            named.append(self.probe)
+        for name in [*self.files, *named]:
+            if Path(name).name != name or name in ("", ".", "..", NAME) or "\\" in name or not name.isprintable():
+                raise ValueError(f"file {name!r} is not plainly in the folder")
+        unlisted = [name for name in named if name not in self.files]
+        if unlisted or not set(self.onnx) <= set(FORMS) or not self.onnx:
+            raise ValueError(f"files without a digest: {unlisted}; ONNX files: {dict(self.onnx)}")
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, as 64 hexadecimal digits."""
-    sha = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            sha.update(block)
-    return sha.hexdigest()
+
+def written_files(folder: Path) -> dict[str, str]:
+    """Name and SHA-256 of every file that an export wrote into a folder; of none, if its manifest is not one any more."""
+    try:
+        files = dict(Manifest.read(folder).files)
+    except (FileNotFoundError, IsADirectoryError, ValueError):
+        return {}
+    return {**files, NAME: file_digest(folder / NAME)}
 
 
 def _digest(content: dict[str, Any]) -> str:

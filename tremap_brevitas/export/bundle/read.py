@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tremap_brevitas.export.bundle.chips import BundleChip, read_chips
-from tremap_brevitas.export.bundle.manifest import NAME, BundleLayer, Manifest, file_digest
+from tremap_brevitas.export.bundle.manifest import NAME, BundleLayer, Manifest
 from tremap_brevitas.export.bundle.probe import read_probe
 from tremap_brevitas.export.memory_image import read_memory_image
 from tremap_brevitas.export.verify import code_difference, output_errors
@@ -19,6 +19,7 @@ from tremap_brevitas.export.weights import load_onnx, metadata_of, onnx_weights
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.fleet.certify import Certificate, certificate, certificate_of
 from tremap_brevitas.placement import MemoryImage, Placement
+from tremap_brevitas.reading import check_regular, file_digest, reading
 
 ROUNDING = 1e-6  # of the largest output: a few times what float32 sums in another order differ by
 
@@ -82,11 +83,10 @@ def read_image(path: Path, manifest: Manifest, placement: Placement) -> MemoryIm
     Raises:
         ValueError: If it is not of the format that the manifest says, or not of the placement's size.
     """
-    words = read_memory_image(path, format=manifest.image_format, word_bits=placement.memory.word_bits)
-    try:
+    check_regular(path)
+    with reading(path, f"a memory image in {manifest.image_format}"):
+        words = read_memory_image(path, format=manifest.image_format, word_bits=placement.memory.word_bits)
         return MemoryImage.from_words(placement, words)
-    except ValueError as error:
-        raise ValueError(f"{path.name}: {error}") from None
 
 
 def examine(folder: str | os.PathLike[str]) -> tuple[Bundle | None, list[str], Measured]:
@@ -131,12 +131,16 @@ def examine(folder: str | os.PathLike[str]) -> tuple[Bundle | None, list[str], M
         return None, problems, measured
     for form, name in manifest.onnx.items():
         try:
-            problems += _check_onnx(root / name, form, manifest, image)
+            check_regular(root / name)
+            with reading(root / name, "an ONNX file"):
+                problems += _check_onnx(root / name, form, manifest, image)
         except (OSError, ValueError) as error:
             problems.append(relative(error, root))
     if manifest.probe is not None and "qcdq" in manifest.onnx and not problems:
         try:
-            errors = output_errors(root / manifest.onnx["qcdq"], *read_probe(root / manifest.probe))
+            arrays = read_probe(root / manifest.probe)
+            with reading(root / manifest.onnx["qcdq"], f"a network that takes {manifest.probe}"):
+                errors = output_errors(root / manifest.onnx["qcdq"], *arrays)
         except (OSError, ValueError) as error:
             problems.append(relative(error, root))
         else:
@@ -163,15 +167,23 @@ class Measured:
 
 
 def _check_digests(root: Path, manifest: Manifest) -> list[str]:
-    there = {p.name: file_digest(p) for p in sorted(root.iterdir()) if p.is_file() and p.name != NAME}
+    there: dict[str, str] = {}
     problems = []
+    for path in sorted(root.iterdir()):
+        if path.is_file() and path.name != NAME:
+            try:
+                there[path.name] = file_digest(path)
+            except OSError as error:
+                problems.append(relative(error, root))
     for name, digest in manifest.files.items():
         found = there.get(name)
         if found == digest:
             continue
         elsewhere = next((other for other, d in there.items() if d == digest), None)
         whose = next((other for other, d in manifest.files.items() if d == found), None)
-        if found is None:
+        if found is None and os.path.lexists(root / name):
+            problems.append(f"{name}: is no file that can be read")
+        elif found is None:
             problems.append(f"{name}: missing" + (f"; {elsewhere} has its content" if elsewhere else ""))
         elif whose is not None:
             problems.append(f"{name}: has the content of {whose}" + (f", and {elsewhere} has its own" if elsewhere else ""))

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from tremap_brevitas.export.bundle.chips import BundleChip
 from tremap_brevitas.export.bundle.read import Bundle, Measured, examine, relative
 from tremap_brevitas.faults import FaultMap
+from tremap_brevitas.faults.fault_map import check_memory
 from tremap_brevitas.fleet.certify import Certificate
 from tremap_brevitas.placement.layer import parameter_of
 
@@ -95,17 +97,22 @@ def report_on(folder: Path, examined: tuple[Bundle | None, list[str], Measured],
     """Report on a bundle that was examined, and on chips."""
     found, problems, measured = examined
     problems = list(problems)
-    certificates: tuple[Certificate, ...] = ()
+    certificates = []
     if found is not None:
-        try:
-            certificates = tuple(found.certificate(chip) for chip in chips)
-        except OSError as error:
-            problems.append(relative(error, folder))
-        problems += _contradictions(found, chips, certificates)
+        rows = {row.digest: row for row in found.chips}
+        for chip in chips:
+            check_memory(chip, found.image.placement.memory, whose="the image's")
+            try:
+                proof = found.certificate(chip)
+            except (OSError, ValueError) as error:  # its own image cannot be read
+                problems.append(relative(error, folder))
+            else:
+                certificates.append(proof)
+                problems += _contradictions(found.manifest.chips, rows.get(chip.digest), proof)
     return BundleReport(
         str(folder),
         tuple(problems),
-        certificates,
+        tuple(certificates),
         files=measured.files,
         unlisted=measured.unlisted,
         output_error=measured.output_error,
@@ -115,21 +122,15 @@ def report_on(folder: Path, examined: tuple[Bundle | None, list[str], Measured],
     )
 
 
-def _contradictions(bundle: Bundle, chips: Sequence[FaultMap], certificates: Sequence[Certificate]) -> list[str]:
+def _contradictions(table: str, row: BundleChip | None, proof: Certificate) -> list[str]:
     """Does the table say of a chip what its certificate says?"""
-    rows = {row.digest: row for row in bundle.chips}
-    problems = []
-    for chip, proof in zip(chips, certificates, strict=False):
-        row = rows.get(chip.digest)
-        if row is None:
-            continue
-        said = row.bit_exact, row.weights_that_differ, row.worst_error
-        if said != (proof.bit_exact, proof.weights_that_differ, proof.worst_error):
-            problems.append(
-                f"{bundle.manifest.chips}: says of chip {row.chip!r} that {row.weights_that_differ} weights differ, by "
-                f"{row.worst_error} LSB at most; found are {proof.weights_that_differ}, by {proof.worst_error}"
-            )
-    return problems
+    said = None if row is None else (row.bit_exact, row.weights_that_differ, row.worst_error)
+    if row is None or said == (proof.bit_exact, proof.weights_that_differ, proof.worst_error):
+        return []
+    return [
+        f"{table}: says of chip {row.chip!r} that {row.weights_that_differ} weights differ, by {row.worst_error} LSB at most; "
+        f"found are {proof.weights_that_differ}, by {proof.worst_error}"
+    ]
 
 
 def _verdict(proof: Certificate) -> str:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tremap_brevitas.export.bundle.chips import BundleChip, write_chips
-from tremap_brevitas.export.bundle.manifest import FORMS, BundleLayer, Form, Manifest, file_digest
+from tremap_brevitas.export.bundle.manifest import FORMS, BundleLayer, Form, Manifest, file_digest, written_files
 from tremap_brevitas.export.bundle.probe import write_probe
 from tremap_brevitas.export.bundle.verify import verify_bundle
 from tremap_brevitas.export.memory_image import Format, write_memory_image
@@ -74,13 +74,13 @@ def export_bundle(
         tolerance: Allowed difference between PyTorch's and onnxruntime's outputs for the probe, relative to the largest. The
             codes are compared exactly; this catches a graph that is wrong elsewhere. Where the two round a sum differently, an
             activation at a boundary moves to the next code.
-        overwrite: Whether to replace an existing folder.
+        overwrite: Whether to replace an existing bundle. A folder that holds anything else besides is left alone.
 
     Returns:
         The folder.
 
     Raises:
-        FileExistsError: If the folder exists, and ``overwrite`` is False.
+        FileExistsError: If the folder exists, and ``overwrite`` is False or it holds what no export wrote.
         ValueError: If the model's codes do not satisfy ``fault_map``; a chip has another memory, or two have one name; the
             report is about other chips or another network; or onnxruntime's output is too far off. Nothing is written then.
         RuntimeError: If a layer cannot be exported.
@@ -91,7 +91,7 @@ def export_bundle(
     proofs = [certificate(image, chip, deployment=deployment) for chip in fleet]
     accuracies = _accuracies(report, proofs)
     ending = ENDINGS[memory_format]
-    with whole_folder(folder, overwrite=overwrite) as draft:
+    with whole_folder(folder, overwrite=overwrite, wrote=written_files) as draft:
         options: dict[str, Any] = {"placement": placement, "fault_map": fault_map, "dynamo": dynamo}
         onnx: dict[str, str] = {form: f"model.{form}.onnx" for form in FORMS if form in onnx_forms}
         for form, name in onnx.items():

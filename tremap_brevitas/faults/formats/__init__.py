@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from tremap_brevitas.faults.fault_map import FaultMap
-from tremap_brevitas.faults.formats.log import looks_like_log, read_log, write_csv_map, write_log
-from tremap_brevitas.faults.formats.neuralfuse import read_neuralfuse, write_neuralfuse
-from tremap_brevitas.faults.formats.readback import read_readback, write_readback
-from tremap_brevitas.faults.formats.text import FormatError, check_choice, opened
+from tremap_brevitas.faults.formats.csv_map import write_csv_map
+from tremap_brevitas.faults.formats.folder import Source, sources
+from tremap_brevitas.faults.formats.log import looks_like_log, read_log, read_logs, write_log
+from tremap_brevitas.faults.formats.neuralfuse import looks_like_neuralfuse, read_neuralfuse, write_neuralfuse
+from tremap_brevitas.faults.formats.readback import halves, read_readback, write_readback
+from tremap_brevitas.faults.formats.registry import FORMATS, fault_map_format
+from tremap_brevitas.faults.formats.text import FormatError, check_choice, first_bytes
 from tremap_brevitas.faults.formats.voltages import CellVoltages, read_voltages, write_voltages
 from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.faults.merge import MergedFaultMap
 
 __all__ = [
+    "FORMATS",
     "CellVoltages",
     "Format",
     "FormatError",
+    "Source",
     "detect_format",
+    "fault_map_format",
     "read_fault_map",
+    "read_fault_maps",
     "read_log",
+    "read_logs",
     "read_neuralfuse",
     "read_readback",
     "read_voltages",
+    "sources",
     "write_csv_map",
     "write_fault_map",
     "write_log",
@@ -36,7 +45,7 @@ __all__ = [
 Format = Literal["tremap", "csv", "log", "readback", "neuralfuse", "voltages"]
 
 
-def detect_format(path: str | os.PathLike[str]) -> Format | None:
+def detect_format(path: str | os.PathLike[str]) -> str | None:
     """Tell a file's format from its content, where that is safe; None where it is not.
 
     Our own maps, tables with a line of column names, and NeuralFuse's matrices (by name and content) can be told. A raw
@@ -44,35 +53,34 @@ def detect_format(path: str | os.PathLike[str]) -> Format | None:
 
     Raises:
         FileNotFoundError: If there is no such file.
+        FormatError: If the file could be of two formats.
     """
-    with opened(path) as stream:
-        head = stream.read(1 << 14)
-    if head.startswith(b"PK\x03\x04"):
-        return "tremap"
-    if "sa0" in Path(path).name and head and not set(head) - set(b"01, \t\r\n"):
-        return "neuralfuse"
-    found = looks_like_log(head)
-    return "csv" if found == "csv" else "log" if found == "log" else None
+    head = first_bytes(path)
+    found = [name for name, kind in FORMATS.items() if kind.recognises is not None and kind.recognises(Path(path), head)]
+    if len(found) > 1:
+        raise FormatError(f"{path}: could be {' or '.join(found)}; give format")
+    return found[0] if found else None
 
 
 def read_fault_map(
-    path: str | os.PathLike[str], *, format: Format | None = None, memory: Memory | None = None, **options: Any
+    path: str | os.PathLike[str], *, format: Format | str | None = None, memory: Memory | None = None, **options: Any
 ) -> FaultMap:
     r"""Read a chip's fault map from a file of any known format.
 
     Args:
         path: The file, plain or gzip.
         format: ``"tremap"`` (our own ``.npz``), ``"csv"`` (address, bit, stuck value), ``"log"`` (address, expected, read),
-            ``"readback"`` (hexadecimal dump), ``"neuralfuse"`` (pair of matrices; give the ``sa0`` one) or ``"voltages"``
-            (lowest working voltages); None to tell it from the content.
+            ``"readback"`` (hexadecimal dump, or a memory image), ``"neuralfuse"`` (pair of matrices; give the ``sa0`` one) or
+            ``"voltages"`` (lowest working voltages), or one of your own; None to tell it from the content.
         memory: Geometry, for files that do not say it. A file that says another is refused.
         **options: Options of the format's own reader in ``tremap_brevitas.faults.formats``: of ``read_log``,
-            ``read_neuralfuse`` and ``read_readback`` (``path`` is the file after all ones unless ``written="zeros"``; ``other``
-            is the other one); of ``CellVoltages.at``.
+            ``read_neuralfuse`` and ``read_readback`` (``written``, ``"ones"`` or ``"zeros"``, says what ``path`` was read
+            after, if its name does not; ``other`` is the other file); of ``read_voltages`` and ``CellVoltages.at``.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        FormatError: If the format cannot be told, or the file is not of it (``path:line: …``). A ``ValueError``.
+        FormatError: If the format cannot be told, or the file is not of it (``path:line: …``), or of several chips. A
+            ``ValueError``.
         ValueError: If the memory is needed, or is another.
 
     Examples:
@@ -82,43 +90,50 @@ def read_fault_map(
         >>> read_fault_map(table, memory=Memory(words=4, word_bits=8)).cells
         array([31])
     """
-    if format is None:
-        format = detect_format(path)
-        if format is None:
-            raise FormatError(f"{path}: its format cannot be told from its content; give format, one of {_FORMATS}")
-    check_choice("format", format, get_args(Format))
-    if format == "tremap":
-        options.pop("progress", None)
-        chip = options.pop("chip", None)
-        if options:
-            raise ValueError(f"{path}: a map of our own takes no options, got {', '.join(options)}")
-        found = _load(path)
-        if chip is not None:
-            found = FaultMap(found.memory, found.cells, found.stuck_at, chip, found.metadata)
-    elif format in ("csv", "log"):
-        found = read_log(path, memory, **options)
-    elif format == "neuralfuse":
-        found = read_neuralfuse(path, options.pop("sa1", None), memory, **options)
-    elif format == "voltages":
-        chosen = {name: options.pop(name) for name in ("voltage", "stuck_at", "seed") if name in options}
-        if "voltage" not in chosen:
-            raise ValueError(f"{path}: a table of lowest working voltages needs the supply voltage, voltage=")
-        found = read_voltages(path, memory, **options).at(chosen.pop("voltage"), **chosen)
-    else:
-        if memory is None:
-            raise ValueError(f"{path}: a raw read-back does not say how large the memory is; give memory")
-        files = _readback_files(path, options)
-        found = read_readback(*files, memory, **options)
-    if memory is not None and found.memory != memory:
-        raise FormatError(f"{path}: is of a memory of {found.memory}, expected {memory}")
-    return found
+    found = _read(path, format, memory, options)
+    if len(found) > 1:
+        names = " and ".join(repr(chip.chip) for chip in found[:2])
+        raise FormatError(f"{path}: holds {len(found)} chips, {names} among them; read_fault_maps gives a map of each")
+    return found[0]
 
 
-def write_fault_map(fault_map: FaultMap, path: str | os.PathLike[str], *, format: Format, **options: Any) -> list[Path]:
+def read_fault_maps(
+    path: str | os.PathLike[str], *, format: Format | str | None = None, memory: Memory | None = None, **options: Any
+) -> list[FaultMap]:
+    r"""Read the fault maps of all chips in a folder, or in a file.
+
+    Pairs of files (NeuralFuse's, read-backs after ones and zeros) are one chip; a table with a column ``chip`` is as many as it
+    names. Hidden files do not count; any other must be a map.
+
+    Args:
+        path: Folder or file.
+        format: As in ``read_fault_map``.
+        memory: As in ``read_fault_map``.
+        **options: As in ``read_fault_map``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        FormatError: If a file is not of its format. A ``ValueError``.
+        ValueError: If there is no file, or the memory is needed, or is another.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> table = Path(getfixture("tmp_path")) / "lot.csv"
+        >>> _ = table.write_text("chip,address,bit,stuck_at\nA7,3,7,1\nB2,0,1,0\n")
+        >>> [(chip.chip, chip.cells.tolist()) for chip in read_fault_maps(table, memory=Memory(words=4, word_bits=8))]
+        [('A7', [31]), ('B2', [1])]
+    """
+    files = sources([Path(path)], format=format)
+    if not files:
+        raise ValueError(f"{path}: no file in it")
+    return [chip for file in files for chip in _read(file.path, format, memory, {**file.options, **options})]
+
+
+def write_fault_map(fault_map: FaultMap, path: str | os.PathLike[str], *, format: Format | str, **options: Any) -> list[Path]:
     """Write a chip's fault map to a file of any known format but tables of voltages. No fault is lost.
 
     Args:
-        fault_map: The map.
+        fault_map: The map. Only our own format holds the members and conflicts of a merged one.
         path: File to write.
         format: As in ``read_fault_map``.
         **options: ``sa1`` (NeuralFuse), ``written`` and ``other`` (read-back).
@@ -127,34 +142,97 @@ def write_fault_map(fault_map: FaultMap, path: str | os.PathLike[str], *, format
         The files written.
 
     Raises:
-        ValueError: If the format is unknown, or one file is not enough to show all faults.
+        ValueError: If the format is unknown or cannot hold the map, or one file is not enough to show all faults.
     """
-    check_choice("format", format, [f for f in get_args(Format) if f != "voltages"])
-    if format == "neuralfuse":
-        return write_neuralfuse(fault_map, path, **options)
-    if format == "readback":
-        return write_readback(fault_map, *_readback_files(path, options))
-    if options:
-        raise ValueError(f"{format} takes no options, got {', '.join(options)}")
-    if format == "tremap":
-        return [fault_map.save(path)]
-    return [(write_csv_map if format == "csv" else write_log)(fault_map, path)]
+    writers = {name: kind.write for name, kind in FORMATS.items() if kind.write is not None}
+    check_choice("format", format, list(writers))
+    if isinstance(fault_map, MergedFaultMap) and format != "tremap":
+        raise ValueError(
+            f"{path}: a file of the format {format} holds the stuck cells of one chip, not members and conflicts of a merged "
+            f"map; write the members, or a FaultMap of the merged cells"
+        )
+    return writers[format](fault_map, path, **options)
 
 
-def _load(path: str | os.PathLike[str]) -> FaultMap:
+def _read(path: str | os.PathLike[str], format: str | None, memory: Memory | None, options: dict[str, Any]) -> list[FaultMap]:
+    if format is None:
+        format = detect_format(path)
+        if format is None:
+            raise FormatError(f"{path}: its format cannot be told from its content; give format, one of {', '.join(FORMATS)}")
+    check_choice("format", format, list(FORMATS))
+    read = FORMATS[format].read(path, memory, **options)
+    found = [read] if isinstance(read, FaultMap) else list(read)
+    for chip in found:
+        if memory is not None and chip.memory != memory:
+            raise FormatError(f"{path}: is of a memory of {chip.memory}, expected {memory}")
+    return found
+
+
+def _write_tremap(fault_map: FaultMap, path: str | os.PathLike[str]) -> list[Path]:
+    return [fault_map.save(path)]
+
+
+def _write_csv(fault_map: FaultMap, path: str | os.PathLike[str]) -> list[Path]:
+    return [write_csv_map(fault_map, path)]
+
+
+def _write_log(fault_map: FaultMap, path: str | os.PathLike[str]) -> list[Path]:
+    return [write_log(fault_map, path)]
+
+
+def _write_readback(
+    fault_map: FaultMap, path: str | os.PathLike[str], *, written: str = "ones", other: str | os.PathLike[str] | None = None
+) -> list[Path]:
+    check_choice("written", written, ("ones", "zeros"))
+    return write_readback(fault_map, *((path, other) if written == "ones" else (other, path)))
+
+
+@fault_map_format("tremap", recognises=lambda path, head: head.startswith(b"PK\x03\x04"), write=_write_tremap)
+def _read_tremap(path: str | os.PathLike[str], memory: Memory | None, **options: Any) -> FaultMap:
     """A chip's map, or a group's merged one: a fault map as well."""
+    options.pop("progress", None)
+    chip = options.pop("chip", None)
+    if options:
+        raise ValueError(f"{path}: a map of our own takes no options, got {', '.join(options)}")
     try:
-        return FaultMap.load(path)
+        found = FaultMap.load(path)
     except ValueError as error:
         if "holds a tremap merged fault map" not in str(error):
             raise
-    return MergedFaultMap.load(path)
+        found = MergedFaultMap.load(path)
+    return found if chip is None else FaultMap(found.memory, found.cells, found.stuck_at, chip, found.metadata)
 
 
-_FORMATS = ", ".join(get_args(Format))
+fault_map_format("csv", recognises=lambda path, head: looks_like_log(head) == "csv", write=_write_csv)(read_logs)
+fault_map_format("log", recognises=lambda path, head: looks_like_log(head) == "log", write=_write_log)(read_logs)
 
 
-def _readback_files(path: Any, options: dict[str, Any]) -> tuple[Any, Any]:
-    written, other = options.pop("written", "ones"), options.pop("other", None)
-    check_choice("written", written, ("ones", "zeros"))
-    return (path, other) if written == "ones" else (other, path)
+@fault_map_format("readback", write=_write_readback)
+def _read_readback(
+    path: str | os.PathLike[str],
+    memory: Memory | None,
+    *,
+    written: Literal["ones", "zeros"] | None = None,
+    other: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> FaultMap:
+    check_choice("written", written, ("ones", "zeros", None))
+    if memory is None:
+        raise ValueError(f"{path}: a raw read-back does not say how large the memory is; give memory")
+    said = halves(Path(path).name)
+    if (written or (said[0] if said else "ones")) == "ones":
+        return read_readback(path, other, memory, **options)
+    return read_readback(other, path, memory, **options)
+
+
+@fault_map_format("neuralfuse", recognises=looks_like_neuralfuse, write=write_neuralfuse)
+def _read_neuralfuse(path: str | os.PathLike[str], memory: Memory | None, **options: Any) -> FaultMap:
+    return read_neuralfuse(path, options.pop("sa1", None), memory, **options)
+
+
+@fault_map_format("voltages")
+def _read_voltages(path: str | os.PathLike[str], memory: Memory | None, **options: Any) -> FaultMap:
+    chosen = {name: options.pop(name) for name in ("voltage", "stuck_at", "seed") if name in options}
+    if "voltage" not in chosen:
+        raise ValueError(f"{path}: a table of lowest working voltages needs the supply voltage, voltage=")
+    return read_voltages(path, memory, **options).at(chosen.pop("voltage"), **chosen)

@@ -1,43 +1,24 @@
-"""Tables of failing reads: the log of a memory's built-in self-test, and a plain CSV of stuck cells."""
+"""Tables of failing reads: the log of a memory's built-in self-test, or a plain table of stuck cells."""
 
 from __future__ import annotations
 
-import json
 import os
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from tremap_brevitas.faults.fault_map import FaultMap
-from tremap_brevitas.faults.formats.failing_reads import take, words_of
-from tremap_brevitas.faults.formats.text import (
-    Cells,
-    FormatError,
-    blocks,
-    check_choice,
-    chip_name,
-    opened,
-    rows,
-    settled,
-    split_line,
-)
+from tremap_brevitas.faults.formats.cells import Cells, settled
+from tremap_brevitas.faults.formats.columns import BothWays, LogForm, needs_met, our_name
+from tremap_brevitas.faults.formats.csv_map import CSV_FIRST_LINE, memory_of, metadata_of, said_by
+from tremap_brevitas.faults.formats.failing_reads import FailingReads
+from tremap_brevitas.faults.formats.lines import MatchedLines, Tables
+from tremap_brevitas.faults.formats.table import Rows, separator_of, split_line
+from tremap_brevitas.faults.formats.text import FormatError, blocks, chip_name, opened
 from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.files import whole_file
-
-BothWays = Literal["error", "drop"]
-
-ALIASES = {
-    "address": ("address", "addr", "word", "row"),
-    "bit": ("bit", "bit_index", "column"),
-    "expected": ("expected", "exp", "written"),
-    "read": ("read", "actual", "act", "observed", "got"),
-    "stuck_at": ("stuck_at", "stuck", "value", "polarity"),
-}
-CSV_FIRST_LINE = "# tremap fault map"
-CSV_CHIP = "# chip="
 
 
 def read_log(
@@ -46,105 +27,156 @@ def read_log(
     *,
     chip: str | None = None,
     columns: Sequence[str] | None = None,
+    rename: Mapping[str, str] | None = None,
+    ignore: Sequence[str] = (),
+    pattern: str | None = None,
+    expected: int | str | None = None,
+    stuck_at: Literal[0, 1] | None = None,
     base: int | None = None,
+    unpadded: bool | None = None,
     first_address: int = 0,
     address_step: int = 1,
+    passed: Literal["error", "skip"] = "error",
     both_ways: BothWays = "error",
     progress: bool = False,
 ) -> FaultMap:
     r"""Read a table with a line for each failing read, or for each stuck cell.
 
-    Fields are separated by blanks, tabs, commas or semicolons; ``#`` begins a comment. A line of names tells the columns, or
-    ``columns`` does; names that are not known (element, time …) are passed over. A line has an address, and one of
+    Fields are separated by semicolons, tabs, commas or blanks, whichever of them the first line has; they may stand in quotes.
+    ``#`` begins a comment. A line of names tells the columns, or ``columns`` does. A line has an address, and one of
 
     - ``expected`` and ``read``, whole words: every bit in which they differ is stuck at what was read;
     - ``bit`` and ``stuck_at``;
     - ``bit`` and ``expected`` or ``read``, one bit: stuck at the opposite of what was expected, or at what was read.
 
+    With a column ``bank`` addresses count within a bank. A column ``chip`` tells whose line it is; a file of several chips is
+    for ``read_logs``. Columns about the test (element, time, cycle …) are passed over; any other is an error.
+
     The same cell may fail in several march elements. If it fails both as 0 and as 1 it is not stuck, and that is an error
     unless ``both_ways`` says otherwise. Files of any length are read in bounded memory: that of the distinct stuck cells. A
-    line has at most 1 MiB, a word at most 16,384 bits.
+    line has at most 1 MiB, a word at most 16,384 bits. Text is UTF-8, or UTF-16 with its mark.
 
     Args:
         path: The file, plain or gzip.
         memory: Geometry; None if the file says it in comments, as our own CSV does. A file that says another is refused.
         chip: Name of the chip; None for what the file says, or its name without endings.
         columns: Names of the columns, if no line in the file tells them.
-        base: 16 or 10: how addresses and words are written if they do not begin with ``0x``; None for 16 where a line has
-            words, 10 where it has a bit. Bits are always decimal.
+        rename: What columns of other names are: ``{"fail_addr": "address"}``.
+        ignore: Names of columns to pass over.
+        pattern: Regular expression for lines that are no table; its named groups are the columns. It must match every line
+            whole, but for blank ones and comments; a line that it matches without an address tells of nothing:
+            ``BIST FAIL: addr=(?P<address>\w+) expected=(?P<expected>\w+) got=(?P<read>\w+)|BIST DONE``.
+        expected: What was expected in every line, if no column tells it: a number, or one as the file would write it.
+        stuck_at: What every cell is stuck at, if no column tells it.
+        base: 16 or 10: how addresses and words are written that do not begin with ``0x``. None for 16 where a line has words,
+            10 where it has a bit; then a file in which some begin with ``0x`` and others could be either is an error. Bits and
+            banks are decimal.
+        unpadded: Whether words are written without leading zeros. If not, a word shorter than its neighbour was cut short, and
+            is an error. None for yes with ``pattern``, and no without.
         first_address: Address of word 0.
         address_step: What the address grows by from word to word, such as 4 for byte addresses of 32-bit words.
+        passed: Whether lines in which what was read is what was expected are an error, or skipped.
         both_ways: ``"error"``, or ``"drop"`` to leave such cells out and count them in the map's metadata.
         progress: Whether to show a progress bar on standard error.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        FormatError: If a line is not of the format, or lies outside the memory (``path:line: …``); if a cell failed both ways.
+        FormatError: If a line is not of the format, or lies outside the memory (``path:line: …``); if a cell failed both ways;
+            if the file is of several chips.
         ValueError: If an option is not what it may be.
 
     Examples:
         >>> from pathlib import Path
         >>> log = Path(getfixture("tmp_path")) / "A7.log"
-        >>> _ = log.write_text("element,address,expected,read\nM1,0x0,ff,7f\nM2,0x3,00,01\n")
+        >>> _ = log.write_text("element,address,expected,read\nM1,0x0,0xff,0x7f\nM2,0x3,0x00,0x01\n")
         >>> read_log(log, Memory(words=4, word_bits=8))
         FaultMap(chip 'A7', 4 words × 8 bits, 2 faults: 1 stuck at 0, 1 stuck at 1, rate 6.25e-02)
     """
-    check_choice("base", base, (10, 16, None))
-    check_choice("both_ways", both_ways, ("error", "drop"))
-    if address_step < 1:
-        raise ValueError(f"address_step must be at least 1, got {address_step}")
-    cells = Cells()
-    names = None if columns is None else _known(list(columns), str(path), 0)
+    found = read_logs(
+        path,
+        memory,
+        chip=chip,
+        progress=progress,
+        columns=columns,
+        rename=rename or {},
+        ignore=ignore,
+        pattern=pattern,
+        expected=expected,
+        stuck_at=stuck_at,
+        base=base,
+        unpadded=unpadded,
+        first_address=first_address,
+        address_step=address_step,
+        passed=passed,
+        both_ways=both_ways,
+    )
+    if len(found) > 1:
+        raise FormatError(
+            f"{path}: holds {len(found)} chips, {found[0].chip!r} and {found[1].chip!r} among them; read_fault_maps gives a "
+            f"map of each"
+        )
+    return found[0]
+
+
+def read_logs(
+    path: str | os.PathLike[str],
+    memory: Memory | None = None,
+    *,
+    chip: str | None = None,
+    progress: bool = False,
+    **options: Any,
+) -> list[FaultMap]:
+    """Read a log of one chip or, with a column ``chip``, of several: a map of each, in the order in which they appear.
+
+    A chip without a failing line does not appear in such a file.
+
+    Args:
+        path: The file, plain or gzip.
+        memory: Geometry, as for ``read_log``.
+        chip: Name of the chip, if there is but one.
+        progress: Whether to show a progress bar on standard error.
+        **options: As for ``read_log``.
+
+    Raises:
+        FileNotFoundError, FormatError, ValueError: As ``read_log``.
+    """
+    form = LogForm(**options)
+    groups = form.groups()
+    cells: dict[str | None, Cells] = {}
+    reads: FailingReads | None = None
     said: dict[str, str] = {}
     with opened(path, progress=progress) as stream:
-        for line, block in blocks(stream, path):
-            if line == 1:
-                said = _said(block)
-                memory = _agreed(memory, said, path)
+        tables = MatchedLines(groups, form, path) if groups else Tables(form, path)
+        for block in blocks(stream, path):
+            if block.line == 1:
+                said = said_by(block.text, path)
+                memory = memory_of(said, path, memory)
+            table = tables.take(block)
+            if table is None or not len(table):
+                continue
             if memory is None:
-                raise FormatError(f"{path}: does not say how large the memory is; give it")
-            if names is None:
-                head = _header(block, line, path)
-                if head is None:
-                    continue
-                at, fields = head
-                names = _known(fields, str(path), at)
-                block = b"\n" * (at - line + 1) + b"\n".join(block.split(b"\n")[at - line + 1 :])
-            table = rows(block, line, len(names), path)
-            if len(table):
-                radix = base or (10 if "bit" in names else 16)
-                words = words_of(table, names, memory, radix, first_address, address_step)
-                take(table, names, words, memory, radix, cells)
+                break
+            if reads is None:
+                reads = FailingReads(tables.names, memory, form)
+            for name, part in _by_chip(table, tables.names):
+                reads.take(part, cells.setdefault(name, Cells()))
+            if block.cut:
+                reads.check_end(table, tables.last)
     if memory is None:
         raise FormatError(f"{path}: does not say how large the memory is; give it")
-    if names is None:
-        raise FormatError(f"{path}: has no line that names its columns; give columns=")
-    found, stuck_at, metadata = settled(cells, str(path), both_ways, memory.word_bits)
-    name = chip if chip is not None else said.get("chip", chip_name(path))
-    result = FaultMap(memory, found, stuck_at, name, metadata)
-    if "digest" in said and not metadata and result.digest != said["digest"]:
-        raise FormatError(f"{path}: damaged: its cells have digest {result.digest}, it says {said['digest']}")
+    tables.finish()
+    if reads is not None:
+        reads.finish(str(path))
+    if chip is not None and len(cells) > 1:
+        raise FormatError(f"{path}: holds {len(cells)} chips, so that {chip!r} cannot be the name of all")
+    result = []
+    for name, found in (cells or {None: Cells()}).items():
+        at, stuck, metadata = settled(found, str(path), form.both_ways, memory.word_bits)
+        label = chip if chip is not None else name if name is not None else said.get("chip", chip_name(path))
+        result.append(FaultMap(memory, at, stuck, label, {**metadata_of(said), **metadata}))
+        if "digest" in said and not metadata and result[-1].digest != said["digest"]:
+            raise FormatError(f"{path}: damaged: its cells have digest {result[-1].digest}, it says {said['digest']}")
     return result
-
-
-def write_csv_map(fault_map: FaultMap, path: str | os.PathLike[str]) -> Path:
-    """Write a map as plain CSV, ``address,bit,stuck_at`` in decimal, below comments with geometry, chip and digest.
-
-    The file appears whole or not at all. Metadata are not written.
-    """
-    memory = fault_map.memory
-    head = [
-        CSV_FIRST_LINE,
-        f"# words={memory.words} word_bits={memory.word_bits} banks={memory.banks}",
-        f"{CSV_CHIP}{json.dumps(fault_map.chip)}",
-        f"# digest={fault_map.digest}",
-        "address,bit,stuck_at",
-    ]
-    word, bit = np.divmod(fault_map.cells, memory.word_bits)
-    with whole_file(path) as draft, draft.open("w", encoding="ascii") as file:
-        file.write("\n".join([*head, ""]))
-        np.savetxt(file, np.stack([word, bit, fault_map.stuck_at.astype(np.int64)], axis=1), fmt="%d", delimiter=",")
-    return Path(path)
 
 
 def write_log(fault_map: FaultMap, path: str | os.PathLike[str]) -> Path:
@@ -175,78 +207,26 @@ def looks_like_log(head: bytes) -> str | None:
     """Format that the first lines of a file name: ``"csv"``, ``"log"`` or None."""
     if head.startswith(CSV_FIRST_LINE.encode()):
         return "csv"
-    for line in head.decode("ascii", "replace").splitlines():
-        fields = [f.lower() for f in split_line(line)]
-        if not fields:
-            continue
-        names = {known for known, aliases in ALIASES.items() if set(fields) & set(aliases)}
-        if {"address", "expected", "read"} <= names:
-            return "log"
-        return "csv" if {"address", "bit"} <= names and names & {"stuck_at", "expected", "read"} else None
-    return None
-
-
-def _known(fields: list[str], path: str, line: int) -> list[str]:
-    """Our names for a table's columns; an unknown one keeps its own."""
-    where = f"{path}:{line}: " if line else "columns: "
-    known = [next((k for k, aliases in ALIASES.items() if f.lower() in aliases), f"({f})") for f in fields]
-    for name in ALIASES:
-        if known.count(name) > 1:
-            raise FormatError(f"{where}two columns are the {name}: {', '.join(fields)}")
-    given = set(known)
-    word_wise = {"address", "expected", "read"} <= given and "bit" not in given
-    bit_wise = {"address", "bit"} <= given and given & {"stuck_at", "expected", "read"}
-    if not (word_wise or bit_wise):
-        raise FormatError(
-            f"{where}columns {', '.join(fields)}: need address, and expected and read, or bit and one of stuck_at, expected, "
-            f"read"
-        )
-    return known
-
-
-def _header(block: bytes, first_line: int, path: str | os.PathLike[str]) -> tuple[int, list[str]] | None:
-    for offset, line in enumerate(block.split(b"\n")):
-        fields = split_line(line.decode("ascii", "replace"))
+    for line in head.decode("utf-8", "replace").split("\n"):
+        try:
+            fields = split_line(line, separator_of(line))
+        except ValueError:
+            return None
         if fields:
-            if all(re.fullmatch(r"(0[xX])?[0-9a-fA-F]+", f) for f in fields):
-                raise FormatError(f"{path}:{first_line + offset}: no line before this names the columns; give columns=")
-            return first_line + offset, fields
+            given = {our_name(name) or "" for name in fields}
+            return None if not needs_met(given) else "csv" if "bit" in given else "log"
     return None
 
 
-def _said(block: bytes) -> dict[str, str]:
-    """What the comments at the top of our own CSV say."""
-    if not block.startswith(CSV_FIRST_LINE.encode()):
-        return {}
-    said: dict[str, str] = {}
-    for raw in block.split(b"\n"):
-        line = raw.decode("ascii", "replace").strip()
-        if not line.startswith("#"):
-            break
-        if line.startswith(CSV_CHIP):
-            try:
-                said["chip"] = str(json.loads(line.removeprefix(CSV_CHIP)))
-            except ValueError:
-                continue  # somebody's own comment; the file's name serves
-        else:
-            said.update(re.findall(r"(\w+)=(\w+)", line))
-    return said
-
-
-def _agreed(memory: Memory | None, said: dict[str, str], path: str | os.PathLike[str]) -> Memory | None:
-    """The memory that the file says, or else the caller's.
-
-    Raises:
-        FormatError: If the two are different.
-    """
-    try:
-        numbers = {name: int(said[name]) for name in ("words", "word_bits", "banks") if name in said}
-        stated = Memory(**numbers) if {"words", "word_bits"} <= set(numbers) else None
-    except ValueError as error:
-        raise FormatError(f"{path}: {error}") from None
-    if memory is None:
-        return stated
-    if any(numbers.get(name, getattr(memory, name)) != getattr(memory, name) for name in ("words", "word_bits")):
-        is_of = stated or ", ".join(f"{name}={value}" for name, value in numbers.items())
-        raise FormatError(f"{path}: is of a memory of {is_of}, expected {memory}")
-    return stated or memory
+def _by_chip(table: Rows, names: list[str]) -> Iterator[tuple[str | None, Rows]]:
+    """Lines of each chip, in the order in which the chips appear."""
+    if "chip" not in names:
+        yield None, table
+        return
+    texts = [table.text(row, names.index("chip")) for row in range(len(table))]
+    if "" in texts:
+        raise table.fail(texts.index(""), "chip is missing")
+    number = {name: i for i, name in enumerate(dict.fromkeys(texts))}
+    whose = np.array([number[text] for text in texts])
+    for name, i in number.items():
+        yield name, table.subset(whose == i)

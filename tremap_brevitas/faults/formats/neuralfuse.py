@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from tremap_brevitas.faults.fault_map import FaultMap
-from tremap_brevitas.faults.formats.text import Cells, FormatError, blocks, opened, rows, settled, split_line
+from tremap_brevitas.faults.formats.cells import Cells, settled
+from tremap_brevitas.faults.formats.table import rows, separator_of, split_line
+from tremap_brevitas.faults.formats.text import FormatError, blocks, check_choice, opened
 from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.files import whole_file
 
@@ -19,6 +23,7 @@ def read_neuralfuse(
     memory: Memory | None = None,
     *,
     chip: str | None = None,
+    chip_from: Literal["file", "folder"] = "file",
     progress: bool = False,
 ) -> FaultMap:
     """Read the pair of matrices of one chip and voltage, ``fmap_sa0_v_<V>.txt`` and ``fmap_sa1_v_<V>.txt``.
@@ -30,34 +35,36 @@ def read_neuralfuse(
         sa0: Matrix of the cells stuck at 0, comma-separated, plain or gzip.
         sa1: Matrix of the cells stuck at 1; None for the file whose name has ``sa1`` in place of ``sa0``.
         memory: Geometry; None for that of the matrices.
-        chip: Name of the chip; None for the file's name without ``sa0`` and endings.
+        chip: Name of the chip; None for what ``chip_from`` says.
+        chip_from: What names the chip: the file, whose name without ``sa0`` and endings is taken, or the folder in which it
+            lies. NeuralFuse calls the files of every chip alike; what their names say, the voltage, is in the map's metadata.
         progress: Whether to show progress bars on standard error.
 
     Raises:
         FileNotFoundError: If there is no such file.
         FormatError: If a file is no matrix of 0 and 1, the two differ in size, or a cell is stuck at both (``path:line: …``).
     """
+    check_choice("chip_from", chip_from, ("file", "folder"))
     sa0 = Path(sa0)
-    if sa1 is None:
-        if "sa0" not in sa0.name:
-            raise ValueError(f"{sa0}: its name has no 'sa0', so the other matrix's cannot be told; give sa1")
-        sa1 = sa0.with_name(sa0.name.replace("sa0", "sa1", 1))
+    sa1 = _other(sa0) if sa1 is None else sa1
     cells = Cells()
-    width, height = 0, 0
+    width, height, separator = 0, 0, ""
     for stuck_at, path in enumerate((sa0, Path(sa1))):
         row = 0
         with opened(path, progress=progress) as stream:
-            for line, block in blocks(stream, path):
+            for block in blocks(stream, path):
                 if not width:
-                    width = len(split_line(block.split(b"\n", 1)[0].decode("ascii", "replace")))
+                    first = block.text.split(b"\n", 1)[0].decode("utf-8", "replace")
+                    separator = separator_of(first)
+                    width = len(split_line(first.replace('"', ""), separator))
                     if not width:
-                        raise FormatError(f"{path}:{line}: an empty first line")
-                table = rows(block, line, width, path)
+                        raise FormatError(f"{path}:{block.line}: an empty first line")
+                table = rows(block, width, path, separator)
                 if not len(table):
                     continue
                 if np.any(table.ends - table.starts != 1):
                     at = int(np.argmax(np.any(table.ends - table.starts != 1, axis=1)))
-                    raise table.fail(at, "an entry of more than one character; expected 0 and 1")
+                    raise table.fail(at, "an entry that is not one character; expected 0 and 1")
                 values = table.data[table.starts] - ord("0")
                 if values.max() > 1:
                     at = int(np.argmax(values.max(axis=1) > 1))
@@ -75,8 +82,11 @@ def read_neuralfuse(
     if (memory.words, memory.word_bits) != (height, width):
         raise FormatError(f"{sa0}: {height} rows of {width} bits, but the memory has {memory}")
     found_cells, values_, _ = settled(cells, f"{sa0}, {sa1}", "error", width)
-    name = sa0.name.partition(".txt")[0].replace("_sa0", "") if chip is None else chip
-    return FaultMap(memory, found_cells, values_, name)
+    name = sa0.name.partition(".txt")[0].replace("_sa0", "")
+    if chip_from == "folder":
+        name = sa0.absolute().parent.name
+    voltage = re.search(r"_v_(\d+(?:\.\d+)?)(?=\.|_|$)", sa0.name)
+    return FaultMap(memory, found_cells, values_, name if chip is None else chip, {"voltage": voltage[1]} if voltage else {})
 
 
 def write_neuralfuse(fault_map: FaultMap, sa0: str | os.PathLike[str], sa1: str | os.PathLike[str] | None = None) -> list[Path]:
@@ -89,10 +99,7 @@ def write_neuralfuse(fault_map: FaultMap, sa0: str | os.PathLike[str], sa1: str 
         ValueError: If ``sa1`` is not given and the name of ``sa0`` does not tell it.
     """
     sa0 = Path(sa0)
-    if sa1 is None:
-        if "sa0" not in sa0.name:
-            raise ValueError(f"{sa0}: its name has no 'sa0', so the other matrix's cannot be told; give sa1")
-        sa1 = sa0.with_name(sa0.name.replace("sa0", "sa1", 1))
+    sa1 = _other(sa0) if sa1 is None else sa1
     memory = fault_map.memory
     paths = [sa0, Path(sa1)]
     for stuck_at, path in enumerate(paths):
@@ -109,3 +116,15 @@ def write_neuralfuse(fault_map: FaultMap, sa0: str | os.PathLike[str], sa1: str 
                 text[word, 2 * bit] = ord("1")
                 file.write(text.tobytes())
     return paths
+
+
+def looks_like_neuralfuse(path: Path, head: bytes) -> bool:
+    """Whether a file is the first of a pair, by its name and its first bytes."""
+    return "sa0" in path.name and bool(head.strip()) and not set(head) - set(b'01,; \t\n"')
+
+
+def _other(sa0: Path) -> Path:
+    """File of the cells stuck at 1."""
+    if "sa0" not in sa0.name:
+        raise ValueError(f"{sa0}: its name has no 'sa0', so the other matrix's cannot be told; give sa1")
+    return sa0.with_name(sa0.name.replace("sa0", "sa1", 1))

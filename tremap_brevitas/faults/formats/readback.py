@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tremap_brevitas.faults.fault_map import FaultMap
-from tremap_brevitas.faults.formats.log import BothWays
-from tremap_brevitas.faults.formats.text import BLOCK, DIGITS, Cells, FormatError, check_choice, chip_name, opened, settled
+from tremap_brevitas.faults.formats.cells import Cells, settled
+from tremap_brevitas.faults.formats.columns import BothWays
+from tremap_brevitas.faults.formats.table import DIGITS
+from tremap_brevitas.faults.formats.text import BLOCK, FormatError, check_choice, chip_name, decoded, opened
 from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.files import whole_file
+from tremap_brevitas.memory_files import FORMATS, BadLineError
+from tremap_brevitas.memory_files import Format as ImageFormat
 
 ByteOrder = Literal["little", "big"]
 
@@ -27,7 +32,8 @@ def read_readback(
     chip: str | None = None,
     row_bits: int | None = None,
     duplicated_bytes: bool = False,
-    byte_order: ByteOrder = "little",
+    byte_order: ByteOrder | None = None,
+    image_format: ImageFormat | None = None,
     both_ways: BothWays = "error",
     progress: bool = False,
 ) -> FaultMap:
@@ -35,17 +41,20 @@ def read_readback(
 
     A file is hexadecimal digits, two for a byte, from word 0 upwards; blanks and line ends do not count. After all ones every
     0 is a cell stuck at 0; after all zeros every 1 is one stuck at 1. Give both files, or one: then only that kind of fault is
-    known. So are the files of the undervolting study of Salami et al. (MICRO 2018), with ``duplicated_bytes``.
+    known. So are the files of the undervolting study of Salami et al. (MICRO 2018), with ``duplicated_bytes``. With
+    ``image_format`` the files are memory images, such as a debugger or a simulator writes.
 
     Args:
         after_ones: File read after all ones were written, plain or gzip; or None.
         after_zeros: File read after all zeros were written; or None.
         memory: Geometry. The file must hold exactly its words.
-        chip: Name of the chip; None for the file's name without endings.
+        chip: Name of the chip; None for the file's name without endings and without ``ones`` and ``zeros``.
         row_bits: Bits of a row in the file, a multiple of 8 and at least a word's; what a row has beyond the word does not
             count. None for the word, rounded up to whole bytes.
         duplicated_bytes: Whether every byte stands there twice in a row. Two that differ are an error.
-        byte_order: Whether a row's first byte holds its lowest bits or its highest.
+        byte_order: Whether a row's first byte holds its lowest bits (``"little"``, the default) or its highest (``"big"``).
+        image_format: Format of the files, one of those of [read_memory_image][tremap_brevitas.export.read_memory_image]; None
+            for bare hexadecimal digits. Such formats say themselves in which order bytes stand.
         both_ways: What to do with cells that read 0 after ones and 1 after zeros, as for ``read_log``.
         progress: Whether to show a progress bar on standard error.
 
@@ -65,15 +74,24 @@ def read_readback(
     files = {0: after_ones, 1: after_zeros}
     if after_ones is None and after_zeros is None:
         raise ValueError("give the file read after all ones were written, the one after all zeros, or both")
-    check_choice("byte_order", byte_order, ("little", "big"))
+    check_choice("byte_order", byte_order, ("little", "big", None))
+    check_choice("image_format", image_format, (*get_args(ImageFormat), None))
     check_choice("both_ways", both_ways, ("error", "drop"))
-    width = 8 * -(-memory.word_bits // 8) if row_bits is None else row_bits
-    if width % 8 or width < memory.word_bits:
-        raise ValueError(f"row_bits must be a multiple of 8 and at least {memory.word_bits}, got {row_bits}")
+    if image_format is not None and (duplicated_bytes or byte_order is not None):
+        raise ValueError(f"duplicated_bytes and byte_order are for bare hexadecimal digits, not for {image_format}")
+    unit = 8 if image_format is None else 1
+    width = unit * -(-memory.word_bits // unit) if row_bits is None else row_bits
+    if width % unit or width < memory.word_bits:
+        multiple = "a multiple of 8 and " if unit == 8 else ""
+        raise ValueError(f"row_bits must be {multiple}at least {memory.word_bits}, got {row_bits}")
     cells = Cells()
     for stuck_at, path in files.items():
         if path is not None:
-            for first, found in _rows(path, width // 8, memory, duplicated_bytes, progress):
+            if image_format is None:
+                found_rows = _rows(path, width // 8, memory, duplicated_bytes, progress)
+            else:
+                found_rows = _image(path, image_format, width, memory)
+            for first, found in found_rows:
                 if byte_order == "big":
                     found = found[:, ::-1]
                 wrong = found if stuck_at else ~found
@@ -83,8 +101,7 @@ def read_readback(
                 cells.add((first + hit[row]) * memory.word_bits + bit, stuck_at)
     one = next(path for path in (after_ones, after_zeros) if path is not None)
     found_cells, values, metadata = settled(cells, str(one), both_ways, memory.word_bits)
-    name = chip_name(one) if chip is None else chip
-    return FaultMap(memory, found_cells, values, name, metadata)
+    return FaultMap(memory, found_cells, values, _name(one) if chip is None else chip, metadata)
 
 
 def write_readback(
@@ -125,6 +142,37 @@ def write_readback(
     return paths
 
 
+def halves(name: str) -> tuple[str, str] | None:
+    """Which half of a read-back a file's name says it is, ``"ones"`` or ``"zeros"``, and the other's name; None if none."""
+    found = re.search(r"(?<![A-Za-z0-9])(ones|zeros)(?![A-Za-z0-9])", name)
+    if found is None:
+        return None
+    other = "zeros" if found[1] == "ones" else "ones"
+    return found[1], f"{name[: found.start()]}{other}{name[found.end() :]}"
+
+
+def _name(path: str | os.PathLike[str]) -> str:
+    whole = chip_name(path)
+    return re.sub(r"[-_. ]?(?<![A-Za-z0-9])(ones|zeros)(?![A-Za-z0-9])", "", whole, count=1) or whole
+
+
+def _image(
+    path: str | os.PathLike[str], image_format: ImageFormat, width: int, memory: Memory
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """As ``_rows``, of a memory image."""
+    with opened(path) as stream:
+        data = stream.read()
+    try:
+        words = FORMATS[image_format].read(data, width)
+    except BadLineError as error:
+        raise FormatError(f"{path}:{error.line}: {error}") from None
+    if len(words) != memory.words:
+        raise FormatError(f"{path}: holds {len(words)} words, but the memory has {memory.words} words")
+    size = -(-width // 8)
+    content = b"".join(word.to_bytes(size, "little") for word in words)
+    yield 0, np.frombuffer(content, dtype=np.uint8).reshape(len(words), size)
+
+
 def _rows(
     path: str | os.PathLike[str], size: int, memory: Memory, duplicated: bool, progress: bool
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
@@ -132,9 +180,9 @@ def _rows(
     whole = size * (2 if duplicated else 1)
     word, line, left = 0, 1, np.empty(0, dtype=np.uint8)
     with opened(path, progress=progress) as stream:
-        while block := stream.read(BLOCK):
+        for block in decoded(stream, path):
             data = np.frombuffer(block, dtype=np.uint8)
-            blank = (data == 10) | (data == 13) | (data == 32) | (data == 9)
+            blank = (data == 10) | (data == 32) | (data == 9)
             digits = DIGITS[data]
             bad = (digits == 255) & ~blank
             if bad.any():

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tremap_brevitas.faults.fault_map import FaultMap
-from tremap_brevitas.faults.formats.text import FormatError, blocks, chip_name, opened
+from tremap_brevitas.faults.formats.table import BLANKS, separator_of, split_line, uncommented
+from tremap_brevitas.faults.formats.text import FormatError, blocks, check_choice, chip_name, opened
 from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.files import whole_file
 
@@ -39,10 +40,13 @@ class CellVoltages:
             seed: In place of ``stuck_at``: each cell's value is drawn once, the same at every voltage.
 
         Raises:
-            ValueError: Unless exactly one of ``stuck_at`` and ``seed`` is given.
+            ValueError: If the voltage is not finite, or not exactly one of ``stuck_at`` and ``seed`` is given.
         """
+        if not np.isfinite(voltage):
+            raise ValueError(f"voltage must be a finite number, got {voltage}")
         if (stuck_at is None) == (seed is None):
             raise ValueError(f"give stuck_at or seed, not both or neither; got {stuck_at} and {seed}")
+        check_choice("stuck_at", stuck_at, (0, 1, None))
         cells = np.flatnonzero(self.lowest.reshape(-1) > np.float32(voltage))
         if stuck_at is not None:
             values = np.full(len(cells), stuck_at, dtype=np.uint8)
@@ -52,16 +56,22 @@ class CellVoltages:
 
 
 def read_voltages(
-    path: str | os.PathLike[str], memory: Memory | None = None, *, chip: str | None = None, progress: bool = False
+    path: str | os.PathLike[str],
+    memory: Memory | None = None,
+    *,
+    chip: str | None = None,
+    decimal: Literal[".", ","] = ".",
+    progress: bool = False,
 ) -> CellVoltages:
     r"""Read a CSV of lowest working voltages: row ``r``, column ``c`` is bit ``c`` of word ``r``.
 
     Four bytes a cell are kept in memory.
 
     Args:
-        path: The file, plain or gzip; numbers separated by commas, blanks or tabs.
+        path: The file, plain or gzip; numbers separated by commas, semicolons, tabs or blanks, by one of them throughout.
         memory: Geometry; None for that of the table.
         chip: Name of the chip; None for the file's name without endings.
+        decimal: The decimal sign. With ``","`` something else must separate the numbers, or quotes stand around them.
         progress: Whether to show a progress bar on standard error.
 
     Raises:
@@ -76,37 +86,77 @@ def read_voltages(
         >>> [voltages.at(v, stuck_at=0).cells.tolist() for v in (0.7, 0.6, 0.5)]
         [[], [1, 3], [0, 1, 2, 3]]
     """
+    check_choice("decimal", decimal, (".", ","))
     parts: list[NDArray[np.float32]] = []
-    width = 0
+    width, separator, points, quoted = 0, "", False, False
     with opened(path, progress=progress) as stream:
-        for line, block in blocks(stream, path):
+        for block in blocks(stream, path):
             found = []
-            for offset, text in enumerate(block.split(b"\n")):
-                bare = text.replace(b",", b" ").replace(b";", b" ").split()
-                if not bare or bare[0].startswith(b"#"):
+            lines = block.text.decode("utf-8", "replace").split("\n")
+            for line, text in enumerate(lines, start=block.line):
+                if not uncommented(text):
                     continue
-                width = width or len(bare)
-                if len(bare) != width:
-                    raise FormatError(f"{path}:{line + offset}: {len(bare)} fields, expected {width}")
-                try:
-                    with np.errstate(over="ignore"):  # what is too large is not finite, and said below
-                        row = np.array(bare, dtype="S").astype(np.float32)
-                except ValueError:
-                    raise FormatError(f"{path}:{line + offset}: not all of its fields are numbers") from None
-                if not np.isfinite(row).all():
-                    raise FormatError(f"{path}:{line + offset}: a voltage that is not finite")
+                if not separator:
+                    separator = separator_of(text)
+                    if decimal == ",":
+                        separator = next((s for s, mark in ((";", ";"), ("\t", "\t"), (",", '"')) if mark in text), BLANKS)
+                points, quoted = points or "." in text, quoted or '"' in text
+                row = _row(text, separator, decimal, f"{path}:{line}")
+                width = width or len(row)
+                if len(row) != width:
+                    raise FormatError(f"{path}:{line}: {len(row)} fields, expected {width}")
+                if block.cut and line == block.line + len(lines) - 2 and not uncommented(text).endswith('"'):
+                    raise FormatError(
+                        f"{path}:{line}: the file ends without a line end, so that its last number may have been cut short; "
+                        f"end the line if it is whole"
+                    )
                 found.append(row)
             if found:
                 parts.append(np.stack(found))
     if not parts:
         raise FormatError(f"{path}: no row in it")
     lowest = np.concatenate(parts)
+    if separator == "," and not points and not quoted and _halves(lowest):
+        raise FormatError(
+            f"{path}: every other number is 0 or 1 and none has a point: decimal commas, which commas cannot separate; write "
+            f"the numbers with points"
+        )
     if memory is None:
         memory = Memory(words=lowest.shape[0], word_bits=lowest.shape[1])
     if (memory.words, memory.word_bits) != lowest.shape:
         raise FormatError(f"{path}: {lowest.shape[0]} rows of {lowest.shape[1]} bits, but the memory has {memory}")
     lowest.flags.writeable = False
     return CellVoltages(memory, lowest, chip_name(path) if chip is None else chip)
+
+
+def _row(text: str, separator: str, decimal: str, where: str) -> NDArray[np.float32]:
+    """Numbers of a line."""
+    try:
+        fields = split_line(text, separator)
+        if decimal == ",":
+            if any("." in field for field in fields):
+                raise FormatError(f"{where}: a decimal point, expected commas")
+            fields = [field.replace(",", ".") for field in fields]
+        elif any("," in field for field in fields):
+            raise FormatError(f"{where}: a comma within a number; decimal=',' reads decimal commas")
+        if "_" in text:  # Python's numbers may have them, which a file's do not
+            raise ValueError
+        with np.errstate(over="ignore"):  # what is too large is not finite, and said below
+            row = np.array([field.encode("ascii", "replace") for field in fields], dtype="S").astype(np.float32)
+    except FormatError:
+        raise
+    except ValueError:
+        raise FormatError(f"{where}: not all of its fields are numbers") from None
+    if not np.isfinite(row).all():
+        raise FormatError(f"{where}: a voltage that is not finite")
+    return row
+
+
+def _halves(lowest: NDArray[np.float32]) -> bool:
+    """Whether numbers look like pairs of what stands before a decimal comma and after it."""
+    if lowest.shape[1] % 2:
+        return False
+    return bool(np.all((lowest[:, ::2] == 0) | (lowest[:, ::2] == 1)) and lowest[:, 1::2].max() > 1)
 
 
 def write_voltages(voltages: CellVoltages, path: str | os.PathLike[str]) -> Path:

@@ -1,0 +1,69 @@
+"""Which files of a folder, or of a list, are a chip's: pairs belong together, and nothing is lost without a word."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tremap_brevitas.faults.formats.neuralfuse import looks_like_neuralfuse
+from tremap_brevitas.faults.formats.readback import halves
+from tremap_brevitas.faults.formats.text import FormatError, first_bytes
+
+
+class Source(NamedTuple):
+    """A file to read, and the options that follow from its name and its neighbours."""
+
+    path: Path
+    options: dict[str, Any]
+
+
+def sources(paths: Iterable[str | Path], *, format: str | None) -> list[Source]:
+    """Files to read, those of folders in the order of the numbers in their names; hidden ones do not count.
+
+    Of NeuralFuse's pairs the ``sa0`` file is given, and of read-backs the one after all ones, with the other as an option. A
+    folder in a folder is given as it stands, so that reading it fails with its name, unless it holds NeuralFuse's files: then
+    it names the chip. So is a link to nothing.
+
+    Args:
+        paths: Files and folders.
+        format: Format of the files, if it was given.
+    """
+    files = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            for entry in sorted((p for p in path.iterdir() if not p.name.startswith(".")), key=_by_number):
+                matrices = [p for p in sorted(entry.glob("*sa0*")) if _is_matrix(p, format)] if entry.is_dir() else []
+                files += [Source(p, {"chip_from": "folder"}) for p in matrices] or [Source(entry, {})]
+        else:
+            files.append(Source(path, {}))
+    return list(_paired(files, format))
+
+
+def _paired(files: list[Source], format: str | None) -> Iterator[Source]:
+    given = {source.path for source in files}
+    seconds = {p.with_name(p.name.replace("sa0", "sa1", 1)) for p in given if "sa0" in p.name and _is_matrix(p, format)}
+    for source in files:
+        path = source.path
+        half = halves(path.name) if format == "readback" else None
+        if half is not None and path.with_name(half[1]) in given:
+            if half[0] == "ones":
+                yield Source(path, {"other": path.with_name(half[1])})
+        elif path not in seconds or "sa0" in path.name:
+            yield source
+
+
+def _is_matrix(path: Path, format: str | None) -> bool:
+    """Whether a file is the first of NeuralFuse's pair."""
+    if format is not None:
+        return format == "neuralfuse"
+    try:
+        return looks_like_neuralfuse(path, first_bytes(path))
+    except (OSError, FormatError):
+        return False
+
+
+def _by_number(path: Path) -> list[tuple[int, str]]:
+    """Sort ``chip-2`` before ``chip-10``."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", path.name)]

@@ -1,0 +1,86 @@
+"""Reading files that may be damaged, forged or no files at all: one kind of error, whatever is wrong."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str], what: str) -> Iterator[None]:
+    """Turn whatever goes wrong while a file's content is made sense of into a ``ValueError`` that names the file.
+
+    Libraries raise what they like on bytes that nobody foresaw; so do constructors on values of wrong types.
+
+    Args:
+        path: The file.
+        what: What it should be, with its article, such as ``"an ONNX file"``.
+
+    Raises:
+        ValueError: In place of every error but the operating system's own, such as ``FileNotFoundError``.
+
+    Examples:
+        >>> with reading("a.json", "a curve"):
+        ...     {}["kind"]
+        Traceback (most recent call last):
+        ValueError: a.json: not a curve, or damaged (KeyError: 'kind')
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        if isinstance(error, ValueError) and str(error).startswith(os.fspath(path)):
+            raise
+        name = "" if type(error) is ValueError else f"{type(error).__name__}: "
+        raise ValueError(f"{path}: not {what}, or damaged ({name}{error})") from error
+
+
+def check_regular(path: str | os.PathLike[str]) -> int:
+    """Size in bytes of a file that can be read to its end.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        IsADirectoryError: If it is a folder.
+        ValueError: If it is no regular file: a pipe would be waited for, and a device may never end.
+    """
+    found = os.stat(path)
+    if stat.S_ISDIR(found.st_mode):
+        raise os_error(errno.EISDIR, path)
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError(f"{path}: is no regular file, but a pipe or a device")
+    return found.st_size
+
+
+def read_file(path: str | os.PathLike[str], *, limit: int) -> bytes:
+    """Read a regular file of at most ``limit`` bytes.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        IsADirectoryError: If it is a folder.
+        ValueError: If it is no regular file, or larger.
+    """
+    size = check_regular(path)
+    if size > limit:
+        raise ValueError(f"{path}: {size} bytes, more than the {limit} that such a file may have")
+    with open(path, "rb") as file:
+        return file.read(limit)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, as 64 hexadecimal digits."""
+    sha = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            sha.update(block)
+    return sha.hexdigest()
+
+
+def os_error(number: int, path: str | os.PathLike[str]) -> OSError:
+    """The operating system's error of that number, about a path."""
+    return OSError(number, os.strerror(number), os.fspath(path))
