@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tremap_brevitas.files import whole_file
+from tremap_brevitas.printable import printable
 
 
 def new_figure(width: float, height: float) -> Any:
@@ -35,3 +36,13 @@ def save_figure(figure: Any, path: str | os.PathLike[str]) -> Path:
     with whole_file(target) as draft:
         figure.savefig(draft, dpi=130, format=target.suffix[1:] or "png")
     return target
+
+
+def plain(name: str) -> str:
+    r"""A name for a picture as it stands: matplotlib would set what lies between two ``$`` as mathematics, or fail at it.
+
+    Examples:
+        >>> plain("lot $7$")
+        'lot \\$7\\$'
+    """
+    return printable(name).replace("$", r"\$")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from cli.test_maps import MEMORY, SIZE, chips, folder, tremap  # noqa: F401 (fix
 from groups import Group
 
 import tremap_brevitas as tm
+from tremap_brevitas.faults.formats import write_csv_map
 from tremap_brevitas.fleet import Point, ResilienceCurve, plan_groups
 
 CURVE = ResilienceCurve(
@@ -81,9 +83,56 @@ def test_an_old_result_is_replaced_only_if_it_is_one(folder, tmp_path):  # noqa:
     assert "exists already" in tremap("group", folder, "--union-rate", 0.07, "--out", tmp_path / "g", code=1).stderr
     tremap("group", folder, "--union-rate", 0.2, "--out", tmp_path / "g", "--overwrite")
     assert len(rows_of(tmp_path / "g" / "groups.csv")) == 1
+    assert sorted(p.name for p in (tmp_path / "g").glob("*.npz")) == ["group_0.npz"]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "group_0.npz").write_bytes(b"weeks of work")
+    found = tremap("group", folder, "--union-rate", 0.2, "--out", tmp_path / "mine", "--overwrite", code=1)
+    assert "exists already, and tremap group did not write it" in found.stderr
+    assert (tmp_path / "mine" / "group_0.npz").read_bytes() == b"weeks of work"
     before = sorted(folder.iterdir())
-    assert "exists already" in tremap("group", folder, "--union-rate", 0.2, "--out", folder, "--overwrite", code=1).stderr
+    found = tremap("group", folder, "--union-rate", 0.2, "--out", folder, "--overwrite", code=2)
+    assert "is to be read, and cannot be written as well" in found.stderr
     assert sorted(folder.iterdir()) == before
+
+
+def test_what_a_user_put_among_the_groups_stays(folder, tmp_path):  # noqa: F811
+    out = tmp_path / "g"
+    tremap("group", folder, "--union-rate", 0.07, "--out", out)
+    (out / "group_0_trained").mkdir()
+    (out / "group_0_trained" / "model.pt").write_text("weeks")
+    (out / "group_2.npz").write_text("mine")
+    found = tremap("group", folder, "--union-rate", 0.2, "--out", out, "--overwrite")
+    assert "left as it was in" in found.stderr
+    assert (out / "group_0_trained" / "model.pt").read_text() == "weeks"
+    assert (out / "group_2.npz").read_text() == "mine"
+    assert not (out / "group_1.npz").exists()
+    before = {p: p.read_bytes() for p in out.iterdir() if p.is_file()}
+    found = tremap("group", folder, "--union-rate", 0.07, "--out", out, "--overwrite", code=1)  # has a group 2 again
+    assert "group_2.npz: tremap group did not write it, or it was changed since" in found.stderr
+    assert before == {p: p.read_bytes() for p in out.iterdir() if p.is_file()}
+
+
+def test_groups_of_a_version_that_left_no_record_can_be_replaced(folder, tmp_path):  # noqa: F811
+    out = tmp_path / "g"
+    tremap("group", folder, "--union-rate", 0.07, "--out", out)
+    (out / ".tremap.json").unlink()
+    (out / "notes.txt").write_text("mine")
+    tremap("group", folder, "--union-rate", 0.2, "--out", out, "--overwrite")
+    assert sorted(p.name for p in out.iterdir()) == [".tremap.json", "group_0.npz", "groups.csv", "notes.txt"]
+
+
+def test_names_that_a_table_must_not_take_as_they_are(tmp_path):
+    """Blanks would make one member two, a spreadsheet runs what begins with =, a terminal obeys escape sequences."""
+    names = ["a b", "c", "=cmd|' /C calc'!A0", "\x1b[2Jd"]
+    paths = [tm.FaultMap(MEMORY, [i], [1], name).save(tmp_path / f"{i}.npz") for i, name in enumerate(names)]
+    found = tremap("group", *paths, "--union-rate", 0.5, "--out", tmp_path / "g", "--json")
+    assert json.loads(found.stdout)[0]["members"] == names
+    assert "\x1b" not in found.stdout
+    (row,) = rows_of(tmp_path / "g" / "groups.csv")
+    assert shlex.split(row["members"]) == ["a b", "c", "=cmd|' /C calc'!A0", "\\x1b[2Jd"]
+    found = tremap("group", paths[2], "--union-rate", 0.5, "--out", tmp_path / "h")
+    assert rows_of(tmp_path / "h" / "groups.csv")[0]["members"].startswith("'")
+    assert "\x1b" not in tremap("map", "info", *paths).stdout
 
 
 def test_wrong_calls(folder, fleet, tmp_path):  # noqa: F811
@@ -132,13 +181,21 @@ def test_a_new_chip_gets_the_image_that_serves_it(fleet, tmp_path):
 
 
 def test_a_chip_of_another_memory_is_named_and_the_others_go_on(fleet, tmp_path):
-    _, root = fleet
-    odd = tm.FaultMap(MEMORY, [0], [0], "odd").save(tmp_path / "odd.npz")
+    groups, root = fleet
+    odd = tm.FaultMap(MEMORY, [0], [0], "odd")
+    said = f"is of a memory of {MEMORY}, expected {groups[0].placement.memory}"
     options = ["--bundle", root / "group_0", "--goal", 0.85]
-    found = tremap("assign", odd, root / "chips" / "exact-0.npz", *options, code=1)
-    assert "odd.npz" in found.stderr
-    assert "is of a memory of 64 words × 16 bits" in found.stderr
-    assert "1 of 1 chips: exact" in found.stdout
+    for path in (odd.save(tmp_path / "odd.npz"), write_csv_map(odd, tmp_path / "odd.csv")):
+        found = tremap("assign", path, root / "chips" / "exact-0.npz", *options, code=1)
+        assert f"{path}: {said}" in found.stderr
+        assert "1 of 1 chips: exact" in found.stdout
+        assert said in tremap("verify", root / "group_0", path, code=1).stderr
+        effective = ["--kind", "effective", "--bundle", root / "group_0", "--out", tmp_path / "no.png"]
+        assert said in tremap("map", "plot", path, *effective, code=1).stderr
+        planned = ["--bundle", root / "group_0", "--curve", root / "curve.json", "--goal", 0.8, "--steps", 100]
+        assert said in tremap("group", path, *planned, "--out", tmp_path / "no", code=1).stderr
+    assert not (tmp_path / "no").exists()
+    assert not (tmp_path / "no.png").exists()
 
 
 def test_a_bundle_without_accuracy_is_refused(fleet, tmp_path):

@@ -10,11 +10,13 @@ import click
 
 from tremap_brevitas.cli.assign import assign
 from tremap_brevitas.cli.bundles import layout, verify
+from tremap_brevitas.cli.exits import EXIT_CODES, OneLineErrors
 from tremap_brevitas.cli.group import group
 from tremap_brevitas.cli.maps import map_group
 from tremap_brevitas.cli.report import report
 
-EPILOG = """\b
+EPILOG = f"""{EXIT_CODES}
+\b
 From a folder of tester logs to a merged map and a checked bundle:
   tremap map convert logs/ --words 2560 --word-bits 32 --to tremap --out chips/
   tremap map info chips/
@@ -24,13 +26,10 @@ From a folder of tester logs to a merged map and a checked bundle:
 """
 
 
-@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=OneLineErrors, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tremap_brevitas")
 def main() -> None:
-    """Fault maps of chips, and bundles of networks prepared for them.
-
-    Exit codes: 0 all is well; 1 a file is bad, or a check failed; 2 the command was called wrongly.
-    """
+    """Fault maps of chips, and bundles of networks prepared for them."""
 
 
 main.add_command(map_group)

@@ -24,9 +24,9 @@ from tremap_brevitas.cli.common import (
     loaded_bundle,
     loaded_curve,
     map_options,
-    print_json,
-    table,
 )
+from tremap_brevitas.cli.outputs import STDOUT, check_outputs, summary, to_file
+from tremap_brevitas.cli.printing import csv_rows, echo, print_json, table
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.files import write_table
 from tremap_brevitas.fleet.certify import Deployment
@@ -70,7 +70,10 @@ def assign(
     from tremap_brevitas.fleet.assign import Prepared
     from tremap_brevitas.fleet.assign import assign as assigned
 
+    if as_json and out == STDOUT:
+        raise click.UsageError("--json and --out - would both write to standard output")
     reader = Reading.of(**reading)
+    check_outputs([out], [*reader.files(paths), *([curve_file] if curve_file else [])])
     curve = None if curve_file is None else loaded_curve(curve_file)
     library = []
     for path in bundles:
@@ -79,7 +82,7 @@ def assign(
         if accuracy is None:
             raise click.ClickException(f"{path}: does not say its network's accuracy; export it with report=")
         library.append(Prepared(str(path), network.image, accuracy))
-    reader.memory = library[0].image.placement.memory
+    reader.expect(library[0].image.placement.memory)
 
     def chips() -> Iterator[FaultMap]:
         for path, chip in reader.maps(paths):
@@ -88,26 +91,21 @@ def assign(
             else:
                 yield chip
 
-    try:
-        found = list(assigned(chips(), library, goal=goal, curve=curve, deployment=deployment, margin=margin))
-    except ValueError as error:
-        raise click.ClickException(str(error)) from None
+    found = list(assigned(chips(), library, goal=goal, curve=curve, deployment=deployment, margin=margin))
     rows = [{**asdict(a), "accuracy": None if math.isnan(a.accuracy) else round(a.accuracy, 4)} for a in found]
     if out is not None and rows:
-        try:
-            write_table(out, rows)
-        except OSError as error:
-            raise click.ClickException(str(error)) from None
+        with to_file(out) as file:
+            write_table(file, csv_rows(rows))
     if as_json:
         print_json(rows)
     else:
         for verdict, count in Counter(a.verdict for a in found).items():
-            click.echo(f"{count} of {len(found)} chips: {verdict}")
+            summary(f"{count} of {len(found)} chips: {verdict}", out)
         if len(rows) <= 40 and out is None and rows:
             heading = ("chip", "image", "verdict", "accuracy", "weights_that_differ")
-            click.echo(table([h.replace("_", " ") for h in heading], [[_shown(row[h]) for h in heading] for row in rows]))
+            echo(table([h.replace("_", " ") for h in heading], [[_shown(row[h]) for h in heading] for row in rows]))
         elif out is not None:
-            click.echo(f"{out}")
+            summary(out, out)
     reader.finish()
     if not found:
         sys.exit(1)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tremap_brevitas.cli.common import Reading, json_option, map_options, print_json, table
+from tremap_brevitas.cli.common import Reading, json_option, map_options
+from tremap_brevitas.cli.printing import echo, print_json, table
 from tremap_brevitas.placement import Placement, drawn_words
 
 EPILOG = """\b
@@ -22,7 +24,7 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("chips", nargs=-1, type=click.Path(path_type=Path, exists=True))
+@click.argument("chips", nargs=-1, type=click.Path(path_type=Path, exists=True, allow_dash=True))
 @map_options
 @click.option("--exact", is_flag=True, help="Fail unless every chip is bit-exact.")
 @json_option
@@ -37,15 +39,9 @@ def verify(bundle: Path, chips: tuple[Path, ...], exact: bool, as_json: bool, **
     from tremap_brevitas.export.bundle.verify import report_on
 
     reader = Reading.of(**reading)
-    try:
-        examined = examine(bundle)
-    except FileNotFoundError as error:
-        raise click.ClickException(str(error)) from None
+    examined = examine(bundle)
     if examined[0] is not None:
-        memory = examined[0].image.placement.memory
-        if reader.memory is not None and reader.memory != memory:
-            raise click.UsageError(f"--words and --word-bits say {reader.memory}, the bundle has {memory}")
-        reader.memory = memory
+        reader.expect(examined[0].image.placement.memory)
     maps = [chip for _, chip in reader.maps(chips)] if chips else []
     report = report_on(bundle, examined, maps)
     inexact = sum(not proof.bit_exact for proof in report.certificates)
@@ -61,14 +57,14 @@ def verify(bundle: Path, chips: tuple[Path, ...], exact: bool, as_json: bool, **
         ]
         print_json({"bundle": str(bundle), "ok": report.ok, "problems": list(report.problems), "chips": proofs})
     else:
-        click.echo(str(report).split("\n  chip ")[0])
+        echo(replace(report, certificates=()))
         if report.certificates:
             rows = [
                 (p.chip, "bit-exact" if p.bit_exact else p.weights_that_differ, p.worst_error, f"{p.rms_error:.3f}")
                 for p in report.certificates
             ]
-            click.echo(table(("chip", "weights that differ", "worst error (LSB)", "RMS error (LSB)"), rows))
-            click.echo(f"{len(rows) - inexact} of {len(rows)} chips compute exactly the network that was trained")
+            echo(table(("chip", "weights that differ", "worst error (LSB)", "RMS error (LSB)"), rows))
+            echo(f"{len(rows) - inexact} of {len(rows)} chips compute exactly the network that was trained")
     if not report.ok or (exact and inexact):
         sys.exit(1)
     reader.finish()
@@ -87,15 +83,12 @@ Examples:
 @click.option("--cell", "cells", multiple=True, type=int, help="Cell: word × bits of a word + bit.")
 def layout(placement: Path, words: tuple[int, ...], cells: tuple[int, ...]) -> None:
     """Say where the weights lie: PLACEMENT is a bundle, or a placement's file."""
-    try:
-        found = Placement.load(placement / "placement.npz" if placement.is_dir() else placement)
-        if words:
-            click.echo(drawn_words(found, words))
-        for cell in cells:
-            word, bit = divmod(cell, found.memory.word_bits)
-            held = "; ".join(str(w) for w in found.weights_at(cell)) or "unused"
-            click.echo(f"cell {cell}, bit {bit} of word {word}: {held}")
-        if not words and not cells:
-            click.echo(str(found))
-    except (OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from None
+    found = Placement.load(placement / "placement.npz" if placement.is_dir() else placement)
+    if words:
+        echo(drawn_words(found, words))
+    for cell in cells:
+        word, bit = divmod(cell, found.memory.word_bits)
+        held = "; ".join(str(w) for w in found.weights_at(cell)) or "unused"
+        echo(f"cell {cell}, bit {bit} of word {word}: {held}")
+    if not words and not cells:
+        echo(found)

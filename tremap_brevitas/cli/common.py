@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
-import json
+import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 from tqdm import tqdm
 
+from tremap_brevitas.cli.exits import DOCUMENTED, said
+from tremap_brevitas.cli.inputs import STDIN, regular
+from tremap_brevitas.cli.outputs import OutFile, OutFolder
+from tremap_brevitas.cli.printing import echo
+from tremap_brevitas.cli.reader_options import check_reader_options, reader_options
 from tremap_brevitas.faults.fault_map import FaultMap
-from tremap_brevitas.faults.formats import Format, read_fault_maps, sources
+from tremap_brevitas.faults.formats import Format, Source, read_fault_maps, sources
 from tremap_brevitas.faults.geometry import ArrayGeometry
 from tremap_brevitas.faults.memory import Memory
+from tremap_brevitas.printable import printable
 
 if TYPE_CHECKING:
     from tremap_brevitas.export.bundle.read import Bundle
     from tremap_brevitas.fleet.resilience import ResilienceCurve
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-Loaded = TypeVar("Loaded")
+
+
+class Number(click.FloatRange):
+    """A finite number: click's own range lets NaN pass."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Turn the argument into a number."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
 
 
 def map_options(command: Command) -> Command:
@@ -33,7 +50,7 @@ def map_options(command: Command) -> Command:
         ),
         click.option("--words", type=click.IntRange(min=1), help="Words of the memory, where the files do not say."),
         click.option("--word-bits", type=click.IntRange(min=1), help="Bits of a word, where the files do not say."),
-        click.option("--banks", type=click.IntRange(min=1), default=1, show_default=True, help="Banks of the memory."),
+        click.option("--banks", type=click.IntRange(min=1), help="Banks that the words are divided into; with --words."),
         click.option(
             "--option",
             "options",
@@ -49,18 +66,18 @@ def map_options(command: Command) -> Command:
 
 
 EXISTING = click.Path(path_type=Path, exists=True)
-NEW = click.Path(path_type=Path)
-PATHS = click.argument("paths", nargs=-1, required=True, type=EXISTING)
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True)
+NEW = OutFile()
+NEW_FOLDER = OutFolder()
+PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, allow_dash=True))
 GEOMETRY = click.option(
     "--geometry",
-    type=EXISTING,
+    type=FILE,
     help="JSON: words, word_bits, banks, column_mux, interleaved_banks, word_order, bit_order of the array.",
 )
-CURVE = click.option("--curve", "curve_file", type=EXISTING, help="Resilience curve of the network (JSON).")
-GOAL = click.option("--goal", type=click.FloatRange(0, 1), help="Accuracy that every chip must reach.")
-MARGIN = click.option(
-    "--margin", type=click.FloatRange(min=0), default=0.0, show_default=True, help="Accuracy to spare, for doubt."
-)
+CURVE = click.option("--curve", "curve_file", type=FILE, help="Resilience curve of the network (JSON).")
+GOAL = click.option("--goal", type=Number(0, 1), help="Accuracy that every chip must reach.")
+MARGIN = click.option("--margin", type=Number(min=0), default=0.0, show_default=True, help="Accuracy to spare, for doubt.")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for other programs.")
 
@@ -77,6 +94,7 @@ class Reading:
     memory: Memory | None
     options: dict[str, Any]
     strict: bool
+    banks: int | None = None
     bad: int = field(default=0)
 
     @classmethod
@@ -86,7 +104,7 @@ class Reading:
         format_: Format | None,
         words: int | None,
         word_bits: int | None,
-        banks: int,
+        banks: int | None,
         options: Sequence[str],
         strict: bool,
     ) -> Reading:
@@ -97,11 +115,39 @@ class Reading:
         """
         if (words is None) != (word_bits is None):
             raise click.UsageError("give --words and --word-bits together, or neither")
+        if banks is not None and words is None:
+            raise click.UsageError("--banks divides the words of --words; give that as well")
         try:
-            memory = None if words is None or word_bits is None else Memory(words=words, word_bits=word_bits, banks=banks)
+            memory = None if words is None or word_bits is None else Memory(words=words, word_bits=word_bits, banks=banks or 1)
         except ValueError as error:
             raise click.UsageError(str(error)) from None
-        return cls(format_, memory, dict(_option(text) for text in options), strict)
+        known = reader_options(options, format_)
+        check_reader_options(known, format_)
+        return cls(format_, memory, known, strict, banks)
+
+    def expect(self, memory: Memory) -> None:
+        """Read maps of a bundle's memory.
+
+        Raises:
+            click.UsageError: If the command line says another.
+        """
+        if self.memory is not None and self.memory != memory:
+            raise click.UsageError(f"--words and --word-bits say {self.memory}, the bundle has {memory}")
+        self.memory = memory
+
+    def sources(self, paths: Sequence[Path], *, besides: Path | None = None) -> list[Source]:
+        """The files, and those of folders, but for ``besides``, which a folder may hold.
+
+        Raises:
+            click.ClickException: If there is none.
+            click.UsageError: If standard input is named twice.
+        """
+        if sum(str(path) in STDIN for path in paths) > 1:
+            raise click.UsageError("standard input can be read only once")
+        files = [s for s in sources(paths, format=self.format_) if besides is None or realpath(s.path) != realpath(besides)]
+        if not files:
+            raise click.ClickException(f"no file in {', '.join(map(str, paths))}")
+        return files
 
     def maps(
         self, paths: Sequence[Path], *, progress: str = "chips", besides: Path | None = None
@@ -113,114 +159,98 @@ class Reading:
         Raises:
             click.ClickException: If one is bad and ``--strict`` was given, or there is no file.
         """
-        files = [s for s in sources(paths, format=self.format_) if besides is None or s.path.resolve() != besides.resolve()]
-        if not files:
-            raise click.ClickException(f"no file in {', '.join(map(str, paths))}")
-        for path, told in tqdm(files, desc=progress, unit="file", leave=False, disable=None if len(files) > 1 else True):
+        files = self.sources(paths, besides=besides)
+        for source in tqdm(files, desc=progress, unit="file", leave=False, disable=None if len(files) > 1 else True):
             try:
-                if path.is_dir():
-                    raise IsADirectoryError(f"{path}: a folder within a folder; give it by itself")
-                found = read_fault_maps(path, format=self.format_, memory=self.memory, **{**told, **self.options})
-            except (OSError, ValueError, TypeError) as error:
-                self.fail(path, error)
+                found = self._read(source, given=source.path in paths)
+            except DOCUMENTED as error:
+                self.fail(source.path, error)
             else:
-                yield from ((path, chip) for chip in found)
+                yield from ((source.path, chip) for chip in found)
 
-    def fail(self, path: Path, error: Exception) -> None:
+    def one_map(self, path: Path) -> FaultMap:
+        """Read a file that holds one chip.
+
+        Raises:
+            click.ClickException: If it is bad, or holds several.
+        """
+        self.strict = True
+        found = [chip for _, chip in self.maps([path])]
+        if len(found) > 1:
+            raise click.ClickException(f"{path}: holds {len(found)} chips; give a map of one")
+        return found[0]
+
+    def all_maps(self, paths: Sequence[Path]) -> list[FaultMap]:
+        """Read the files, at least one of which must be good.
+
+        Raises:
+            click.ClickException: If none is, or one is bad and ``--strict`` was given.
+        """
+        maps = [chip for _, chip in self.maps(paths)]
+        if not maps:
+            raise click.ClickException("no map could be read")
+        return maps
+
+    def files(self, paths: Sequence[Path], *, besides: Path | None = None) -> list[Path]:
+        """All files that are read, those that options name as well."""
+        found = self.sources(paths, besides=besides)
+        named = [value for source in found for value in source.options.values() if isinstance(value, Path)]
+        named += [Path(self.options[name]) for name in ("other", "sa1") if self.options.get(name)]
+        return [*(source.path for source in found), *named]
+
+    def _read(self, source: Source, *, given: bool) -> list[FaultMap]:
+        if source.path.is_dir():
+            raise IsADirectoryError(f"{source.path}: a folder within a folder; give it by itself")
+        with regular(source.path, piped=given) as file:
+            options = {**source.options, **self.options}
+            found = read_fault_maps(file, format=self.format_, memory=self.memory, **options)
+        return [self._in_banks(chip) for chip in found]
+
+    def _in_banks(self, chip: FaultMap) -> FaultMap:
+        if self.banks is None or chip.memory.banks == self.banks:
+            return chip
+        if chip.memory.banks > 1:
+            raise ValueError(f"is of a memory of {chip.memory}, --banks says {self.banks}")
+        return replace(chip, memory=replace(chip.memory, banks=self.banks))
+
+    def fail(self, path: Path, error: BaseException) -> None:
         """Name a bad file.
 
         Raises:
             click.ClickException: If ``--strict`` was given.
         """
-        text = str(error) if str(path) in str(error) else f"{path}: {error}"
+        text, name = said(error), printable(str(path))
+        text = text if name in text else f"{name}: {text}"
         if self.strict:
             raise click.ClickException(text)
         self.bad += 1
-        tqdm.write(f"tremap: {text}", file=sys.stderr)
+        with tqdm.external_write_mode(file=sys.stderr):
+            echo(f"tremap: {text}", err=True)
 
     def finish(self) -> None:
         """End with 1 if a file was bad."""
         if self.bad:
-            click.echo(f"tremap: {self.bad} bad files", err=True)
+            echo(f"tremap: {self.bad} bad files", err=True)
             sys.exit(1)
 
 
-def _option(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
-        raise click.UsageError(f"--option {text!r}: expected NAME=VALUE")
-    plain: dict[str, Any] = {"true": True, "false": False, "none": None}
-    if value.lower() in plain:
-        return name, plain[value.lower()]
-    if name in ("columns", "ignore"):
-        return name, value.split(",")
-    if name == "rename":
-        pairs = [pair.partition(":") for pair in value.split(",")]
-        if not all(old and new for old, _, new in pairs):
-            raise click.UsageError(f"--option {text!r}: expected rename=THEIRS:OURS,…")
-        return name, {old: new for old, _, new in pairs}
-    if name in ("expected", "pattern", "chip"):  # as the file would write it, even where it looks like a number
-        return name, value
-    for number in (lambda v: int(v, 0), float):
-        try:
-            return name, number(value)
-        except ValueError:
-            continue
-    return name, value
-
-
 def loaded_bundle(path: Path) -> Bundle:
-    """Read a bundle.
-
-    Raises:
-        click.ClickException: If it is damaged, or none.
-    """
+    """Read a bundle."""
     # Here, since onnx takes a while and most commands do without it.
     from tremap_brevitas.export.bundle.read import Bundle
 
-    return _loaded(Bundle.load, path)
+    return Bundle.load(path)
 
 
 def loaded_geometry(path: Path) -> ArrayGeometry:
-    """Read the geometry of an array.
-
-    Raises:
-        click.ClickException: If it is none.
-    """
-    return _loaded(ArrayGeometry.load, path)
+    """Read the geometry of an array."""
+    with regular(path) as file:
+        return ArrayGeometry.load(file)
 
 
 def loaded_curve(path: Path) -> ResilienceCurve:
-    """Read a resilience curve.
-
-    Raises:
-        click.ClickException: If it is none.
-    """
+    """Read a resilience curve."""
     from tremap_brevitas.fleet.resilience import ResilienceCurve
 
-    return _loaded(ResilienceCurve.load, path)
-
-
-def _loaded(load: Callable[[Path], Loaded], path: Path) -> Loaded:
-    try:
-        return load(path)
-    except (OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from None
-
-
-def print_json(value: Any) -> None:
-    """Print a value as JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def table(heading: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Aligned text: the first column to the left, the others to the right."""
-    cells = [list(heading), *([str(value) for value in row] for row in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(heading))]
-    lines = []
-    for row in cells:
-        first, *others = row
-        lines.append(
-            "  ".join([first.ljust(widths[0]), *(v.rjust(w) for v, w in zip(others, widths[1:], strict=True))]).rstrip()
-        )
-    return "\n".join(lines)
+    with regular(path) as file:
+        return ResilienceCurve.load(file)

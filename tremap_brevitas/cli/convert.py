@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import sys
+import unicodedata
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tremap_brevitas.cli.common import GEOMETRY, NEW, PATHS, Reading, loaded_geometry, map_options
+from tremap_brevitas.cli.common import GEOMETRY, PATHS, Reading, loaded_geometry, map_options
+from tremap_brevitas.cli.exits import DOCUMENTED
+from tremap_brevitas.cli.outputs import STDOUT, check_outputs, filled_folder, new_file, summary, to_file
+from tremap_brevitas.cli.printing import echo
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.formats import write_fault_map
-from tremap_brevitas.faults.merge import MergedFaultMap
+from tremap_brevitas.faults.merge import MergedFaultMap, merge
+
+ENDINGS = {"tremap": ".npz", "csv": ".csv", "log": ".log", "readback": ".hex", "neuralfuse": ".txt"}
+PAIRS = {"readback": ("ones", "zeros"), "neuralfuse": ("sa0", "sa1")}
 
 
 @click.command(
@@ -25,8 +36,14 @@ Examples:
 )
 @PATHS
 @map_options
-@click.option("--to", required=True, type=click.Choice(["tremap", "csv", "log", "readback", "neuralfuse"]))
-@click.option("--out", required=True, type=NEW, help="File; a folder for several maps. Two files: NAME-ones and NAME-zeros.")
+@click.option("--to", required=True, type=click.Choice(list(ENDINGS)), help="Format to write.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="File; a folder for several maps. Two files: NAME-ones and NAME-zeros.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace that file, or what an earlier convert wrote into the folder.")
 @click.option("--chip", help="Name of the chip, for a single map.")
 @GEOMETRY
 @click.option("--as", "as_", type=click.Choice(["logical", "physical"]), help="With --geometry: what to make of the maps.")
@@ -34,12 +51,16 @@ def convert(
     paths: tuple[Path, ...],
     to: str,
     out: Path,
+    overwrite: bool,
     chip: str | None,
     geometry: Path | None,
     as_: str | None,
     **reading: Any,
 ) -> None:
-    """Write fault maps in another format, or translate them between addresses and the physical array."""
+    """Write fault maps in another format, or translate them between addresses and the physical array.
+
+    What a format has no place for is named on standard error.
+    """
     reader = Reading.of(**reading)
     if (geometry is None) != (as_ is None):
         raise click.UsageError("give --geometry and --as together, or neither")
@@ -49,53 +70,113 @@ def convert(
         raise click.UsageError("--chip names a single map, but several are to be converted")
     if chip is not None:
         reader.options["chip"] = chip
+    files = reader.files(paths, besides=out if many else None)
+
+    def translated(found: FaultMap) -> FaultMap:
+        return found if array is None else _each(array.to_physical if as_ == "physical" else array.to_logical, found)
+
     if many:
-        out.mkdir(parents=True, exist_ok=True)
-    endings = {"tremap": ".npz", "csv": ".csv", "log": ".log", "readback": ".hex", "neuralfuse": ".txt"}
-    taken: dict[Path, Path] = {}
-    written = 0
-    for path, found in reader.maps(paths, besides=out if many else None):
-        name = found.chip or path.stem
-        if many and (Path(name).name != name or "\\" in name):  # a stranger's map must not write where it likes
-            reader.fail(path, ValueError(f"calls its chip {name!r}, which cannot be the name of a file in {out}"))
-            continue
-        target = out / f"{name}{endings[to]}" if many else out
-        if target in taken:
-            reader.fail(
-                path, ValueError(f"would overwrite {target}, made of {taken[target]}: both call the chip {found.chip!r}")
-            )
-            continue
-        taken[target] = path
-        try:
-            if array is not None:
-                found = array.to_physical(found) if as_ == "physical" else array.to_logical(found)
-            found = _plain(found, target, to)
-            _write(found, target, to)
-            written += 1
-        except (OSError, ValueError) as error:
-            reader.fail(path, error)
-    click.echo(f"{written} maps written to {out}")
+        lost = _convert_folder(reader, paths, files, translated, to, out, overwrite)
+    else:
+        out = new_file(out)
+        if out == STDOUT and to in PAIRS:
+            raise click.UsageError(f"{to} is two files, which standard output cannot take")
+        targets = _targets(out, to)
+        check_outputs(targets, files)
+        for target in targets:
+            if target.is_file() and not overwrite:
+                raise FileExistsError(f"{target} exists already; --overwrite replaces it")
+        found = reader.one_map(paths[0])
+        with to_file(out) as file:
+            _write(translated(found), file, to)
+        lost = _lost(found, to)
+        summary(f"1 maps written to {out}", out)
+    if lost:
+        said = ", ".join(f"{what} ({count} maps)" if many else what for what, count in sorted(lost.items()))
+        echo(f"tremap: not written, since {to} has no place for it: {said}", err=True)
     reader.finish()
 
 
-def _plain(found: FaultMap, target: Path, to: str) -> FaultMap:
-    """What a format can hold of a merged map; what it cannot is said."""
-    if to == "tremap" or not isinstance(found, MergedFaultMap):
-        return found
-    click.echo(
-        f"tremap: {target}: {to} holds the {len(found)} merged cells alone, not the {len(found.members)} members, the "
-        f"{len(found.conflicts)} conflicts and their rule, {found.on_conflict}",
-        err=True,
-    )
-    return FaultMap(found.memory, found.cells, found.stuck_at, found.chip, found.metadata)
+def _convert_folder(
+    reader: Reading,
+    paths: tuple[Path, ...],
+    files: list[Path],
+    translated: Callable[[FaultMap], FaultMap],
+    to: str,
+    out: Path,
+    overwrite: bool,
+) -> Counter[str]:
+    """Convert several maps into a folder, and say what was lost."""
+    check_outputs([out], [*files, *(path.parent for path in files)])
+    taken: dict[Path, Path] = {}
+    lost: Counter[str] = Counter()
+    written = 0
+    with filled_folder(out, command="tremap map convert", overwrite=overwrite, parents=True) as draft:
+        for path, found in reader.maps(paths, besides=out):
+            name = found.chip or path.stem
+            if not _can_name_a_file(name):
+                reader.fail(path, ValueError(f"calls its chip {name!r}, which cannot be the name of a file in {out}"))
+                continue
+            targets = _targets(draft / f"{name}{ENDINGS[to]}", to)
+            twice = next((target for target in targets if target in taken), None)
+            if twice is not None:
+                said = f"would overwrite {out / twice.name}, made of {taken[twice]}: both call the chip {found.chip!r}"
+                reader.fail(path, ValueError(said))
+                continue
+            taken |= dict.fromkeys(targets, path)
+            try:
+                _write(translated(found), draft / f"{name}{ENDINGS[to]}", to)
+                lost.update(_lost(found, to))
+                written += 1
+            except DOCUMENTED as error:
+                reader.fail(path, error)
+                for target in targets:
+                    with suppress(OSError):
+                        target.unlink(missing_ok=True)
+        echo(f"{written} maps written to {out}")
+        if not written:
+            reader.finish()
+            sys.exit(1)
+    return lost
+
+
+def _can_name_a_file(name: str) -> bool:
+    """Whether a name leads nowhere else, is not hidden, and has no characters that a terminal would obey.
+
+    A stranger's map must not write where it likes, and a hidden file would not be read with its folder.
+    """
+    plain = Path(name).name == name and "\\" not in name and not name.startswith(".")
+    return plain and not any(unicodedata.category(character) == "Cc" for character in name)
+
+
+def _each(translate: Callable[[FaultMap], FaultMap], found: FaultMap) -> FaultMap:
+    """Translate a map; of a merged one its members, so that it stays one."""
+    if isinstance(found, MergedFaultMap):
+        return merge([translate(member) for member in found.members], on_conflict=found.on_conflict)
+    return translate(found)
+
+
+def _lost(found: FaultMap, to: str) -> Counter[str]:
+    """What a format has no place for, but for the name of the chip, which the file has."""
+    lost = [] if to in ("tremap", "csv") else [f"metadata {key}" for key in found.metadata]
+    if isinstance(found, MergedFaultMap) and to != "tremap":
+        lost.append(f"{len(found.members)} members and {len(found.conflicts)} conflicts ({found.on_conflict}) of a merged map")
+    return Counter(lost)
+
+
+def _targets(target: Path, to: str) -> list[Path]:
+    """The files that a map becomes."""
+    if to not in PAIRS:
+        return [target]
+    return [target.with_name(f"{target.stem}-{kind}{target.suffix}") for kind in PAIRS[to]]
 
 
 def _write(found: FaultMap, target: Path, to: str) -> None:
-    if to == "readback":
-        ones, zeros = (target.with_name(f"{target.stem}-{kind}{target.suffix}") for kind in ("ones", "zeros"))
-        write_fault_map(found, ones, format="readback", other=zeros)
-    elif to == "neuralfuse":
-        sa0, sa1 = (target.with_name(f"{target.stem}-{kind}{target.suffix}") for kind in ("sa0", "sa1"))
-        write_fault_map(found, sa0, format="neuralfuse", sa1=sa1)
-    else:
-        write_fault_map(found, target, format=to)
+    if to == "tremap":
+        found.save(target)
+        return
+    if isinstance(found, MergedFaultMap):
+        found = FaultMap(found.memory, found.cells, found.stuck_at, found.chip, found.metadata)
+    first, *second = _targets(target, to)
+    options = {{"readback": "other", "neuralfuse": "sa1"}[to]: second[0]} if second else {}
+    write_fault_map(found, first, format=to, **options)

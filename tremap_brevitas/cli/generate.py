@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
-from tremap_brevitas.cli.common import EXISTING, NEW, Reading
+from tremap_brevitas.cli.common import EXISTING, NEW_FOLDER, Number, Reading
+from tremap_brevitas.cli.outputs import check_outputs, filled_folder
+from tremap_brevitas.cli.printing import echo
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.fit import fit_fault_model
 from tremap_brevitas.faults.generate import random_fault_maps
@@ -38,23 +40,22 @@ Examples:
 @click.option("--words", required=True, type=click.IntRange(min=1))
 @click.option("--word-bits", required=True, type=click.IntRange(min=1))
 @click.option("--banks", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--chips", type=click.IntRange(min=1), default=1, show_default=True, help="Number of chips.")
+@click.option("--chips", type=click.IntRange(1, 1_000_000), default=1, show_default=True, help="Number of chips.")
 @click.option(
     "--kind", type=click.Choice(["uniform", "clustered", "lines", "nested", "like"]), default="uniform", show_default=True
 )
-@click.option(
-    "--rate", "rates", multiple=True, type=click.FloatRange(0, 1), help="Stuck cells over all cells; several for nested."
-)
-@click.option("--sa1-share", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Share stuck at 1.")
-@click.option("--cluster-size", type=click.FloatRange(min=1), default=10.0, show_default=True, help="Mean faults of a cluster.")
+@click.option("--rate", "rates", multiple=True, type=Number(0, 1), help="Stuck cells over all cells; several for nested.")
+@click.option("--sa1-share", type=Number(0, 1), default=0.5, show_default=True, help="Share stuck at 1.")
+@click.option("--cluster-size", type=Number(min=1), default=10.0, show_default=True, help="Mean faults of a cluster.")
 @click.option(
     "--spread", nargs=2, type=click.IntRange(min=0), default=(4, 2), show_default=True, help="Its reach, ROWS COLUMNS."
 )
 @click.option("--rows", type=click.IntRange(min=0), default=0, show_default=True, help="For lines: stuck rows of a chip.")
 @click.option("--columns", type=click.IntRange(min=0), default=0, show_default=True, help="For lines: stuck columns.")
 @click.option("--like", type=EXISTING, help="Map or folder of maps whose statistics are to be matched.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--out", required=True, type=NEW, help="Folder for the maps.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--out", required=True, type=NEW_FOLDER, help="Folder for the maps.")
+@click.option("--overwrite", is_flag=True, help="Replace what an earlier generate wrote there; other files stay.")
 def generate(
     words: int,
     word_bits: int,
@@ -70,6 +71,7 @@ def generate(
     like: Path | None,
     seed: int,
     out: Path,
+    overwrite: bool,
 ) -> None:
     """Draw random fault maps: uniform, clustered, whole rows and columns, nested by severity, or like measured ones."""
     _check_options(kind)
@@ -110,14 +112,18 @@ def generate(
         else:
             reader = Reading(None, None, {}, True)
             model = fit_fault_model([chip for _, chip in reader.maps([like] if like else [])])
-            click.echo(str(model))
+            echo(model)
             maps = model.draw(memory, chips=chips, seed=seed)
     except ValueError as error:
         raise click.ClickException(str(error)) from None
-    out.mkdir(parents=True, exist_ok=True)
-    for chip in maps:
-        chip.save(out / f"{chip.chip}.npz")
-    click.echo(f"{len(maps)} maps of {memory} written to {out}/")
+    names = [chip.chip for chip in maps]
+    if len(set(names)) != len(names):
+        raise click.UsageError(f"two maps would be called {max(names, key=names.count)!r}; give rates that differ more")
+    check_outputs([out], [like] if like else [])
+    with filled_folder(out, command="tremap map generate", overwrite=overwrite, parents=True) as draft:
+        for chip in maps:
+            chip.save(draft / f"{chip.chip}.npz")
+    echo(f"{len(maps)} maps of {memory} written to {out}/")
 
 
 def _check_options(kind: str) -> None:

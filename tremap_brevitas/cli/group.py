@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import re
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,20 +16,22 @@ from tremap_brevitas.cli.common import (
     EXISTING,
     GOAL,
     MARGIN,
-    NEW,
+    NEW_FOLDER,
     PATHS,
+    Number,
     Reading,
     json_option,
     loaded_bundle,
     loaded_curve,
     map_options,
-    print_json,
-    table,
 )
+from tremap_brevitas.cli.outputs import check_outputs, filled_folder
+from tremap_brevitas.cli.printing import csv_rows, echo, print_json, table
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.group import group_chips
 from tremap_brevitas.faults.merge import MergedFaultMap, merge
-from tremap_brevitas.files import whole_folder, write_table
+from tremap_brevitas.files import write_table
+from tremap_brevitas.printable import printable
 
 Rows = list[dict[str, Any]]
 
@@ -40,15 +45,15 @@ Examples:
 )
 @PATHS
 @map_options
-@click.option("--union-rate", type=click.FloatRange(0, 1, min_open=True), help="Largest union: stuck cells over all cells.")
+@click.option("--union-rate", type=Number(0, 1, min_open=True), help="Largest union: stuck cells over all cells.")
 @click.option("--bundle", type=EXISTING, help="The network before any retraining.")
 @CURVE
 @GOAL
 @click.option("--steps", type=click.IntRange(min=0), help="Most steps of retraining a group may have.")
 @MARGIN
 @click.option("--largest", type=click.IntRange(min=1), help="Most chips in a group.")
-@click.option("--out", required=True, type=NEW, help="Folder for a merged map of each group and the table groups.csv.")
-@click.option("--overwrite", is_flag=True, help="Replace what an earlier run left there.")
+@click.option("--out", required=True, type=NEW_FOLDER, help="Folder for a merged map of each group and the table groups.csv.")
+@click.option("--overwrite", is_flag=True, help="Replace what an earlier group wrote there; other files stay.")
 @json_option
 def group(
     paths: tuple[Path, ...],
@@ -70,10 +75,10 @@ def group(
     network's resilience curve. Conflicts are left free. A bad file is named, and its chip is in no group.
     """
     by_goal = (bundle, curve_file, goal, steps)
-    if out.exists() and not (overwrite and (out / "groups.csv").is_file()):
-        raise click.ClickException(f"{out} exists already; --overwrite replaces it if it holds a groups.csv")
     reader = Reading.of(**reading)
-    try:
+    files = reader.files(paths)
+    check_outputs([out], [*files, *(p.parent for p in files), *(p for p in (bundle, curve_file) if p is not None)])
+    with filled_folder(out, command="tremap group", overwrite=overwrite, earlier=_earlier(out)) as draft:
         if union_rate is not None and by_goal == (None,) * 4:
             merged, rows = _by_rate(reader, paths, union_rate, largest)
         elif union_rate is None and bundle is not None and curve_file is not None and goal is not None and steps is not None:
@@ -83,32 +88,26 @@ def group(
             names = ("--union-rate", "--bundle", "--curve", "--goal", "--steps")
             given = [name for name, value in zip(names, (union_rate, *by_goal), strict=True) if value is not None]
             raise click.UsageError(f"give --union-rate, or all of {', '.join(names[1:])}; got {', '.join(given) or 'none'}")
-    except ValueError as error:
-        raise click.ClickException(str(error)) from None
-    table_rows = [
-        {
-            "group": f"group_{i}",
-            "chips": len(m.members),
-            "union_rate": f"{m.union_rate:.3e}",
-            "conflicts": len(m.conflicts),
-            **row,
-            "members": " ".join(member.chip for member in m.members),
-        }
-        for i, (m, row) in enumerate(zip(merged, rows, strict=True))
-    ]
-    try:
-        with whole_folder(out, overwrite=overwrite) as draft:
-            for row, one in zip(table_rows, merged, strict=True):
-                one.save(draft / f"{row['group']}.npz")
-            write_table(draft / "groups.csv", table_rows)
-    except OSError as error:
-        raise click.ClickException(str(error)) from None
+        table_rows = [
+            {
+                "group": f"group_{i}",
+                "chips": len(m.members),
+                "union_rate": f"{m.union_rate:.3e}",
+                "conflicts": len(m.conflicts),
+                **row,
+                "members": " ".join(_quoted(printable(member.chip)) for member in m.members),
+            }
+            for i, (m, row) in enumerate(zip(merged, rows, strict=True))
+        ]
+        for row, one in zip(table_rows, merged, strict=True):
+            one.save(draft / f"{row['group']}.npz")
+        write_table(draft / "groups.csv", csv_rows(table_rows))
     if as_json:
         print_json([{**row, "members": [m.chip for m in one.members]} for row, one in zip(table_rows, merged, strict=True)])
     else:
         heading = list(table_rows[0])[:-1]
-        click.echo(table([h.replace("_", " ") for h in heading], [[row[h] for h in heading] for row in table_rows]))
-        click.echo(f"{sum(len(m.members) for m in merged)} chips in {len(merged)} groups: {out}/")
+        echo(table([h.replace("_", " ") for h in heading], [[row[h] for h in heading] for row in table_rows]))
+        echo(f"{sum(len(m.members) for m in merged)} chips in {len(merged)} groups: {out}/")
     reader.finish()
 
 
@@ -116,8 +115,7 @@ def _by_rate(
     reader: Reading, paths: tuple[Path, ...], union_rate: float, largest: int | None
 ) -> tuple[list[MergedFaultMap], Rows]:
     chips = _chips(reader, paths)
-    limit = union_rate * chips[0].memory.cells if chips else 1.0
-    groups = group_chips(chips, limit=limit, largest=largest)
+    groups = group_chips(chips, limit=union_rate * chips[0].memory.cells, largest=largest)
     return [merge(g.members, on_conflict="free") for g in groups], [{"too_much": not g.fits} for g in groups]
 
 
@@ -127,7 +125,7 @@ def _by_goal(
     from tremap_brevitas.fleet.plan import plan_groups
 
     image, curve = loaded_bundle(bundle).image, loaded_curve(curve_file)
-    reader.memory = image.placement.memory
+    reader.expect(image.placement.memory)
     planned = plan_groups(_chips(reader, paths), image, curve, **options)
     rows = [
         {
@@ -146,10 +144,25 @@ def _chips(reader: Reading, paths: tuple[Path, ...]) -> list[FaultMap]:
     Raises:
         ValueError: If two are not.
     """
-    chips = [chip for _, chip in reader.maps(paths)]
+    chips = reader.all_maps(paths)
     twice = [name for name, count in Counter(chip.chip for chip in chips).items() if count > 1]
     if twice:
         raise ValueError(
             f"{len(twice)} names belong to several chips, such as {twice[0]!r}; groups.csv could not tell them apart"
         )
     return chips
+
+
+def _quoted(name: str) -> str:
+    """A name among others with blanks between them, as a shell would have it."""
+    return shlex.quote(name) if not name or re.search(r"[\s'\"\\]", name) else name
+
+
+def _earlier(out: Path) -> list[str]:
+    """What a version that left no record wrote: the table, and a map for each of its lines."""
+    try:
+        with (out / "groups.csv").open(newline="", encoding="utf-8") as file:
+            groups = [row["group"] for row in csv.DictReader(file)]
+    except (OSError, ValueError, KeyError, csv.Error):
+        return []
+    return ["groups.csv", *(f"{name}.npz" for name in groups if re.fullmatch(r"group_[0-9]+", name))]

@@ -8,10 +8,13 @@ from typing import Any, get_args
 
 import click
 
-from tremap_brevitas.cli.common import EXISTING, NEW, PATHS, Reading, json_option, map_options, print_json, table
+from tremap_brevitas.cli.common import FILE, NEW, PATHS, Reading, json_option, map_options
 from tremap_brevitas.cli.convert import convert
 from tremap_brevitas.cli.generate import generate
+from tremap_brevitas.cli.inputs import STDIN
+from tremap_brevitas.cli.outputs import STDOUT, check_outputs, summary, to_file
 from tremap_brevitas.cli.plot import plot
+from tremap_brevitas.cli.printing import echo, print_json, table
 from tremap_brevitas.cli.repair import repair
 from tremap_brevitas.faults.merge import OnConflict, merge
 from tremap_brevitas.faults.statistics import compare_maps, group_statistics, map_statistics, nesting
@@ -21,7 +24,8 @@ from tremap_brevitas.faults.statistics import compare_maps, group_statistics, ma
 def map_group() -> None:
     """Fault maps: info, convert, generate, merge, diff, repair, plot.
 
-    Wherever PATHS are asked for, files and folders of files will do, of any known format.
+    Wherever PATHS are asked for, files and folders of files will do, of any known format; - is standard input. For --out, - is
+    standard output.
     """
 
 
@@ -47,19 +51,19 @@ def info(paths: tuple[Path, ...], as_json: bool, **reading: Any) -> None:
     if as_json:
         print_json([{"chip": chip.chip, "digest": chip.digest, **map_statistics(chip).as_dict()} for chip in maps])
     elif len(maps) == 1:
-        click.echo(f"chip {maps[0].chip!r}: {maps[0].memory}, digest {maps[0].digest}\n{map_statistics(maps[0])}")
+        echo(f"chip {maps[0].chip!r}: {maps[0].memory}, digest {maps[0].digest}\n{map_statistics(maps[0])}")
         if maps[0].metadata:
-            click.echo("metadata: " + ", ".join(f"{k}={v}" for k, v in maps[0].metadata.items()))
+            echo("metadata: " + ", ".join(f"{k}={v}" for k, v in maps[0].metadata.items()))
     elif maps:
         rows = []
         for chip in maps:
             found = map_statistics(chip)
             rows.append((chip.chip, chip.memory, len(chip), f"{found.rate:.2e}", int(chip.stuck_at.sum()), found.banks_hit))
-        click.echo(table(("chip", "memory", "faults", "rate", "stuck at 1", "banks hit"), rows))
+        echo(table(("chip", "memory", "faults", "rate", "stuck at 1", "banks hit"), rows))
         if len({chip.memory for chip in maps}) == 1:
-            click.echo(f"\n{group_statistics(maps)}")
+            echo(f"\n{group_statistics(maps)}")
         else:
-            click.echo("\nchips of different memories have no cells to share")
+            echo("\nchips of different memories have no cells to share")
     reader.finish()
 
 
@@ -83,11 +87,12 @@ def merge_(paths: tuple[Path, ...], on_conflict: OnConflict, out: Path, as_json:
     """
     reading["strict"] = True
     reader = Reading.of(**reading)
-    try:
-        merged = merge([chip for _, chip in reader.maps(paths)], on_conflict=on_conflict)
-    except ValueError as error:
-        raise click.ClickException(str(error)) from None
-    merged.save(out)
+    if as_json and out == STDOUT:
+        raise click.UsageError("--json and --out - would both write to standard output")
+    check_outputs([out], reader.files(paths))
+    merged = merge([chip for _, chip in reader.maps(paths)], on_conflict=on_conflict)
+    with to_file(out) as file:
+        merged.save(file)
     if as_json:
         print_json(
             {
@@ -99,7 +104,7 @@ def merge_(paths: tuple[Path, ...], on_conflict: OnConflict, out: Path, as_json:
             }
         )
     else:
-        click.echo(f"{merged}\nunion rate {merged.union_rate:.3e}, written to {out}")
+        summary(f"{merged}\nunion rate {merged.union_rate:.3e}, written to {out}", out)
 
 
 @map_group.command(
@@ -109,24 +114,21 @@ Examples:
   tremap map diff A7.npz A7-retested.npz && echo the same
 """
 )
-@click.argument("first", type=EXISTING)
-@click.argument("second", type=EXISTING)
+@click.argument("first", type=FILE)
+@click.argument("second", type=FILE)
 @map_options
 @json_option
 def diff(first: Path, second: Path, as_json: bool, **reading: Any) -> None:
     """Compare two maps. Ends with 0 if they have the same stuck cells, with 1 if not."""
-    reader = Reading.of(**{**reading, "strict": True})
-    (_, a), (_, b) = reader.maps([first, second])
-    try:
-        found = compare_maps(a, b)
-        contained = nesting(a, b), nesting(b, a)
-    except ValueError as error:
-        raise click.ClickException(str(error)) from None
+    reader = Reading.of(**reading)
+    if str(first) in STDIN and str(second) in STDIN:
+        raise click.UsageError("standard input can be read only once")
+    a, b = reader.one_map(first), reader.one_map(second)
+    found = compare_maps(a, b)
+    contained = nesting(a, b), nesting(b, a)
     if as_json:
         print_json({**found.as_dict(), "first_in_second": contained[0], "second_in_first": contained[1]})
     else:
-        click.echo(str(found))
-        click.echo(
-            f"{100 * contained[0]:.1f} % of the first's faults are in the second, {100 * contained[1]:.1f} % the other way"
-        )
+        echo(str(found))
+        echo(f"{100 * contained[0]:.1f} % of the first's faults are in the second, {100 * contained[1]:.1f} % the other way")
     sys.exit(int(a.digest != b.digest))

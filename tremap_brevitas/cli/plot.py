@@ -17,6 +17,7 @@ from tremap_brevitas.cli.common import (
     loaded_geometry,
     map_options,
 )
+from tremap_brevitas.cli.outputs import check_outputs, summary, to_file
 
 
 @click.command(
@@ -37,7 +38,7 @@ Examples:
 )
 @GEOMETRY
 @click.option("--bundle", type=EXISTING, help="For effective: the bundle whose image the chips hold.")
-@click.option("--title", default="", help="Heading of the picture.")
+@click.option("--title", default="", help="Heading of the picture; what stands between $ is mathematics.")
 @click.option("--out", required=True, type=NEW, help="Picture; its ending chooses the format.")
 def plot(
     paths: tuple[Path, ...],
@@ -60,24 +61,23 @@ def plot(
     image = None
     if bundle is not None:
         image = loaded_bundle(bundle).image
-        reader.memory = image.placement.memory
-    maps = [chip for _, chip in reader.maps(paths)]
+        reader.expect(image.placement.memory)
+    check_outputs([out], [*reader.files(paths), *([geometry] if geometry else [])])
+    maps = reader.all_maps(paths)
     kind = kind or ("map" if len(maps) == 1 else "overlap")
     if kind == "map" and len(maps) != 1:
         raise click.UsageError(f"--kind map draws one chip, got {len(maps)}")
     if geometry is not None and kind != "map":
         raise click.UsageError(f"--geometry is for --kind map, got {kind}")
-    try:
+    with to_file(out) as file:
         if kind == "map":
             array = None if geometry is None else loaded_geometry(geometry)
-            plot_fault_map(maps[0] if array is None else array.to_physical(maps[0]), out, title=title)
+            plot_fault_map(maps[0] if array is None else array.to_physical(maps[0]), file, title=title)
         elif image is not None:
             from tremap_brevitas.fleet.plot_fleet import plot_effective_faults
 
-            plot_effective_faults(image, maps, out, title=title)
+            plot_effective_faults(image, maps, file, title=title)
         else:
-            (plot_overlap if kind == "overlap" else plot_union_growth)(maps, out, title=title)
-    except (ImportError, ValueError) as error:
-        raise click.ClickException(str(error)) from None
-    click.echo(f"{out}")
+            (plot_overlap if kind == "overlap" else plot_union_growth)(maps, file, title=title)
+    summary(out, out)
     reader.finish()

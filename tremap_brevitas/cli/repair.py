@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
-from tremap_brevitas.cli.common import EXISTING, GEOMETRY, NEW, Reading, loaded_geometry, map_options
+from tremap_brevitas.cli.common import FILE, GEOMETRY, NEW, Reading, loaded_geometry, map_options
+from tremap_brevitas.cli.inputs import regular
+from tremap_brevitas.cli.outputs import check_outputs, summary, to_file
 from tremap_brevitas.faults.allocate import allocate_repair
 from tremap_brevitas.faults.geometry import ArrayGeometry
 from tremap_brevitas.faults.repair import Repair, repaired
@@ -20,13 +22,13 @@ Examples:
   tremap map repair A7.npz --apply A7-repair.csv --out A7-repaired.npz
 """
 )
-@click.argument("path", type=EXISTING)
+@click.argument("path", type=FILE)
 @map_options
 @click.option("--spare-rows", type=click.IntRange(min=0), default=0, show_default=True, help="Spare rows of each bank.")
 @click.option("--spare-columns", type=click.IntRange(min=0), default=0, show_default=True, help="Spare columns of each bank.")
 @click.option("--column-mux", type=click.IntRange(min=1), default=1, show_default=True, help="Words that share a physical row.")
 @GEOMETRY
-@click.option("--apply", "apply_", type=EXISTING, help="Apply this repair list, rather than work one out.")
+@click.option("--apply", "apply_", type=FILE, help="Apply this repair list, rather than work one out.")
 @click.option("--list", "list_", type=NEW, help="Write the repair list to this file.")
 @click.option("--out", required=True, type=NEW, help="File of the post-repair map.")
 def repair(
@@ -43,19 +45,21 @@ def repair(
     """Replace rows and columns by spare ones, and write the map of what stays broken."""
     if geometry is not None and column_mux != 1:
         raise click.UsageError("--geometry says the column mux; leave --column-mux out")
-    reader = Reading.of(**{**reading, "strict": True})
-    ((_, chip),) = reader.maps([path])
-    try:
-        array = ArrayGeometry(chip.memory, column_mux=column_mux) if geometry is None else loaded_geometry(geometry)
-        if apply_ is not None:
-            done = Repair.load(apply_)
-            remaining = repaired(chip, done, geometry=array)
-        else:
-            plan = allocate_repair(chip, spare_rows=spare_rows, spare_columns=spare_columns, geometry=array)
-            done, remaining = plan.repair, plan.remaining
-    except ValueError as error:
-        raise click.ClickException(str(error)) from None
-    remaining.save(out)
+    reader = Reading.of(**reading)
+    check_outputs([out, list_], [p for p in (path, geometry, apply_) if p is not None])
+    chip = reader.one_map(path)
+    array = ArrayGeometry(chip.memory, column_mux=column_mux) if geometry is None else loaded_geometry(geometry)
+    if apply_ is not None:
+        with regular(apply_) as file:
+            done = Repair.load(file)
+        remaining = repaired(chip, done, geometry=array)
+    else:
+        plan = allocate_repair(chip, spare_rows=spare_rows, spare_columns=spare_columns, geometry=array)
+        done, remaining = plan.repair, plan.remaining
+    with to_file(out) as file:
+        remaining.save(file)
     if list_ is not None:
-        done.save(list_)
-    click.echo(f"{len(chip)} stuck cells, {len(done)} rows and columns replaced, {len(remaining)} stuck cells left: {out}")
+        with to_file(list_) as file:
+            done.save(file)
+    found = f"{len(chip)} stuck cells, {len(done)} rows and columns replaced, {len(remaining)} stuck cells left"
+    summary(f"{found}: {out}", out, list_)

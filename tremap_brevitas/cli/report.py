@@ -6,7 +6,10 @@ from pathlib import Path
 
 import click
 
-from tremap_brevitas.cli.common import EXISTING, NEW, json_option, print_json
+from tremap_brevitas.cli.common import FILE, NEW, Number, json_option
+from tremap_brevitas.cli.inputs import regular
+from tremap_brevitas.cli.outputs import STDOUT, check_outputs, summary, to_file
+from tremap_brevitas.cli.printing import echo, print_json
 
 
 @click.command(
@@ -16,11 +19,11 @@ Examples:
   tremap report out/digits/fleet.csv --threshold 0.96 --yield yield.png --accuracy accuracy.png
 """
 )
-@click.argument("table_file", metavar="FLEET.csv", type=EXISTING)
-@click.option("--threshold", type=float, required=True, help="Accuracy at which a chip counts as good.")
+@click.argument("table_file", metavar="FLEET.csv", type=FILE)
+@click.option("--threshold", type=Number(), required=True, help="Accuracy at which a chip counts as good.")
 @click.option("--yield", "yield_picture", type=NEW, help="Draw chips by accuracy and the yield curve.")
 @click.option("--accuracy", "accuracy_picture", type=NEW, help="Draw the accuracy of each chip by method.")
-@click.option("--title", default="", help="Heading of the pictures.")
+@click.option("--title", default="", help="Heading of the pictures; what stands between $ is mathematics.")
 @json_option
 def report(
     table_file: Path,
@@ -35,14 +38,18 @@ def report(
     from tremap_brevitas.fleet.plot_fleet import plot_yield
     from tremap_brevitas.fleet.report import comparison, read_csv
 
-    try:
-        reports = read_csv(table_file)
-        if yield_picture is not None:
-            plot_yield(reports, yield_picture, threshold=threshold, title=title)
-        if accuracy_picture is not None:
-            plot_reports(reports, accuracy_picture, threshold=threshold, title=title)
-    except (ImportError, ValueError) as error:
-        raise click.ClickException(str(error)) from None
+    pictures = [p for p in (yield_picture, accuracy_picture) if p is not None]
+    if STDOUT in pictures and as_json:
+        raise click.UsageError("--json and a picture would both write to standard output")
+    check_outputs(pictures, [table_file])
+    with regular(table_file) as file:
+        reports = read_csv(file)
+    if yield_picture is not None:
+        with to_file(yield_picture) as file:
+            plot_yield(reports, file, threshold=threshold, title=title)
+    if accuracy_picture is not None:
+        with to_file(accuracy_picture) as file:
+            plot_reports(reports, file, threshold=threshold, title=title)
     if as_json:
         print_json(
             [
@@ -51,7 +58,6 @@ def report(
             ]
         )
     else:
-        click.echo(comparison(reports, threshold=threshold))
-    for picture in (yield_picture, accuracy_picture):
-        if picture is not None:
-            click.echo(f"{picture}", err=as_json)
+        summary(comparison(reports, threshold=threshold), *pictures)
+    for picture in pictures:
+        echo(picture, err=as_json or STDOUT in pictures)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tremap_brevitas.drawing import new_figure, save_figure
+from tremap_brevitas.drawing import new_figure, plain, save_figure
 from tremap_brevitas.faults.fault_map import FaultMap, check_same_memory
 from tremap_brevitas.faults.statistics import faults_of_banks, group_statistics, shared_cells
 
@@ -121,7 +121,7 @@ def _map_figure(fault_map: FaultMap, title: str) -> Any:
         cells = f"{per_pixel} words" if bits_per_pixel == 1 else f"{per_pixel} × {bits_per_pixel} cells"
         marks.append(Patch(color="#222222", label=f"both among the {cells} of a pixel"))
     figure.legend(handles=marks, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    figure.suptitle(title or f"chip {fault_map.chip!r}: {memory}, rate {fault_map.fault_rate:.2e}", fontsize=11)
+    figure.suptitle(title or f"chip '{plain(fault_map.chip)}': {memory}, rate {fault_map.fault_rate:.2e}", fontsize=11)
     return figure
 
 
@@ -160,8 +160,8 @@ def _overlap_figure(maps: Sequence[FaultMap], title: str) -> Any:
     most = np.nanmax(table) if np.isfinite(table).any() else 1.0
     picture = left.imshow(table, cmap="viridis", vmin=0, vmax=max(1.0, float(most)), interpolation="nearest")
     if count <= 24:
-        left.set_xticks(range(count), [m.chip for m in maps], rotation=90, fontsize=7)
-        left.set_yticks(range(count), [m.chip for m in maps], fontsize=7)
+        left.set_xticks(range(count), [plain(m.chip) for m in maps], rotation=90, fontsize=7)
+        left.set_yticks(range(count), [plain(m.chip) for m in maps], fontsize=7)
     else:
         left.set_xlabel("chip")
         left.set_ylabel("chip")

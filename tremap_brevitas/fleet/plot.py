@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tremap_brevitas.drawing import new_figure, save_figure
+from tremap_brevitas.drawing import new_figure, plain, save_figure
 from tremap_brevitas.fleet.report import FleetReport
 
 
@@ -53,7 +53,7 @@ def plot_reports(
             linewidth=1,
             label=f"goal {100 * threshold:.1f} %",
         )
-    left.set_yticks(rows, [r.name for r in reports])
+    left.set_yticks(rows, [plain(r.name) for r in reports])
     left.invert_yaxis()
     left.set_xlabel("test accuracy (%)")
     left.grid(axis="x", color="#dddddd")

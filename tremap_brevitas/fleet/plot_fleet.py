@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tremap_brevitas.drawing import new_figure, save_figure
+from tremap_brevitas.drawing import new_figure, plain, save_figure
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.plot import COLOURS
 from tremap_brevitas.fleet.effective import effective_faults
@@ -66,7 +66,7 @@ def _yield_figure(reports: Sequence[FleetReport], threshold: float | None, title
     for report in reports:
         accuracies = np.array([c.accuracy for c in report.chips])
         values = 100 * np.sort(accuracies[~np.isnan(accuracies)])[::-1]  # a chip without a figure reaches no accuracy
-        (line,) = left.plot(np.arange(1, len(values) + 1), values, "o-", ms=3.5, linewidth=1.2, label=report.name or "fleet")
+        (line,) = left.plot(np.arange(1, len(values) + 1), values, "o-", ms=3.5, linewidth=1.2, label=_label(report.name))
         if not len(values):
             continue
         ascending = values[::-1]
@@ -116,7 +116,7 @@ def _effective_figure(image: MemoryImage, chips: Sequence[FaultMap], title: str)
     rates = [1000 * float(np.mean([f.by_layer[layer.name] for f in found])) / layer.size for layer in layers]
     rows = np.arange(len(layers))
     right.barh(rows, rates, color=COLOURS[1], height=0.6)
-    right.set_yticks(rows, _short([layer.name for layer in layers]), fontsize=8)
+    right.set_yticks(rows, [plain(name) for name in _short([layer.name for layer in layers])], fontsize=8)
     right.invert_yaxis()
     right.set_xlabel("effective bits per thousand weights")
     for axes in (left, right):
@@ -126,6 +126,11 @@ def _effective_figure(image: MemoryImage, chips: Sequence[FaultMap], title: str)
         title or f"{len(chips)} chips: {total:.0f} effective bits a chip, {100 * share:.0f} % of the stuck ones", fontsize=11
     )
     return figure
+
+
+def _label(name: str) -> str:
+    """A report's name for a legend, which would pass over one that begins with an underscore."""
+    return plain(f" {name}" if name.startswith("_") else name or "fleet")
 
 
 def _short(names: Sequence[str], width: int = 28) -> list[str]:

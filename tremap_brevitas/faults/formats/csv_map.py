@@ -71,15 +71,20 @@ def metadata_of(said: dict[str, str]) -> dict[str, str]:
     return dict(json.loads(said.get("metadata", "{}")))
 
 
-def memory_of(said: dict[str, str], path: str | os.PathLike[str]) -> Memory | None:
-    """Memory that they say, if they do.
+def memory_of(said: dict[str, str], path: str | os.PathLike[str], memory: Memory | None) -> Memory | None:
+    """Memory that they say, if they do, or else the caller's.
 
     Raises:
-        FormatError: If there is no such memory.
+        FormatError: If there is no such memory, or it is another than the caller's.
     """
-    if "words" not in said or "word_bits" not in said:
-        return None
     try:
-        return Memory(words=int(said["words"]), word_bits=int(said["word_bits"]), banks=int(said.get("banks", "1")))
+        numbers = {name: int(said[name]) for name in ("words", "word_bits", "banks") if name in said}
+        own = Memory(**numbers) if {"words", "word_bits"} <= set(numbers) else None
     except ValueError as error:
         raise FormatError(f"{path}: {error}") from None
+    if memory is None:
+        return own
+    if any(numbers.get(name, getattr(memory, name)) != getattr(memory, name) for name in ("words", "word_bits")):
+        is_of = own or ", ".join(f"{name}={value}" for name, value in numbers.items())
+        raise FormatError(f"{path}: is of a memory of {is_of}, expected {memory}")
+    return own or memory

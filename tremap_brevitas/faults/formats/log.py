@@ -150,10 +150,7 @@ def read_logs(
         for block in blocks(stream, path):
             if block.line == 1:
                 said = said_by(block.text, path)
-                own = memory_of(said, path)
-                if memory is not None and own is not None and own != memory:
-                    raise FormatError(f"{path}: is of a memory of {own}, expected {memory}")
-                memory = own if memory is None else memory
+                memory = memory_of(said, path, memory)
             table = tables.take(block)
             if table is None or not len(table):
                 continue

@@ -1,0 +1,104 @@
+"""How the command ends: mistakes of the user as one line, and an exit code that says what happened.
+
+Whatever ends a command goes up as an exception, so that drafts of files and folders are removed on the way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from tremap_brevitas.printable import printable
+
+EXIT_CODES = """\b
+Exit codes:
+  0    all is well
+  1    a file is bad or cannot be written, or a check failed
+  2    the command was called wrongly
+  129  the terminal was closed (SIGHUP)
+  130  Ctrl-C (SIGINT)
+  141  whoever read the output went away (SIGPIPE)
+  143  SIGTERM
+"""
+
+# What the package's own errors are, and what files and machines do. Anything else is a fault of the program, and shows where.
+DOCUMENTED = (OSError, ValueError, TypeError, ImportError, OverflowError, MemoryError, RecursionError)
+
+
+class OneLineErrors(click.Group):
+    """A group whose commands end with one line where the user can do something about it."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command.
+
+        Raises:
+            click.ClickException: For every documented error.
+        """
+        with _signals():
+            try:
+                return super().invoke(ctx)
+            except KeyboardInterrupt:
+                click.echo("Interrupted.", err=True)
+                sys.exit(128 + signal.SIGINT)
+            except BrokenPipeError:
+                _forget_output()
+                sys.exit(128 + 13)
+            except click.ClickException as error:
+                error.message = printable(error.message, keep="\n")  # type: ignore[misc]
+                raise
+            except DOCUMENTED as error:
+                _forget_output()
+                raise click.ClickException(said(error)) from None
+
+
+def said(error: BaseException) -> str:
+    """What an error says, for the user."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        text = f"{os.fsdecode(error.filename)}: {error.strerror}"
+    elif isinstance(error, OSError) and error.strerror:
+        text = error.strerror
+    elif isinstance(error, MemoryError):
+        text = f"not enough memory ({error})" if str(error) else "not enough memory"
+    else:
+        text = str(error) or type(error).__name__
+    return printable(text, keep="\n")
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """Turn signals that end a process into ``SystemExit``; those that the caller ignores or handles are left alone."""
+    taken = []
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+                signal.signal(number, _end)
+                taken.append(number)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _end(number: int, _: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # a second one must not end the cleaning up
+    sys.exit(128 + number)
+
+
+def _forget_output() -> None:
+    """Let what standard output did not take go: Python would try again at its end, and complain."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

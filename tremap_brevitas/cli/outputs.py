@@ -1,0 +1,207 @@
+"""What the commands write: files, standard output, and folders of which only the command's own files are replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tremap_brevitas.cli.printing import echo
+from tremap_brevitas.files import whole_file, whole_folder
+
+STDOUT = Path("-")
+RECORD = ".tremap.json"
+
+Digests = dict[str, list[str]]
+
+
+class OutFile(click.Path):
+    """A file to write, or ``-`` for standard output: refused before the work begins if it cannot be written."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, allow_dash=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Turn the argument into a path.
+
+        Raises:
+            OSError: If the path is a folder, or no file can be made there.
+        """
+        return new_file(Path(os.fsdecode(super().convert(value, param, ctx))))
+
+
+class OutFolder(click.Path):
+    """A folder to write."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Turn the argument into a path.
+
+        Raises:
+            OSError: If there is something else of that name.
+        """
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if path == STDOUT:
+            self.fail("a folder cannot be written to standard output", param, ctx)
+        if os.path.lexists(path) and not path.is_dir():
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+        return path
+
+
+def new_file(path: Path) -> Path:
+    """Check that a file can be written, or made, as far as that can be told; ``STDOUT`` for standard output by any name.
+
+    Raises:
+        OSError: If it cannot.
+    """
+    if str(path) in ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"):
+        return STDOUT
+    if path.is_dir():
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        return path  # a device or a pipe, which is written to as it is
+    for reason, fine in (
+        (errno.ELOOP, not target.is_symlink()),
+        (errno.ENOENT, target.parent.exists()),
+        (errno.ENOTDIR, target.parent.is_dir()),
+        (errno.EACCES, os.access(target.parent, os.W_OK)),
+    ):
+        if not fine:
+            raise OSError(reason, os.strerror(reason), str(path))
+    return path
+
+
+def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path]) -> None:
+    """Check that no output is an input, and no two outputs are the same file.
+
+    Raises:
+        click.UsageError: If there is such a one.
+    """
+    read = {os.path.realpath(path) for path in inputs}
+    written: set[str] = set()
+    for path in outputs:
+        if path is None:
+            continue
+        real = "-" if path == STDOUT else os.path.realpath(path)
+        if real in read:
+            raise click.UsageError(f"{path} is to be read, and cannot be written as well")
+        if real in written and not (os.path.lexists(real) and not os.path.isfile(real)):
+            raise click.UsageError(f"{path} is to be written twice")
+        written.add(real)
+
+
+@contextlib.contextmanager
+def to_file(out: Path) -> Iterator[Path]:
+    """Yield the file to write: ``out`` itself, or a draft that goes to standard output at the end of the block."""
+    if out != STDOUT:
+        yield out
+        return
+    if sys.stdout is None:
+        raise OSError("standard output is closed")
+    with tempfile.TemporaryDirectory(prefix="tremap-") as folder:
+        draft = Path(folder, "stdout")
+        yield draft
+        sys.stdout.flush()
+        with draft.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+
+
+def summary(text: object, *outputs: Path | None) -> None:
+    """Say what was done: on standard error if standard output has been given a file."""
+    echo(text, err=STDOUT in outputs)
+
+
+@contextlib.contextmanager
+def filled_folder(
+    path: Path, *, command: str, overwrite: bool, parents: bool = False, earlier: Iterable[str] = ()
+) -> Iterator[Path]:
+    """Yield a draft folder; at the end of the block its files take their place in ``path``, and on an error nothing changes.
+
+    A new folder appears whole. In one that is there already, what an earlier run of the same command wrote and nobody has
+    changed since is replaced, and removed if this run has no file of that name: a chip of an earlier fleet would be taken for
+    one of this. Whatever else lies there stays. A hidden file in the folder says what was written.
+
+    Args:
+        path: The folder.
+        command: Name of the command.
+        overwrite: Whether to replace what an earlier run wrote. Without it the folder must be empty, or not be there.
+        parents: Whether to make the folders above as well.
+        earlier: Names of files that an earlier version wrote, which made no record.
+
+    Raises:
+        FileExistsError: If the folder is not empty, and ``overwrite`` is False or the command never wrote to it; or if a file
+            that is to be written is there already, and is not one that an earlier run wrote.
+    """
+    if not path.is_dir():
+        if parents:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_folder(path, overwrite=False) as draft:
+            yield draft
+            _record(draft, command, _digests(draft))
+        return
+    there = sorted(p.name for p in path.iterdir() if p.name != RECORD)
+    recorded = _recorded(path, command, earlier)
+    if there and not overwrite:
+        raise FileExistsError(f"{path} exists already, and is not empty; --overwrite replaces what {command} wrote there")
+    if there and recorded is None:
+        raise FileExistsError(f"{path} exists already, and {command} did not write it; remove it, or choose another")
+    own = {name: found for name, old in (recorded or {}).items() if (found := _digest(path / name)) and set(found) <= set(old)}
+    strange = [name for name in there if name not in own]
+    with tempfile.TemporaryDirectory(prefix=".tremap-", dir=path) as folder:
+        draft = Path(folder)
+        yield draft
+        new = _digests(draft)
+        for name in sorted(new):
+            if os.path.lexists(path / name) and name not in own:
+                raise FileExistsError(f"{path / name}: {command} did not write it, or it was changed since; move it away")
+        # Whenever this is interrupted, the record knows every file that may be there.
+        _record(path, command, {name: own.get(name, []) + new.get(name, []) for name in {*own, *new}})
+        for name in new:
+            os.replace(draft / name, path / name)
+        for name in set(own) - set(new):
+            (path / name).unlink(missing_ok=True)
+        _record(path, command, new)
+    if strange:
+        few = ", ".join(strange[:5]) + (" …" if len(strange) > 5 else "")
+        echo(f"tremap: left as it was in {path}: {few}", err=True)
+
+
+def _recorded(path: Path, command: str, earlier: Iterable[str]) -> Digests | None:
+    """What an earlier run wrote, with what it held then; None if none did."""
+    files = {name: _digest(path / name) for name in earlier}
+    try:
+        record = json.loads((path / RECORD).read_text(encoding="utf-8"))
+        if record["command"] == command:
+            files = {str(name): list(digests) for name, digests in record["files"].items() if Path(name).name == name}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return files or None  # a record that cannot be read says nothing
+    return files or None
+
+
+def _record(path: Path, command: str, files: Mapping[str, list[str]]) -> None:
+    with whole_file(path / RECORD) as draft:
+        draft.write_text(json.dumps({"command": command, "files": files}, indent=1, sort_keys=True), encoding="utf-8")
+
+
+def _digests(folder: Path) -> Digests:
+    return {path.name: _digest(path) for path in folder.iterdir()}
+
+
+def _digest(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    return [hashlib.sha256(path.read_bytes()).hexdigest()]

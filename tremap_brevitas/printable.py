@@ -1,0 +1,28 @@
+"""Text from strangers' files, such as names of chips, made safe to show."""
+
+from __future__ import annotations
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    r"""Write characters that cannot be shown as escapes: control characters, marks of direction, bytes that are no UTF-8.
+
+    A chip's name may come from anybody's file; a terminal would obey the escape sequences in it.
+
+    Args:
+        text: Any text.
+        keep: Characters to leave as they are all the same, such as line ends.
+
+    Examples:
+        >>> printable("chip \x1b[2J é\udcff")
+        'chip \\x1b[2J é\\xff'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte of a file's name that is no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
