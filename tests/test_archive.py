@@ -24,7 +24,7 @@ def test_round_trip(tmp_path):
 def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
     path = write(tmp_path / "f")
     before = path.read_bytes()
-    with pytest.raises(TypeError, match="array 'x' is of dtype object, which only a pickle could keep"):
+    with pytest.raises(ValueError, match="[Oo]bject arrays"):
         write(path, arrays={"x": np.array([object()])})
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["f"]

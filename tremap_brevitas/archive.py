@@ -47,12 +47,12 @@ def write_archive(
         The path written.
 
     Raises:
-        TypeError: If an array holds objects, which only a pickle could keep.
+        ValueError: If an array holds objects, which only a pickle could keep.
     """
     target = Path(path)
     for name, array in arrays.items():
         if array.dtype.hasobject:
-            raise TypeError(f"{target}: array {name!r} is of dtype {array.dtype}, which only a pickle could keep")
+            raise ValueError(f"{target}: array {name!r} is of dtype {array.dtype}; object arrays need a pickle, numbers do not")
     text = json.dumps({"kind": kind, "schema": schema, "arrays": sorted(arrays), **header}, sort_keys=True)
     members = {_HEADER: np.frombuffer(text.encode(), dtype=np.uint8), **arrays}
     with whole_file(target) as draft, draft.open("wb") as file:

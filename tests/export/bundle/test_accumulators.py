@@ -132,5 +132,5 @@ def test_damaged_ones_are_told(copied, wrong):
     content["accumulators"] = wrong
     del content["digest"]
     path.write_text(json.dumps({**content, "digest": _digest(content)}))
-    with pytest.raises(ValueError, match=r"manifest\.json: damaged"):
+    with pytest.raises(ValueError, match=r"manifest\.json: .*damaged"):
         tm.Bundle.load(copied[0])

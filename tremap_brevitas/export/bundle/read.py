@@ -238,7 +238,7 @@ def _check_scale(layer: BundleLayer, scale: NDArray[Any], zero_point: NDArray[An
     for what, found, expected in (("scale", scale, layer.scale), ("zero point", zero_point, layer.zero_point)):
         values = np.asarray(found, dtype=np.float64).reshape(-1)
         # One number for all channels may be written once, or once a channel.
-        if len(values) != len(expected) and 1 not in (len(values), len(expected)):
+        if not len(expected) or (len(values) != len(expected) and 1 not in (len(values), len(expected))):
             problems.append(f"{len(values)} numbers as {what}, expected {len(expected)}")
             continue
         size = max(len(values), len(expected))
