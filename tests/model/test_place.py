@@ -48,3 +48,15 @@ def test_a_layer_that_is_switched_off_cannot_be_placed_or_given_faults():
     for call in (lambda: tm.place(layer, placement.memory), lambda: tm.set_faults_(layer, placement, a_chip(placement))):
         with pytest.raises(ValueError, match="layer '': its quantizer is disabled"):
             call()
+
+
+def test_arguments_of_another_kind_are_named():
+    model, memory = DigitsNet(weight_quant=QUANT), tm.Memory(words=3000, word_bits=32)
+    for arguments, message in (
+        ((memory, model), "memory must be of type Memory, got DigitsNet"),
+        ((memory, memory), "model must be of type torch.nn.Module, got Memory"),
+        ((model, 3000), "memory must be of type Memory, got int"),
+        ((model, [memory]), "memory must be of type Memory, got list"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            tm.place(*arguments)

@@ -4,7 +4,7 @@ import brevitas.nn as qnn
 import numpy as np
 import pytest
 import torch
-from helpers import a_placement, brevitas_codes, expected_codes
+from helpers import a_chip, a_placement, brevitas_codes, expected_codes
 from networks import DigitsNet
 from torch import nn
 
@@ -131,3 +131,43 @@ def test_using_codes_checks_them():
         tm.using_codes(layer, placement, {"": np.full((3, 4), -200) * np.eye(3, 4, dtype=int)}),
     ):
         pass
+
+
+def test_arguments_of_another_kind_are_named():
+    model = DigitsNet(weight_quant=QUANT)
+    memory = tm.Memory(words=3000, word_bits=32)
+    placement = tm.place(model, memory)
+    chip = a_chip(placement)
+    codes = tm.memory_image(model, placement).codes
+    healthy = tm.layer_codes(model, "classifier").read_back
+
+    def using(function, *arguments):
+        with function(*arguments):
+            pass
+
+    for call, message in (
+        (lambda f: f(model, chip, placement), "placement must be of type Placement, got FaultMap"),
+        (lambda f: f(placement, model, chip), "model must be of type torch.nn.Module, got Placement"),
+        (
+            lambda f: f(model, placement, [chip, chip]),
+            "fault_map must be one FaultMap, got a list; merge several with tm.merge",
+        ),
+        (lambda f: f(model, placement, None), "fault_map must be of type FaultMap, got NoneType"),
+        (lambda f: f(model, None, chip), "placement must be of type Placement, got NoneType"),
+    ):
+        for function in (tm.set_faults_, lambda *arguments: using(tm.using_faults, *arguments)):
+            with pytest.raises(TypeError, match=message):
+                call(function)
+            assert np.array_equal(tm.layer_codes(model, "classifier").read_back, healthy)
+    for call, message in (
+        (lambda: using(tm.using_codes, model, codes, placement), "placement must be of type Placement, got mappingproxy"),
+        (
+            lambda: using(tm.using_codes, model, placement, tm.memory_image(model, placement)),
+            "codes must be of type Mapping, got MemoryImage",
+        ),
+        (lambda: tm.memory_image(placement, model), "model must be of type torch.nn.Module, got Placement"),
+        (lambda: tm.clear_faults_(placement), "model must be of type torch.nn.Module, got Placement"),
+        (lambda: tm.Ramp(model, placement, [chip], over_steps=2), "fault_map must be one FaultMap, got a list"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            call()
