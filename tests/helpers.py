@@ -18,6 +18,7 @@ from onnx import numpy_helper
 import tremap_brevitas as tm
 from tremap_brevitas import quant as tq
 from tremap_brevitas.export import load_onnx
+from tremap_brevitas.model.slots import weight_slots
 
 FAULTY = [name for name in tq.__all__ if name != "faulty"]
 QUICK = [name for name in FAULTY if not name.endswith("HQO")]  # a HQO search takes seconds
@@ -43,6 +44,15 @@ def brevitas_codes(layer):
     value = layer.quant_weight()
     codes = value.value / value.scale + value.zero_point
     return torch.round(codes).detach().to(torch.int32).numpy()
+
+
+def plain_codes_of(model):
+    """Codes of every weight of a model without faults: from the values, not from our own report."""
+    codes = {}
+    for entry in weight_slots(model):
+        value = entry.proxy(entry.module.weight)
+        codes[entry.name] = torch.round(value.value / value.scale + value.zero_point).detach().to(torch.int32).numpy()
+    return codes
 
 
 def expected_codes(wanted, placement, chip, store="nearest"):

@@ -2,12 +2,15 @@
 
 import copy
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import brevitas.config
 import brevitas.nn as qnn
 import numpy as np
 import torch
+from brevitas.export.inference import quant_inference_mode
+from brevitas.quant import Int8BiasPerTensorFixedPointInternalScaling
 from torch import nn
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -60,4 +63,45 @@ tm.set_faults_(model, placement, a_chip(placement))
 assert not np.array_equal(brevitas_codes(model[0]), codes)
 tm.restore(model)
 assert np.array_equal(brevitas_codes(model[0]), codes)
+# Biases, and quantizers that serve several weights: faults of each, through a reload, a copy, inference mode and threads.
+biases = tm.faulty(Int8BiasPerTensorFixedPointInternalScaling)
+first = qnn.QuantLinear(6, 6, weight_quant=tm.FaultyInt8WeightPerTensorFloat, bias_quant=biases)
+shared = {"weight_quant": first.weight_quant, "bias_quant": first.bias_quant}
+model = nn.Sequential(first, qnn.QuantLinear(6, 6, **shared)).eval()
+placement = a_placement(model)
+x = torch.randn(2, 6)
+healthy = model(x)
+wanted = {layer.name: tm.layer_codes(model, layer.name).wanted for layer in placement.layers}
+assert list(wanted) == ["0", "0.bias", "1", "1.bias"]
+chip = a_chip(placement)
+for store in ("plain", "nearest"):
+    expected = expected_codes(wanted, placement, chip, store)
+    with torch.inference_mode():
+        tm.set_faults_(model, placement, chip, store=store, gradient="zero_fully_stuck")
+    faulty = model(x)
+    assert not torch.equal(faulty, healthy)
+    model.load_state_dict(copy.deepcopy(model.state_dict()), strict=True)
+    twin = copy.deepcopy(model)
+    for each in (model, twin):
+        for name in wanted:
+            assert np.array_equal(tm.layer_codes(each, name).read_back, expected[name]), (name, store)
+        for n, layer in enumerate(each):
+            assert np.array_equal(brevitas_codes(layer), expected[str(n)]), (n, store)
+            bias = layer.quant_bias()
+            assert np.array_equal(torch.round(bias.value / bias.scale).detach().numpy(), expected[f"{n}.bias"]), (n, store)
+        assert torch.equal(each(x), faulty)
+    tm.clear_faults_(model)
+    assert torch.equal(model(x), healthy)
+    assert torch.equal(twin(x), faulty)
+    tm.set_faults_(model, placement, chip, store=store)
+    with torch.no_grad(), ThreadPoolExecutor(4) as pool:
+        assert all(torch.equal(found, faulty) for found in pool.map(model, [x] * 100))
+    with torch.no_grad(), quant_inference_mode(model, cache_quant_weight=True):
+        assert torch.equal(model(x), faulty)
+        tm.clear_faults_(model)
+        assert torch.equal(model(x), healthy)
+    model.train()(x).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    model.eval()
+
 print("jit", bool(brevitas.config.JIT_ENABLED), "passed")

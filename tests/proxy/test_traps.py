@@ -10,10 +10,9 @@ import brevitas.nn as qnn
 import numpy as np
 import pytest
 import torch
-from brevitas.quant import Int8WeightPerTensorFixedPoint, Int8WeightPerTensorFloat, Int8WeightPerTensorFloatMSE
+from brevitas.quant import Int8WeightPerTensorFixedPoint
 from helpers import a_chip, a_placement, brevitas_codes, expected_codes
 from torch import nn
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.optim.swa_utils import AveragedModel
 
 import tremap_brevitas as tm
@@ -128,34 +127,6 @@ def test_a_new_map_drops_the_cached_weight():
     assert proxy._cached_weight is None
 
 
-def test_a_quantizer_shared_after_the_faults_were_set():
-    model, *_ = faulty_network()
-    before = tm.layer_codes(model, "0").read_back
-    conv = model[0]
-    other = qnn.QuantConv2d(2, 4, 3, bias=False, weight_quant=conv.weight_quant)  # rebuilds the shared quantizer
-    assert np.array_equal(tm.layer_codes(model, "0").read_back, before)
-    healthy = nn.Sequential(qnn.QuantConv2d(2, 4, 3, bias=False, weight_quant=Int8WeightPerTensorFloat))
-    assert other.quant_weight().value.shape == healthy[0].weight.shape
-    pair = nn.ModuleList([conv, other])
-    wanted = tm.layer_codes(pair, "1")
-    assert np.array_equal(wanted.read_back, wanted.wanted)  # the other weight has a healthy memory
-
-
-def test_one_quantizer_for_several_weights():
-    torch.manual_seed(0)
-    first = qnn.QuantLinear(12, 6, bias=False, weight_quant=tm.FaultyInt8WeightPerTensorFloat)
-    second = qnn.QuantLinear(12, 6, bias=False, weight_quant=first.weight_quant)
-    model = nn.ModuleDict({"first": first, "second": second})
-    wanted = {name: brevitas_codes(model[name]) for name in model}
-    placement = a_placement(model)
-    chip = a_chip(placement)
-    tm.set_faults_(model, placement, chip)
-    expected = expected_codes(wanted, placement, chip)
-    for name in ("first", "second", "first"):
-        assert np.array_equal(brevitas_codes(model[name]), expected[name])
-        assert np.array_equal(tm.layer_codes(model, name).read_back, expected[name])
-
-
 def test_a_slice_of_a_weight_gets_its_own_faults():
     model, *_ = faulty_network("nearest")
     layer = model[0]
@@ -182,39 +153,6 @@ def test_a_layer_that_was_sliced_before_it_was_made_faulty():
     placement = a_placement(layer)
     tm.set_faults_(layer, placement, a_chip(placement))
     assert torch.equal(layer.quant_weight(subtensor_slice_list=[(0, 2)]).value, layer.quant_weight().value[:2])
-
-
-def test_weights_that_share_one_storage():
-    first = qnn.QuantLinear(4, 4, bias=False, weight_quant=tm.FaultyInt8WeightPerTensorFloat)
-    second = qnn.QuantLinear(4, 4, bias=False, weight_quant=first.weight_quant)
-    model = nn.ModuleDict({"first": first, "second": second})
-    placement = a_placement(model)
-    chip = a_chip(placement)
-    vector_to_parameters(parameters_to_vector(model.parameters()), model.parameters())
-    wanted = {name: tm.layer_codes(model, name).wanted for name in model}
-    tm.set_faults_(model, placement, chip)
-    expected = expected_codes(wanted, placement, chip)
-    for name in model:
-        assert np.array_equal(brevitas_codes(model[name]), expected[name])
-
-
-def test_a_scale_search_over_several_weights_with_faults_set_before():
-    def pair(quantizer):
-        torch.manual_seed(0)
-        first = qnn.QuantLinear(4, 4, bias=False, weight_quant=quantizer)
-        return nn.Sequential(first, qnn.QuantLinear(4, 4, bias=False, weight_quant=first.weight_quant))
-
-    model = pair(tm.FaultyInt8WeightPerTensorFloatMSE)
-    placement = a_placement(model)
-    chip = a_chip(placement)
-    tm.set_faults_(model, placement, chip)
-    model(torch.randn(1, 4))
-    healthy = pair(Int8WeightPerTensorFloatMSE)
-    healthy(torch.randn(1, 4))
-    wanted = {name: brevitas_codes(healthy[int(name)]) for name in ("0", "1")}
-    expected = expected_codes(wanted, placement, chip)
-    for name in ("0", "1"):
-        assert np.array_equal(brevitas_codes(model[int(name)]), expected[name])
 
 
 def test_a_weight_of_another_shape_is_noticed():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -9,6 +11,9 @@ from typing import Any
 import torch
 import torch._dynamo.config
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from tremap_brevitas.model.slots import check_type, faulty_slots
 
 # Every layer in every mode counts, and above the limit torch goes on uncompiled, without a word.
 LIMITS = {"recompile_limit": 4096, "accumulated_recompile_limit": 65536}
@@ -24,8 +29,13 @@ def compiled(model: nn.Module, *, bfloat16: bool = False) -> Callable[..., Any]:
     Args:
         model: A model whose quantizers can hold faults. Let Brevitas finish measuring activation scales first (its first
             300 training steps): their counters would be compiled anew at every step.
-        bfloat16: Compute convolutions and matrix products in bfloat16. Codes up to 8 bits are exact in it; sums are rounded.
-            Floating-point results come back as float32. Pays on processors with AMX or AVX512-BF16.
+        bfloat16: Compute convolutions and matrix products in bfloat16; pays on processors with AMX or AVX512-BF16. Weights of
+            codes up to 8 bits are exact in it where their scale is a power of two (the ``…FixedPoint`` and MX quantizers), and
+            then only inputs and sums are rounded. Other weights are rounded too, by up to a quarter of a code at the upper end
+            of 8 bits: a warning names their layers. Results come back as float32, in tuples, dictionaries and dataclasses too.
+
+    Raises:
+        TypeError: If ``model`` is no module.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -33,6 +43,9 @@ def compiled(model: nn.Module, *, bfloat16: bool = False) -> Callable[..., Any]:
         >>> fc = tm.make_faulty(QuantLinear(4, 2, bias=False))
         >>> run = tm.compiled(fc)  # then: run(inputs), in place of fc(inputs)
     """
+    check_type("model", model, nn.Module)
+    if bfloat16:
+        _warn_of_rounding(model)
     run = torch.compile(model, dynamic=False)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
@@ -40,6 +53,27 @@ def compiled(model: nn.Module, *, bfloat16: bool = False) -> Callable[..., Any]:
         half = torch.autocast(device, torch.bfloat16) if bfloat16 else nullcontext()
         with torch._dynamo.config.patch(LIMITS), half:
             result = run(*args, **kwargs)
-        return result.float() if bfloat16 and isinstance(result, Tensor) and result.is_floating_point() else result
+        return tree_map(_in_float32, result) if bfloat16 else result
 
     return forward
+
+
+def _in_float32(leaf: Any) -> Any:
+    if isinstance(leaf, Tensor):
+        return leaf.float() if leaf.dtype == torch.bfloat16 else leaf
+    if dataclasses.is_dataclass(leaf) and not isinstance(leaf, type):
+        fields = {f.name: tree_map(_in_float32, getattr(leaf, f.name)) for f in dataclasses.fields(leaf) if f.init}
+        return dataclasses.replace(leaf, **fields)
+    return leaf
+
+
+def _warn_of_rounding(model: nn.Module) -> None:
+    weights = [entry for entry in faulty_slots(model) if entry.proxy.is_quant_enabled and not entry.is_bias]
+    rounded = [entry.name for entry in weights if not entry.proxy.exact_in_bfloat16]
+    if rounded:
+        warnings.warn(
+            f"compiled(bfloat16=True): the weights of layers {', '.join(map(repr, rounded))} are rounded to bfloat16, as their "
+            f"scales are no powers of two or their codes are wider than 8 bits; weights are exact with quantizers such as "
+            f"FaultyInt8WeightPerTensorFixedPoint",
+            stacklevel=3,
+        )

@@ -101,7 +101,7 @@ def restore(model: Model) -> Model:
     plain = {counterpart.proxy: (kind, counterpart) for kind, counterpart in COUNTERPARTS.items()}
     for entry in slots:
         kind, counterpart = plain[type(entry.proxy)]
-        for name in ("_faults", "_handed_down", "_slices", "_learned_bit_width", "_below"):
+        for name in ("_faults", "_handed_down", "_slices", "_learned_bit_width", "_below", "_own_lock"):
             entry.proxy.__dict__.pop(name, None)
         _swap(entry.proxy, kind, counterpart.int_quant_name, counterpart.plain_int_quant)
     return model

@@ -12,7 +12,7 @@ from torch import nn
 
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_memory
-from tremap_brevitas.model.slots import WeightSlot, checked_slots, faulty_slots, matching_slots
+from tremap_brevitas.model.slots import WeightSlot, check_type, checked_slots, faulty_slots, matching_slots
 from tremap_brevitas.placement import LayerSites, MemoryImage, Placement
 from tremap_brevitas.proxy import WeightCodes, WeightFaults
 from tremap_brevitas.proxy.weight_faults import Gradient, Store, fixed_codes, weight_faults
@@ -42,7 +42,8 @@ def set_faults_(
 
     Raises:
         ValueError: If map and placement differ in memory, a layer of the placement is not in the model or differs in shape,
-            bit width or sign, a weight is NaN or infinite, or an option is unknown.
+            bit width or sign, a weight is NaN, infinite or on the ``meta`` device, or an option is unknown.
+        TypeError: If an argument is of another kind, such as a list of maps.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -113,7 +114,11 @@ def using_codes(model: nn.Module, placement: Placement, codes: Mapping[str, NDAr
 
     Raises:
         ValueError: If a layer is missing, or differs in shape or bit width.
+        TypeError: If an argument is of another kind.
     """
+    check_type("model", model, nn.Module)
+    check_type("placement", placement, Placement)
+    check_type("codes", codes, Mapping)
     image = MemoryImage(placement, codes)  # checks names, shapes and ranges
     slots = matching_slots(model, placement)
     with _restoring(model):
@@ -173,7 +178,11 @@ def sites_of(placement: Placement, fault_map: FaultMap) -> list[LayerSites]:
 
     Raises:
         ValueError: If the map is of another memory.
+        TypeError: If it is no map.
     """
+    if isinstance(fault_map, (list, tuple)):
+        raise TypeError(f"fault_map must be one FaultMap, got a {type(fault_map).__name__}; merge several with tm.merge")
+    check_type("fault_map", fault_map, FaultMap)
     check_memory(fault_map, placement.memory, whose="the placement's")
     return placement.sites(fault_map.cells)
 

@@ -10,7 +10,7 @@ from torch import nn
 from tremap_brevitas.codes import MAX_BIT_WIDTH, Encoding
 from tremap_brevitas.faults import Memory
 from tremap_brevitas.model.operators import with_operators
-from tremap_brevitas.model.slots import Patterns, check_enabled, check_narrow, weight_slots
+from tremap_brevitas.model.slots import Patterns, check_enabled, check_narrow, check_told_apart, check_type, weight_slots
 from tremap_brevitas.placement import LayerCodes, Placement, linear_placement
 from tremap_brevitas.proxy import FaultyWeightProxy
 
@@ -49,7 +49,9 @@ def place(
     Raises:
         ValueError: If a pattern matches no quantized layer, a layer's quantizer cannot hold faults, its codes do not fit the
             encoding, or the memory is too small (the message says how many bits are missing) and ``reuse`` is False; or
-            both ``reuse`` and ``layout`` are given.
+            both ``reuse`` and ``layout`` are given; two layers are one weight with one quantizer; or a weight is on the
+            ``meta`` device.
+        TypeError: If ``model`` is no module or ``memory`` no memory.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -62,8 +64,10 @@ def place(
     """
     if encoding == "binary":
         raise ValueError("encoding='binary' is for unsigned codes and needs no saying; choose how signed codes are stored")
+    check_type("memory", memory, Memory)
     layers = []
-    for entry in weight_slots(model, include=include, exclude=exclude):
+    slots = weight_slots(model, include=include, exclude=exclude)
+    for entry in slots:
         name, proxy = entry.name, entry.proxy
         if not isinstance(proxy, FaultyWeightProxy):
             raise ValueError(
@@ -79,6 +83,7 @@ def place(
         signed = bool(entry.proxy.is_signed)
         check_narrow(name, proxy, encoding)
         layers.append(LayerCodes(name, tuple(entry.parameter.shape), proxy.codes_bit_width, encoding if signed else "binary"))
+    check_told_apart(slots)
     if layout is None:
         return linear_placement(layers, memory, reuse=reuse)
     if reuse:

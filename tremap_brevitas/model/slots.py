@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from itertools import combinations
 from typing import Any, NamedTuple
 
 from brevitas.nn.mixin.parameter import QuantBiasMixin, QuantWeightMixin
@@ -13,6 +14,7 @@ from torch import nn
 from tremap_brevitas.codes import Encoding
 from tremap_brevitas.placement import PlacedLayer, Placement
 from tremap_brevitas.proxy import FaultyWeightProxy
+from tremap_brevitas.proxy.guards import same_weight
 
 Patterns = Sequence[str] | str | None
 
@@ -55,7 +57,9 @@ def weight_slots(
 
     Raises:
         ValueError: If a pattern matches no quantized layer.
+        TypeError: If ``model`` is no module.
     """
+    check_type("model", model, nn.Module)
     found = []
     for name, module in model.named_modules():
         if isinstance(module, QuantWeightMixin) and module.weight_quant.tensor_quant is not None:
@@ -108,8 +112,11 @@ def matching_slots(model: nn.Module, placement: Placement) -> dict[str, WeightSl
     """Find the layers of a placement in a model.
 
     Raises:
-        ValueError: If one is not there, or differs in shape, bit width or sign.
+        ValueError: If one is not there, or differs in shape, bit width or sign, or two cannot be told apart.
+        TypeError: If an argument is of another kind.
     """
+    check_type("model", model, nn.Module)
+    check_type("placement", placement, Placement)
     slots = {entry.name: entry for entry in faulty_slots(model)}
     for layer in placement.layers:
         entry = slots.get(layer.name)
@@ -119,7 +126,9 @@ def matching_slots(model: nn.Module, placement: Placement) -> dict[str, WeightSl
                 f"{', '.join(slots)}"
             )
         _check_layer(entry, layer)
-    return {layer.name: slots[layer.name] for layer in placement.layers}
+    found = {layer.name: slots[layer.name] for layer in placement.layers}
+    check_told_apart(found.values())
+    return found
 
 
 def checked_slots(model: nn.Module, placement: Placement) -> list[WeightSlot]:
@@ -136,12 +145,41 @@ def checked_slots(model: nn.Module, placement: Placement) -> list[WeightSlot]:
     return faulty_slots(model)
 
 
+def check_type(argument: str, value: object, kind: type) -> None:
+    """Check that an argument is what it should be, and not one of its neighbours or a list.
+
+    Raises:
+        TypeError: If not.
+    """
+    if not isinstance(value, kind):
+        name = "torch.nn.Module" if kind is nn.Module else kind.__name__
+        raise TypeError(f"{argument} must be of type {name}, got {type(value).__name__}")
+
+
+def check_told_apart(entries: Iterable[WeightSlot]) -> None:
+    """Check that no two layers are one weight with one quantizer, where nothing says which of the two is read.
+
+    Raises:
+        ValueError: If two are.
+    """
+    sharing = [entry for entry in entries if len(entry.proxy.tracked_module_list) > 1]
+    for a, b in combinations(sharing, 2):
+        if a.proxy is b.proxy and same_weight(a.parameter, b.parameter):
+            raise ValueError(
+                f"layers {a.name!r} and {b.name!r} are one weight with one quantizer, so that two copies in the memory cannot "
+                f"be told apart; give each layer a quantizer of its own, or place the weight once: leave out {b.name!r}, which "
+                f"then computes with what is read for {a.name!r}"
+            )
+
+
 def check_enabled(name: str, proxy: Any) -> None:
     """Check that a layer computes with codes at all.
 
     Raises:
-        ValueError: If its weight quantizer is switched off.
+        ValueError: If its weight quantizer is switched off, or has no values yet.
     """
+    if any(parameter.is_meta for parameter in proxy.tracked_parameter_list):
+        raise ValueError(f"layer {name!r}: it is on the meta device, where nothing has values; load the model first")
     if not proxy.is_quant_enabled:
         raise ValueError(f"layer {name!r}: its quantizer is disabled, so it computes with floats and has no codes")
 

@@ -5,13 +5,12 @@ Importing this package registers handlers for them with Brevitas' own export man
 
 import tremap_brevitas.proxy.export_handlers as _export_handlers  # noqa: F401 (registers)
 from tremap_brevitas.proxy.bias_proxy import FaultyBiasQuantProxyFromInjector
-from tremap_brevitas.proxy.weight_faults import WeightFaults
+from tremap_brevitas.proxy.weight_faults import WeightCodes, WeightFaults
 from tremap_brevitas.proxy.weight_proxy import (
     FaultyDecoupledWeightQuantProxyFromInjector,
     FaultyGroupwiseWeightQuantProxyFromInjector,
     FaultyWeightProxy,
     FaultyWeightQuantProxyFromInjector,
-    WeightCodes,
 )
 
 __all__ = [

@@ -50,6 +50,8 @@ from tremap_brevitas.proxy.weight_proxy import (
     FaultyWeightQuantProxyFromInjector,
 )
 
+ROUND = "ROUND"
+
 
 def _of_this_weight(values: dict[int, Tensor], x: Tensor) -> Tensor:
     """Pick what belongs to weight ``x``; there is no choice to make, and no pointer needed, where one weight is all."""
@@ -59,21 +61,28 @@ def _of_this_weight(values: dict[int, Tensor], x: Tensor) -> Tensor:
 
 
 class _FaultyQONNX:
-    """QONNX: the Quant node gets the read-back values, and the full range."""
+    """QONNX: the Quant node gets the read-back values, and the full range.
+
+    Values that are codes already are to be rounded to the nearest: the quantizer's own rounding down, say, would make 2 of
+    2.9999998. They are also what is written for a quantizer that rounds otherwise, faults or none: few readers of QONNX do
+    what the attribute says.
+    """
 
     symbolic_kwargs: dict[str, Any]
     quant_weight_values: dict[int, Tensor]
-    has_faults = False
+    holds_codes = False
 
     def prepare_for_export(self, module: FaultyWeightProxy) -> None:
         super().prepare_for_export(module)  # type: ignore[misc]
-        self.has_faults = module.has_faults
-        if self.has_faults:
+        self.holds_codes = module.has_faults or module.rounding_mode != ROUND
+        if self.holds_codes:
             self.quant_weight_values = {k: v.detach() for k, v in self.quant_weight_values.items()}
+            self.symbolic_kwargs["rounding_mode"] = ROUND
+        if module.has_faults:
             self.symbolic_kwargs["narrow_range"] = False
 
     def symbolic_execution(self, x: Tensor, *args: Any) -> Any:
-        if self.has_faults:
+        if self.holds_codes:
             x = _of_this_weight(self.quant_weight_values, x)
         return super().symbolic_execution(x, *args)  # type: ignore[misc]
 
@@ -100,9 +109,11 @@ class FaultyBiasQONNXHandler(BrevitasBiasQuantProxyHandler):
         """Read every bias back from the memory."""
         super().prepare_for_export(module)
         self.values = None
-        if module.has_faults:
+        if module.has_faults or module.rounding_mode != ROUND:
             tracked: Any = [m for m in module.tracked_module_list if m.bias is not None]
             self.values = {m.bias.data_ptr(): m.quant_bias().value.detach() for m in tracked}
+            self.symbolic_kwargs["rounding_mode"] = ROUND
+        if module.has_faults:
             self.symbolic_kwargs["narrow_range"] = False
 
     def symbolic_execution(self, x: Tensor, *args: Any) -> Any:
@@ -169,20 +180,27 @@ class FaultyDecoupledTorchQCDQHandler(_FaultyQCDQ, TorchQCDQCastDecoupledWeightQ
 
 
 class _FaultyInference:
-    """quant_inference_mode: quantize through the memory at every call, unless the whole weight is cached."""
+    """quant_inference_mode: quantize through the memory at every call, unless the whole weight is cached.
+
+    Faults may be set, changed and cleared while the mode is on; the proxy drops the cached weight then.
+    """
 
     cached_weight: Tensor | None
-    tensor_quant: Any = None
+    # A tuple, since torch would take a module for a child of its own.
+    proxy: tuple[Any, ...] = ()
 
     def prepare_for_export(self, module: Any) -> None:
         super().prepare_for_export(module)  # type: ignore[misc]
-        # A tuple, since torch would take a module for a child of its own.
-        self.tensor_quant = (module.tensor_quant,) if module.has_faults else None
+        self.proxy = (module,)
+        if len(module.tracked_module_list) > 1:
+            self.cached_weight = None  # Brevitas would give every weight of a shared quantizer the first one's values
+
+    @property
+    def through_memory(self) -> bool:
+        return self.cached_weight is None and self.proxy[0].has_faults  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor) -> Any:
-        if self.tensor_quant is None or self.cached_weight is not None:
-            return super().forward(x)  # type: ignore[misc]
-        return self.tensor_quant[0](x)
+        return self.proxy[0].tensor_quant(x) if self.through_memory else super().forward(x)  # type: ignore[misc]
 
 
 class FaultyInferenceHandler(_FaultyInference, IntWeightInferencetHandler):
@@ -198,9 +216,9 @@ class FaultyGroupwiseInferenceHandler(_FaultyInference, GroupwiseIntWeightInfere
 
     def forward(self, x: Tensor) -> Any:
         """Quantize through the memory and undo the groups, as the mode expects."""
-        if self.tensor_quant is None or self.cached_weight is not None:
+        if not self.through_memory:
             return GroupwiseIntWeightInferenceHandler.forward(self, x)
-        value, scale, zero_point, bit_width = self.tensor_quant[0](x)
+        value, scale, zero_point, bit_width = self.proxy[0].tensor_quant(x)
         whole = groupwise_dequant_expand(value, scale, zero_point, self.group_dim, x.shape)[0]
         return whole, scale, zero_point, bit_width
 
@@ -209,16 +227,16 @@ class FaultyBiasInferenceHandler(IntInferenceHandler):
     """quant_inference_mode, biases: quantize through the memory at every call. Brevitas has no handler for biases."""
 
     handled_layer = FaultyBiasQuantProxyFromInjector
-    tensor_quant: Any = None
+    proxy: tuple[Any, ...] = ()
 
     def prepare_for_export(self, module: Any) -> None:
-        """Keep the quantizer itself."""
+        """Keep the proxy, whose quantizer is always the present one."""
         super().prepare_for_export(module)
-        self.tensor_quant = (module.tensor_quant,)
+        self.proxy = (module,)
 
     def forward(self, x: Tensor, *args: Any) -> Any:
         """The bias as the memory gives it back, with its scale, zero point and bit width."""
-        return self.tensor_quant[0](x)
+        return self.proxy[0].tensor_quant(x)
 
 
 GROUPS = "group-wise weight quantization cannot be exported to ONNX: neither QONNX nor QCDQ can express it"

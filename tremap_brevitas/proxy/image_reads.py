@@ -13,6 +13,7 @@ from torch import Tensor
 from tremap_brevitas.codes import MAX_TABLE_BIT_WIDTH, Encoding, code_table
 from tremap_brevitas.core import stuck_at
 from tremap_brevitas.placement import LayerSites, PlacedLayer
+from tremap_brevitas.proxy.guards import plain_tensors
 from tremap_brevitas.proxy.weight_faults import (
     Gradient,
     Store,
@@ -131,6 +132,7 @@ class _Rows:
         pairs, at = np.unique(stored.astype(np.int64) * patterns + own, return_inverse=True)
         return np.array([self._number(*divmod(int(pair), patterns)) for pair in pairs], dtype=np.int32)[at]
 
+    @plain_tensors()
     def table(self) -> Tensor:
         """The flat table with a row for every pair."""
         return torch.cat([self._flat, *(torch.from_numpy(row) for row in self._rows)])

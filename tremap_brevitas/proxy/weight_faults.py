@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -15,9 +15,24 @@ from torch import Tensor
 from tremap_brevitas.codes import MAX_TABLE_BIT_WIDTH, Encoding, code_table
 from tremap_brevitas.core import stuck_at
 from tremap_brevitas.placement import LayerSites, PlacedLayer
+from tremap_brevitas.proxy.guards import plain_tensors
 
 Store = Literal["plain", "nearest"]
 Gradient = Literal["identity", "zero_fully_stuck"]
+
+
+class WeightCodes(NamedTuple):
+    """The integers of one weight, int32 in its shape.
+
+    Attributes:
+        wanted: Codes that the quantizer makes of the float weight.
+        stored: Codes that are written to the memory: ``wanted``, or under ``store="nearest"`` the nearest reachable.
+        read_back: Codes that the memory gives back; the network computes with these.
+    """
+
+    wanted: NDArray[np.int32]
+    stored: NDArray[np.int32]
+    read_back: NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,12 +176,14 @@ def _mask_dtype(layer: PlacedLayer) -> type[np.integer[Any]]:
     return np.int16 if layer.signed or layer.bit_width < 16 else np.int32
 
 
+@plain_tensors()
 def as_tensor(array: NDArray[Any], layer: PlacedLayer) -> Tensor:
     """An array of one entry a weight, in the shape of the weight."""
     return torch.from_numpy(array).reshape(layer.shape)
 
 
 @lru_cache(maxsize=32)
+@plain_tensors()
 def flat_table(bit_width: int, encoding: Encoding, store: Store) -> Tensor:
     """Flat code table, shifted so that ``(pattern + 1) * columns + code`` is the index of an entry."""
     table = code_table(bit_width=bit_width, encoding=encoding, nearest=store == "nearest")
@@ -176,6 +193,7 @@ def flat_table(bit_width: int, encoding: Encoding, store: Store) -> Tensor:
 
 
 @lru_cache(maxsize=32)
+@plain_tensors()
 def _on_device(tensor: Tensor, device: torch.device) -> Tensor:
     """Return one copy of a shared tensor for each device."""
     return tensor.to(device)

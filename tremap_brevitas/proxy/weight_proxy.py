@@ -7,8 +7,7 @@ when a quantizer is shared. The proxy itself stays; so it keeps the faults, and 
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,27 +19,15 @@ from torch import Tensor, nn
 
 from tremap_brevitas.core import stuck_at
 from tremap_brevitas.core.stuck_at import StuckAt
-from tremap_brevitas.proxy.weight_faults import WeightFaults
-
-
-class WeightCodes(NamedTuple):
-    """The integers of one weight, int32 in its shape.
-
-    Attributes:
-        wanted: Codes that the quantizer makes of the float weight.
-        stored: Codes that are written to the memory: ``wanted``, or under ``store="nearest"`` the nearest reachable.
-        read_back: Codes that the memory gives back; the network computes with these.
-    """
-
-    wanted: NDArray[np.int32]
-    stored: NDArray[np.int32]
-    read_back: NDArray[np.int32]
+from tremap_brevitas.proxy.guards import Lock, in_transform, plain_tensors, same_weight
+from tremap_brevitas.proxy.weight_faults import WeightCodes, WeightFaults
 
 
 class FaultyWeightProxy:
     """What the faulty weight proxies share. It stands before a Brevitas proxy class among the bases.
 
-    One proxy may serve several weights, as in LSTMs; ``slot`` says which: weight ``slot`` of ``tracked_module_list``.
+    One proxy may serve several weights, as in LSTMs; ``slot`` says which: weight ``slot`` of ``tracked_module_list``. The
+    quantizer below has room for the faults of one weight, so that with several each call selects and quantizes under a lock.
     """
 
     parameter_name = "weight"
@@ -63,13 +50,15 @@ class FaultyWeightProxy:
         return bool(self._faults)
 
     def set_fault_slot(self, slot: int, faults: WeightFaults | None) -> None:
-        """Set or clear the faults of one weight; drops Brevitas' cached weight."""
+        """Set or clear the faults of one weight; drops every weight that Brevitas has cached."""
         self._faults = dict(self._faults or {})
         if faults is None:
             self._faults.pop(slot, None)
         else:
             self._faults[slot] = faults
         self._cached_weight = None
+        if getattr(self.export_handler, "cached_weight", None) is not None:
+            self.export_handler.cached_weight = None
         self._hand_down(None)
 
     def forget_handed_down(self) -> None:
@@ -84,17 +73,16 @@ class FaultyWeightProxy:
         """
         weight = self.tracked_parameter_list[slot]
         self.check_finite(slot)
-        quant = self._int_quant_owner
         if not self.is_quant_enabled or getattr(self._int_quant.delay_wrapper.delay_impl, "quant_delay_steps", 0) > 0:
             raise ValueError("the weight quantizer is disabled or delayed: the weights are floats and have no codes")
-        self._select(weight)
-        with torch.no_grad():
-            _, scale, zero_point, bit_width, *before = quant(weight)
+        with self._lock, torch.no_grad():
+            # Layers that are tied share what is set for one of them.
+            faults = self.fault_slot(self._select(weight))
+            _, scale, zero_point, bit_width, *before = self._int_quant_owner(weight)
             # Decoupled quantizers round with a scale and a zero point of their own.
             scale, zero_point = before or (scale, zero_point)
             wanted = self._int_quant.to_int(scale, zero_point, bit_width, weight)
             read = self._int_quant.stuck_at(wanted)
-        faults = self.fault_slot(slot)
         wanted, read = (self._whole(c, weight.shape) for c in (wanted, read))
         return WeightCodes(wanted, wanted if faults is None else faults.stored(wanted, read), read)
 
@@ -102,9 +90,11 @@ class FaultyWeightProxy:
         """Check that no weight is NaN or infinite.
 
         Raises:
-            ValueError: If one is.
+            ValueError: If one is, or the weights are on the ``meta`` device.
         """
         weight = self.tracked_parameter_list[slot].detach()
+        if weight.is_meta:
+            raise ValueError(f"its {self.parameter_name} is on the meta device and has no values; load the model first")
         if math.isfinite(float(weight.sum())):  # a sum is quicker than a test of each, and nearly always enough
             return
         bad = (~torch.isfinite(weight)).nonzero()
@@ -117,6 +107,13 @@ class FaultyWeightProxy:
         """Bit width of the codes at present."""
         return round(float(self._int_quant_owner.msb_clamp_bit_width_impl().detach()))
 
+    @property
+    def exact_in_bfloat16(self) -> bool:
+        """Whether bfloat16 holds every weight exactly: codes of up to 8 bits, and scales that are powers of two."""
+        with torch.no_grad():
+            scale = self._int_quant_owner(self.tracked_parameter_list[0])[1]
+        return self.codes_bit_width <= 8 and bool((torch.frexp(scale.float()).mantissa.abs() == 0.5).all())
+
     # ---------------------------------------------------------------- Brevitas' hooks
 
     def init_tensor_quant(self, preserve_state_dict: bool = False) -> None:
@@ -128,8 +125,29 @@ class FaultyWeightProxy:
         """Quantize ``x`` and read it back from the faulty memory."""
         # A scale search calls this with tensors of its own, and must see no faults.
         if self._faults and self._below and not self._below[0].local_loss_mode:
+            if in_transform():
+                raise RuntimeError(
+                    f"{self._names}: Brevitas' quantizers do not work under the transforms of torch.func (grad, vmap, jvp); "
+                    f"use torch.autograd, and loops over models or inputs. functional_call alone works"
+                )
+            if len(self.tracked_module_list) > 1:
+                return self._forward_of_several(x, *args)
             self._select(x)
         return super().forward(x, *args)  # type: ignore[misc]
+
+    @torch.compiler.disable(recursive=False)
+    def _forward_of_several(self, x: Tensor, *args: Any) -> Any:
+        with self._lock:
+            self._select(x)
+            return super().forward(x, *args)  # type: ignore[misc]
+
+    def _replicate_for_data_parallel(self) -> Any:
+        if self._faults:
+            raise RuntimeError(
+                f"{self._names}: torch.nn.DataParallel copies quantizers without the faults of each device; use "
+                f"DistributedDataParallel, or one device"
+            )
+        return super()._replicate_for_data_parallel()  # type: ignore[misc]
 
     @property
     def subtensor_slice_list(self) -> Any:
@@ -146,6 +164,8 @@ class FaultyWeightProxy:
     tracked_module_list: list[nn.Module]
     tracked_parameter_list: list[Tensor]
     is_quant_enabled: bool
+    rounding_mode: str | None
+    export_handler: Any
     _cached_weight: Any
 
     @property
@@ -161,20 +181,39 @@ class FaultyWeightProxy:
         """View that the codes are in; groups are a dimension of their own."""
         return self._int_quant.input_view_impl if self.tensor_quant is not None else nn.Identity()
 
-    def _select(self, x: Tensor) -> None:
-        """Make sure that the faults of the weight behind ``x`` are in place, on its device and in its layout."""
+    @property
+    def _lock(self) -> Lock:
+        lock: Lock = self.__dict__.setdefault("_own_lock", Lock())
+        return lock
+
+    @property
+    def _names(self) -> str:
+        return ", ".join(f"layer {faults.layer.name!r}" for faults in (self._faults or {}).values())
+
+    def _select(self, x: Tensor) -> int:
+        """Make sure that the faults of the weight behind ``x`` are in place, on its device and in its layout; return its slot.
+
+        Several threads may run a model whose faults nobody changes: the first of them hands down, the others wait.
+        """
         slot = 0 if len(self.tracked_module_list) == 1 else self._slot_of(x)
         key = (slot, x.device, x.stride(), x.shape, self._slices)
         if key != self._handed_down:
-            # What is kept must serve training too, whoever runs first.
-            with torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext():
-                faults = self.fault_slot(slot)
-                if faults is not None and self._faults is not None:
-                    faults = self._faults[slot] = faults.laid_out_like(self.tracked_parameter_list[slot])
-                self._hand_down(faults)
-            self._handed_down = key
+            if torch.compiler.is_compiling():
+                self._install(slot, key)
+            else:
+                with self._lock, plain_tensors():
+                    if key != self._handed_down:
+                        self._install(slot, key)
         if self._learned_bit_width:
             self._check_bit_width(slot)
+        return slot
+
+    def _install(self, slot: int, key: Any) -> None:
+        faults = self.fault_slot(slot)
+        if faults is not None and self._faults is not None:
+            faults = self._faults[slot] = faults.laid_out_like(self.tracked_parameter_list[slot])
+        self._hand_down(faults)
+        self._handed_down = key  # last, since it says that all the rest is in place
 
     def _check_bit_width(self, slot: int) -> None:
         faults = self.fault_slot(slot)
@@ -185,16 +224,26 @@ class FaultyWeightProxy:
             )
 
     def _slot_of(self, x: Tensor) -> int:
-        # A slice lies inside its weight, where "is" would miss it; several weights may share one storage.
-        at = x.data_ptr()
-        for slot, weight in enumerate(self.tracked_parameter_list):
-            if weight.data_ptr() <= at < weight.data_ptr() + weight.numel() * weight.element_size():
-                return slot
-        raise RuntimeError("a weight quantizer with faults was given a tensor that is none of its weights")
+        # Brevitas hands over a view of the weight, or a slice of it, so that "is" would miss it. Of tied weights, the one with
+        # faults is meant: the memory holds it once.
+        same = [slot for slot, weight in enumerate(self.tracked_parameter_list) if same_weight(self._sliced(weight), x)]
+        faulty = [slot for slot in same if self.fault_slot(slot) is not None]
+        if not same:
+            raise RuntimeError(
+                f"{self._names}: the weight quantizer is shared, and was given a tensor that is none of its weights (a "
+                f"parametrized weight is a new one at every call); give each layer a quantizer of its own"
+            )
+        if len(faulty) > 1:
+            raise RuntimeError(
+                f"{self._names}: they share a quantizer, and the same tensor is the weight of {len(faulty)} of them, each with "
+                f"faults of its own; give each layer a quantizer of its own"
+            )
+        return (faulty or same)[0]
 
     def _hand_down(self, faults: WeightFaults | None) -> None:
-        self._handed_down, self._below = None, ()
+        self._handed_down = None
         if self.tensor_quant is None:
+            self._below = ()
             return
         below: StuckAt | None = getattr(self._int_quant, "stuck_at", None)
         if below is None:
@@ -214,9 +263,12 @@ class FaultyWeightProxy:
         below.mode = faults.mode
 
     def _viewed(self, tensor: Tensor) -> Tensor:
-        if self._slices is not None:
-            tensor = tensor[tuple(slice(None) if s is None else slice(*s) for s in self._slices)]
-        return self.input_view_impl(tensor)
+        return self.input_view_impl(self._sliced(tensor))
+
+    def _sliced(self, tensor: Tensor) -> Tensor:
+        if self._slices is None:
+            return tensor
+        return tensor[tuple(slice(None) if s is None else slice(*s) for s in self._slices)]
 
     def _whole(self, codes: Tensor, shape: torch.Size) -> NDArray[np.int32]:
         """Undo the view: codes in the shape of the weight, without padding."""

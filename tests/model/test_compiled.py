@@ -1,7 +1,13 @@
 """A compiled model computes what the model computes, whatever is done to its faults meanwhile."""
 
+import warnings
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import brevitas.nn as qnn
 import pytest
 import torch
+from brevitas.quant import Int8WeightPerTensorFixedPoint, Int8WeightPerTensorFloat
 from networks import DigitsNet
 from torch import nn
 
@@ -83,3 +89,66 @@ def test_in_bfloat16_only_sums_are_rounded(network):
     assert found.dtype == torch.float32
     assert float((found - expected).abs().max()) < 0.05 * float(expected.abs().max())
     assert not torch.equal(found, expected)
+
+
+class Pair(NamedTuple):
+    first: torch.Tensor
+    second: torch.Tensor
+
+
+@dataclass
+class Outputs:
+    logits: torch.Tensor
+    others: tuple
+    name: str = "kept"
+
+
+class Many(nn.Module):
+    """A network with outputs of every kind."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = qnn.QuantLinear(8, 4, bias=False, weight_quant=tm.FaultyInt8WeightPerTensorFixedPoint)
+
+    def forward(self, x):
+        y = self.fc(x)
+        nested = {"aux": [y, (y, None)], "pair": Pair(y, y.double()), "index": y.argmax(1), "all": Outputs(y, (y,))}
+        return y, nested
+
+
+@pytest.mark.slow
+def test_every_output_of_bfloat16_is_float32():
+    y, nested = tm.compiled(Many().eval(), bfloat16=True)(torch.randn(3, 8))
+    found = (y, nested["aux"][0], nested["aux"][1][0], nested["pair"].first, nested["all"].logits, *nested["all"].others)
+    assert {tensor.dtype for tensor in found} == {torch.float32}
+    assert isinstance(nested["pair"], Pair)
+    assert nested["pair"].second.dtype == torch.float64
+    assert nested["index"].dtype == torch.int64
+    assert nested["aux"][1][1] is None
+    assert nested["all"].name == "kept"
+
+
+def test_weights_that_bfloat16_rounds_are_named():
+    wide = type("Wide", (Int8WeightPerTensorFixedPoint,), {"bit_width": 12})
+    quantizers = {"exact": Int8WeightPerTensorFixedPoint, "scaled": Int8WeightPerTensorFloat, "wide": wide}
+    layers = {name: qnn.QuantLinear(64, 16, bias=False, weight_quant=quantizer) for name, quantizer in quantizers.items()}
+    layers["off"] = qnn.QuantLinear(64, 16, bias=False)
+    layers["mx"] = qnn.QuantLinear(64, 16, bias=False, weight_quant=tm.FaultyMXInt8Weight)
+    layers["shifted"] = qnn.QuantLinear(64, 16, bias=False, weight_quant=tm.FaultyShiftedUint8WeightPerTensorFloat)
+    model = tm.make_faulty(nn.ModuleDict(layers))
+    model["off"].weight_quant.disable_quant = True
+    with pytest.warns(UserWarning, match="the weights of layers 'scaled', 'wide', 'shifted' are rounded to bfloat16"):
+        tm.compiled(model, bfloat16=True)
+    for name in ("exact", "scaled", "wide", "mx", "shifted"):  # and the warning is right
+        value = model[name].quant_weight()
+        value = value.value_ if name == "mx" else value.value
+        assert torch.equal(value.bfloat16().float(), value) == (name in ("exact", "mx")), name
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tm.compiled(model["exact"], bfloat16=True)
+        tm.compiled(model)
+
+
+def test_what_is_no_model_cannot_be_compiled():
+    with pytest.raises(TypeError, match="model must be of type torch.nn.Module, got function"):
+        tm.compiled(gradients)

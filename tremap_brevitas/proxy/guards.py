@@ -1,0 +1,53 @@
+"""What keeps faults whole under threads, inference mode and torch's function transforms."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+
+
+class Lock:
+    """A reentrant lock that a model can hold: copies and pickles become new locks."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+    def __reduce__(self) -> tuple[type[Lock], tuple[()]]:
+        return Lock, ()
+
+
+@contextmanager
+def plain_tensors() -> Iterator[None]:
+    """Make ordinary tensors inside the block, whatever surrounds it: what is kept must serve training, too.
+
+    A tensor made in inference mode could never take part in a training, and one made inside a function transform of
+    ``torch.func`` would die with it.
+    """
+    with torch.inference_mode(False), temporarily_clear_interpreter_stack():
+        yield
+
+
+def in_transform() -> bool:
+    """Whether a function transform of ``torch.func`` is running: Brevitas' rounding cannot be transformed."""
+    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def same_weight(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors are one: the same elements of the same storage in the same order."""
+    return a is b or _place(a) == _place(b)
+
+
+def _place(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.data_ptr(), tensor.shape, tensor.stride()
