@@ -49,6 +49,7 @@ class WeightFaults:
         formula: Parameters of the ``FORMULA`` mode.
         read_by: Chip whose reading of a group's image these are; None if they are what the image is made under.
         written: With ``read_by``: flat stuck pattern plus one of every weight under which the image is made.
+        origin: What set them, to be told apart from another's.
     """
 
     layer: PlacedLayer
@@ -60,6 +61,7 @@ class WeightFaults:
     formula: str = ""
     read_by: str | None = None
     written: NDArray[np.int16] | None = None
+    origin: object = None
 
     def stored(self, wanted: NDArray[np.int32], read: NDArray[np.int32]) -> NDArray[np.int32]:
         """Codes that are written to the memory, from those wanted and those read back, all in the shape of the weight."""

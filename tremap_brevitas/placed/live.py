@@ -1,0 +1,38 @@
+"""Which faults a model computes with at present."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tremap_brevitas.faults import FaultMap
+from tremap_brevitas.placed.rule import Rule
+
+
+@dataclass(frozen=True, eq=False)
+class Live:
+    """A record that every weight's faults carry, so that a change behind the placed model's back shows.
+
+    Args:
+        rule: How codes are stored.
+        find: Returns the map; a ramp makes one only when it is asked for.
+        read_by: Chip that reads an image made for its whole group; None if codes are read as they are stored.
+        fixed: Whether the codes are given, whatever the float weights are.
+        layers: Names of the layers that have faults.
+    """
+
+    rule: Rule
+    find: Callable[[], FaultMap | None] = lambda: None
+    read_by: str | None = None
+    fixed: bool = False
+    layers: frozenset[str] = field(default=frozenset())
+
+    @property
+    def fault_map(self) -> FaultMap | None:
+        """The stuck cells; None for a healthy memory or given codes."""
+        return self.find()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Live:
+        # A frozen value. The copy of a placed model must find this very record in the copies of its weights' faults.
+        return self

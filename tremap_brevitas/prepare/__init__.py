@@ -1,0 +1,1 @@
+"""Preparing a network for faulty memories: compensation without training, retraining strategies, BatchNorm."""

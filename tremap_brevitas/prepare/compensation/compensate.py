@@ -1,0 +1,224 @@
+"""Compensation of a whole network, layer by layer in order of execution."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from tqdm import tqdm
+
+from tremap_brevitas.faults import FaultMap, MergedFaultMap
+from tremap_brevitas.model.faults import located
+from tremap_brevitas.model.modes import evaluation_mode
+from tremap_brevitas.model.slots import WeightSlot, matching_slots
+from tremap_brevitas.prepare.compensation.absorb import traced
+from tremap_brevitas.prepare.compensation.descent import target_of
+from tremap_brevitas.prepare.compensation.layer import Solution
+from tremap_brevitas.prepare.compensation.lockstep import in_lockstep
+from tremap_brevitas.prepare.compensation.moments import Moments, has_rows, rows_of
+from tremap_brevitas.prepare.compensation.problem import clashes_of, problem_of
+from tremap_brevitas.prepare.compensation.report import CompensatedLayer, CompensationReport
+from tremap_brevitas.prepare.compensation.statistics import follow_
+from tremap_brevitas.proxy.image_reads import ImageReads
+
+FACTORS = (1.0, 0.5, 0.6, 0.71, 0.84, 1.19, 1.41)
+Inputs = Literal["as_read", "healthy"]
+
+
+@torch.no_grad()
+def compensate_(
+    net: Any,
+    batches: Iterable[Any],
+    fault_map: FaultMap,
+    *,
+    factors: Sequence[float] = FACTORS,
+    signs: bool = True,
+    sweeps: int = 1,
+    damping: float = 0.01,
+    samples: int = 16384,
+    statistics: str = "measured",
+    forward: Callable[[nn.Module, Any], Any] | None = None,
+    progress: bool = True,
+    by_members: bool = True,
+) -> CompensationReport:
+    """Choose the codes of a network anew; see ``PlacedModel.compensate_``."""
+    before = {key: value.clone() for key, value in net.model.state_dict(keep_vars=False).items()}
+    live = net.fault_map, net.rule
+    try:
+        run = _Run(net, batches, fault_map, forward, samples, by_members)
+        return run(factors, signs, sweeps, damping, statistics, progress)
+    except BaseException:
+        for key, value in net.model.state_dict().items():
+            value.copy_(before[key])
+        if live[0] is None:
+            net.clear_faults_()
+        else:
+            net.set_faults_(live[0], rule=live[1])
+        raise
+
+
+class _Run:
+    """One network, its healthy twin, and the inputs that both see."""
+
+    def __init__(
+        self,
+        net: Any,
+        batches: Iterable[Any],
+        fault_map: FaultMap,
+        forward: Callable[[nn.Module, Any], Any] | None,
+        samples: int,
+        by_members: bool,
+    ) -> None:
+        self.net, self.fault_map = net, fault_map
+        self.begin = time.perf_counter()
+        self.forward = forward or (lambda model, batch: model(batch))
+        self.slots = {n: e for n, e in matching_slots(net.model, net.placement).items() if not e.is_bias}
+        conflicts = len(fault_map.conflicts) if isinstance(fault_map, MergedFaultMap) and by_members else 0
+        self.members = fault_map.members if conflicts else ()  # type: ignore[attr-defined]
+        self.batches, self.images = _split([_first(b) for b in batches], len(self.members))
+        self.samples = max(1, samples // len(self.batches))
+        net.clear_faults_()
+        self.healthy = copy.deepcopy(net.model)
+        self.codes = {name: net.codes(name).wanted for name in self.slots}
+        net.set_faults_(fault_map)
+        self.stuck = {sites.layer.name: (sites, stuck) for sites, stuck in located(net.placement, fault_map)}
+        self.written = {name: entry.proxy.fault_slot(entry.slot) for name, entry in self.slots.items()}
+        pairs = [(m.chip, located(net.placement, m)) for m in self.members]
+        self.member_stuck = [{s.layer.name: (s, stuck) for s, stuck in found} for _, found in pairs]
+        reads = ImageReads(located(net.placement, fault_map), pairs, store=net.rule.store) if pairs else None
+        self.reads = [reads.of(i) for i in range(len(reads))] if reads is not None else []
+
+    def __call__(
+        self, factors: Sequence[float], signs: bool, sweeps: int, damping: float, statistics: str, progress: bool
+    ) -> CompensationReport:
+        model, count = self.net.model, len(self.batches)
+        modules, twins = dict(model.named_modules()), dict(self.healthy.named_modules())
+        reports: dict[str, CompensatedLayer] = {}
+        signs_of: dict[str, Tensor] = {}
+        with evaluation_mode(model), evaluation_mode(self.healthy):
+            trace = traced(self.healthy, lambda: self.forward(self.healthy, self.batches[0][:1]), list(self.slots))
+            norms = [n for n, m in model.named_modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+            passes = [
+                (network, lambda n=network, b=batch: self.forward(n, b))
+                for network in (model, self.healthy)
+                for batch in self.batches
+            ]
+            bar = tqdm(total=len(self.slots), desc="compensating", unit="layer", leave=False, disable=not progress)
+            with bar:
+                touched = False
+                for halt in in_lockstep(passes, [*self.slots, *norms], before=self._read_by_member):
+                    name, module = halt.name, modules[halt.name]
+                    own, healthy = list(halt.inputs[:count]), list(halt.inputs[count:])
+                    if isinstance(module, _BatchNorm):
+                        if touched:
+                            follow_(module, twins[name], own, healthy, signs_of.get(name), statistics)
+                        continue
+                    if name in reports:  # a layer that is called again
+                        continue
+                    entry = self.slots[name]
+                    entry.proxy.set_fault_slot(entry.slot, self.written[name])
+                    free = name in trace.absorbers
+                    tries = [f * s for s in ((1, -1) if signs and free else (1,)) for f in (factors if free else (1.0,))]
+                    read = self.net.codes(name).read_back
+                    if not touched and np.array_equal(read, self.codes[name]):
+                        reports[name] = CompensatedLayer(name, 0.0, 0.0, 0, 0)
+                        continue
+                    touched = True
+                    reports[name], found = self._layer(entry, own, healthy, read, tries, sweeps, damping)
+                    if found is not None and free:
+                        signs_of[trace.absorbers[name]] = found.factor.sign()
+                    bar.update()
+        for name in self.slots:
+            if name not in reports:
+                reports[name] = CompensatedLayer(name, 0.0, 0.0, 0, 0, "it was not run as a layer of its own")
+        self.net.set_faults_(self.fault_map)
+        return CompensationReport(tuple(reports.values()), self.images, time.perf_counter() - self.begin)
+
+    def _read_by_member(self, index: int, name: str) -> None:
+        """Let one pass compute a layer as one member of the group reads it."""
+        if self.reads and index < len(self.batches) and name in self.slots:
+            entry = self.slots[name]
+            entry.proxy.set_fault_slot(entry.slot, self.reads[index % len(self.reads)].get(name))
+
+    def _layer(
+        self,
+        entry: WeightSlot,
+        own: list[Tensor],
+        healthy: list[Tensor],
+        read: Any,
+        tries: Sequence[float],
+        sweeps: int,
+        damping: float,
+    ) -> tuple[CompensatedLayer, Solution | None]:
+        name, module = entry.name, entry.module
+        if not has_rows(module):
+            return CompensatedLayer(name, 0.0, 0.0, 0, 0, f"a {type(module).__name__} has no inputs to be weighed"), None
+        own, healthy = ([_quantized(module, x) for x in inputs] for inputs in (own, healthy))
+        moments = Moments(samples=self.samples)
+        for x, h in zip(own, healthy, strict=True):
+            moments.add(module, x, h)
+        second, cross = moments.own / moments.rows, moments.cross / moments.rows
+        if not bool(second.isfinite().all() & cross.isfinite().all()):
+            raise ValueError(f"layer {name!r}: its inputs are not all finite")
+        placed = self.net.placement.layer(name)
+        problem = problem_of(
+            entry, placed, healthy=self.codes[name], read=read, stuck=self.stuck.get(name), store=self.net.rule.store
+        )
+        target = target_of(problem.healthy, second, cross, damping=damping)
+        clashes = clashes_of(problem, placed, [m.get(name) for m in self.member_stuck]) if self.members else None
+        found = problem.solve(target, second, factors=tries, sweeps=sweeps, clashes=clashes)
+        reason = self._write(entry, found)
+        if reason:
+            return CompensatedLayer(name, found.before, found.before, 0, 0, reason), None
+        bias = getattr(module, "bias", None)
+        if len(tries) == 1 and bias is not None and f"{name}.bias" not in {r.name for r in self.net.placement.layers}:
+            bias += (_mean(module, healthy, problem.healthy) - _mean(module, own, found.values)).to(bias)
+        changed = int((found.codes.cpu() != torch.from_numpy(read)).sum())
+        flipped = int((found.factor < 0).sum())
+        return CompensatedLayer(name, found.before, found.after, changed, flipped), found
+
+    def _write(self, entry: WeightSlot, found: Solution) -> str:
+        """Write a layer's weights; returns why that cannot be, and leaves the weights as they were then."""
+        before, quantized = entry.parameter.clone(), entry.module.quant_weight()
+        entry.parameter.copy_(found.weight)
+        entry.proxy._cached_weight = None
+        now = entry.module.quant_weight()
+        if torch.equal(now.scale, quantized.scale) and torch.equal(now.zero_point, quantized.zero_point):
+            if np.array_equal(self.net.codes(entry.name).read_back, found.codes.cpu().numpy()):
+                return ""
+        entry.parameter.copy_(before)
+        entry.proxy._cached_weight = None
+        return "its quantizer makes another scale of other weights"
+
+
+def _first(batch: Any) -> Any:
+    return batch[0] if isinstance(batch, (tuple, list)) else batch
+
+
+def _split(batches: list[Any], members: int) -> tuple[list[Any], int]:
+    """As many batches as there are members at least, so that each of them reads one; and how many inputs there are."""
+    images = sum(len(b) for b in batches)
+    if not images:
+        raise ValueError("no inputs were given; a few hundred are needed")
+    if len(batches) < members <= images and all(isinstance(b, Tensor) for b in batches):
+        batches = list(torch.cat(batches).chunk(members))
+    return batches, images
+
+
+def _mean(module: nn.Module, inputs: Sequence[Tensor], matrices: Tensor) -> Tensor:
+    """Mean of each output channel without its bias."""
+    count = sum(len(x) for x in inputs)
+    mean = sum(rows_of(module, x).double().mean(1) * len(x) for x in inputs) / count
+    return torch.einsum("gk,grk->gr", mean, matrices).reshape(-1)
+
+
+def _quantized(module: Any, x: Tensor) -> Tensor:
+    if module.input_quant.is_quant_enabled:
+        x = module.input_quant(x)
+    return getattr(x, "value", x)

@@ -1,0 +1,134 @@
+"""Weights that the members of a group read differently: the mean of the members' errors, exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Clashes:
+    """The conflicting weights of one layer, before anything is chosen.
+
+    Attributes:
+        row: Row of each of them in the layer's matrix; (count,).
+        column: Column, likewise.
+        sa0: Bits that each member has stuck at 0, (count, members), integers.
+        sa1: Bits that each member has stuck at 1.
+        stored: Stored bits of every code that can be written, (codes,); their order is that of the codes.
+        decoded: Code of every pattern of stored bits, (patterns,).
+        allowed: Which codes may be written, (count, codes): those that the group's map lets through.
+        scale: Scale of each weight's code, (count,).
+        zero_point: Zero point, likewise.
+    """
+
+    row: Tensor
+    column: Tensor
+    sa0: Tensor
+    sa1: Tensor
+    stored: Tensor
+    decoded: Tensor
+    allowed: Tensor
+    scale: Tensor
+    zero_point: Tensor
+
+    def readings(self, at: Tensor) -> Tensor:
+        """What each member reads for each code, real values: (len(at), codes, members)."""
+        read = self.decoded[(self.stored[None, :, None] | self.sa1[at][:, None, :]) & ~self.sa0[at][:, None, :]]
+        return (read - self.zero_point[at][:, None, None]) * self.scale[at][:, None, None]
+
+    def written(self, at: Tensor, code: Tensor) -> Tensor:
+        """Real value of the codes with these numbers, as a healthy memory gives them back."""
+        return (self.decoded[self.stored[code]] - self.zero_point[at]) * self.scale[at]
+
+
+class Conflicts:
+    """The choice of a code for every conflicting weight of a layer.
+
+    A member ``m`` computes with ``w + d_m``: the mean reading ``w``, and its own deviation from it at conflicting weights.
+    The mean of the members' errors is the error of ``w`` plus the mean of ``d_m' H d_m``; both change in closed form with
+    one weight's code.
+
+    Args:
+        clashes: The weights.
+        moments: Second moments of the inputs, (columns, columns).
+        rows: Rows of the layer's matrix.
+        copies: How often the matrix stands under itself, each copy with another target.
+    """
+
+    def __init__(self, clashes: Clashes, moments: Tensor, *, rows: int, copies: int) -> None:
+        self._clashes, self._moments = clashes, moments
+        count, columns = len(clashes.row), moments.shape[-1]
+        self._base = torch.arange(count).repeat(copies)
+        self._row = torch.cat([clashes.row + copy * rows for copy in range(copies)])
+        self._column = clashes.column.repeat(copies)
+        self._code = torch.zeros(len(self._row), dtype=torch.int64)
+        # All conflicting weights of each row; where it has fewer than another, one that never deviates.
+        by_row = torch.argsort(self._row, stable=True)
+        in_row = torch.bincount(self._row, minlength=rows * copies)
+        first = torch.cumsum(in_row, 0) - in_row
+        place = torch.empty_like(by_row)
+        place[by_row] = torch.arange(len(by_row)) - first[self._row[by_row]]
+        self._of_row = torch.full((rows * copies, int(in_row.max())), len(self._row), dtype=torch.int64)
+        self._of_row[self._row, place] = torch.arange(len(self._row))
+        self._column_of = torch.cat([self._column, self._column.new_zeros(1)])
+        self._now = torch.zeros(len(self._row) + 1, clashes.sa0.shape[1], dtype=moments.dtype)
+        by_column = torch.argsort(self._column, stable=True)
+        bounds = torch.searchsorted(self._column[by_column], torch.arange(columns + 1)).tolist()
+        self._at = [by_column[bounds[j] : bounds[j + 1]] for j in range(columns)]
+
+    def start_(self, weights: Tensor, target: Tensor) -> None:
+        """Choose for each weight by itself the code whose readings are closest to the target; put their means into place."""
+        for column, at in enumerate(self._at):
+            if len(at):
+                self._choose(at, weights[:, column], target[self._row[at], column], None, torch.ones(()))
+
+    def settle_(self, column: int, new: Tensor, old: Tensor, gradient: Tensor, bend: Tensor) -> None:
+        """Choose the codes of one column's conflicting weights for the output's sake.
+
+        Args:
+            column: The column.
+            new: Mean readings of the column's weights, (rows,); changed in place.
+            old: Those before.
+            gradient: ``(w - t)' H`` of that column, (rows,).
+            bend: ``H`` of the column with itself.
+        """
+        at = self._at[column]
+        if not len(at) or bend <= 0:
+            new[self._row[at]] = old[self._row[at]]
+            return
+        row = self._row[at]
+        others = self._of_row[row]
+        coupling = self._moments[self._column_of[others], column]
+        coupling = torch.where(others == at[:, None], torch.zeros_like(coupling), coupling)
+        pull = torch.einsum("cq,cqm->cm", coupling, self._now[others])
+        self._choose(at, new, old[row] - gradient[row] / bend, pull, bend)
+
+    def spread_errors(self) -> Tensor:
+        """Mean over the members of ``d_m' H d_m``, row by row."""
+        columns = self._column_of[self._of_row]
+        inner = self._moments[columns[:, :, None], columns[:, None, :]]
+        deviation = self._now[self._of_row]
+        return torch.einsum("rqm,rqp,rpm->r", deviation, inner, deviation) / deviation.shape[-1]
+
+    def written_(self, weights: Tensor) -> None:
+        """Put what is written in place of the mean readings."""
+        weights[self._row, self._column] = self._clashes.written(self._base, self._code).to(weights.dtype)
+
+    def _choose(self, at: Tensor, means: Tensor, wish: Tensor, pull: Tensor | None, bend: Tensor) -> None:
+        base = self._base[at]
+        readings = self._clashes.readings(base)
+        mean = readings.mean(-1)
+        deviation = readings - mean[..., None]
+        # Up to a constant: bend (mean - wish)^2, and the mean of bend d^2 + 2 d pull.
+        cost = bend * ((mean - wish[:, None]).square() + deviation.square().mean(-1))
+        if pull is not None:
+            cost = cost + 2 * (deviation * pull[:, None, :]).mean(-1)
+        cost = cost.masked_fill(~self._clashes.allowed[base], torch.inf)
+        best = cost.argmin(1)
+        self._code[at] = best
+        rows = torch.arange(len(at))
+        self._now[at] = deviation[rows, best]
+        means[self._row[at]] = mean[rows, best]

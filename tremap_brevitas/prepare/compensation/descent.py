@@ -1,0 +1,94 @@
+"""Cyclic coordinate descent over reachable codes: the error of a layer's output, weight by weight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from tremap_brevitas.prepare.compensation.conflicts import Conflicts
+
+BLOCK = 128
+
+Nearest = Callable[[Tensor, int], Tensor]
+
+
+def target_of(weights: Tensor, moments: Tensor, cross: Tensor, *, damping: float) -> Tensor:
+    """The real weights whose output on the faulty network's inputs comes closest to the healthy layer's on healthy ones.
+
+    Args:
+        weights: Healthy weights, (groups, rows, columns).
+        moments: Second moments of the inputs as they come, (groups, columns, columns).
+        cross: Moments of the healthy inputs (rows) with those (columns), likewise.
+        damping: Share of the mean diagonal of ``moments`` that is added to both, so that directions without data stay put.
+    """
+    ridge = damping * moments.diagonal(dim1=-2, dim2=-1).mean(-1)
+    eye = torch.eye(moments.shape[-1], dtype=moments.dtype, device=moments.device) * ridge[:, None, None]
+    # W (C + r I) (H + r I)^-1; H is symmetric, so that the transposed system has the same matrix.
+    right = (weights @ (cross + eye)).mT
+    factor, info = torch.linalg.cholesky_ex(moments + eye)
+    if bool((info != 0).any()):
+        return torch.linalg.lstsq(moments + eye, right).solution.mT
+    return torch.cholesky_solve(right, factor).mT
+
+
+def errors_of(weights: Tensor, target: Tensor, moments: Tensor) -> Tensor:
+    """Mean squared error of each row's output, (groups, rows): ``(w - t)' H (w - t)``."""
+    difference = weights - target
+    return ((difference @ moments) * difference).sum(-1)
+
+
+def descend(
+    weights: Tensor,
+    target: Tensor,
+    moments: Tensor,
+    nearest: Nearest,
+    *,
+    sweeps: int = 1,
+    block: int = BLOCK,
+    conflicts: Conflicts | None = None,
+) -> Tensor:
+    """Change one column of weights after the other to what lowers the error of the outputs most.
+
+    The rule of QuantEase (arXiv 2309.01885) and COMQ (2403.07134), restricted to the codes that a memory can give back. The
+    error never rises, since each weight moves to the reachable value next to the minimum of a parabola.
+
+    Args:
+        weights: Where to begin, reachable values, (groups, rows, columns); not changed.
+        target: Real weights to come close to, likewise.
+        moments: Second moments of the inputs, (groups, columns, columns).
+        nearest: Function from wished values (groups, rows) and a column to the nearest reachable values.
+        sweeps: Passes over all columns.
+        conflicts: Weights that the members of a group read differently; ``weights`` are then the members' mean readings. One
+            group of channels only.
+        block: Columns that are settled before the rest hears of it, which makes the work matrix products.
+
+    Returns:
+        The weights found.
+    """
+    weights = weights.clone()
+    gradient = (weights - target) @ moments
+    curvature = moments.diagonal(dim1=-2, dim2=-1)
+    columns = weights.shape[-1]
+    for _ in range(sweeps):
+        for begin in range(0, columns, block):
+            end = min(begin + block, columns)
+            inside = moments[:, begin:end, begin:end]
+            # One contiguous matrix a column.
+            local = gradient[..., begin:end].movedim(-1, 0).contiguous()
+            moved = torch.zeros_like(local)
+            for j in range(end - begin):
+                column = begin + j
+                bend = curvature[:, column, None]
+                old = weights[..., column]
+                wish = torch.where(bend > 0, old - local[j] / bend, old)
+                new = nearest(wish, column)
+                if conflicts is not None:
+                    conflicts.settle_(column, new[0], old[0], local[j][0], bend[0, 0])
+                moved[j] = new - old
+                weights[..., column] = new
+                if j + 1 < end - begin:
+                    local[j + 1 :] += inside[:, j, j + 1 :].T[:, :, None] * moved[j]
+            gradient += moved.movedim(0, -1) @ moments[:, begin:end]
+    return weights

@@ -1,0 +1,89 @@
+"""Several forward passes side by side, halted together before every layer that is of interest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from greenlet import GreenletExit, getcurrent, greenlet
+from torch import Tensor, nn
+
+Pass = tuple[nn.Module, Callable[[], Any]]
+
+
+class Halt(NamedTuple):
+    """All passes stand before the same layer.
+
+    Attributes:
+        name: Name of the layer.
+        inputs: What each pass is about to give it.
+    """
+
+    name: str
+    inputs: list[Tensor]
+
+
+def in_lockstep(
+    passes: Sequence[Pass], names: Sequence[str], *, before: Callable[[int, str], None] | None = None
+) -> Iterator[Halt]:
+    """Run several passes, and halt all of them before each layer of a list, whenever it is called.
+
+    What the caller changes while they stand, such as the layer's weights, the passes compute with when they go on. So one
+    forward pass is enough to change all layers one after the other, each for the inputs that the changed ones before it
+    give, and no activation is kept longer than the model itself keeps it.
+
+    Args:
+        passes: For each a model, all of the same layers, and what runs it.
+        names: Names of the layers.
+        before: Called with a pass's number and the layer's name when that pass alone is about to compute the layer.
+
+    Yields:
+        One halt for each call of a layer, in order of execution.
+
+    Raises:
+        ValueError: If the passes come to different layers.
+    """
+    with _halting({id(model): model for model, _ in passes}.values(), names):
+        runs = [greenlet(run) for _, run in passes]
+        try:
+            events = [run.switch() for run in runs]
+            while not all(run.dead for run in runs):
+                at = {event[0] if not run.dead else None for run, event in zip(runs, events, strict=True)}
+                if len(at) > 1:
+                    places = ", ".join(sorted("the end" if name is None else repr(name) for name in at))
+                    raise ValueError(f"the model takes another way for other inputs: it came to {places} at once")
+                name = events[0][0]
+                yield Halt(name, [event[1] for event in events])
+                events = []
+                for index, run in enumerate(runs):
+                    if before is not None:
+                        before(index, name)
+                    events.append(run.switch())
+        finally:
+            for run in runs:
+                if not run.dead and run:
+                    run.throw(GreenletExit)
+
+
+@contextmanager
+def _halting(models: Any, names: Sequence[str]) -> Iterator[None]:
+    handles = []
+    try:
+        for model in models:
+            layers: Mapping[str, nn.Module] = dict(model.named_modules())
+            for name in names:
+                handles.append(layers[name].register_forward_pre_hook(_hook(name)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _hook(name: str) -> Callable[[nn.Module, Any], None]:
+    def halt(module: nn.Module, args: Any) -> None:
+        driver = getcurrent().parent
+        if driver is not None:  # the caller may run a model by itself meanwhile
+            driver.switch((name, getattr(args[0], "value", args[0])))
+
+    return halt

@@ -1,0 +1,120 @@
+"""A layer's weight as matrices, and its inputs as rows that those matrices multiply."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+
+def as_matrices(layer: nn.Module, weight: Tensor) -> Tensor:
+    """A layer's weight as (groups, output channels of a group, inputs of one output)."""
+    groups = getattr(layer, "groups", 1)
+    if isinstance(layer, _ConvTransposeNd):  # (in, out / groups, …): an output sees the kernel the other way round
+        kernel = tuple(range(2, weight.dim()))
+        parts = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
+        flipped = parts.flip([d + 1 for d in kernel]).transpose(1, 2)
+        return flipped.reshape(groups, weight.shape[1], -1)
+    return weight.reshape(groups, weight.shape[0] // groups, -1)
+
+
+def as_weight(layer: nn.Module, matrices: Tensor, shape: torch.Size) -> Tensor:
+    """The inverse of [as_matrices][]: a weight of that shape."""
+    groups = getattr(layer, "groups", 1)
+    if isinstance(layer, _ConvTransposeNd):
+        flipped = matrices.reshape(groups, shape[1], shape[0] // groups, *shape[2:])
+        return flipped.transpose(1, 2).flip(list(range(3, 3 + len(shape) - 2))).reshape(shape)
+    return matrices.reshape(shape)
+
+
+def has_rows(layer: nn.Module) -> bool:
+    """Whether the inputs of a layer can be laid out as rows."""
+    return isinstance(layer, (nn.Linear, _ConvNd))
+
+
+def rows_of(layer: nn.Module, x: Tensor) -> Tensor:
+    """Inputs of a layer as (groups, samples, inputs of one output), float32: each row times a matrix's row is one output."""
+    if isinstance(layer, nn.Linear):
+        return x.reshape(1, -1, x.shape[-1]).float()
+    if not isinstance(layer, _ConvNd):
+        raise TypeError(f"inputs of a {type(layer).__name__} cannot be laid out as rows")
+    dims = len(layer.kernel_size)
+    x = x.float()
+    if x.dim() == dims + 1:
+        x = x[None]
+    kernel, dilation = layer.kernel_size, layer.dilation
+    if isinstance(layer, _ConvTransposeNd):
+        x = _spread(x, layer)
+        stride: Any = (1,) * dims
+    else:
+        x = _padded(x, layer)
+        stride = layer.stride
+    for d in range(dims):
+        reach = dilation[d] * (kernel[d] - 1) + 1
+        x = x.unfold(2 + d, reach, stride[d])[..., :: dilation[d]]
+    # (N, C, positions…, kernel…) -> (groups, N · positions, C / groups · kernel)
+    batch, channels = x.shape[:2]
+    groups = layer.groups
+    x = x.reshape(batch, groups, channels // groups, *x.shape[2:])
+    order = [1, 0, *range(3, 3 + dims), 2, *range(3 + dims, 3 + 2 * dims)]
+    x = x.permute(order)
+    return x.reshape(groups, -1, channels // groups * int(torch.tensor(kernel).prod()))
+
+
+def _padded(x: Tensor, layer: _ConvNd) -> Tensor:
+    if layer.padding == "valid":
+        return x
+    if layer.padding == "same" or layer.padding_mode != "zeros":
+        pads = list(layer._reversed_padding_repeated_twice)
+    else:
+        pads = [p for size in reversed(layer.padding) for p in (size, size)]  # type: ignore[union-attr]
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    return nn.functional.pad(x, pads, mode=mode)
+
+
+def _spread(x: Tensor, layer: _ConvTransposeNd) -> Tensor:
+    """The input of the ordinary convolution that a transposed one is: zeros between and around its values."""
+    pads: list[int] = []
+    for d, size in enumerate(layer.kernel_size):
+        stride = layer.stride[d]
+        if stride > 1:
+            shape = list(x.shape)
+            shape[2 + d] = (shape[2 + d] - 1) * stride + 1
+            wide = x.new_zeros(shape)
+            wide[(slice(None),) * (2 + d) + (slice(None, None, stride),)] = x
+            x = wide
+        around = layer.dilation[d] * (size - 1) - int(layer.padding[d])  # type: ignore[arg-type]
+        pads[:0] = [around, around + layer.output_padding[d]]
+    return nn.functional.pad(x, pads)
+
+
+class Moments:
+    """Second moments of a layer's inputs, and of healthy inputs with them, summed up batch by batch in float64.
+
+    Args:
+        samples: Most rows that one batch may contribute, evenly spread; more say little that is new.
+    """
+
+    def __init__(self, *, samples: int) -> None:
+        self.samples = samples
+        self.rows = 0
+        self.own: Tensor | None = None
+        self.cross: Tensor | None = None
+
+    def add(self, layer: nn.Module, x: Tensor, healthy: Tensor | None) -> None:
+        """Add a batch of inputs, and the same images' inputs in the healthy network."""
+        rows = _thinned(rows_of(layer, x), self.samples)
+        own = rows.mT @ rows
+        cross = own if healthy is None else _thinned(rows_of(layer, healthy), self.samples).mT @ rows
+        self.own = own.double() if self.own is None else self.own + own
+        self.cross = cross.double() if self.cross is None else self.cross + cross
+        self.rows += rows.shape[1]
+
+
+def _thinned(rows: Tensor, samples: int) -> Tensor:
+    count = rows.shape[1]
+    if count <= samples:
+        return rows
+    return rows[:, torch.linspace(0, count - 1, samples, device=rows.device).long()]

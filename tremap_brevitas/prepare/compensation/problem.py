@@ -1,0 +1,137 @@
+"""From a placed layer and its stuck bits to the matrices that the descent works on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tremap_brevitas.codes import MAX_TABLE_BIT_WIDTH, decode, encode
+from tremap_brevitas.model.slots import WeightSlot
+from tremap_brevitas.placement import LayerSites, PlacedLayer
+from tremap_brevitas.prepare.compensation.conflicts import Clashes
+from tremap_brevitas.prepare.compensation.layer import LayerProblem
+from tremap_brevitas.prepare.compensation.moments import as_matrices
+from tremap_brevitas.prepare.compensation.reachable import CodeRule, writable
+from tremap_brevitas.proxy.weight_faults import Store
+
+StuckBits = tuple[LayerSites, NDArray[np.uint8]]
+
+
+def problem_of(
+    entry: WeightSlot,
+    placed: PlacedLayer,
+    *,
+    healthy: NDArray[np.int32],
+    read: NDArray[np.int32],
+    stuck: StuckBits | None,
+    store: Store,
+) -> LayerProblem:
+    """What is to be solved for one layer.
+
+    Args:
+        entry: The layer.
+        placed: Its place.
+        healthy: Codes of its float weights without faults.
+        read: Codes that it reads under the faults that are set.
+        stuck: Its stuck bits; None for none.
+        store: Rule by which codes are stored.
+    """
+    module = entry.module
+    shape, device = entry.parameter.shape, entry.parameter.device
+    quantized = module.quant_weight()
+    sa0, sa1 = masks_of(placed, stuck, device)
+    lowest = 0 if placed.encoding == "binary" else -(1 << (placed.bit_width - 1)) + bool(entry.proxy.is_narrow_range)
+    return LayerProblem(
+        module,
+        codes=torch.from_numpy(healthy).to(device),
+        read=torch.from_numpy(read).to(device),
+        scale=quantized.scale.detach(),
+        zero_point=quantized.zero_point.detach(),
+        sa0=sa0.reshape(shape),
+        sa1=sa1.reshape(shape),
+        anchors=anchors_of(entry),
+        rule=CodeRule(placed.bit_width, placed.encoding, store, lowest),
+    )
+
+
+def masks_of(placed: PlacedLayer, stuck: StuckBits | None, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Bits stuck at 0, and at 1, of every weight of a layer, flat, int64."""
+    sa0, sa1 = np.zeros((2, placed.size), dtype=np.int64)
+    if stuck is not None:
+        sites, values = stuck
+        bits = np.left_shift(1, sites.bit)
+        np.add.at(sa0, sites.weight, bits * (values == 0))
+        np.add.at(sa1, sites.weight, bits * (values == 1))
+    return torch.from_numpy(sa0).to(device), torch.from_numpy(sa1).to(device)
+
+
+def anchors_of(entry: WeightSlot) -> Tensor:
+    """The weights of which scales and zero points are made: the smallest and the largest of each scale, by magnitude too.
+
+    Most quantizers take the scale from the largest magnitude, those with a zero point from the smallest and the largest
+    weight. As long as these floats stay, so does the scale. Quantizers that go by something else are noticed afterwards.
+    """
+    weight = entry.parameter.detach()
+    scale = entry.module.quant_weight().scale
+    index = np.indices(tuple(weight.shape)).reshape(weight.dim(), -1)
+    if getattr(entry.proxy, "group_size", None):
+        index[entry.proxy.group_dim] //= entry.proxy.group_size
+    elif scale.numel() == 1:
+        index[:] = 0
+    else:
+        index[[d for d in range(weight.dim()) if scale.shape[d] == 1]] = 0
+    group = np.ravel_multi_index(tuple(index), tuple(weight.shape))
+    values = weight.cpu().reshape(-1).double().numpy()
+    mask = np.zeros(len(values), dtype=bool)
+    asymmetric = not entry.proxy.is_signed
+    for key in (values, -values) if asymmetric else (np.abs(values),):
+        order = np.lexsort((key, group))
+        last = np.append(group[order][1:] != group[order][:-1], True)
+        mask[order[last]] = True
+    return torch.from_numpy(mask).to(weight.device).reshape(weight.shape)
+
+
+def clashes_of(problem: LayerProblem, placed: PlacedLayer, members: Sequence[StuckBits | None]) -> Clashes | None:
+    """The weights of a layer that have a conflict: stuck at 0 on one member and at 1 on another.
+
+    Returns:
+        None if there are none, or the layer's codes are too wide or its channels in several groups; the group's map decides
+        then, as for any other weight.
+    """
+    layer, rule = problem.layer, problem.rule
+    if rule.bit_width > MAX_TABLE_BIT_WIDTH or problem.healthy.shape[0] > 1:
+        return None
+    device, shape = problem.sa0.device, layer.weight.shape
+    pairs = [masks_of(placed, stuck, device) for stuck in members]
+    sa0, sa1 = (torch.stack(masks) for masks in zip(*pairs, strict=True))
+    at_zero, at_one = _union(sa0), _union(sa1)
+    hit = as_matrices(layer, ((at_zero & at_one) != 0).reshape(shape))
+    row, column = (hit & ~problem.anchors)[0].nonzero(as_tuple=True)
+    if not len(row):
+        return None
+    weight = as_matrices(layer, torch.arange(placed.size, device=device).reshape(shape))[0][row, column]
+    options: Any = {"bit_width": rule.bit_width, "encoding": rule.encoding}
+    codes = range(rule.start + (rule.encoding == "sign_magnitude"), rule.start + rule.columns)
+    return Clashes(
+        row=row,
+        column=column,
+        sa0=sa0[:, weight].T.contiguous(),
+        sa1=sa1[:, weight].T.contiguous(),
+        stored=torch.from_numpy(encode(list(codes), **options).astype(np.int64)).to(device),
+        decoded=torch.from_numpy(decode(list(range(rule.columns)), **options).astype(np.float64)).to(device),
+        allowed=writable(problem.sa0[0][row, column], problem.sa1[0][row, column], codes, rule),
+        scale=problem.scale[0][row, column],
+        zero_point=problem.zero_point[0][row, column],
+    )
+
+
+def _union(masks: Tensor) -> Tensor:
+    found = masks[0]
+    for other in masks[1:]:
+        found = found | other
+    return found

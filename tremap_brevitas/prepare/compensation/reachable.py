@@ -1,0 +1,128 @@
+"""The codes that a faulty memory can give back, weight by weight, and the one of them that is nearest to a wish."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tremap_brevitas.codes import MAX_TABLE_BIT_WIDTH, Encoding, code_range, code_table, nearest_formula
+from tremap_brevitas.proxy.weight_faults import Store
+
+
+@dataclass(frozen=True)
+class CodeRule:
+    """Which codes there are, and which of them are stored.
+
+    Args:
+        bit_width: Width of the codes, 1 to 16.
+        encoding: How they are stored.
+        store: Rule by which they are stored. ``"plain"`` above 8 bits is treated as ``"nearest"``: what comes back is the same.
+        lowest: Lowest code that the quantizer makes; a narrow range begins one above the lowest of the memory.
+    """
+
+    bit_width: int
+    encoding: Encoding
+    store: Store
+    lowest: int
+
+    @property
+    def start(self) -> int:
+        """Lowest number that as many bits can hold."""
+        return 0 if self.encoding == "binary" else -(1 << (self.bit_width - 1))
+
+    @property
+    def columns(self) -> int:
+        """How many numbers as many bits can hold."""
+        return 1 << self.bit_width
+
+
+class Reachable:
+    """Which codes can be read back at each place of a weight matrix.
+
+    Args:
+        sa0: Bits stuck at 0 of every weight, int64, (groups, rows, columns).
+        sa1: Bits stuck at 1, likewise.
+        rule: Which codes there are.
+
+    Examples:
+        Bit 0 of 3 is stuck at 1, so that odd codes alone come back.
+
+        >>> zeros, ones = torch.tensor([[[0]]]), torch.tensor([[[1]]])
+        >>> reachable = Reachable(zeros, ones, CodeRule(3, "twos_complement", "nearest", -4))
+        >>> [reachable.nearest(torch.tensor([[wish]]), 0).item() for wish in (-9.0, -0.2, 0.3, 2.4)]
+        [-3.0, -1.0, 1.0, 3.0]
+    """
+
+    def __init__(self, sa0: Tensor, sa1: Tensor, rule: CodeRule) -> None:
+        self._rule = rule
+        # One contiguous matrix a column: the descent asks for one column at a time.
+        zeros, ones = (masks.movedim(-1, 0).contiguous() for masks in (sa0, sa1))
+        if rule.bit_width > MAX_TABLE_BIT_WIDTH:
+            self._masks = zeros.to(torch.int32), ones.to(torch.int32)
+            return
+        self._start = _patterns(zeros, ones, rule.bit_width) * rule.columns - rule.start
+        self._below, self._above = (torch.from_numpy(table).to(sa0.device) for table in _neighbours(rule))
+
+    def nearest(self, wish: Tensor, column: int) -> Tensor:
+        """The reachable codes nearest to wishes, for one column of the matrix; a tie goes to the smaller magnitude.
+
+        Above 8 bits a wish is rounded first.
+
+        Args:
+            wish: Real numbers, (groups, rows).
+            column: Index of the column.
+        """
+        rule = self._rule
+        inside = wish.clamp(rule.lowest, rule.start + rule.columns - 1)
+        if rule.bit_width > MAX_TABLE_BIT_WIDTH:
+            sa0, sa1 = (masks[column] for masks in self._masks)
+            options: Any = {"bit_width": rule.bit_width, "encoding": rule.encoding}
+            found: Tensor = nearest_formula(inside.round().to(torch.int32), sa0, sa1, **options)
+            return found.to(wish.dtype)
+        start = self._start[column]
+        lower = self._below[start + inside.floor().to(torch.int64)].to(wish.dtype)
+        upper = self._above[start + inside.ceil().to(torch.int64)].to(wish.dtype)
+        down, up = inside - lower, upper - inside  # far outside, what does not exist could look nearest
+        return torch.where((up < down) | ((up == down) & (upper.abs() <= lower.abs())), upper, lower)
+
+
+def writable(sa0: Tensor, sa1: Tensor, codes: Iterable[int], rule: CodeRule) -> Tensor:
+    """Which of some codes can be read back under each pair of masks: a mask (len(sa0), codes). For widths up to 8."""
+    below, _ = _neighbours(rule)
+    asked = torch.tensor(list(codes), device=sa0.device)
+    index = _patterns(sa0, sa1, rule.bit_width)[:, None] * rule.columns + asked - rule.start
+    return torch.from_numpy(below).to(sa0.device)[index] == asked
+
+
+def _patterns(sa0: Tensor, sa1: Tensor, bit_width: int) -> Tensor:
+    """Numbers of stuck patterns, as in [pattern_masks][tremap_brevitas.codes.pattern_masks]."""
+    digits = torch.tensor(
+        [sum(3**bit for bit in range(bit_width) if mask >> bit & 1) for mask in range(1 << bit_width)], device=sa0.device
+    )
+    return digits[sa0] + 2 * digits[sa1]
+
+
+@lru_cache(maxsize=16)
+def _neighbours(rule: CodeRule) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    """For every pattern and code the largest reachable code not above it, and the smallest not below it, both flat.
+
+    Where there is none, a number that is farther away than any code.
+    """
+    options: Any = {"bit_width": rule.bit_width, "encoding": rule.encoding}
+    table = code_table(**options, nearest=rule.store == "nearest").astype(np.int64)
+    first = max(rule.lowest, code_range(**options)[0]) - rule.start
+    patterns, columns = table.shape
+    can = np.zeros((patterns, columns), dtype=bool)
+    can[np.arange(patterns)[:, None], table[:, first:] - rule.start] = True
+    codes = np.arange(rule.start, rule.start + columns, dtype=np.int16)
+    far = np.int16(8 * columns)
+    below = np.maximum.accumulate(np.where(can, codes, -far), axis=1)
+    above = np.minimum.accumulate(np.where(can, codes, far)[:, ::-1], axis=1)[:, ::-1]
+    return np.ascontiguousarray(below).reshape(-1), np.ascontiguousarray(above).reshape(-1)
