@@ -22,8 +22,8 @@ from measure import interleaved, machine
 from torch import Tensor, nn
 
 import tremap_brevitas as tm
-from tremap_brevitas.model.faults import apply_sites_, sites_of
-from tremap_brevitas.model.slots import checked_slots, faulty_slots
+from tremap_brevitas.placed.faults import apply_sites_, sites_of
+from tremap_brevitas.placed.slots import checked_slots, faulty_slots
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 from networks import FullRangeWeight, ResNet

@@ -7,7 +7,7 @@ import dataclasses
 import brevitas.nn as qnn
 import torch
 from brevitas.quant import Uint8ActPerTensorFixedPoint
-from helpers import a_placement
+from helpers import a_net
 from networks import DigitsNet, FullRangeWeight, ResNet
 from torch import nn
 
@@ -58,19 +58,20 @@ class Group:
         for _ in range(3):  # BatchNorm statistics and activation scales
             self.model(self.x)
         self.model.eval()
-        self.placement = a_placement(self.model, **placing)
+        self.net = a_net(self.model, **placing)
+        self.placement = self.net.placement
         self.chips = tm.random_fault_maps(self.placement.memory, chips=4, fault_rate=fault_rate, seed=seed)
         self.merged = tm.merge(self.chips, on_conflict=on_conflict)
-        tm.set_faults_(self.model, self.placement, self.merged)
-        self.image = tm.memory_image(self.model, self.placement)
+        self.net.set_faults_(self.merged)
+        self.image = self.net.memory_image()
 
     def export(self, folder, **options):
-        options = {"dynamo": False, "placement": self.placement, "fault_map": self.merged, **options}
-        return tm.export_bundle(self.model, options.pop("example_input", self.x), folder, **options)
+        options = {"dynamo": False, **options}
+        return self.net.export(folder, options.pop("example_input", self.x), **options)
 
     def outputs(self, codes):
         """What the model gives when it computes with these codes."""
-        with torch.no_grad(), tm.using_codes(self.model, self.placement, codes):
+        with torch.no_grad(), self.net.using_codes(codes):
             return self.model(self.x).numpy()
 
     def exact_chip(self, cells):

@@ -18,7 +18,7 @@ from onnx import numpy_helper
 import tremap_brevitas as tm
 from tremap_brevitas import quant as tq
 from tremap_brevitas.export import load_onnx
-from tremap_brevitas.model.slots import weight_slots
+from tremap_brevitas.placed.slots import weight_slots
 
 FAULTY = [name for name in tq.__all__ if name != "faulty"]
 QUICK = [name for name in FAULTY if not name.endswith("HQO")]  # a HQO search takes seconds
@@ -85,9 +85,9 @@ def a_chip(placement, rate=0.15, seed=0):
     return tm.FaultMap(placement.memory, list(stuck), list(stuck.values()), "chip")
 
 
-def a_placement(model, **options):
-    """The model's weights in a memory that they just about fit."""
-    needed = tm.place(model, tm.Memory(words=10_000_000, word_bits=32), **options).words
+def a_net(model, **options):
+    """The model placed in a memory that its weights just about fit."""
+    needed = tm.place(model, tm.Memory(words=10_000_000, word_bits=32), **options).placement.words
     return tm.place(model, tm.Memory(words=needed + 3, word_bits=32), **options)
 
 

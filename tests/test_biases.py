@@ -18,6 +18,7 @@ from helpers import a_placement, expected_codes
 from torch import nn
 
 import tremap_brevitas as tm
+from tremap_brevitas import quant as tq
 from tremap_brevitas.export.run import onnx_runner
 
 X = torch.randn(6, 2, 6, 6, generator=torch.Generator().manual_seed(1))
@@ -201,7 +202,7 @@ def test_a_wide_bias_cannot_be_placed():
 
 def test_a_shared_quantizer_keeps_its_biases_apart(tmp_path):
     torch.manual_seed(0)
-    first = qnn.QuantLinear(6, 6, bias_quant=tm.faulty(Int8BiasPerTensorFloatInternalScaling))
+    first = qnn.QuantLinear(6, 6, bias_quant=tq.faulty(Int8BiasPerTensorFloatInternalScaling))
     without = qnn.QuantLinear(6, 6, bias=False, bias_quant=first.bias_quant)
     last = qnn.QuantLinear(6, 6, bias_quant=first.bias_quant)
     model = tm.make_faulty(nn.Sequential(first, without, last)).eval()
@@ -251,7 +252,7 @@ def test_the_dynamo_exporter_says_what_it_cannot_do(tmp_path):
 
 def test_a_bias_whose_scale_comes_from_the_input_is_refused():
     with pytest.raises(TypeError, match="Int16Bias cannot hold stuck-at faults: its scale is that of the input times"):
-        tm.faulty(Int16Bias)
+        tq.faulty(Int16Bias)
     model = nn.Sequential(qnn.QuantLinear(3, 2, bias=True, bias_quant=Int16Bias))
     with pytest.raises(
         TypeError, match=r"layer '0.bias': its bias quantizer cannot .* leave the layer out with exclude='0.bias'"
@@ -261,7 +262,7 @@ def test_a_bias_whose_scale_comes_from_the_input_is_refused():
 
 
 def test_bad_values_are_named():
-    model = nn.Sequential(qnn.QuantLinear(3, 2, bias=True, bias_quant=tm.faulty(Int8BiasPerTensorFloatInternalScaling)))
+    model = nn.Sequential(qnn.QuantLinear(3, 2, bias=True, bias_quant=tq.faulty(Int8BiasPerTensorFloatInternalScaling)))
     tm.make_faulty(model)
     with torch.no_grad():
         model[0].bias[1] = float("nan")

@@ -21,7 +21,7 @@ from tremap_brevitas.faults.formats.voltages import CellVoltages
 from tremap_brevitas.faults.geometry import ArrayGeometry
 from tremap_brevitas.faults.group import group_chips
 from tremap_brevitas.faults.statistics import compare_maps, group_statistics, map_statistics
-from tremap_brevitas.retrain.schedule import RampState
+from tremap_brevitas.prepare.schedule import RampState
 
 MEMORY = tm.Memory(words=16, word_bits=32, banks=4)
 LAYERS = [placement.LayerCodes("fc", (4, 8), 8, "sign_magnitude"), placement.LayerCodes("last", (7,), 4, "binary")]

@@ -21,12 +21,13 @@ from qonnx.util.cleanup import cleanup_model
 from torch import nn
 
 import tremap_brevitas as tm
+from tremap_brevitas import quant as tq
 from tremap_brevitas.export import load_onnx
 
 PAGE = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
 HEAD, _, *ROWS = [[cell.strip() for cell in line.strip("| ").split("|")] for line in re.findall(r"^\|.*\|$", PAGE, re.M)]
 SLOW = ("hls4ml", "RTL")
-ONE_SCALE, PER_CHANNEL = tm.FaultyInt8WeightPerTensorFixedPoint, tm.FaultyInt8WeightPerChannelFloat
+ONE_SCALE, PER_CHANNEL = tq.FaultyInt8WeightPerTensorFixedPoint, tq.FaultyInt8WeightPerChannelFloat
 X = torch.randn(8, 1, 6, 6, generator=torch.Generator().manual_seed(5))
 
 

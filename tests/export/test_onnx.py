@@ -31,11 +31,12 @@ from qonnx.util.cleanup import cleanup_model
 from torch import nn
 
 import tremap_brevitas as tm
+from tremap_brevitas import quant as tq
 from tremap_brevitas.export import load_onnx, onnx_metadata, onnx_weights
 from tremap_brevitas.proxy import FaultyWeightQuantProxyFromInjector
 
 X = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(5))
-QUANT = tm.FaultyInt8WeightPerTensorFixedPoint
+QUANT = tq.FaultyInt8WeightPerTensorFixedPoint
 EXPORTERS = pytest.mark.parametrize("dynamo", [False, True], ids=["torchscript", "dynamo"])
 
 
@@ -176,14 +177,14 @@ def of_width(base, width, **more):
 
 QUANTIZERS = {
     "fixed_point": QUANT,
-    "fixed_point_per_channel": tm.FaultyInt8WeightPerChannelFixedPoint,
-    "float": tm.FaultyInt8WeightPerTensorFloat,
-    "float_per_channel": tm.FaultyInt8WeightPerChannelFloat,
-    "unsigned": tm.FaultyShiftedUint8WeightPerTensorFloat,
-    "decoupled": tm.FaultyInt8WeightPerChannelFloatDecoupled,
+    "fixed_point_per_channel": tq.FaultyInt8WeightPerChannelFixedPoint,
+    "float": tq.FaultyInt8WeightPerTensorFloat,
+    "float_per_channel": tq.FaultyInt8WeightPerChannelFloat,
+    "unsigned": tq.FaultyShiftedUint8WeightPerTensorFloat,
+    "decoupled": tq.FaultyInt8WeightPerChannelFloatDecoupled,
     "2_bits": of_width(QUANT, 2),
     "4_bits": of_width(QUANT, 4),
-    "7_bits_full_range": of_width(tm.FaultyInt8WeightPerChannelFloat, 7, narrow_range=False),
+    "7_bits_full_range": of_width(tq.FaultyInt8WeightPerChannelFloat, 7, narrow_range=False),
 }
 
 
@@ -209,7 +210,7 @@ def test_qcdq_files_hold_the_codes_as_integers(tmp_path, name, dynamo):
 @pytest.mark.parametrize("name", [*QUANTIZERS, "12_bits", "16_bits"])
 def test_qonnx_files_hold_the_codes(tmp_path, name, dynamo):
     widths = {"12_bits": 12, "16_bits": 16}
-    quantizer = of_width(tm.FaultyInt8WeightPerChannelFloat, widths[name]) if name in widths else QUANTIZERS[name]
+    quantizer = of_width(tq.FaultyInt8WeightPerChannelFloat, widths[name]) if name in widths else QUANTIZERS[name]
     model, placement, chip, image, expected = faulty_network(quantizer)
     path = tm.export_qonnx(model, X, tmp_path / "m.onnx", placement=placement, fault_map=chip, dynamo=dynamo)
     report = tm.verify_onnx(path, image)
@@ -404,7 +405,7 @@ def test_other_outputs_and_other_networks_are_caught(exported):
     path, image, _, expected = exported
     report = tm.verify_onnx(path, image, inputs=X.numpy(), outputs=expected * 1.001)
     assert "outputs differ by" in report.problems[0]
-    other = faulty_network(tm.FaultyInt8WeightPerTensorFloat)[3]
+    other = faulty_network(tq.FaultyInt8WeightPerTensorFloat)[3]
     assert len(tm.verify_onnx(path, other).problems) == 4
     small = nn.Sequential(qnn.QuantLinear(3, 2, bias=False, weight_quant=QUANT))
     report = tm.verify_onnx(path, tm.memory_image(small, a_placement(small)))

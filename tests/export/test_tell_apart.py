@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 import tremap_brevitas as tm
+from tremap_brevitas import quant as tq
 from tremap_brevitas.export import load_onnx, onnx_metadata, onnx_runner, onnx_weights
 from tremap_brevitas.export.tell_apart import marked_codes
 from tremap_brevitas.export.weights import set_metadata
 from tremap_brevitas.placement import LayerCodes, linear_placement
 
-QUANT = tm.FaultyInt8WeightPerTensorFixedPoint
+QUANT = tq.FaultyInt8WeightPerTensorFixedPoint
 EXPORTERS = pytest.mark.parametrize("dynamo", [False, True], ids=["torchscript", "dynamo"])
 FORMS = pytest.mark.parametrize("form", ["qcdq", "qonnx"])
 X = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))

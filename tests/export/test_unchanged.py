@@ -9,8 +9,9 @@ from helpers import a_chip, a_placement, options_of
 from torch import nn
 
 import tremap_brevitas as tm
+from tremap_brevitas import quant as tq
 
-QUANT = tm.FaultyInt8WeightPerTensorFixedPoint
+QUANT = tq.FaultyInt8WeightPerTensorFixedPoint
 GROUPED = "FaultyMXInt8Weight"
 
 

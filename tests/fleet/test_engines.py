@@ -11,7 +11,7 @@ from fleet.elsewhere import X, accuracy, make
 
 import tremap_brevitas as tm
 from tremap_brevitas.cluster import JobError, RayEngine
-from tremap_brevitas.fleet.judge import Judge, _networks
+from tremap_brevitas.placed.evaluator import Judge, _networks
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,15 @@ from helpers import expected_codes
 from networks import DigitsNet
 
 import tremap_brevitas as tm
-from tremap_brevitas.model.slots import weight_slots
+from tremap_brevitas import quant as tq
+from tremap_brevitas.placed.slots import weight_slots
 
 MEMORY = tm.Memory(words=2500, word_bits=32)
 
 
 @pytest.fixture
 def fleet():
-    model = DigitsNet(weight_quant=tm.FaultyInt8WeightPerTensorFixedPoint).eval()
+    model = DigitsNet(weight_quant=tq.FaultyInt8WeightPerTensorFixedPoint).eval()
     placement = tm.place(model, MEMORY)
     chips = tm.random_fault_maps(MEMORY, chips=3, fault_rate=0.02, seed=0)
     return model, placement, chips

@@ -7,6 +7,7 @@ from groups import Group
 from helpers import flow, needs_program
 
 import tremap_brevitas as tm
+from tremap_brevitas import quant as tq
 
 
 @pytest.mark.slow
@@ -38,6 +39,6 @@ def test_c_simulation(tmp_path, capsys, network):
 
 def test_scales_that_hls4ml_would_round_are_refused(tmp_path):
     hls = flow("hls4ml/c_simulation.py")
-    folder = Group("linear", quantizer=tm.FaultyInt8WeightPerTensorFloat).export(tmp_path / "b")
+    folder = Group("linear", quantizer=tq.FaultyInt8WeightPerTensorFloat).export(tmp_path / "b")
     with pytest.raises(SystemExit, match="layer '0': hls4ml keeps code × scale exactly only for one power-of-two scale"):
         hls.main([str(folder)])

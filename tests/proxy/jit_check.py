@@ -17,6 +17,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 from helpers import a_chip, a_placement, brevitas_codes, expected_codes, options_of
 
 import tremap_brevitas as tm
+from tremap_brevitas import quant as tq
 
 NAMES = [
     "FaultyInt8WeightPerTensorFixedPoint",
@@ -47,7 +48,7 @@ for name in NAMES:
         assert np.array_equal(brevitas_codes(layer), wanted)
         assert np.array_equal(brevitas_codes(twin), expected), (name, store)
 
-wide = type("Wide", (tm.FaultyInt8WeightPerChannelFloat,), {"bit_width": 12})
+wide = type("Wide", (tq.FaultyInt8WeightPerChannelFloat,), {"bit_width": 12})
 layer = qnn.QuantLinear(8, 5, bias=False, weight_quant=wide)
 wanted = brevitas_codes(layer)
 placement = a_placement(layer)
@@ -64,8 +65,8 @@ assert not np.array_equal(brevitas_codes(model[0]), codes)
 tm.restore(model)
 assert np.array_equal(brevitas_codes(model[0]), codes)
 # Biases, and quantizers that serve several weights: faults of each, through a reload, a copy, inference mode and threads.
-biases = tm.faulty(Int8BiasPerTensorFixedPointInternalScaling)
-first = qnn.QuantLinear(6, 6, weight_quant=tm.FaultyInt8WeightPerTensorFloat, bias_quant=biases)
+biases = tq.faulty(Int8BiasPerTensorFixedPointInternalScaling)
+first = qnn.QuantLinear(6, 6, weight_quant=tq.FaultyInt8WeightPerTensorFloat, bias_quant=biases)
 shared = {"weight_quant": first.weight_quant, "bias_quant": first.bias_quant}
 model = nn.Sequential(first, qnn.QuantLinear(6, 6, **shared)).eval()
 placement = a_placement(model)

@@ -13,11 +13,12 @@ from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 import tremap_brevitas as tm
+from tremap_brevitas import quant as tq
 
 
 def a_pair(size=8):
     """Two layers with one quantizer."""
-    first = qnn.QuantLinear(size, size, bias=False, weight_quant=tm.FaultyInt8WeightPerTensorFloat)
+    first = qnn.QuantLinear(size, size, bias=False, weight_quant=tq.FaultyInt8WeightPerTensorFloat)
     return nn.Sequential(first, qnn.QuantLinear(size, size, bias=False, weight_quant=first.weight_quant)).eval()
 
 
@@ -35,7 +36,7 @@ def assert_faults_of_each(model):
 
 
 def test_a_quantizer_shared_after_the_faults_were_set():
-    model = nn.Sequential(qnn.QuantConv2d(2, 4, 3, bias=False, weight_quant=tm.FaultyInt8WeightPerTensorFixedPoint))
+    model = nn.Sequential(qnn.QuantConv2d(2, 4, 3, bias=False, weight_quant=tq.FaultyInt8WeightPerTensorFixedPoint))
     placement = a_placement(model)
     tm.set_faults_(model, placement, a_chip(placement))
     before = tm.layer_codes(model, "0").read_back
@@ -51,7 +52,7 @@ def test_a_quantizer_shared_after_the_faults_were_set():
 
 def test_one_quantizer_for_several_weights():
     torch.manual_seed(0)
-    first = qnn.QuantLinear(12, 6, bias=False, weight_quant=tm.FaultyInt8WeightPerTensorFloat)
+    first = qnn.QuantLinear(12, 6, bias=False, weight_quant=tq.FaultyInt8WeightPerTensorFloat)
     second = qnn.QuantLinear(12, 6, bias=False, weight_quant=first.weight_quant)
     model = nn.ModuleDict({"first": first, "second": second})
     wanted = {name: brevitas_codes(model[name]) for name in model}
@@ -65,7 +66,7 @@ def test_one_quantizer_for_several_weights():
 
 
 def test_weights_that_share_one_storage():
-    first = qnn.QuantLinear(4, 4, bias=False, weight_quant=tm.FaultyInt8WeightPerTensorFloat)
+    first = qnn.QuantLinear(4, 4, bias=False, weight_quant=tq.FaultyInt8WeightPerTensorFloat)
     second = qnn.QuantLinear(4, 4, bias=False, weight_quant=first.weight_quant)
     model = nn.ModuleDict({"first": first, "second": second})
     placement = a_placement(model)
@@ -84,7 +85,7 @@ def test_a_scale_search_over_several_weights_with_faults_set_before():
         first = qnn.QuantLinear(4, 4, bias=False, weight_quant=quantizer)
         return nn.Sequential(first, qnn.QuantLinear(4, 4, bias=False, weight_quant=first.weight_quant))
 
-    model = pair(tm.FaultyInt8WeightPerTensorFloatMSE)
+    model = pair(tq.FaultyInt8WeightPerTensorFloatMSE)
     placement = a_placement(model)
     chip = a_chip(placement)
     tm.set_faults_(model, placement, chip)
@@ -113,7 +114,7 @@ def test_a_weight_and_its_transpose():
 
 
 def test_a_weight_that_begins_where_another_does():
-    first = qnn.QuantLinear(4, 8, bias=False, weight_quant=tm.FaultyInt8WeightPerTensorFloat)
+    first = qnn.QuantLinear(4, 8, bias=False, weight_quant=tq.FaultyInt8WeightPerTensorFloat)
     model = nn.Sequential(first, qnn.QuantLinear(4, 3, bias=False, weight_quant=first.weight_quant))
     model[1].weight = nn.Parameter(first.weight.detach()[:3])
     assert_faults_of_each(model)
@@ -158,7 +159,7 @@ def test_weights_that_were_tied_after_their_faults_were_set():
 
 
 def test_tied_weights_with_quantizers_of_their_own_are_two_copies():
-    model = nn.Sequential(*[qnn.QuantLinear(8, 8, bias=False, weight_quant=tm.FaultyInt8WeightPerTensorFloat) for _ in "01"])
+    model = nn.Sequential(*[qnn.QuantLinear(8, 8, bias=False, weight_quant=tq.FaultyInt8WeightPerTensorFloat) for _ in "01"])
     model[1].weight = model[0].weight
     expected = assert_faults_of_each(model)
     assert not np.array_equal(expected["0"], expected["1"])
@@ -185,9 +186,9 @@ def hasty():
 def test_threads_that_evaluate_one_model(hasty, family, fresh):
     """In the first passes after the faults were set, and later."""
     if family == "lstm":
-        model, x = qnn.QuantLSTM(8, 8, weight_quant=tm.FaultyInt8WeightPerTensorFloat).eval(), torch.randn(3, 2, 8)
+        model, x = qnn.QuantLSTM(8, 8, weight_quant=tq.FaultyInt8WeightPerTensorFloat).eval(), torch.randn(3, 2, 8)
     elif family == "own":
-        quant = tm.FaultyInt8WeightPerTensorFloat
+        quant = tq.FaultyInt8WeightPerTensorFloat
         model, x = nn.Sequential(*[qnn.QuantLinear(16, 16, bias=False, weight_quant=quant) for _ in "01"]), torch.randn(2, 16)
     else:
         model, x = a_pair(16), torch.randn(2, 16)

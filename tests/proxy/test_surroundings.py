@@ -13,10 +13,11 @@ from helpers import a_chip, a_placement, brevitas_codes, expected_codes
 from torch import nn
 
 import tremap_brevitas as tm
+from tremap_brevitas import quant as tq
 from tremap_brevitas.proxy.weight_faults import flat_table
 
 X = torch.randn(5, 8, generator=torch.Generator().manual_seed(3))
-QUANT = tm.FaultyInt8WeightPerTensorFixedPoint
+QUANT = tq.FaultyInt8WeightPerTensorFixedPoint
 
 
 def a_model(weight_quant=QUANT, **options):
@@ -56,7 +57,7 @@ def test_every_way_to_set_faults_in_inference_mode():
     model = a_model()
     placement = a_placement(model)
     merged = tm.merge([a_chip(placement, seed=seed) for seed in range(2)], on_conflict="majority")
-    wide = a_model(type("Wide", (tm.FaultyInt8WeightPerTensorFloat,), {"bit_width": 12}))
+    wide = a_model(type("Wide", (tq.FaultyInt8WeightPerTensorFloat,), {"bit_width": 12}))
     flat_table.cache_clear()
     with torch.inference_mode():
         reads = tm.ReadByMembers(model, placement, merged, seed=0, gradient="zero_fully_stuck")
@@ -133,10 +134,10 @@ def test_weights_on_the_meta_device_are_named():
         tm.layer_codes(meta, "1")
 
 
-@pytest.mark.parametrize("quantizer", [QUANT, tm.FaultyMXInt8Weight, tm.FaultyShiftedUint8WeightPerTensorFloat])
+@pytest.mark.parametrize("quantizer", [QUANT, tq.FaultyMXInt8Weight, tq.FaultyShiftedUint8WeightPerTensorFloat])
 @pytest.mark.parametrize("cache", [False, True])
 def test_inference_mode_follows_every_change_of_faults(quantizer, cache):
-    model = a_model(quantizer, weight_group_size=8) if quantizer is tm.FaultyMXInt8Weight else a_model(quantizer)
+    model = a_model(quantizer, weight_group_size=8) if quantizer is tq.FaultyMXInt8Weight else a_model(quantizer)
     placement = a_placement(model)
     first, second = (a_chip(placement, seed=seed) for seed in range(2))
     image = tm.memory_image(model, placement)
@@ -182,7 +183,7 @@ def test_chips_evaluated_in_inference_mode_with_cached_weights():
 
 @pytest.mark.parametrize("cache", [False, True])
 def test_inference_mode_with_shared_quantizers_and_biases(cache):
-    options = {"weight_quant": QUANT, "bias_quant": tm.faulty(Int8BiasPerTensorFloatInternalScaling)}
+    options = {"weight_quant": QUANT, "bias_quant": tq.faulty(Int8BiasPerTensorFloatInternalScaling)}
     first = qnn.QuantLinear(8, 8, **options)
     model = nn.Sequential(first, qnn.QuantLinear(8, 8, weight_quant=first.weight_quant, bias_quant=first.bias_quant)).eval()
     placement = a_placement(model)

@@ -16,16 +16,17 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 import tremap_brevitas as tm
+from tremap_brevitas import quant as tq
 
 
 def network():
     torch.manual_seed(0)
     return nn.Sequential(
-        qnn.QuantConv2d(2, 4, 3, bias=True, weight_quant=tm.FaultyInt8WeightPerTensorFixedPoint),
+        qnn.QuantConv2d(2, 4, 3, bias=True, weight_quant=tq.FaultyInt8WeightPerTensorFixedPoint),
         nn.BatchNorm2d(4),
         nn.ReLU(),
         nn.Flatten(),
-        qnn.QuantLinear(16, 5, bias=True, weight_quant=tm.FaultyInt8WeightPerChannelFloatMSE),
+        qnn.QuantLinear(16, 5, bias=True, weight_quant=tq.FaultyInt8WeightPerChannelFloatMSE),
     )
 
 
@@ -156,7 +157,7 @@ def test_a_layer_that_was_sliced_before_it_was_made_faulty():
 
 
 def test_a_weight_of_another_shape_is_noticed():
-    layer = qnn.QuantLinear(8, 1, bias=False, weight_quant=tm.FaultyInt8WeightPerTensorFloat)
+    layer = qnn.QuantLinear(8, 1, bias=False, weight_quant=tq.FaultyInt8WeightPerTensorFloat)
     placement = a_placement(layer)
     tm.set_faults_(layer, placement, a_chip(placement))
     layer.weight = nn.Parameter(torch.randn(5, 8))
@@ -165,7 +166,7 @@ def test_a_weight_of_another_shape_is_noticed():
 
 
 def test_training_after_an_evaluation_in_inference_mode():
-    layer = qnn.QuantLinear(4, 4, bias=False, weight_quant=tm.FaultyInt8WeightPerTensorFloat)
+    layer = qnn.QuantLinear(4, 4, bias=False, weight_quant=tq.FaultyInt8WeightPerTensorFloat)
     placement = a_placement(layer)
     cells = np.arange(placement.cell("", (3, 3), bit=7) + 1)
     chip = tm.FaultMap(placement.memory, cells, cells % 2)
@@ -188,7 +189,7 @@ def test_quantization_that_is_switched_off_gives_float_weights():
 
 
 def test_delayed_quantization_gives_float_weights_and_then_faults():
-    quantizer = type("Delayed", (tm.FaultyInt8WeightPerTensorFloat,), {"quant_delay_steps": 2})
+    quantizer = type("Delayed", (tq.FaultyInt8WeightPerTensorFloat,), {"quant_delay_steps": 2})
     layer = qnn.QuantLinear(6, 4, bias=False, weight_quant=quantizer)
     placement = a_placement(layer)
     chip = a_chip(placement)
@@ -216,7 +217,7 @@ def test_the_float_weights_and_the_scale_are_never_touched():
 
 
 def test_the_lowest_code_is_valid_although_the_range_is_narrow():
-    layer = qnn.QuantLinear(2, 1, bias=False, weight_quant=tm.FaultyInt8WeightPerTensorFloat)
+    layer = qnn.QuantLinear(2, 1, bias=False, weight_quant=tq.FaultyInt8WeightPerTensorFloat)
     placement = a_placement(layer)
     cells = [placement.cell("", 0, bit=b) for b in range(8)]
     tm.set_faults_(layer, placement, tm.FaultMap(placement.memory, cells, [0, 0, 0, 0, 0, 0, 0, 1]))
@@ -243,7 +244,7 @@ def test_memory_formats_and_devices_follow_the_weight():
 
 def test_wide_codes_in_half_precision():
     torch.manual_seed(0)
-    quantizer = type("Wide", (tm.FaultyInt8WeightPerTensorFloat,), {"bit_width": 12})
+    quantizer = type("Wide", (tq.FaultyInt8WeightPerTensorFloat,), {"bit_width": 12})
     layer = qnn.QuantLinear(24, 24, bias=False, weight_quant=quantizer).half()
     wanted = tm.layer_codes(layer, "").wanted
     placement = a_placement(layer)

@@ -18,6 +18,7 @@ from brevitas.quant.float import Fp8e4m3Weight
 from helpers import a_chip, a_placement, brevitas_codes, expected_codes
 
 import tremap_brevitas as tm
+from tremap_brevitas import quant as tq
 from tremap_brevitas.core import StuckAtIntQuant
 
 BASES = {
@@ -39,7 +40,7 @@ def test_every_width_against_the_oracle(base, width, store):
         pytest.skip("the oracle tries all 65,536 patterns a weight; tests/test_codes.py covers the rule")
     quantizer = of_width(BASES[base], width)
     torch.manual_seed(1)
-    layer = qnn.QuantLinear(6, 5, bias=False, weight_quant=tm.faulty(quantizer))
+    layer = qnn.QuantLinear(6, 5, bias=False, weight_quant=tq.faulty(quantizer))
     wanted = brevitas_codes(layer)
     placement = a_placement(layer)
     chip = a_chip(placement, rate=0.1)
@@ -51,7 +52,7 @@ def test_every_width_against_the_oracle(base, width, store):
 @pytest.mark.parametrize("width", [2, 5, 8, 10])
 @pytest.mark.parametrize("encoding", ["twos_complement", "offset_binary", "sign_magnitude"])
 def test_every_encoding_against_the_oracle(encoding, width, store):
-    layer = qnn.QuantLinear(8, 6, bias=False, weight_quant=tm.faulty(of_width(Int8WeightPerChannelFloat, width)))
+    layer = qnn.QuantLinear(8, 6, bias=False, weight_quant=tq.faulty(of_width(Int8WeightPerChannelFloat, width)))
     wanted = brevitas_codes(layer)
     placement = a_placement(layer, encoding=encoding)
     chip = a_chip(placement, rate=0.2)
@@ -66,7 +67,7 @@ def test_a_learned_scale_trains_under_faults():
         scaling_impl_type=ScalingImplType.PARAMETER_FROM_STATS,
         restrict_scaling_type=RestrictValueType.LOG_FP,
     )
-    layer = qnn.QuantLinear(8, 6, bias=False, weight_quant=tm.faulty(quantizer))
+    layer = qnn.QuantLinear(8, 6, bias=False, weight_quant=tq.faulty(quantizer))
     wanted = brevitas_codes(layer)
     placement = a_placement(layer)
     chip = a_chip(placement)
@@ -81,7 +82,7 @@ def test_a_learned_scale_trains_under_faults():
 
 def test_a_learned_bit_width_that_moves_on_is_noticed():
     quantizer = of_width(Int8WeightPerTensorFloat, 6, bit_width_impl_type=BitWidthImplType.PARAMETER)
-    layer = qnn.QuantLinear(8, 6, bias=False, weight_quant=tm.faulty(quantizer))
+    layer = qnn.QuantLinear(8, 6, bias=False, weight_quant=tq.faulty(quantizer))
     placement = a_placement(layer)
     tm.set_faults_(layer, placement, a_chip(placement))
     layer(torch.randn(1, 8))
@@ -110,10 +111,10 @@ def test_a_learned_bit_width_that_moves_on_is_noticed():
 )
 def test_what_cannot_hold_faults_says_why(quantizer, reason):
     with pytest.raises(TypeError, match=reason):
-        tm.faulty(quantizer)
+        tq.faulty(quantizer)
 
 
 def test_it_is_idempotent():
-    once = tm.faulty(Int8WeightPerTensorFloat)
-    assert tm.faulty(once) is once
-    assert tm.faulty(tm.FaultyInt8WeightPerTensorFloat) is tm.FaultyInt8WeightPerTensorFloat
+    once = tq.faulty(Int8WeightPerTensorFloat)
+    assert tq.faulty(once) is once
+    assert tq.faulty(tq.FaultyInt8WeightPerTensorFloat) is tq.FaultyInt8WeightPerTensorFloat

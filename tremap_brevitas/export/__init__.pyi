@@ -1,6 +1,5 @@
-from .bundle import Bundle, BundleReport, apply_to_onnx, export_bundle, verify_bundle
+from .bundle import Bundle, BundleReport, apply_to_onnx, verify_bundle
 from .memory_image import read_memory_image, words_read, write_memory_image
-from .onnx_export import export_qcdq, export_qonnx
 from .run import onnx_runner
 from .verify import OnnxReport, verify_onnx
 from .weights import OnnxWeight, load_onnx, onnx_metadata, onnx_weights
@@ -11,9 +10,6 @@ __all__ = [
     "OnnxReport",
     "OnnxWeight",
     "apply_to_onnx",
-    "export_bundle",
-    "export_qcdq",
-    "export_qonnx",
     "load_onnx",
     "onnx_metadata",
     "onnx_runner",

@@ -2,7 +2,6 @@ from .assign import Assignment, Prepared, assign
 from .certify import Certificate, LayerDifference, certificate
 from .cost import fault_costs
 from .effective import EffectiveFaults, effective_faults
-from .evaluate import evaluate_fleet
 from .plan import PlannedGroup, plan_groups
 from .plot import plot_reports
 from .plot_fleet import plot_effective_faults, plot_yield
@@ -24,7 +23,6 @@ __all__ = [
     "certificate",
     "comparison",
     "effective_faults",
-    "evaluate_fleet",
     "fault_costs",
     "plan_groups",
     "plot_effective_faults",

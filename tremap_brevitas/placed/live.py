@@ -8,6 +8,7 @@ from typing import Any
 
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.placed.rule import Rule
+from tremap_brevitas.placement import Placement
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,6 +16,7 @@ class Live:
     """A record that every weight's faults carry, so that a change behind the placed model's back shows.
 
     Args:
+        placement: Where the codes lie.
         rule: How codes are stored.
         find: Returns the map; a ramp makes one only when it is asked for.
         read_by: Chip that reads an image made for its whole group; None if codes are read as they are stored.
@@ -22,6 +24,7 @@ class Live:
         layers: Names of the layers that have faults.
     """
 
+    placement: Placement
     rule: Rule
     find: Callable[[], FaultMap | None] = lambda: None
     read_by: str | None = None

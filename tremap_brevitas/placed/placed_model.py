@@ -1,38 +1,41 @@
-"""A model, the place of its codes in a memory, and the faults that are live: one object."""
+"""A placed model: what one does to it, from setting faults to exporting the result."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
 from torch import nn
 
 from tremap_brevitas.faults import FaultMap
-from tremap_brevitas.model.faults import located
-from tremap_brevitas.model.slots import WeightSlot, checked_slots, faulty_slots, matching_slots
-from tremap_brevitas.placed.live import Live
-from tremap_brevitas.placed.rule import Rule
-from tremap_brevitas.placement import MemoryImage, Placement
-from tremap_brevitas.proxy import WeightCodes
-from tremap_brevitas.proxy.weight_faults import WeightFaults, fixed_codes, weight_faults
+from tremap_brevitas.fleet.certify import Certificate, Deployment, certificate
+from tremap_brevitas.placed.state import PlacedState
+
+if TYPE_CHECKING:
+    from tremap_brevitas.cluster.engine import Engine
+    from tremap_brevitas.export.bundle.manifest import Form
+    from tremap_brevitas.export.memory_image import Format
+    from tremap_brevitas.fleet.report import FleetReport
+    from tremap_brevitas.onnx_export.call import Inputs
+    from tremap_brevitas.prepare.compensation.report import CompensationReport
 
 
-class PlacedModel:
+class PlacedModel(PlacedState):
     """A Brevitas model whose codes have their place in a memory, and the faults that it computes with at present.
 
     Made by [place][tremap_brevitas.place]. The model stays the user's own: train it, load state dicts, move it, as ever. Faults
-    are no part of a state dict; a load keeps those that are set.
+    are no part of a model's state dict; a load keeps those that are set. ``copy.deepcopy`` makes a twin with its own
+    model.
 
     Args:
         model: The model; its weight quantizers can hold faults.
         placement: Where each of its codes lies.
-        rule: How codes are stored wherever a verb is not told otherwise.
+        rule: How codes are stored wherever a verb is not told otherwise; None for ``Rule()``.
 
     Raises:
+        TypeError: If an argument is of another kind.
         ValueError: If a layer of the placement is not in the model, or differs in shape, bit width or sign.
 
     Examples:
@@ -40,204 +43,253 @@ class PlacedModel:
         >>> import tremap_brevitas as tm
         >>> memory = tm.Memory(words=16, word_bits=32)
         >>> net = tm.place(tm.make_faulty(QuantLinear(10, 5, bias=False)), memory)
+        >>> net
+        PlacedModel(QuantLinear, 50 weights, layers: 1; a healthy memory)
         >>> chip, = tm.random_fault_maps(memory, chips=1, fault_rate=0.1, seed=0)
         >>> net.set_faults_(chip)
-        >>> net
-        PlacedModel(QuantLinear, 50 weights of 1 layers, under FaultMap(chip 'chip-0', 16 words × 32 bits, 51 faults: …))
+        >>> net.fault_map is chip
+        True
         >>> codes = net.codes("")
         >>> bool((codes.read_back != codes.wanted).any())
         True
     """
 
-    def __init__(self, model: nn.Module, placement: Placement, *, rule: Rule | None = None) -> None:
-        self._default = Rule() if rule is None else rule
-        matching_slots(model, placement)
-        self._model, self._placement = model, placement
-        self._live = Live(self._default)
+    def certificate(self, chip: FaultMap, *, deployment: Deployment = "group_image") -> Certificate:
+        """What a chip makes of the codes that the model computes with now; see [certificate][tremap_brevitas.certificate]."""
+        return certificate(self.memory_image(), chip, deployment=deployment)
 
-    @property
-    def model(self) -> nn.Module:
-        """The user's own model."""
-        return self._model
+    def compensate_(
+        self,
+        batches: Iterable[Any],
+        *,
+        fault_map: FaultMap | None = None,
+        factors: bool = True,
+        signs: bool = True,
+        sweeps: int = 1,
+        samples: int = 65_536,
+        forward: Callable[[nn.Module, Any], Any] | None = None,
+        progress: bool = True,
+    ) -> CompensationReport:
+        """Choose all codes anew, so that each layer's output is least wrong under a map: no labels, no training.
 
-    @property
-    def placement(self) -> Placement:
-        """Where each code lies."""
-        return self._placement
-
-    @property
-    def fault_map(self) -> FaultMap | None:
-        """The map that is live; None in a healthy memory.
-
-        Raises:
-            ValueError: If the model's faults were changed by something else than this object.
-        """
-        self._check_live(faulty_slots(self._model))
-        return self._live.fault_map
-
-    @property
-    def rule(self) -> Rule:
-        """How codes are stored under the live map; with none, how they will be unless said otherwise."""
-        return self._live.rule
-
-    # ---------------------------------------------------------------- setting and clearing
-
-    def set_faults_(self, fault_map: FaultMap, *, rule: Rule | None = None) -> None:
-        """Let the model compute with weights as they come back from a faulty memory; replaces all faults set before.
-
-        The float master weights stay as they are. Either all layers get their faults or, on an error, none does.
+        Layer by layer, in order of execution, on the inputs that the layers before give as they are read; see
+        ``docs/compensation.md``. Scales stay as they are, bit for bit. The float weights become what quantizes to the codes
+        chosen, so that evaluation, export and retraining go on as ever. Where a layer's output goes into a BatchNorm alone,
+        each channel may take a factor and a sign, which the BatchNorm takes up. A network whose codes come back as they are
+        is not changed. ``copy.deepcopy`` the placed model before to keep the healthy network.
 
         Args:
-            fault_map: The stuck cells: of one chip, or merged.
-            rule: How codes are stored; None for the rule that the model was placed with.
+            batches: A few hundred inputs without labels: tensors, or tuples whose first element is one. All are kept in memory.
+            fault_map: A chip's map, or a merged one, whose conflicts count by the mean error over the members if it was merged
+                with ``on_conflict="free"``; None for the map that is live.
+            factors: Whether channels before a BatchNorm may take a factor, 0.5 to 1.41.
+            signs: Whether they may take a sign. FINN folds a negative sign back into the weights: leave it off there.
+            sweeps: Passes over the weights of a layer.
+            samples: Most rows of inputs that are looked at in a layer, evenly spread over images and positions.
+            forward: Runs a model on a batch, where that takes more than ``model(batch)``.
+            progress: Whether to show a progress bar on standard error.
+
+        Returns:
+            What was done, layer by layer. It prints as a table.
 
         Raises:
             TypeError: If ``fault_map`` is no fault map.
-            ValueError: If map and placement differ in memory, a layer does not match the placement any more, or a weight is
-                NaN or infinite.
-        """
-        if not isinstance(fault_map, FaultMap):
-            raise TypeError(f"fault_map must be one FaultMap, got {type(fault_map).__name__}; merge makes one of several")
-        rule = self._default if rule is None else rule
-        slots = checked_slots(self._model, self._placement)
-        made = {
-            sites.layer.name: weight_faults(sites, stuck, store=rule.store, gradient=rule.gradient)
-            for sites, stuck in located(self._placement, fault_map)
-            if len(stuck)
-        }
-        self.apply_(made, Live(rule, lambda: fault_map), slots=slots)
-
-    def clear_faults_(self) -> None:
-        """Let the model compute as in a healthy memory."""
-        self.apply_({}, Live(self._default))
-
-    @contextmanager
-    def using(self, fault_map: FaultMap | None, *, rule: Rule | None = None) -> Iterator[None]:
-        """Set the faults of a map, or with None those of a healthy memory, for a ``with`` block.
-
-        Afterwards what was live before is live again.
+            ValueError: If there is no map, no input, an input that is not finite, or the model takes another way for other
+                inputs. The model is as it was then.
 
         Examples:
+            >>> import torch
             >>> from brevitas.nn import QuantLinear
             >>> import tremap_brevitas as tm
-            >>> memory = tm.Memory(words=1, word_bits=8)
-            >>> net = tm.place(tm.make_faulty(QuantLinear(1, 1, bias=False)), memory)
-            >>> with net.using(tm.FaultMap(memory, cells=range(8), stuck_at=[1, 0, 0, 1, 0, 0, 0, 0])):
-            ...     net.codes("").read_back.item()
-            9
-            >>> net.fault_map is None
-            True
+            >>> model = tm.make_faulty(nn.Sequential(QuantLinear(16, 8, bias=True), nn.ReLU(), QuantLinear(8, 4, bias=True)))
+            >>> net = tm.place(model, tm.Memory(words=64, word_bits=32))
+            >>> chip, = tm.random_fault_maps(net.placement.memory, chips=1, fault_rate=0.05, seed=0)
+            >>> report = net.compensate_([torch.randn(256, 16)], fault_map=chip, progress=False)
+            >>> report.error < report.nearest_error, net.fault_map is chip
+            (True, True)
         """
-        with self._restoring():
-            if fault_map is None:
-                self.clear_faults_()
-            else:
-                self.set_faults_(fault_map, rule=rule)
-            yield
+        from tremap_brevitas.prepare.compensation.compensate import compensate_
 
-    @contextmanager
-    def using_codes(self, codes: Mapping[str, NDArray[Any]]) -> Iterator[None]:
-        """Let the model compute with given codes, whatever its weights are: a network as a chip really runs it.
+        return compensate_(
+            self,
+            batches,
+            self.fault_map if fault_map is None else fault_map,
+            factors=factors,
+            signs=signs,
+            sweeps=sweeps,
+            samples=samples,
+            forward=forward,
+            progress=progress,
+        )
+
+    def evaluate(
+        self,
+        chips: Iterable[FaultMap],
+        evaluate: Callable[[nn.Module], float],
+        *,
+        deployment: Deployment = "group_image",
+        name: str = "",
+        steps: int = 0,
+        seconds: float = 0.0,
+        progress: bool = True,
+        engine: Engine | None = None,
+        make: Callable[[], nn.Module] | None = None,
+        folder: str | os.PathLike[str] | None = None,
+        evaluation: str | None = None,
+    ) -> FleetReport:
+        """Find the accuracy of the network on every chip of a fleet, each with its own faults.
+
+        What is deployed are the codes that the model computes with now: after merged retraining, those under the
+        merged map; with no faults set, the healthy codes. A chip's certificate says which of them it reads differently; a chip
+        that is bit-exact has the network's own accuracy, and is not run.
 
         Args:
-            codes: Integer array in the shape of the weight for each layer of the placement, such as ``MemoryImage.codes``.
+            chips: Every chip's own fault map.
+            evaluate: Measures the model, which is in evaluation mode: takes it, returns a number, the larger the better.
+            deployment: ``"group_image"``: one memory image for all chips. ``"chip_image"``: one a chip, in which every code is
+                the nearest that the chip can hold.
+            name: Heading of the report.
+            steps: Optimizer steps that the preparation took; for the report.
+            seconds: Seconds that the preparation took; for the report.
+            progress: Whether to show a progress bar on standard error.
+            engine: Where chips are run, such as a ``RayEngine``; None for this process. ``evaluate`` must be picklable then.
+            make: For an engine of other processes: makes a network of the same layers there, such as
+                ``lambda: tm.make_faulty(Net())``. A Brevitas model cannot be pickled; its state is sent instead.
+            folder: Run folder that keeps the accuracy of every chip that was run; a run that was stopped goes on from it. It
+                knows the network by all its parameters and buffers, its layers and its nominal accuracy.
+            evaluation: What ``evaluate`` measures on, in words or as a digest: test images and labels, how many, how they are
+                prepared. Needed with ``folder``, since none of that can be seen from here: figures are taken from the folder
+                only if it says the same.
 
         Raises:
-            ValueError: If a layer is missing, or differs in shape or bit width.
+            ValueError: If there is no chip, maps and placement do not match, an engine is given without ``make``, a folder
+                without ``evaluation``, or the folder holds the run of another network, deployment or evaluation.
         """
-        image = MemoryImage(self._placement, codes)  # checks names, shapes and ranges
-        matching_slots(self._model, self._placement)
-        made = {layer.name: fixed_codes(layer, image.codes[layer.name]) for layer in self._placement.layers}
-        with self._restoring():
-            self.apply_(made, Live(self._default, fixed=True))
-            yield
+        from tremap_brevitas.placed.evaluate import evaluate_fleet
 
-    # ---------------------------------------------------------------- reading
+        return evaluate_fleet(
+            self,
+            chips,
+            evaluate,
+            deployment=deployment,
+            name=name,
+            steps=steps,
+            seconds=seconds,
+            progress=progress,
+            engine=engine,
+            make=make,
+            folder=folder,
+            evaluation=evaluation,
+        )
 
-    def codes(self, layer: str) -> WeightCodes:
-        """Integers of one layer's weight under the live faults: ``wanted``, ``stored`` and ``read_back``.
+    def export_qonnx(
+        self, path: str | os.PathLike[str], example_input: Inputs, *, dynamo: bool = True, dynamic_batch: bool = False
+    ) -> Path:
+        """Write the network to a QONNX file (``Quant`` nodes, any bit width).
 
-        Raises:
-            KeyError: If the placement has no such layer.
-            ValueError: If a weight is NaN or infinite.
-        """
-        self._placement.layer(layer)
-        slots = matching_slots(self._model, self._placement)
-        self._check_live([slots[layer]])
-        return _codes(slots[layer])
-
-    def memory_image(self) -> MemoryImage:
-        """The codes that the network computes with under the live faults, as a memory image.
-
-        Written to any chip whose stuck cells are among those faults, at the same values, every code reads back unchanged.
-
-        Raises:
-            ValueError: If the model does not match the placement any more, a weight is NaN or infinite, or the network reads an
-                image as one of its members does (``ReadByMembers``): those are not the codes that are written.
-        """
-        slots = matching_slots(self._model, self._placement)
-        self._check_live(slots.values())
-        if self._live.read_by is not None:
-            raise ValueError(
-                f"the model computes with what chip {self._live.read_by!r} reads of its group's image, not with the image; "
-                f"after training with ReadByMembers set the merged map: net.set_faults_(merged)"
-            )
-        return MemoryImage(self._placement, {name: _codes(entry).read_back for name, entry in slots.items()})
-
-    # ---------------------------------------------------------------- inside the package
-
-    def apply_(
-        self, faults: Mapping[str, WeightFaults], live: Live, *, slots: list[WeightSlot] | None = None
-    ) -> None:
-        """Give every layer its faults, and those without any a healthy memory: what strategies call at every step.
+        The file is read again before it gets its name: every layer of the placement must be there with exactly the codes that
+        the model computes with. Metadata under the key ``tremap_brevitas`` says, as JSON, which fault map, chips, placement and
+        store rule made it, and which initializer belongs to which layer; a weight that is used twice stands in the file once.
+        The model itself is as before afterwards, whether the export went well or not.
 
         Args:
-            faults: Faults of the layers that have any, by name.
-            live: What they are.
-            slots: The weights of the model that can hold faults, if they were looked up and checked before.
+            path: File to write.
+            example_input: An input, for its shape: a tensor or an array, or for a model of several inputs a tuple of them.
+            dynamo: Whether to use torch's newer exporter; ``False`` for the TorchScript one.
+            dynamic_batch: Whether the file takes any number of inputs at a time; else as many as ``example_input`` has.
+
+        Returns:
+            The path written.
+
+        Raises:
+            ValueError: If the file does not hold the codes, the model or an input is not in float32, or (QCDQ) codes have more
+                than 8 bits; nothing is written then.
+            TypeError: If an input is no tensor, or the model returns something else than tensors.
+            RuntimeError: If a layer cannot be exported (groups; a shared quantizer, or in QCDQ a bias, under ``dynamo=True``),
+                or torch's exporter refuses the model. ``dynamo=False`` may then still work, and the other way round.
         """
-        live = replace(live, layers=frozenset(faults))
-        for entry in faulty_slots(self._model) if slots is None else slots:
-            if entry.name in faults:
-                entry.proxy.set_fault_slot(entry.slot, replace(faults[entry.name], origin=live))
-            elif entry.proxy.fault_slot(entry.slot) is not None:
-                entry.proxy.set_fault_slot(entry.slot, None)
-        self._live = live
+        from tremap_brevitas.onnx_export.export import export_onnx
 
-    def _check_live(self, slots: Any) -> None:
-        for entry in slots:
-            faults = entry.proxy.fault_slot(entry.slot)
-            if (faults.origin if faults else None) is not (self._live if entry.name in self._live.layers else None):
-                raise ValueError(
-                    f"layer {entry.name!r}: its faults were changed by something else than this placed model, such as a second "
-                    f"one made of the same model, or restore; set or clear the faults again"
-                )
+        return export_onnx(self, "qonnx", path, example_input, dynamo=dynamo, dynamic_batch=dynamic_batch)
 
-    @contextmanager
-    def _restoring(self) -> Iterator[None]:
-        before = self._live, [(entry, entry.proxy.fault_slot(entry.slot)) for entry in faulty_slots(self._model)]
-        try:
-            yield
-        finally:
-            self._live = before[0]
-            for entry, faults in before[1]:
-                entry.proxy.set_fault_slot(entry.slot, faults)
+    def export_qcdq(
+        self, path: str | os.PathLike[str], example_input: Inputs, *, dynamo: bool = True, dynamic_batch: bool = False
+    ) -> Path:
+        """Write the network to a QCDQ file (``QuantizeLinear``/``DequantizeLinear``, up to 8 bits), for onnxruntime.
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> PlacedModel:
-        # The placement is frozen and can be large; the twin shares it.
-        twin = copy.copy(self)
-        twin._model = copy.deepcopy(self._model, memo)
-        return twin
+        The weights are integer initializers. Arguments, checks, metadata and errors are those of
+        [export_qonnx][tremap_brevitas.PlacedModel.export_qonnx].
+        """
+        from tremap_brevitas.onnx_export.export import export_onnx
 
-    def __repr__(self) -> str:
-        weights, layers = self._placement.weights, len(self._placement.layers)
-        live = "given codes" if self._live.fixed else repr(self._live.fault_map or "a healthy memory")
-        return f"PlacedModel({type(self._model).__name__}, {weights} weights of {layers} layers, under {live})"
+        return export_onnx(self, "qcdq", path, example_input, dynamo=dynamo, dynamic_batch=dynamic_batch)
 
+    def export(
+        self,
+        folder: str | os.PathLike[str],
+        example_input: Inputs,
+        *,
+        chips: Iterable[FaultMap] | None = None,
+        report: FleetReport | None = None,
+        probe: Inputs | None = None,
+        deployment: Deployment = "group_image",
+        memory_format: Format = "readmemh",
+        onnx_forms: Sequence[Form] = ("qonnx", "qcdq"),
+        dynamo: bool = True,
+        dynamic_batch: bool = False,
+        tolerance: float = 1e-2,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write one folder, a bundle, with all that a group's network leaves Python with, and all that is needed to check it.
 
-def _codes(entry: WeightSlot) -> WeightCodes:
-    try:
-        codes: WeightCodes = entry.proxy.codes(entry.slot)
-    except ValueError as error:
-        raise ValueError(f"layer {entry.name!r}: {error}") from None
-    return codes
+        QONNX and QCDQ file, memory image, a table of the chips, the placement, a probe (inputs and the network's outputs
+        for them) and a manifest with a digest of every file. The folder is checked by
+        [verify_bundle][tremap_brevitas.verify_bundle] before it gets its name, and appears whole or not at all.
+
+        Args:
+            folder: Folder to make.
+            example_input: An input, for its shape: a tensor or an array, or for a model of several inputs a tuple of them. The
+                model computes in float32, and returns a tensor or a tuple of tensors that begin with the batch.
+            chips: The chips of the table; None for the members of the live map.
+            report: What ``evaluate`` found with the same deployment; its accuracies go into the table.
+            probe: Inputs that are kept with the network's outputs for them, real data if possible, as many as
+                ``example_input`` has or a multiple (any number with ``dynamic_batch``); None for ``example_input`` itself.
+            deployment: ``"group_image"``: one memory image for all chips. ``"chip_image"``: one more for each chip, in which
+                every code is the nearest that the chip can hold.
+            memory_format: Format of the memory images, as in ``write_memory_image``.
+            onnx_forms: Which ONNX files to write. QCDQ cannot hold codes of more than 8 bits; leave it out for them.
+            dynamo: Whether to use torch's newer exporter.
+            dynamic_batch: Whether the ONNX files take any number of inputs at a time.
+            tolerance: Allowed difference between PyTorch's and onnxruntime's outputs for the probe, relative to the largest.
+                The codes are compared exactly; this catches a graph that is wrong elsewhere. Where the two round a sum
+                differently, an activation at a boundary moves to the next code.
+            overwrite: Whether to replace an existing bundle. A folder that holds anything else besides is left alone.
+
+        Returns:
+            The folder.
+
+        Raises:
+            FileExistsError: If the folder exists, and ``overwrite`` is False or it holds what no export wrote.
+            ValueError: If a chip has another memory, or two have one name; the report is about other chips or another network;
+                model or inputs are not in float32, or do not begin with the batch; or onnxruntime's output is too far off.
+                Nothing is written then.
+            TypeError: If an input is no tensor, or the model returns something else than tensors.
+            RuntimeError: If a layer cannot be exported.
+        """
+        from tremap_brevitas.onnx_export.bundle import export_bundle
+
+        return export_bundle(
+            self,
+            folder,
+            example_input,
+            chips=chips,
+            report=report,
+            probe=probe,
+            deployment=deployment,
+            memory_format=memory_format,
+            onnx_forms=onnx_forms,
+            dynamo=dynamo,
+            dynamic_batch=dynamic_batch,
+            tolerance=tolerance,
+            overwrite=overwrite,
+        )

@@ -7,6 +7,7 @@ from groups import X as INPUTS
 from helpers import a_chip
 
 import tremap_brevitas as tm
+from tremap_brevitas import quant as tq
 from tremap_brevitas.export import load_onnx, onnx_metadata, onnx_weights
 
 X = INPUTS["digits"]
@@ -38,7 +39,7 @@ def test_onnx_as_a_chip_computes_it(group, tmp_path, deployment):
 @pytest.mark.parametrize("dynamo", [False, True])
 def test_lowest_codes_in_layers_that_no_fault_hit_in_training(tmp_path, dynamo):
     """Stock Brevitas clips such layers to -127; a chip may read -128 there all the same."""
-    group = Group(quantizer=tm.FaultyInt8WeightPerTensorFixedPoint)
+    group = Group(quantizer=tq.FaultyInt8WeightPerTensorFixedPoint)
     first = tm.FaultMap(group.placement.memory, [0], [1], "first")
     tm.set_faults_(group.model, group.placement, first)
     image = tm.memory_image(group.model, group.placement)

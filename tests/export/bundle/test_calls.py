@@ -9,10 +9,11 @@ from helpers import a_chip, a_placement
 from torch import nn
 
 import tremap_brevitas as tm
+from tremap_brevitas import quant as tq
 from tremap_brevitas.export import load_onnx, onnx_runner
 from tremap_brevitas.export.bundle.probe import read_probe
 
-QUANT = tm.FaultyInt8WeightPerTensorFixedPoint
+QUANT = tq.FaultyInt8WeightPerTensorFixedPoint
 EXPORTERS = pytest.mark.parametrize("dynamo", [False, True], ids=["torchscript", "dynamo"])
 
 

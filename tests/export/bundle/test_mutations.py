@@ -12,6 +12,7 @@ from mutations import ODD, changed, places
 from torch import nn
 
 import tremap_brevitas as tm
+from tremap_brevitas import quant as tq
 from tremap_brevitas.export.bundle import manifest as manifests
 from tremap_brevitas.export.bundle.chips import BundleChip, write_chips
 from tremap_brevitas.export.bundle.manifest import NAME, file_digest
@@ -21,7 +22,7 @@ from tremap_brevitas.export.bundle.manifest import NAME, file_digest
 def small(tmp_path_factory):
     """(folder, chips): two little layers, an image for each chip."""
     torch.manual_seed(0)
-    quantizer = {"weight_quant": tm.FaultyInt8WeightPerTensorFixedPoint}
+    quantizer = {"weight_quant": tq.FaultyInt8WeightPerTensorFixedPoint}
     model = nn.Sequential(qnn.QuantLinear(6, 4, bias=True, **quantizer), qnn.QuantLinear(4, 3, bias=False, **quantizer)).eval()
     memory = tm.Memory(words=64, word_bits=8)
     placement = tm.place(model, memory)

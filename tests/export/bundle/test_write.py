@@ -18,6 +18,7 @@ from groups import X as INPUTS
 from helpers import expected_codes
 
 import tremap_brevitas as tm
+from tremap_brevitas import quant as tq
 from tremap_brevitas.export import read_memory_image
 from tremap_brevitas.export.bundle.read import read_image
 
@@ -131,7 +132,7 @@ def test_other_memory_formats_and_a_single_chip(group, tmp_path, memory_format):
 
 
 def test_wide_codes_leave_as_qonnx(tmp_path):
-    wide = type("Wide", (tm.FaultyInt8WeightPerChannelFloat,), {"bit_width": 12})
+    wide = type("Wide", (tq.FaultyInt8WeightPerChannelFloat,), {"bit_width": 12})
     group = Group(quantizer=wide)
     with pytest.raises(ValueError, match="layer 'features.0': QCDQ holds codes of up to 8 bits, its codes have 12"):
         group.export(tmp_path / "both")

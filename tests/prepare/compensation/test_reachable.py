@@ -47,7 +47,9 @@ def test_nearest_against_every_reachable_code(encoding, data):
     best = min(abs(code - wish) for code in codes)
     assert found.item() in codes
     # A wish outside the range is taken for its end, which keeps the order of distances.
-    assert abs(found.item() - wish) == pytest.approx(best) or abs(found.item() - clamped) == min(abs(c - clamped) for c in codes)
+    assert abs(found.item() - wish) == pytest.approx(best) or abs(found.item() - clamped) == min(
+        abs(c - clamped) for c in codes
+    )
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)

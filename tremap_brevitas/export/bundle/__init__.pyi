@@ -3,7 +3,6 @@ from .chips import BundleChip
 from .manifest import BundleLayer, Manifest
 from .read import Bundle
 from .verify import BundleReport, verify_bundle
-from .write import export_bundle
 
 __all__ = [
     "Bundle",
@@ -12,6 +11,5 @@ __all__ = [
     "BundleReport",
     "Manifest",
     "apply_to_onnx",
-    "export_bundle",
     "verify_bundle",
 ]

@@ -35,9 +35,7 @@ def traced(model: nn.Module, run: Callable[[], Any], layers: list[str]) -> Trace
     """
     found = Traced()
     modules = dict(model.named_modules())
-    norms = {
-        name: m for name, m in modules.items() if isinstance(m, _BatchNorm) and m.track_running_stats and m.affine
-    }
+    norms = {name: m for name, m in modules.items() if isinstance(m, _BatchNorm) and m.track_running_stats and m.affine}
     recorder = _Recorder()
     handles = []
     outputs: dict[str, Tensor] = {}

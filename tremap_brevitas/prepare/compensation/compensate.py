@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +14,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
 from tremap_brevitas.faults import FaultMap, MergedFaultMap
-from tremap_brevitas.model.faults import located
-from tremap_brevitas.model.modes import evaluation_mode
-from tremap_brevitas.model.slots import WeightSlot, matching_slots
+from tremap_brevitas.placed.faults import check_fault_map, located
+from tremap_brevitas.placed.modes import evaluation_mode
+from tremap_brevitas.placed.slots import WeightSlot, matching_slots
+from tremap_brevitas.placed.state import PlacedState
 from tremap_brevitas.prepare.compensation.absorb import traced
 from tremap_brevitas.prepare.compensation.descent import target_of
 from tremap_brevitas.prepare.compensation.layer import Solution
@@ -28,31 +29,34 @@ from tremap_brevitas.prepare.compensation.statistics import follow_
 from tremap_brevitas.proxy.image_reads import ImageReads
 
 FACTORS = (1.0, 0.5, 0.6, 0.71, 0.84, 1.19, 1.41)
-Inputs = Literal["as_read", "healthy"]
+DAMPING = 0.01  # of the mean diagonal: so much a direction counts of which the inputs say nothing
 
 
 @torch.no_grad()
 def compensate_(
-    net: Any,
+    net: PlacedState,
     batches: Iterable[Any],
-    fault_map: FaultMap,
+    fault_map: FaultMap | None,
     *,
-    factors: Sequence[float] = FACTORS,
-    signs: bool = True,
-    sweeps: int = 1,
-    damping: float = 0.01,
-    samples: int = 16384,
-    statistics: str = "measured",
-    forward: Callable[[nn.Module, Any], Any] | None = None,
-    progress: bool = True,
-    by_members: bool = True,
+    factors: bool,
+    signs: bool,
+    sweeps: int,
+    samples: int,
+    forward: Callable[[nn.Module, Any], Any] | None,
+    progress: bool,
 ) -> CompensationReport:
     """Choose the codes of a network anew; see ``PlacedModel.compensate_``."""
-    before = {key: value.clone() for key, value in net.model.state_dict(keep_vars=False).items()}
+    if fault_map is None:
+        raise ValueError("no map is live: give fault_map, or set one before")
+    check_fault_map(fault_map)
+    for name, value in (("sweeps", sweeps), ("samples", samples)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    before = {key: value.clone() for key, value in net.model.state_dict().items()}
     live = net.fault_map, net.rule
     try:
-        run = _Run(net, batches, fault_map, forward, samples, by_members)
-        return run(factors, signs, sweeps, damping, statistics, progress)
+        run = _Run(net, batches, fault_map, forward, samples)
+        return run(FACTORS if factors else (1.0,), signs, sweeps, progress)
     except BaseException:
         for key, value in net.model.state_dict().items():
             value.copy_(before[key])
@@ -68,19 +72,19 @@ class _Run:
 
     def __init__(
         self,
-        net: Any,
+        net: PlacedState,
         batches: Iterable[Any],
         fault_map: FaultMap,
         forward: Callable[[nn.Module, Any], Any] | None,
         samples: int,
-        by_members: bool,
     ) -> None:
         self.net, self.fault_map = net, fault_map
         self.begin = time.perf_counter()
         self.forward = forward or (lambda model, batch: model(batch))
         self.slots = {n: e for n, e in matching_slots(net.model, net.placement).items() if not e.is_bias}
-        conflicts = len(fault_map.conflicts) if isinstance(fault_map, MergedFaultMap) and by_members else 0
-        self.members = fault_map.members if conflicts else ()  # type: ignore[attr-defined]
+        self.members: tuple[FaultMap, ...] = ()
+        if isinstance(fault_map, MergedFaultMap) and len(fault_map.conflicts):
+            self.members = fault_map.members
         self.batches, self.images = _split([_first(b) for b in batches], len(self.members))
         self.samples = max(1, samples // len(self.batches))
         net.clear_faults_()
@@ -94,9 +98,7 @@ class _Run:
         reads = ImageReads(located(net.placement, fault_map), pairs, store=net.rule.store) if pairs else None
         self.reads = [reads.of(i) for i in range(len(reads))] if reads is not None else []
 
-    def __call__(
-        self, factors: Sequence[float], signs: bool, sweeps: int, damping: float, statistics: str, progress: bool
-    ) -> CompensationReport:
+    def __call__(self, factors: Sequence[float], signs: bool, sweeps: int, progress: bool) -> CompensationReport:
         model, count = self.net.model, len(self.batches)
         modules, twins = dict(model.named_modules()), dict(self.healthy.named_modules())
         reports: dict[str, CompensatedLayer] = {}
@@ -117,7 +119,7 @@ class _Run:
                     own, healthy = list(halt.inputs[:count]), list(halt.inputs[count:])
                     if isinstance(module, _BatchNorm):
                         if touched:
-                            follow_(module, twins[name], own, healthy, signs_of.get(name), statistics)
+                            follow_(module, twins[name], own, healthy, signs_of.get(name))
                         continue
                     if name in reports:  # a layer that is called again
                         continue
@@ -130,7 +132,7 @@ class _Run:
                         reports[name] = CompensatedLayer(name, 0.0, 0.0, 0, 0)
                         continue
                     touched = True
-                    reports[name], found = self._layer(entry, own, healthy, read, tries, sweeps, damping)
+                    reports[name], found = self._layer(entry, own, healthy, read, tries, sweeps)
                     if found is not None and free:
                         signs_of[trace.absorbers[name]] = found.factor.sign()
                     bar.update()
@@ -154,7 +156,6 @@ class _Run:
         read: Any,
         tries: Sequence[float],
         sweeps: int,
-        damping: float,
     ) -> tuple[CompensatedLayer, Solution | None]:
         name, module = entry.name, entry.module
         if not has_rows(module):
@@ -170,7 +171,7 @@ class _Run:
         problem = problem_of(
             entry, placed, healthy=self.codes[name], read=read, stuck=self.stuck.get(name), store=self.net.rule.store
         )
-        target = target_of(problem.healthy, second, cross, damping=damping)
+        target = target_of(problem.healthy, second, cross, damping=DAMPING)
         clashes = clashes_of(problem, placed, [m.get(name) for m in self.member_stuck]) if self.members else None
         found = problem.solve(target, second, factors=tries, sweeps=sweeps, clashes=clashes)
         reason = self._write(entry, found)
@@ -189,9 +190,9 @@ class _Run:
         entry.parameter.copy_(found.weight)
         entry.proxy._cached_weight = None
         now = entry.module.quant_weight()
-        if torch.equal(now.scale, quantized.scale) and torch.equal(now.zero_point, quantized.zero_point):
-            if np.array_equal(self.net.codes(entry.name).read_back, found.codes.cpu().numpy()):
-                return ""
+        same_scale = torch.equal(now.scale, quantized.scale) and torch.equal(now.zero_point, quantized.zero_point)
+        if same_scale and np.array_equal(self.net.codes(entry.name).read_back, found.codes.cpu().numpy()):
+            return ""
         entry.parameter.copy_(before)
         entry.proxy._cached_weight = None
         return "its quantizer makes another scale of other weights"

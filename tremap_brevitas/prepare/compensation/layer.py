@@ -67,9 +67,7 @@ class LayerProblem:
         self.layer, self.rule = layer, rule
         self._shape = codes.shape
         self.scale, self.zero_point = (as_matrices(layer, v.double().expand(self._shape)) for v in (scale, zero_point))
-        self.healthy, self.read = (
-            (as_matrices(layer, c.double()) - self.zero_point) * self.scale for c in (codes, read)
-        )
+        self.healthy, self.read = ((as_matrices(layer, c.double()) - self.zero_point) * self.scale for c in (codes, read))
         self.sa0, self.sa1 = as_matrices(layer, sa0), as_matrices(layer, sa1)
         self.anchors = as_matrices(layer, anchors)
         self._floats = as_matrices(layer, layer.weight.detach().double())

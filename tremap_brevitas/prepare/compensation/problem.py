@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tremap_brevitas.codes import MAX_TABLE_BIT_WIDTH, decode, encode
-from tremap_brevitas.model.slots import WeightSlot
+from tremap_brevitas.placed.slots import WeightSlot
 from tremap_brevitas.placement import LayerSites, PlacedLayer
 from tremap_brevitas.prepare.compensation.conflicts import Clashes
 from tremap_brevitas.prepare.compensation.layer import LayerProblem

@@ -1,0 +1,230 @@
+"""Writing a bundle."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from torch import Tensor, nn
+
+from tremap_brevitas.export.bundle.accumulators import accumulator_ranges
+from tremap_brevitas.export.bundle.chips import BundleChip, write_chips
+from tremap_brevitas.export.bundle.manifest import FORMS, BundleLayer, Form, Manifest, file_digest, written_files
+from tremap_brevitas.export.bundle.probe import write_probe
+from tremap_brevitas.export.bundle.verify import verify_bundle
+from tremap_brevitas.export.memory_image import Format, write_memory_image
+from tremap_brevitas.export.verify import output_errors
+from tremap_brevitas.export.weights import load_onnx, onnx_metadata, onnx_weights
+from tremap_brevitas.faults import FaultMap, MergedFaultMap
+from tremap_brevitas.files import whole_folder
+from tremap_brevitas.fleet.certify import Certificate, Deployment, certificate
+from tremap_brevitas.fleet.report import FleetReport
+from tremap_brevitas.onnx_export.call import Inputs, as_inputs, check_batch, check_float32, outputs_of
+from tremap_brevitas.onnx_export.export import OnnxExport
+from tremap_brevitas.placed.state import PlacedState
+from tremap_brevitas.placement import MemoryImage, Placement
+
+ENDINGS = {"readmemh": "mem", "amd_mif": "mif", "coe": "coe", "altera_mif": "mif", "intel_hex": "hex", "raw": "bin"}
+TOOLS = ("tremap_brevitas", "brevitas", "torch", "numpy", "onnx", "onnxruntime", "onnxscript", "onnxoptimizer")
+
+
+def export_bundle(
+    net: PlacedState,
+    folder: str | os.PathLike[str],
+    example_input: Inputs,
+    *,
+    chips: Iterable[FaultMap] | None = None,
+    report: FleetReport | None = None,
+    probe: Inputs | None = None,
+    deployment: Deployment = "group_image",
+    memory_format: Format = "readmemh",
+    onnx_forms: Sequence[Form] = FORMS,
+    dynamo: bool = True,
+    dynamic_batch: bool = False,
+    tolerance: float = 1e-2,
+    overwrite: bool = False,
+) -> Path:
+    """Write a bundle; see ``PlacedModel.export``."""
+    check_float32(net.model)
+    inputs, probed = _inputs(example_input, probe, dynamic_batch)
+    check_batch(inputs, outputs_of(net.model, inputs))
+    onnx_export = OnnxExport(net, inputs, dynamo=dynamo, dynamic_batch=dynamic_batch)
+    image, placement, fault_map = onnx_export.image, net.placement, onnx_export.fault_map
+    fleet = list(onnx_export.members if chips is None else chips)
+    _check_arguments(fleet, memory_format, onnx_forms)
+    proofs = [certificate(image, chip, deployment=deployment) for chip in fleet]
+    accuracies = _accuracies(report, proofs)
+    ending = ENDINGS[memory_format]
+    with whole_folder(folder, overwrite=overwrite, wrote=written_files) as draft:
+        onnx: dict[str, str] = {form: f"model.{form}.onnx" for form in FORMS if form in onnx_forms}
+        for form, name in onnx.items():
+            onnx_export.write(form, draft / name)
+        group = f"weights_as_written.{ending}"
+        write_memory_image(image, draft / group, format=memory_format, faults=None)
+        images = [group] * len(fleet)
+        if deployment == "chip_image":
+            images = [f"weights_as_written_chip_{i:04}.{ending}" for i in range(len(fleet))]
+            for chip, name in zip(fleet, images, strict=True):
+                write_memory_image(_chip_image(image, chip), draft / name, format=memory_format, faults=None)
+        members = {m.digest for m in onnx_export.members}
+        rows = tuple(
+            BundleChip(
+                chip=chip.chip,
+                digest=chip.digest,
+                faults=len(chip),
+                member=chip.digest in members,
+                bit_exact=proof.bit_exact,
+                weights_that_differ=proof.weights_that_differ,
+                worst_error=proof.worst_error,
+                accuracy=accuracies.get(chip.chip),
+                image=name,
+            )
+            for chip, proof, name in zip(fleet, proofs, images, strict=True)
+        )
+        write_chips(rows, draft / "chips.csv")
+        placement.save(draft / "placement.npz")
+        error = _write_probe(net.model, probed, draft, onnx.get("qcdq"), tolerance, dynamic_batch)
+        layers = _layers(draft, onnx, placement)
+        manifest = Manifest(
+            files={path.name: file_digest(path) for path in sorted(draft.iterdir())},
+            onnx=onnx,
+            placement="placement.npz",
+            placement_digest=placement.digest,
+            image=group,
+            image_format=memory_format,
+            image_digest=image.digest,
+            chips="chips.csv",
+            deployment=deployment,
+            fault_map=fault_map.digest,
+            on_conflict=fault_map.on_conflict if isinstance(fault_map, MergedFaultMap) else None,
+            members=tuple({"chip": m.chip, "digest": m.digest} for m in onnx_export.members),
+            layers=layers,
+            probe="probe.npz",
+            probe_error=error,
+            accuracy=None if report is None else float(report.nominal),
+            versions={**_versions(), "python": platform.python_version()},
+            accumulators=_accumulators(draft, onnx, layers, image, proofs),
+        )
+        manifest.write(draft)
+        found = verify_bundle(draft, fleet)
+        if not found.ok:  # nothing that we know of; then it must not leave
+            raise ValueError(f"{folder}: what was written does not verify: {'; '.join(found.problems)}")
+    return Path(folder)
+
+
+def _check_arguments(fleet: Sequence[FaultMap], memory_format: str, onnx_forms: Sequence[str]) -> None:
+    names = [chip.chip for chip in fleet]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"two chips are called {twice!r}; the table of chips needs a name for each")
+    if memory_format not in get_args(Format):
+        raise ValueError(f"memory_format must be one of {', '.join(get_args(Format))}, got {memory_format!r}")
+    if not onnx_forms or not set(onnx_forms) <= set(FORMS):
+        raise ValueError(f"onnx_forms must be some of {', '.join(FORMS)}, got {onnx_forms!r}")
+
+
+def _accuracies(report: FleetReport | None, proofs: Sequence[Certificate]) -> dict[str, float]:
+    if report is None:
+        return {}
+    found = {proof.chip: proof for proof in proofs}
+    for result in report.chips:
+        proof = found.get(result.chip)
+        if proof is None:
+            raise ValueError(f"the report {report.name!r} is about chip {result.chip!r}, which is none of chips")
+        if (result.weights_that_differ, result.worst_error) != (proof.weights_that_differ, proof.worst_error):
+            raise ValueError(
+                f"the report {report.name!r} is of another network or deployment: on chip {result.chip!r} it counts "
+                f"{result.weights_that_differ} weights that differ, here {proof.weights_that_differ} do"
+            )
+    return {result.chip: result.accuracy for result in report.chips}
+
+
+def _chip_image(image: MemoryImage, chip: FaultMap) -> MemoryImage:
+    """The nearest code that a chip can hold, for every code."""
+    return MemoryImage(image.placement, certificate(image, chip, deployment="chip_image").read())
+
+
+def _inputs(example_input: Inputs, probe: Inputs | None, dynamic_batch: bool) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Inputs of the export and of the probe, which must go together."""
+    inputs = as_inputs(example_input, "example_input")
+    if probe is None:
+        return inputs, inputs
+    probed = tuple(x.to(like.device) for x, like in zip(as_inputs(probe, "probe"), inputs, strict=False))
+    shapes = [[(tuple(x.shape[1:]), x.dtype) for x in several] for several in (inputs, as_inputs(probe, "probe"))]
+    if shapes[0] != shapes[1]:
+        said = (", ".join(f"{tuple(x.shape)} {x.dtype}" for x in several) for several in (probed, inputs))
+        raise ValueError("probe has inputs {}, but example_input has {}; only their number may differ".format(*said))
+    size, count = len(inputs[0]), len(probed[0])
+    if not count or (count % size and not dynamic_batch):
+        raise ValueError(
+            f"probe has {count} inputs, but example_input has {size}, and the files take as many at a time: the probe's number "
+            f"must be a multiple, or give dynamic_batch=True"
+        )
+    return inputs, probed
+
+
+def _write_probe(
+    model: nn.Module, probe: tuple[Tensor, ...], draft: Path, qcdq: str | None, tolerance: float, dynamic_batch: bool
+) -> float | None:
+    given, expected = ([x.detach().cpu().numpy() for x in several] for several in (probe, outputs_of(model, probe)))
+    write_probe(draft / "probe.npz", given, expected)
+    if qcdq is None:
+        return None
+    error = output_errors(draft / qcdq, given, expected).max()
+    if dynamic_batch:  # another number of inputs than the graph was made with
+        twice = [[np.concatenate([x, x]) for x in several] for several in (given, expected)]
+        error = max(error, output_errors(draft / qcdq, *twice).max())
+    if not error <= tolerance:
+        raise ValueError(
+            f"onnxruntime's output of the QCDQ file differs from PyTorch's by {error:.3g} of the largest, allowed are "
+            f"{tolerance:.3g}"
+        )
+    return float(error)
+
+
+def _layers(draft: Path, onnx: dict[str, str], placement: Placement) -> tuple[BundleLayer, ...]:
+    form, name = next(iter(onnx.items()))
+    weights = {w.initializer: w for w in onnx_weights(load_onnx(draft / name))}
+    about = {form: onnx_metadata(draft / name) for form, name in onnx.items()}
+    layers = []
+    for layer in placement.layers:
+        weight = weights[about[form]["layers"][layer.name]]
+        layers.append(
+            BundleLayer(
+                **layer.description(),
+                signed=layer.signed,
+                scale=_numbers(weight.scale),
+                zero_point=_numbers(weight.zero_point),
+                store=about[form]["store"][layer.name],
+                initializers={key: said["layers"][layer.name] for key, said in about.items()},
+            )
+        )
+    return tuple(layers)
+
+
+def _accumulators(
+    draft: Path, onnx: dict[str, str], layers: Sequence[BundleLayer], image: MemoryImage, proofs: Sequence[Certificate]
+) -> dict[str, tuple[int, int]] | None:
+    if "qonnx" not in onnx:
+        return None
+    names = {layer.name: layer.initializers["qonnx"] for layer in layers if not any(layer.zero_point)}
+    return accumulator_ranges(load_onnx(draft / onnx["qonnx"]), names, image, proofs)
+
+
+def _numbers(values: Any) -> tuple[float, ...]:
+    return tuple(float(v) for v in np.asarray(values).reshape(-1))
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for tool in TOOLS:
+        try:
+            found[tool] = version(tool)
+        except PackageNotFoundError:
+            found[tool] = "unknown"
+    return found

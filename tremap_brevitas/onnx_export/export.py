@@ -1,0 +1,244 @@
+"""Export to ONNX: QONNX and QCDQ files that hold the codes which the network was trained with, and say which they are."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import brevitas.export
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import ModelProto
+from torch import Tensor
+
+from tremap_brevitas.export.graph import (
+    complete_gemms,
+    initializers_are_constant,
+    keep_outputs,
+    set_weight,
+    unshare_zero_points,
+)
+from tremap_brevitas.export.tell_apart import marked_codes
+from tremap_brevitas.export.verify import code_difference, named_weights
+from tremap_brevitas.export.weights import load_onnx, onnx_weights, set_metadata
+from tremap_brevitas.faults import FaultMap, MergedFaultMap
+from tremap_brevitas.fleet import certificate
+from tremap_brevitas.onnx_export.call import Inputs, as_inputs, check_float32, leaves_of
+from tremap_brevitas.placed.modes import evaluation_mode
+from tremap_brevitas.placed.slots import WeightSlot, matching_slots, weight_slots
+from tremap_brevitas.placed.state import PlacedState
+from tremap_brevitas.placement import MemoryImage, Placement
+from tremap_brevitas.proxy import FaultyWeightProxy
+from tremap_brevitas.proxy.export_handlers import GROUPS
+from tremap_brevitas.proxy.unchanged import unchanged
+from tremap_brevitas.proxy.weight_faults import fixed_codes
+from tremap_brevitas.proxy.weight_proxy import FaultyGroupwiseWeightQuantProxyFromInjector
+
+Form = Literal["qonnx", "qcdq"]
+
+SCHEMA = 2  # 1: layers and weights were matched by their codes alone
+
+
+class OnnxExport:
+    """What both forms of a network's ONNX file need, worked out once: codes, certificate, how layers are told apart.
+
+    Args:
+        net: The network, under the faults that it was prepared for, or none.
+        example_input: An input, for its shape; several as a tuple.
+        dynamo: Whether to use torch's newer exporter.
+        dynamic_batch: Whether the files take any number of inputs at a time.
+
+    Raises:
+        ValueError: If the model or an input is not in float32, or the codes do not satisfy the live map.
+        TypeError: If an input is no tensor, or the model returns something else than tensors.
+    """
+
+    def __init__(self, net: PlacedState, example_input: Inputs, *, dynamo: bool, dynamic_batch: bool) -> None:
+        self.net, self._dynamo, self._dynamic_batch = net, dynamo, dynamic_batch
+        self.inputs = as_inputs(example_input, "example_input")
+        check_float32(net.model)
+        self._slots = matching_slots(net.model, net.placement)
+        self.image = net.memory_image()
+        live = net.fault_map
+        self.fault_map = FaultMap(net.placement.memory, [], []) if live is None else live  # type: ignore[arg-type]
+        held = certificate(self.image, self.fault_map)
+        if not held.bit_exact:
+            raise ValueError(
+                f"the model's codes do not satisfy the fault map of chip {self.fault_map.chip!r}: {held.weights_that_differ} "
+                f"weights read differently; set these faults first"
+            )
+        placed = {(entry.proxy, entry.slot) for entry in self._slots.values()}
+        others = [_codes_of(e) for e in weight_slots(net.model, biases=True) if (e.proxy, e.slot) not in placed]
+        self._marked = marked_codes(self.image, [codes for codes in others if codes is not None])
+        # Whatever a first call settles is settled before the model is put back.
+        self._leaves = [len(several) for several in leaves_of(net.model, self.inputs)]
+
+    @property
+    def members(self) -> tuple[FaultMap, ...]:
+        """The chips of the live map."""
+        if isinstance(self.fault_map, MergedFaultMap):
+            return self.fault_map.members
+        return (self.fault_map,) if self.net.fault_map is not None else ()
+
+    def write(self, form: Form, path: str | os.PathLike[str]) -> Path:
+        """Write one form; see ``PlacedModel.export_qonnx``."""
+        target = Path(path)
+        _check_layers(form, self._slots, self.net.placement, self._dynamo)
+        if self._dynamo:
+            self._check_shared()
+        about = self._about()
+        options = _options(form, self.inputs, self._leaves, self._dynamo, self._dynamic_batch)
+        model = self.net.model
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+            draft = Path(folder) / target.name
+            write = brevitas.export.export_qonnx if form == "qonnx" else brevitas.export.export_onnx_qcdq
+            holding = _holding(self._slots, self.net.placement, self._marked)
+            with holding, unchanged(model), evaluation_mode(model), torch.no_grad():
+                try:
+                    write(model, export_path=str(draft), **options)
+                except AssertionError as error:
+                    raise RuntimeError(f"Brevitas' exporter refuses the model: {error}") from error
+            graph = load_onnx(draft)
+            about["layers"] = _settle(target, graph, self.image, self._marked)
+            if len(graph.graph.output) == sum(self._leaves) > len(self._leaves):  # of a QuantTensor only the value is an output
+                keep_outputs(graph, [sum(self._leaves[:i]) for i in range(len(self._leaves))])
+            complete_gemms(graph)
+            unshare_zero_points(graph)
+            initializers_are_constant(graph)
+            set_metadata(graph, about)
+            onnx.save(graph, str(draft))
+            os.replace(draft, target)
+        return target
+
+    def _check_shared(self) -> None:
+        for name, entry in self._slots.items():
+            shared = len(entry.proxy.tracked_module_list) > 1
+            if shared and (entry.proxy.has_faults or name in self._marked):
+                raise RuntimeError(
+                    f"layer {name!r}: its weight quantizer serves several weights, and torch's dynamo exporter hides which one "
+                    f"is meant; export with dynamo=False"
+                )
+
+    def _about(self) -> dict[str, Any]:
+        faults = {name: entry.proxy.fault_slot(entry.slot) for name, entry in self._slots.items()}
+        return {
+            "schema": SCHEMA,
+            "fault_map": self.fault_map.digest,
+            "chips": [{"chip": m.chip, "digest": m.digest} for m in self.members],
+            "on_conflict": self.fault_map.on_conflict if isinstance(self.fault_map, MergedFaultMap) else None,
+            "placement": self.net.placement.digest,
+            "image": self.image.digest,
+            "store": {name: None if found is None else found.store for name, found in faults.items()},
+        }
+
+
+def export_onnx(
+    net: PlacedState, form: Form, path: str | os.PathLike[str], example_input: Inputs, *, dynamo: bool, dynamic_batch: bool
+) -> Path:
+    """Write one file; see ``PlacedModel.export_qonnx``."""
+    _check_layers(form, matching_slots(net.model, net.placement), net.placement, dynamo)
+    return OnnxExport(net, example_input, dynamo=dynamo, dynamic_batch=dynamic_batch).write(form, path)
+
+
+def _check_layers(form: Form, slots: Mapping[str, WeightSlot], placement: Placement, dynamo: bool) -> None:
+    """Refuse what Brevitas' exporters cannot write, by the layer's name."""
+    wide = next((layer for layer in placement.layers if layer.bit_width > 8), None)
+    if form == "qcdq" and wide is not None:
+        raise ValueError(
+            f"layer {wide.name!r}: QCDQ holds codes of up to 8 bits, its codes have {wide.bit_width}; use QONNX alone"
+        )
+    for name, entry in slots.items():
+        if isinstance(entry.proxy, FaultyGroupwiseWeightQuantProxyFromInjector):
+            raise RuntimeError(f"layer {name!r}: {GROUPS}")
+        if dynamo and form == "qcdq" and entry.is_bias:
+            raise RuntimeError(
+                f"layer {name!r}: torch's dynamo exporter cannot write a quantized bias; export with dynamo=False"
+            )
+        tracked = entry.proxy.tracked_module_list
+        if form == "qcdq" and entry.is_bias and (not entry.proxy.is_signed or any(m.bias is None for m in tracked)):
+            raise RuntimeError(
+                f"layer {name!r}: Brevitas' QCDQ exporter takes signed biases only, and no bias quantizer that is shared with "
+                f"a layer without a bias; use QONNX"
+            )
+
+
+def _options(form: Form, inputs: tuple[Tensor, ...], leaves: list[int], dynamo: bool, dynamic_batch: bool) -> dict[str, Any]:
+    options: dict[str, Any] = {"args": inputs, "verbose": False, "dynamo": dynamo}
+    if dynamo and form == "qcdq":
+        options["opset_version"] = 18  # what torch takes today by default; the file shall not change with it
+    if dynamic_batch and dynamo:
+        # A batch of one would be taken for a constant.
+        options["args"] = tuple(torch.cat([x, x]) if x.shape[0] == 1 else x for x in inputs)
+        options["dynamic_shapes"] = tuple({0: torch.export.Dim("batch")} for _ in inputs)
+    elif dynamic_batch:
+        options["input_names"] = [f"input_{i}" for i in range(len(inputs))]
+        options["output_names"] = [f"output_{i}" + (f".{j}" if j else "") for i, n in enumerate(leaves) for j in range(n)]
+        values = [name for name in options["output_names"] if "." not in name]
+        options["dynamic_axes"] = {name: {0: "batch"} for name in [*options["input_names"], *values]}
+    return options
+
+
+def _codes_of(entry: WeightSlot) -> NDArray[np.int32] | None:
+    """Codes of a weight that is not placed, or None if it has none that stay the same."""
+    if entry.is_bias or not entry.proxy.is_quant_enabled:
+        return None
+    try:
+        if isinstance(entry.proxy, FaultyWeightProxy):
+            codes: NDArray[np.int32] = entry.proxy.codes(entry.slot).read_back
+            return codes
+        with torch.no_grad():
+            layer: Any = entry.module
+            quantized = layer.quant_weight()
+            values = torch.round(quantized.value / quantized.scale + quantized.zero_point)
+        return values.to(torch.int32).cpu().numpy()
+    except Exception:  # a quantizer that needs an input, is delayed, or knows no codes: nothing that ours could be taken for
+        return None
+
+
+@contextmanager
+def _holding(slots: Mapping[str, WeightSlot], placement: Placement, codes: Mapping[str, NDArray[np.int32]]) -> Iterator[None]:
+    """Let some layers compute with these codes for a while."""
+    before = {name: slots[name].proxy.fault_slot(slots[name].slot) for name in codes}
+    try:
+        for name, values in codes.items():
+            slots[name].proxy.set_fault_slot(slots[name].slot, fixed_codes(placement.layer(name), values))
+        yield
+    finally:
+        for name, faults in before.items():
+            slots[name].proxy.set_fault_slot(slots[name].slot, faults)
+
+
+def _settle(target: Path, graph: ModelProto, image: MemoryImage, marked: Mapping[str, NDArray[np.int32]]) -> dict[str, str]:
+    """Find each layer's weight in a fresh graph; give those that were marked their own codes back.
+
+    Returns:
+        Name of the one initializer that holds each layer's weight.
+    """
+    weights = onnx_weights(graph)
+    names: dict[str, str] = {}
+    problems: list[str] = []
+    for layer in image.placement.layers:
+        codes = marked.get(layer.name, image.codes[layer.name])
+        same_shape = [w for w in weights if w.codes.shape == codes.shape]
+        own = {w.initializer for w in same_shape if np.array_equal(w.codes, codes)}
+        if not own:
+            near = min(same_shape, key=lambda w, codes=codes: int((w.codes != codes).sum()), default=None)  # type: ignore[misc]
+            shapes = ", ".join(str(w.codes.shape) for w in weights) or "none"
+            missing = f"no quantized weight of shape {codes.shape} in the graph; it has {shapes}"
+            problems.append(f"layer {layer.name!r}: {missing if near is None else code_difference(layer, near, codes)}")
+        elif len(own) == 1 and layer.name not in marked:
+            (names[layer.name],) = own
+        else:
+            names[layer.name] = f"{layer.name}.codes"
+            set_weight(graph, own, image.codes[layer.name], names[layer.name])
+    if not problems:
+        problems = named_weights(onnx_weights(graph), image, names)[1]
+    if problems:
+        raise ValueError(f"{target}: the exported graph does not hold the model's codes: {'; '.join(problems)}")
+    return names

@@ -1,0 +1,79 @@
+"""Running a faulty model compiled: the same codes, in about half the time."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+import torch._dynamo.config
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from tremap_brevitas.placed.slots import check_type, faulty_slots
+
+# Every layer in every mode counts, and above the limit torch goes on uncompiled, without a word.
+LIMITS = {"recompile_limit": 4096, "accumulated_recompile_limit": 65536}
+
+
+def compiled(model: nn.Module, *, bfloat16: bool = False) -> Callable[..., Any]:
+    """Return a function that runs a model compiled; training, setting faults and ramps go on as before on the model itself.
+
+    The first call in each mode (training or not, healthy, plain, nearest) compiles for some seconds; another map in the same
+    mode does not. Compile for one size of batch: a last, smaller batch compiles once more. A ``load_state_dict`` makes Brevitas
+    build new quantizers, which are compiled anew: copy values into the parameters instead where that happens often.
+
+    Args:
+        model: A model whose quantizers can hold faults. Let Brevitas finish measuring activation scales first (its first
+            300 training steps): their counters would be compiled anew at every step.
+        bfloat16: Compute convolutions and matrix products in bfloat16; pays on processors with AMX or AVX512-BF16. Weights of
+            codes up to 8 bits are exact in it where their scale is a power of two (the ``…FixedPoint`` and MX quantizers), and
+            then only inputs and sums are rounded. Other weights are rounded too, by up to a quarter of a code at the upper end
+            of 8 bits: a warning names their layers. Results come back as float32, in tuples, dictionaries and dataclasses too.
+
+    Raises:
+        TypeError: If ``model`` is no module.
+
+    Examples:
+        >>> from brevitas.nn import QuantLinear
+        >>> import tremap_brevitas as tm
+        >>> fc = tm.make_faulty(QuantLinear(4, 2, bias=False))
+        >>> run = tm.compiled(fc)  # then: run(inputs), in place of fc(inputs)
+    """
+    check_type("model", model, nn.Module)
+    if bfloat16:
+        _warn_of_rounding(model)
+    run = torch.compile(model, dynamic=False)
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        device = next(model.parameters()).device.type
+        half = torch.autocast(device, torch.bfloat16) if bfloat16 else nullcontext()
+        with torch._dynamo.config.patch(LIMITS), half:
+            result = run(*args, **kwargs)
+        return tree_map(_in_float32, result) if bfloat16 else result
+
+    return forward
+
+
+def _in_float32(leaf: Any) -> Any:
+    if isinstance(leaf, Tensor):
+        return leaf.float() if leaf.dtype == torch.bfloat16 else leaf
+    if dataclasses.is_dataclass(leaf) and not isinstance(leaf, type):
+        fields = {f.name: tree_map(_in_float32, getattr(leaf, f.name)) for f in dataclasses.fields(leaf) if f.init}
+        return dataclasses.replace(leaf, **fields)
+    return leaf
+
+
+def _warn_of_rounding(model: nn.Module) -> None:
+    weights = [entry for entry in faulty_slots(model) if entry.proxy.is_quant_enabled and not entry.is_bias]
+    rounded = [entry.name for entry in weights if not entry.proxy.exact_in_bfloat16]
+    if rounded:
+        warnings.warn(
+            f"compiled(bfloat16=True): the weights of layers {', '.join(map(repr, rounded))} are rounded to bfloat16, as their "
+            f"scales are no powers of two or their codes are wider than 8 bits; weights are exact with quantizers such as "
+            f"FaultyInt8WeightPerTensorFixedPoint",
+            stacklevel=3,
+        )

@@ -1,0 +1,89 @@
+"""How well every chip of a fleet does, running only what must be run."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+
+from torch import nn
+
+from tremap_brevitas.cluster.engine import Engine
+from tremap_brevitas.cluster.jobs import run_jobs
+from tremap_brevitas.faults import FaultMap
+from tremap_brevitas.faults.fault_map import check_same_memory
+from tremap_brevitas.fleet.certify import Deployment, certificate
+from tremap_brevitas.fleet.report import ChipResult, FleetReport
+from tremap_brevitas.placed.evaluator import Evaluator, measured
+from tremap_brevitas.placed.identity import network_digest
+from tremap_brevitas.placed.state import PlacedState
+
+
+def evaluate_fleet(
+    net: PlacedState,
+    chips: Iterable[FaultMap],
+    evaluate: Callable[[nn.Module], float],
+    *,
+    deployment: Deployment = "group_image",
+    name: str = "",
+    steps: int = 0,
+    seconds: float = 0.0,
+    progress: bool = True,
+    engine: Engine | None = None,
+    make: Callable[[], nn.Module] | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    evaluation: str | None = None,
+) -> FleetReport:
+    """Find the accuracy of a network on every chip of a fleet; see ``PlacedModel.evaluate``."""
+    if folder is not None and not evaluation:
+        raise ValueError(
+            f"a run folder ({folder}) keeps figures for later runs: give evaluation, which says on what they are measured, "
+            f"such as the name or digest of the test set"
+        )
+    if engine is not None and make is None:
+        raise ValueError("an engine runs chips in other processes: give make, which builds the network there")
+    chips = list(chips)
+    check_same_memory(chips)
+    image = net.memory_image()
+    begin = time.perf_counter()
+    certificates = [certificate(image, chip, deployment=deployment) for chip in chips]
+    nominal = measured(net, image.codes, evaluate)
+    to_run = {
+        f"{index}: {chip.chip} {chip.digest[:16]}": found.differences
+        for index, (chip, found) in enumerate(zip(chips, certificates, strict=True))
+        if not found.bit_exact
+    }
+    accuracies = iter(
+        run_jobs(
+            Evaluator(net, image, evaluate, make=make),
+            to_run,
+            engine=engine,
+            folder=folder,
+            options={
+                "network": network_digest(net.model),
+                "image": image.digest,
+                "deployment": deployment,
+                "nominal": nominal,
+                "evaluation": evaluation,
+            },
+            progress=(name or "chips") if progress else None,
+        ).values()
+    )
+    results = [
+        ChipResult(
+            chip=found.chip,
+            accuracy=nominal if found.bit_exact else next(accuracies),
+            bit_exact=found.bit_exact,
+            weights_that_differ=found.weights_that_differ,
+            worst_error=found.worst_error,
+        )
+        for found in certificates
+    ]
+    return FleetReport(
+        name=name,
+        nominal=nominal,
+        chips=tuple(results),
+        steps=steps,
+        seconds=seconds,
+        evaluation_seconds=time.perf_counter() - begin,
+    )

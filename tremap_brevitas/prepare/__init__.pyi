@@ -1,0 +1,32 @@
+from .batchnorm import reestimate_batchnorm_
+from .collapse import CollapseDetector, CollapseError
+from .combine import CleanAndFaulty, ClipWeights
+from .compensation.report import CompensatedLayer, CompensationReport
+from .ramp import Ramp
+from .read_by_members import ReadByMembers
+from .schedule import ByEpoch, ByStep, OnRecovery, Schedule
+from .strategies import AllAtOnce, RandomMaps, RandomMember
+from .strategy import Strategy
+from .until import Retrained, retrain_until
+
+__all__ = [
+    "AllAtOnce",
+    "ByEpoch",
+    "ByStep",
+    "CleanAndFaulty",
+    "ClipWeights",
+    "CollapseDetector",
+    "CollapseError",
+    "CompensatedLayer",
+    "CompensationReport",
+    "OnRecovery",
+    "Ramp",
+    "RandomMaps",
+    "RandomMember",
+    "ReadByMembers",
+    "Retrained",
+    "Schedule",
+    "Strategy",
+    "reestimate_batchnorm_",
+    "retrain_until",
+]

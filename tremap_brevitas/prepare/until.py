@@ -1,0 +1,94 @@
+"""Retraining until a goal is reached, with the bill."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from tremap_brevitas.placed.modes import evaluation_mode
+from tremap_brevitas.prepare.strategy import Strategy
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """What a retraining took.
+
+    Attributes:
+        reached: Whether the goal was reached.
+        accuracy: Accuracy at the end.
+        steps: Optimizer steps.
+        seconds: Seconds of training; measuring the accuracy is not in them.
+        history: Steps and accuracy of every measurement.
+    """
+
+    reached: bool
+    accuracy: float
+    steps: int
+    seconds: float
+    history: tuple[tuple[int, float], ...]
+
+
+def retrain_until(
+    goal: float,
+    train_step: Callable[[int], float | None],
+    evaluate: Callable[[nn.Module], float],
+    *,
+    strategy: Strategy,
+    max_steps: int,
+    check_every: int = 25,
+) -> Retrained:
+    """Train until the accuracy reaches a goal, and count what that takes.
+
+    The accuracy is measured before the first step, after every ``check_every`` and after the last. Before a ramp is done the
+    network is not yet the one that is asked for, and is not measured. To keep the learning rate from depending on a number of
+    steps that is not known before, let it be constant, or decay over ``max_steps``.
+
+    Args:
+        goal: Accuracy at which to stop.
+        train_step: Trains on batch ``n``, with the faults that are live: zero_grad, forward, backward, optimizer step. Returns
+            the loss, which some strategies want.
+        evaluate: Measures the model, which is in evaluation mode and under the strategy's whole map: takes it, returns a
+            number, the larger the better.
+        strategy: The strategy; its ``step`` is called here.
+        max_steps: Steps after which to give up.
+        check_every: Steps between measurements.
+
+    Raises:
+        TypeError: If ``strategy`` is no Strategy.
+        ValueError: If a number of steps is not positive, or the goal is not a number.
+
+    Examples:
+        >>> from brevitas.nn import QuantLinear
+        >>> import tremap_brevitas as tm
+        >>> fc, memory = tm.make_faulty(QuantLinear(4, 4, bias=False)), tm.Memory(words=4, word_bits=32)
+        >>> chip, = tm.random_fault_maps(memory, chips=1, fault_rate=0.1, seed=0)
+        >>> strategy, figures = tm.AllAtOnce(tm.place(fc, memory), chip), iter([0.5, 0.7, 0.9])
+        >>> found = retrain_until(0.8, lambda n: None, lambda model: next(figures), strategy=strategy, max_steps=100)
+        >>> found.reached, found.steps, found.history
+        (True, 50, ((0, 0.5), (25, 0.7), (50, 0.9)))
+    """
+    if not isinstance(strategy, Strategy):
+        raise TypeError(f"strategy must be a Strategy, got {strategy!r}")
+    net = strategy.net
+    if math.isnan(goal):
+        raise ValueError("goal must be a number, got nan")
+    for name, value in (("max_steps", max_steps), ("check_every", check_every)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    seconds, history = 0.0, []
+    for step in range(max_steps + 1):
+        last = step == max_steps
+        if last or (step % check_every == 0 and strategy.done):
+            with net.using(strategy.fault_map, rule=strategy.rule), evaluation_mode(net.model):
+                history.append((step, float(evaluate(net.model))))
+            if history[-1][1] >= goal or last:
+                break
+        begin = time.perf_counter()
+        strategy.step(train_step(step))
+        seconds += time.perf_counter() - begin
+    steps, found = history[-1]
+    return Retrained(found >= goal and strategy.done, found, steps, seconds, tuple(history))
