@@ -97,10 +97,18 @@ def using_faults(
 
 @contextmanager
 def without_faults(model: nn.Module) -> Iterator[None]:
-    """[clear_faults_][tremap_brevitas.clear_faults_] for a ``with`` block; afterwards what was set before is set again."""
-    with _restoring(model):
-        clear_faults_(model)
+    """[clear_faults_][tremap_brevitas.clear_faults_] for a ``with`` block; afterwards what was set before is set again.
+
+    A layer that was given faults meanwhile keeps them: a generator that holds this block open may be thrown away much later.
+    """
+    before = [(entry, entry.proxy.fault_slot(entry.slot)) for entry in faulty_slots(model)]
+    clear_faults_(model)
+    try:
         yield
+    finally:
+        for entry, faults in before:
+            if entry.proxy.fault_slot(entry.slot) is None:
+                entry.proxy.set_fault_slot(entry.slot, faults)
 
 
 @contextmanager

@@ -193,7 +193,7 @@ class _FaultyInference:
 
     @property
     def through_memory(self) -> bool:
-        return self.cached_weight is None and self.proxy[0].has_faults  # type: ignore[no-any-return]
+        return self.cached_weight is None and self.proxy[0].has_faults
 
     def forward(self, x: Tensor) -> Any:
         return self.proxy[0].tensor_quant(x) if self.through_memory else super().forward(x)  # type: ignore[misc]

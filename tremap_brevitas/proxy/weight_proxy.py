@@ -131,7 +131,7 @@ class FaultyWeightProxy:
             self._select(x)
         return super().forward(x, *args)  # type: ignore[misc]
 
-    @torch.compiler.disable(recursive=False)
+    @torch.compiler.disable(recursive=False)  # type: ignore[no-untyped-call]
     def _forward_of_several(self, x: Tensor, *args: Any) -> Any:
         with self._lock:
             self._select(x)
