@@ -78,8 +78,9 @@ def test_another_map_compiles_nothing(network):
         # Compiled sums round otherwise, so that single activations may fall on the next code; another map is far from that.
         torch.testing.assert_close(found, model(X), rtol=0, atol=0.02)
         assert float((found - before).abs().max()) > 0.2
-        tm.set_faults_(model, placement, chips[2], gradient="zero_fully_stuck", store="plain")
-        with pytest.raises(torch._dynamo.exc.RecompileError):  # another mode does compile, so that the above could fail
+        # Another mode does compile, so that the above could fail.
+        codes = tm.memory_image(model, placement).codes
+        with pytest.raises(torch._dynamo.exc.RecompileError), tm.using_codes(model, placement, codes):
             run(X)
 
 
