@@ -1,4 +1,4 @@
-"""What surrounds a forward pass: inference mode, torch.func, replicas, meta tensors, cached weights."""
+"""What surrounds a forward pass: inference mode, torch.func, replicas, meta tensors, cached weights, half precision."""
 
 import copy
 from functools import partial
@@ -207,3 +207,40 @@ def test_faults_survive_a_load_in_inference_mode():
     assert torch.equal(found, model(X))
     wanted = {name: tm.layer_codes(model, name).wanted for name in "01"}
     assert np.array_equal(brevitas_codes(model[0]), expected_codes(wanted, placement, chip)["0"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strict", [False, True])
+def test_torch_export_of_faults_that_were_just_set(strict):
+    model, placement, chip = a_faulty_model()
+    expected = model(X)
+    tm.set_faults_(model, placement, chip)
+    with torch.no_grad():
+        program = torch.export.export(model, (X,), strict=strict)
+    torch.testing.assert_close(program.module()(X), expected)
+    assert torch.equal(model(X), expected)
+
+
+def test_training_after_an_evaluation_in_inference_mode():
+    layer = qnn.QuantLinear(4, 4, bias=False, weight_quant=tm.FaultyInt8WeightPerTensorFloat)
+    placement = a_placement(layer)
+    cells = np.arange(placement.cell("", (3, 3), bit=7) + 1)
+    chip = tm.FaultMap(placement.memory, cells, cells % 2)
+    for store in ("plain", "nearest"):
+        tm.set_faults_(layer, placement, chip, store=store, gradient="zero_fully_stuck")
+        with torch.inference_mode():
+            layer(torch.randn(1, 4))
+        layer(torch.randn(1, 4)).sum().backward()
+        assert layer.weight.grad.abs().sum() > 0 or store == "plain"
+
+
+def test_wide_codes_in_half_precision():
+    torch.manual_seed(0)
+    quantizer = type("Wide", (tm.FaultyInt8WeightPerTensorFloat,), {"bit_width": 12})
+    layer = qnn.QuantLinear(24, 24, bias=False, weight_quant=quantizer).half()
+    wanted = tm.layer_codes(layer, "").wanted
+    placement = a_placement(layer)
+    chip = a_chip(placement)
+    for store in ("plain", "nearest"):
+        tm.set_faults_(layer, placement, chip, store=store)
+        assert np.array_equal(tm.layer_codes(layer, "").read_back, expected_codes({"": wanted}, placement, chip, store)[""])

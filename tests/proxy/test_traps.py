@@ -165,19 +165,6 @@ def test_a_weight_of_another_shape_is_noticed():
         layer(torch.randn(1, 8))
 
 
-def test_training_after_an_evaluation_in_inference_mode():
-    layer = qnn.QuantLinear(4, 4, bias=False, weight_quant=tq.FaultyInt8WeightPerTensorFloat)
-    placement = a_placement(layer)
-    cells = np.arange(placement.cell("", (3, 3), bit=7) + 1)
-    chip = tm.FaultMap(placement.memory, cells, cells % 2)
-    for store in ("plain", "nearest"):
-        tm.set_faults_(layer, placement, chip, store=store, gradient="zero_fully_stuck")
-        with torch.inference_mode():
-            layer(torch.randn(1, 4))
-        layer(torch.randn(1, 4)).sum().backward()
-        assert layer.weight.grad.abs().sum() > 0 or store == "plain"
-
-
 def test_quantization_that_is_switched_off_gives_float_weights():
     model, _, _, _, with_faults = faulty_network()
     model[0].weight_quant.disable_quant = True
@@ -240,18 +227,6 @@ def test_memory_formats_and_devices_follow_the_weight():
         model.to("cuda")
         assert_same_codes(read_back(model), codes)
         assert model(IMAGES.cuda()).device.type == "cuda"
-
-
-def test_wide_codes_in_half_precision():
-    torch.manual_seed(0)
-    quantizer = type("Wide", (tq.FaultyInt8WeightPerTensorFloat,), {"bit_width": 12})
-    layer = qnn.QuantLinear(24, 24, bias=False, weight_quant=quantizer).half()
-    wanted = tm.layer_codes(layer, "").wanted
-    placement = a_placement(layer)
-    chip = a_chip(placement)
-    for store in ("plain", "nearest"):
-        tm.set_faults_(layer, placement, chip, store=store)
-        assert np.array_equal(tm.layer_codes(layer, "").read_back, expected_codes({"": wanted}, placement, chip, store)[""])
 
 
 def test_half_precision_weights():

@@ -13,7 +13,12 @@ import torch._dynamo.config
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+<<<<<<< HEAD:tremap_brevitas/placed/compiled.py
 from tremap_brevitas.placed.slots import check_type, faulty_slots
+=======
+from tremap_brevitas.model.slots import check_type
+from tremap_brevitas.proxy import FaultyWeightProxy
+>>>>>>> h/model:tremap_brevitas/model/compiled.py
 
 # Every layer in every mode counts, and above the limit torch goes on uncompiled, without a word.
 LIMITS = {"recompile_limit": 4096, "accumulated_recompile_limit": 65536}
@@ -68,8 +73,9 @@ def _in_float32(leaf: Any) -> Any:
 
 
 def _warn_of_rounding(model: nn.Module) -> None:
-    weights = [entry for entry in faulty_slots(model) if entry.proxy.is_quant_enabled and not entry.is_bias]
-    rounded = [entry.name for entry in weights if not entry.proxy.exact_in_bfloat16]
+    layers = ((name, getattr(module, "weight_quant", None)) for name, module in model.named_modules())
+    proxies = [(name, proxy) for name, proxy in layers if isinstance(proxy, FaultyWeightProxy) and proxy.is_quant_enabled]
+    rounded = [name for name, proxy in proxies if not proxy.exact_in_bfloat16]
     if rounded:
         warnings.warn(
             f"compiled(bfloat16=True): the weights of layers {', '.join(map(repr, rounded))} are rounded to bfloat16, as their "

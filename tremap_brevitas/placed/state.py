@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
@@ -103,11 +103,7 @@ class PlacedState:
             >>> net.fault_map is None
             True
         """
-        with self._restoring():
-            if fault_map is None:
-                self.clear_faults_()
-            else:
-                self.set_faults_(fault_map, rule=rule)
+        with self._restoring(lambda: self.clear_faults_() if fault_map is None else self.set_faults_(fault_map, rule=rule)):
             yield
 
     @contextmanager
@@ -125,8 +121,7 @@ class PlacedState:
         image = MemoryImage(self._placement, codes)  # checks names, shapes and ranges
         matching_slots(self._model, self._placement)
         made = {layer.name: fixed_codes(layer, image.codes[layer.name]) for layer in self._placement.layers}
-        with self._restoring():
-            self.apply_(made, Live(self._placement, self._default, fixed=True))
+        with self._restoring(lambda: self.apply_(made, Live(self._placement, self._default, fixed=True))):
             yield
 
     # ---------------------------------------------------------------- reading
@@ -227,14 +222,23 @@ class PlacedState:
                 )
 
     @contextmanager
-    def _restoring(self) -> Iterator[None]:
-        live, before = self._live, [(entry, entry.proxy.fault_slot(entry.slot)) for entry in faulty_slots(self._model)]
+    def _restoring(self, change: Callable[[], None]) -> Iterator[None]:
+        live: Live | None = self._live
+        before = [(entry, entry.proxy.fault_slot(entry.slot)) for entry in faulty_slots(self._model)]
+        inside = self._live
         try:
+            change()
+            inside = self._live
             yield
+        except GeneratorExit:
+            # A generator that holds the block open may be thrown away much later; what was set since then stays.
+            live = live if self._live is inside else None
+            raise
         finally:
-            self._live = live
-            for entry, faults in before:
-                entry.proxy.set_fault_slot(entry.slot, faults)
+            if live is not None:
+                self._live = live
+                for entry, faults in before:
+                    entry.proxy.set_fault_slot(entry.slot, faults)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PlacedState:
         # The placement is frozen and can be large; the twin shares it.

@@ -1,7 +1,8 @@
-"""What keeps faults whole under threads, inference mode and torch's function transforms."""
+"""What keeps faults whole whatever surrounds a forward pass: threads, inference mode, torch.func; and what bad weights say."""
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,3 +52,19 @@ def same_weight(a: Tensor, b: Tensor) -> bool:
 
 def _place(tensor: Tensor) -> tuple[Any, ...]:
     return tensor.data_ptr(), tensor.shape, tensor.stride()
+
+
+def check_finite(weight: Tensor, name: str) -> None:
+    """Check that no weight is NaN or infinite.
+
+    Raises:
+        ValueError: If one is, or the weights are on the ``meta`` device.
+    """
+    if weight.is_meta:
+        raise ValueError(f"its {name} is on the meta device and has no values; load the model first")
+    if math.isfinite(float(weight.sum())):  # a sum is quicker than a test of each, and nearly always enough
+        return
+    bad = (~torch.isfinite(weight)).nonzero()
+    if len(bad):
+        index = tuple(bad[0].tolist())
+        raise ValueError(f"{name}{list(index)} is {float(weight[index])}: it has no code")

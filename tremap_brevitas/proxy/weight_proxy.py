@@ -6,7 +6,6 @@ when a quantizer is shared. The proxy itself stays; so it keeps the faults, and 
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 
 from tremap_brevitas.core import stuck_at
 from tremap_brevitas.core.stuck_at import StuckAt
-from tremap_brevitas.proxy.guards import Lock, in_transform, plain_tensors, same_weight
+from tremap_brevitas.proxy.guards import Lock, check_finite, in_transform, plain_tensors, same_weight
 from tremap_brevitas.proxy.weight_faults import WeightCodes, WeightFaults
 
 
@@ -60,6 +59,11 @@ class FaultyWeightProxy:
         if getattr(self.export_handler, "cached_weight", None) is not None:
             self.export_handler.cached_weight = None
         self._hand_down(None)
+        weight = self.tracked_parameter_list[slot]
+        if faults is not None and len(self.tracked_module_list) == 1 and faults.layer.shape == weight.shape:
+            # At once rather than in the first pass, which may be one that is being compiled.
+            with self._lock, plain_tensors():
+                self._install(slot, self._key(slot, weight))
 
     def forget_handed_down(self) -> None:
         """Hand the faults down anew at the next call, for whatever state the quantizer below is in."""
@@ -92,15 +96,7 @@ class FaultyWeightProxy:
         Raises:
             ValueError: If one is, or the weights are on the ``meta`` device.
         """
-        weight = self.tracked_parameter_list[slot].detach()
-        if weight.is_meta:
-            raise ValueError(f"its {self.parameter_name} is on the meta device and has no values; load the model first")
-        if math.isfinite(float(weight.sum())):  # a sum is quicker than a test of each, and nearly always enough
-            return
-        bad = (~torch.isfinite(weight)).nonzero()
-        if len(bad):
-            index = tuple(bad[0].tolist())
-            raise ValueError(f"{self.parameter_name}{list(index)} is {float(weight[index])}: it has no code")
+        check_finite(self.tracked_parameter_list[slot].detach(), self.parameter_name)
 
     @property
     def codes_bit_width(self) -> int:
@@ -196,7 +192,7 @@ class FaultyWeightProxy:
         Several threads may run a model whose faults nobody changes: the first of them hands down, the others wait.
         """
         slot = 0 if len(self.tracked_module_list) == 1 else self._slot_of(x)
-        key = (slot, x.device, x.stride(), x.shape, self._slices)
+        key = self._key(slot, x)
         if key != self._handed_down:
             if torch.compiler.is_compiling():
                 self._install(slot, key)
@@ -207,6 +203,9 @@ class FaultyWeightProxy:
         if self._learned_bit_width:
             self._check_bit_width(slot)
         return slot
+
+    def _key(self, slot: int, x: Tensor) -> Any:
+        return slot, x.device, x.stride(), x.shape, self._slices
 
     def _install(self, slot: int, key: Any) -> None:
         faults = self.fault_slot(slot)

@@ -1,0 +1,46 @@
+"""Quantizers that round otherwise than to the nearest: what a QONNX file holds, and how a reader must round it."""
+
+import brevitas.nn as qnn
+import numpy as np
+import onnx
+import pytest
+import torch
+from brevitas.inject.enum import FloatToIntImplType
+from brevitas.quant import Int8BiasPerTensorFloatInternalScaling, Int8WeightPerTensorFloat
+from helpers import a_chip, a_placement
+from onnx import helper, numpy_helper
+from qonnx.custom_op.general.quant import quant
+from torch import nn
+
+import tremap_brevitas as tm
+
+
+@pytest.mark.parametrize("stuck", [False, True])
+@pytest.mark.parametrize("rounding", ["FLOOR", "CEIL", "ROUND_TO_ZERO", "ROUND"])
+def test_a_reader_finds_the_codes_whatever_rounding_it_was_told(tmp_path, rounding, stuck):
+    options = {"float_to_int_impl_type": getattr(FloatToIntImplType, rounding)}
+    weight_quant = type("Weight", (Int8WeightPerTensorFloat,), options)
+    bias_quant = type("Bias", (Int8BiasPerTensorFloatInternalScaling,), options)
+    model = nn.Sequential(qnn.QuantLinear(16, 8, weight_quant=weight_quant, bias_quant=bias_quant)).eval()
+    placement = a_placement(tm.make_faulty(model, biases=True))
+    chip = a_chip(placement) if stuck else tm.FaultMap(placement.memory, [], [], "healthy")
+    tm.set_faults_(model, placement, chip)
+    path = tmp_path / "model.onnx"
+    tm.export_qonnx(model, torch.randn(1, 16), path, placement=placement, fault_map=chip, dynamo=False)
+    graph = onnx.load(path).graph
+    constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+    for node in graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Constant" and attribute.name == "value":
+                constants[node.output[0]] = numpy_helper.to_array(attribute.t)
+    found = {}
+    for node in graph.node:
+        if node.op_type == "Quant" and node.input[0] in constants:
+            flags = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+            value, scale, zero_point, width = (constants[name] for name in node.input)
+            mode = flags["rounding_mode"].decode()
+            read = quant(value, scale, zero_point, width, flags["signed"], flags["narrow"], mode)
+            found["0" if value.ndim == 2 else "0.bias"] = np.rint(read / scale).astype(np.int32)
+    assert set(found) == {"0", "0.bias"}
+    for name, codes in found.items():
+        np.testing.assert_array_equal(codes, tm.layer_codes(model, name).read_back)
