@@ -27,10 +27,10 @@ def main():
             qnn.QuantLinear(16, 4, bias=True, weight_quant=FullRangeWeight),
         )
     )
-    placement = tm.place(model, tm.Memory(words=70, word_bits=32))
-    chips = tm.random_fault_maps(placement.memory, chips=3, fault_rate=0.05, seed=0)
+    memory = tm.Memory(words=70, word_bits=32)
+    chips = tm.random_fault_maps(memory, chips=3, fault_rate=0.05, seed=0)
     parallel = DistributedDataParallel(model)
-    ramp = tm.Ramp(model, placement, tm.merge(chips, on_conflict="majority"), over_steps=3, seed=0)
+    ramp = tm.Ramp(tm.place(model, memory), tm.merge(chips, on_conflict="majority"), over_steps=3, seed=0)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     begin = 0
     if resume:

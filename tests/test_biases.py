@@ -14,7 +14,7 @@ from brevitas.quant import (
     Int16Bias,
     Uint8ActPerTensorFixedPoint,
 )
-from helpers import a_placement, expected_codes
+from helpers import a_net, expected_codes
 from torch import nn
 
 import tremap_brevitas as tm
@@ -51,12 +51,12 @@ def bias_codes(model):
 
 def test_a_bias_lies_behind_its_layers_weights():
     model = tm.make_faulty(a_network(), biases=True)
-    placement = a_placement(model)
+    placement = a_net(model).placement
     assert [layer.name for layer in placement.layers] == ["0", "0.bias", "3", "3.bias"]
     assert placement.layer("0.bias").first_word == placement.layer("0").words
     assert str(placement.weights_at(placement.cell("3.bias", 9, bit=7))[0]) == "bit 7 of 3.bias[9]"
-    assert [layer.name for layer in a_placement(model, exclude="*.bias").layers] == ["0", "3"]
-    assert [layer.name for layer in a_placement(tm.make_faulty(a_network())).layers] == ["0", "3"]
+    assert [layer.name for layer in a_net(model, exclude="*.bias").placement.layers] == ["0", "3"]
+    assert [layer.name for layer in a_net(tm.make_faulty(a_network())).placement.layers] == ["0", "3"]
     with pytest.raises(ValueError, match="biases=True, but no layer of Sequential has a quantized bias"):
         tm.make_faulty(a_network(None), biases=True)
 
@@ -68,16 +68,16 @@ def test_stuck_bits_against_the_oracle(bias_quant, store, encoding):
     healthy = a_network(bias_quant)
     model = tm.make_faulty(a_network(bias_quant), biases=True)
     torch.testing.assert_close(model(X), healthy(X), rtol=0, atol=0)
-    placement = a_placement(model, encoding=encoding)
-    (chip,) = a_group(placement, 1, 0.2)
+    net = a_net(model, encoding=encoding)
+    (chip,) = a_group(net.placement, 1, 0.2)
     wanted = bias_codes(healthy)
-    weights = {name: tm.layer_codes(model, name).wanted for name in ("0", "3")}
-    expected = expected_codes({**weights, **wanted}, placement, chip, store)
-    with tm.using_faults(model, placement, chip, store=store):
+    weights = {name: net.codes(name).wanted for name in ("0", "3")}
+    expected = expected_codes({**weights, **wanted}, net.placement, chip, store)
+    with net.using(chip, rule=tm.Rule(store)):
         for name in wanted:
             assert (expected[name] != wanted[name]).any()
-            np.testing.assert_array_equal(tm.layer_codes(model, name).wanted, wanted[name])
-            np.testing.assert_array_equal(tm.layer_codes(model, name).read_back, expected[name])
+            np.testing.assert_array_equal(net.codes(name).wanted, wanted[name])
+            np.testing.assert_array_equal(net.codes(name).read_back, expected[name])
             scale = model[int(name[0])].quant_bias().scale
             value = model[int(name[0])].quant_bias().value
             torch.testing.assert_close(value, torch.from_numpy(expected[name]).float() * scale, rtol=0, atol=1e-7)
@@ -87,36 +87,37 @@ def test_stuck_bits_against_the_oracle(bias_quant, store, encoding):
 
 def test_one_retraining_for_a_group_and_its_certificates():
     model = tm.make_faulty(a_network(), biases=True).train()
-    placement = a_placement(model)
-    merged = tm.merge(a_group(placement), on_conflict="majority")
-    faults = tm.ReadByMembers(model, placement, merged, seed=0)
+    net = a_net(model)
+    merged = tm.merge(a_group(net.placement), on_conflict="majority")
+    strategy = tm.ReadByMembers(net, merged, seed=0)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
     before = model[0].bias.detach().clone()
     for _ in range(4):
         optimizer.zero_grad()
         model(X).square().mean().backward()
         optimizer.step()
-        faults.step()
+        strategy.step()
     assert not torch.equal(model[0].bias, before)
-    tm.set_faults_(model.eval(), placement, merged)
-    image = tm.memory_image(model, placement)
+    model.eval()
+    net.set_faults_(merged)
+    image = net.memory_image()
     assert tm.certificate(image, merged).bit_exact
     for member in merged.members:
         read = tm.certificate(image, member).read()
-        stored = expected_codes(dict(image.codes), placement, member, "plain")
+        stored = expected_codes(dict(image.codes), net.placement, member, "plain")
         np.testing.assert_array_equal(read["3.bias"], stored["3.bias"])
-        with tm.using_codes(model, placement, read):
+        with net.using_codes(read):
             assert torch.isfinite(model(X)).all()
-            np.testing.assert_array_equal(tm.layer_codes(model, "0.bias").read_back, read["0.bias"])
+            np.testing.assert_array_equal(net.codes("0.bias").read_back, read["0.bias"])
 
 
 def test_state_dicts_and_the_way_back():
     plain = a_network()
     model = tm.make_faulty(a_network(), biases=True)
     assert list(model.state_dict()) == list(plain.state_dict())
-    placement = a_placement(model)
-    (chip,) = a_group(placement, 1)
-    tm.set_faults_(model, placement, chip)
+    net = a_net(model)
+    (chip,) = a_group(net.placement, 1)
+    net.set_faults_(chip)
     faulty = model(X)
     model.load_state_dict(plain.state_dict())
     torch.testing.assert_close(model(X), faulty, rtol=0, atol=0)
@@ -127,22 +128,20 @@ def test_state_dicts_and_the_way_back():
 
 def test_a_bundle_holds_the_biases_and_runs_as_a_chip_reads_them(tmp_path):
     model = tm.make_faulty(a_network(), biases=True)
-    placement = a_placement(model)
-    chips = a_group(placement)
+    net = a_net(model)
+    chips = a_group(net.placement)
     merged = tm.merge(chips, on_conflict="majority")
-    tm.set_faults_(model, placement, merged)
-    bundle = tm.export_bundle(
-        model, X[:1], tmp_path / "group", placement=placement, fault_map=merged, chips=chips, probe=X, dynamo=False
-    )
+    net.set_faults_(merged)
+    bundle = net.export(tmp_path / "group", X[:1], chips=chips, probe=X, dynamo=False)
     report = tm.verify_bundle(bundle, chips)
     assert report.ok, str(report)
-    image = tm.memory_image(model, placement)
+    image = net.memory_image()
     for form in ("qonnx", "qcdq"):
         assert tm.verify_onnx(bundle / f"model.{form}.onnx", image).ok
-    (chip,) = tm.random_fault_maps(placement.memory, chips=1, fault_rate=0.2, seed=7)  # no member: much reads differently
+    (chip,) = tm.random_fault_maps(net.placement.memory, chips=1, fault_rate=0.2, seed=7)  # no member: much reads differently
     assert {d.layer for d in tm.certificate(image, chip).differences} == {"0", "0.bias", "3", "3.bias"}
     path = tm.apply_to_onnx(bundle, chip, tmp_path / "chip.onnx")
-    with tm.using_codes(model, placement, tm.certificate(image, chip).read()), torch.no_grad():
+    with net.using_codes(tm.certificate(image, chip).read()), torch.no_grad():
         expected = model(X).numpy()
     tm.apply_to_onnx(bundle, chip, tmp_path / "chip.qonnx.onnx", form="qonnx")  # which checks what it wrote, code by code
     np.testing.assert_allclose(onnx_runner(path)(X.numpy()), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
@@ -176,18 +175,15 @@ def test_equal_biases_are_told_apart(tmp_path, form):
     model = tm.make_faulty(Backwards(), biases=True).eval()
     with torch.no_grad():
         model.first.bias.copy_(model.second.bias)
-    placement = a_placement(model)
-    healthy = tm.FaultMap(placement.memory, [], [], "healthy")
-    chip = tm.FaultMap(placement.memory, [placement.cell("first.bias", 0, bit=7)], [1], "chip")
+    net = a_net(model)
+    chip = tm.FaultMap(net.placement.memory, [net.placement.cell("first.bias", 0, bit=7)], [1], "chip")
     x = torch.ones(1, 8)
-    folder = tm.export_bundle(
-        model, x, tmp_path / "b", placement=placement, fault_map=healthy, chips=[chip], onnx_forms=[form], dynamo=False
-    )
+    folder = net.export(tmp_path / "b", x, chips=[chip], onnx_forms=[form], dynamo=False)
     path = tm.apply_to_onnx(folder, chip, tmp_path / "chip.onnx", form=form)
-    codes = tm.certificate(tm.memory_image(model, placement), chip).read()
-    assert tm.verify_onnx(path, tm.MemoryImage(placement, codes)).ok
+    codes = tm.certificate(net.memory_image(), chip).read()
+    assert tm.verify_onnx(path, tm.MemoryImage(net.placement, codes)).ok
     if form == "qcdq":
-        with tm.using_codes(model, placement, codes), torch.no_grad():
+        with net.using_codes(codes), torch.no_grad():
             np.testing.assert_allclose(onnx_runner(path)(x.numpy()), model(x).numpy(), rtol=0, atol=1e-6)
 
 
@@ -197,7 +193,7 @@ def test_a_wide_bias_cannot_be_placed():
 
     model = tm.make_faulty(a_network(Wide), biases=True)
     with pytest.raises(ValueError, match="layer '0.bias': codes of 24 bits, but 16 is the most that can be placed"):
-        a_placement(model)
+        a_net(model)
 
 
 def test_a_shared_quantizer_keeps_its_biases_apart(tmp_path):
@@ -206,25 +202,24 @@ def test_a_shared_quantizer_keeps_its_biases_apart(tmp_path):
     without = qnn.QuantLinear(6, 6, bias=False, bias_quant=first.bias_quant)
     last = qnn.QuantLinear(6, 6, bias_quant=first.bias_quant)
     model = tm.make_faulty(nn.Sequential(first, without, last)).eval()
-    placement = a_placement(model)
-    (chip,) = a_group(placement, 1, 0.3)
-    wanted = {layer.name: tm.layer_codes(model, layer.name).wanted for layer in placement.layers}
+    net = a_net(model)
+    (chip,) = a_group(net.placement, 1, 0.3)
+    wanted = {layer.name: net.codes(layer.name).wanted for layer in net.placement.layers}
     assert list(wanted) == ["0", "0.bias", "1", "2", "2.bias"]
-    expected = expected_codes(wanted, placement, chip)
-    tm.set_faults_(model, placement, chip)
+    expected = expected_codes(wanted, net.placement, chip)
+    net.set_faults_(chip)
     for name in wanted:
-        np.testing.assert_array_equal(tm.layer_codes(model, name).read_back, expected[name])
-    options = {"placement": placement, "fault_map": chip, "dynamo": False}
-    assert tm.export_qonnx(model, torch.ones(1, 6), tmp_path / "x.onnx", **options).exists()
+        np.testing.assert_array_equal(net.codes(name).read_back, expected[name])
+    assert net.export_qonnx(tmp_path / "x.onnx", torch.ones(1, 6), dynamo=False).exists()
     with pytest.raises(RuntimeError, match="layer '0.bias': Brevitas' QCDQ exporter takes signed biases only, and no"):
-        tm.export_qcdq(model, torch.ones(1, 6), tmp_path / "y.onnx", **options)
+        net.export_qcdq(tmp_path / "y.onnx", torch.ones(1, 6), dynamo=False)
 
 
 def test_brevitas_inference_mode_reads_biases_back():
     model = tm.make_faulty(a_network(), biases=True)
-    placement = a_placement(model)
-    (chip,) = a_group(placement, 1, 0.2)
-    tm.set_faults_(model, placement, chip)
+    net = a_net(model)
+    (chip,) = a_group(net.placement, 1, 0.2)
+    net.set_faults_(chip)
     expected = model(X)
     with torch.no_grad(), quant_inference_mode(model):
         model(X)  # Brevitas notes scales in the first pass
@@ -233,21 +228,21 @@ def test_brevitas_inference_mode_reads_biases_back():
 
 def test_brevitas_torch_qcdq_holds_the_biases():
     model = tm.make_faulty(a_network(), biases=True)
-    placement = a_placement(model)
-    (chip,) = a_group(placement, 1, 0.2)
-    tm.set_faults_(model, placement, chip)
+    net = a_net(model)
+    (chip,) = a_group(net.placement, 1, 0.2)
+    net.set_faults_(chip)
     expected = model(X)
     torch.testing.assert_close(export_torch_qcdq(model, args=X)(X), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_the_dynamo_exporter_says_what_it_cannot_do(tmp_path):
     model = tm.make_faulty(a_network(), biases=True)
-    placement = a_placement(model)
-    merged = tm.merge(a_group(placement), on_conflict="majority")
-    tm.set_faults_(model, placement, merged)
-    assert tm.export_qonnx(model, X[:1], tmp_path / "x.onnx", placement=placement, fault_map=merged).exists()
+    net = a_net(model)
+    merged = tm.merge(a_group(net.placement), on_conflict="majority")
+    net.set_faults_(merged)
+    assert net.export_qonnx(tmp_path / "x.onnx", X[:1]).exists()
     with pytest.raises(RuntimeError, match=r"layer '0.bias': .* export with dynamo=False"):
-        tm.export_qcdq(model, X[:1], tmp_path / "y.onnx", placement=placement, fault_map=merged)
+        net.export_qcdq(tmp_path / "y.onnx", X[:1])
 
 
 def test_a_bias_whose_scale_comes_from_the_input_is_refused():
@@ -266,6 +261,6 @@ def test_bad_values_are_named():
     tm.make_faulty(model)
     with torch.no_grad():
         model[0].bias[1] = float("nan")
-    placement = a_placement(model)
+    net = a_net(model)
     with pytest.raises(ValueError, match=r"layer '0.bias': bias\[1\] is nan"):
-        tm.set_faults_(model, placement, tm.FaultMap(placement.memory, [0], [1]))
+        net.set_faults_(tm.FaultMap(net.placement.memory, [0], [1]))

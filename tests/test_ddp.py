@@ -10,11 +10,12 @@ import torch
 
 pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).with_name("ddp_run.py")
+ROOT = Path(__file__).parents[1]
 
 
 def run(folder, *, processes, steps, resume=False):
     """Train under torchrun; returns what every rank says."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1] / "examples")}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "examples")])}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", SCRIPT, folder]
     done = subprocess.run(
         [*command, str(steps), str(int(resume))], env=environment, capture_output=True, text=True, timeout=500, check=False

@@ -25,8 +25,9 @@ def network():
     for _ in range(3):
         model(X)
     model.load_state_dict(model.state_dict())  # ends the measuring of activation scales
-    placement = tm.place(model, tm.Memory(words=3000, word_bits=32))
-    return model, placement, tm.random_fault_maps(placement.memory, chips=3, fault_rate=0.05, seed=0), tm.compiled(model)
+    memory = tm.Memory(words=3000, word_bits=32)
+    chips = tm.random_fault_maps(memory, chips=3, fault_rate=0.05, seed=0)
+    return model, tm.place(model, memory), chips, tm.compiled(model)
 
 
 def gradients(loss, model):
@@ -35,9 +36,9 @@ def gradients(loss, model):
 
 @pytest.mark.slow
 def test_outputs_and_gradients_under_every_kind_of_fault(network):
-    model, placement, chips, run = network
+    model, net, chips, run = network
     for chip, store in ((chips[0], "nearest"), (chips[1], "nearest"), (chips[0], "plain"), (chips[2], "plain")):
-        tm.set_faults_(model, placement, chip, store=store)
+        net.set_faults_(chip, rule=tm.Rule(store))
         for training in (True, False):
             model.train(training)
             state = {k: v.clone() for k, v in model.named_buffers()}
@@ -51,45 +52,45 @@ def test_outputs_and_gradients_under_every_kind_of_fault(network):
             for expected, found in zip(*results, strict=True):
                 torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
     model.eval()
-    tm.clear_faults_(model)
+    net.clear_faults_()
     torch.testing.assert_close(run(X), model(X), rtol=1e-4, atol=1e-4)
-    tm.set_faults_(model, placement, chips[0])
-    codes = tm.memory_image(model, placement).codes
-    with tm.using_codes(model, placement, codes):
+    net.set_faults_(chips[0])
+    codes = net.memory_image().codes
+    with net.using_codes(codes):
         torch.testing.assert_close(run(X), model(X), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow
 def test_another_map_compiles_nothing(network):
-    model, placement, chips, run = network
+    model, net, chips, run = network
     model.train()
     for chip in chips[:2]:  # the second map may be compiled for any map
-        tm.set_faults_(model, placement, chip)
+        net.set_faults_(chip)
         run(X)
     with torch._dynamo.config.patch(error_on_recompile=True):
-        ramp = tm.Ramp(model, placement, tm.merge(chips, on_conflict="majority"), over_steps=4)
+        ramp = tm.Ramp(net, tm.merge(chips, on_conflict="majority"), over_steps=4)
         ramp.step()
         ramp.step()
         for _ in range(3):
             run(X).sum().backward()
             ramp.step()
         before = run(X)
-        tm.set_faults_(model, placement, chips[2])
+        net.set_faults_(chips[2])
         found = run(X)
         # Compiled sums round otherwise, so that single activations may fall on the next code; another map is far from that.
         torch.testing.assert_close(found, model(X), rtol=0, atol=0.02)
         assert float((found - before).abs().max()) > 0.2
         # Another mode does compile, so that the above could fail.
-        codes = tm.memory_image(model, placement).codes
-        with pytest.raises(torch._dynamo.exc.RecompileError), tm.using_codes(model, placement, codes):
+        codes = net.memory_image().codes
+        with pytest.raises(torch._dynamo.exc.RecompileError), net.using_codes(codes):
             run(X)
 
 
 @pytest.mark.slow
 def test_in_bfloat16_only_sums_are_rounded(network):
-    model, placement, chips, _ = network
+    model, net, chips, _ = network
     model.eval()
-    tm.set_faults_(model, placement, chips[0])
+    net.set_faults_(chips[0])
     with torch.no_grad():
         found, expected = tm.compiled(model, bfloat16=True)(X), model(X)
     assert found.dtype == torch.float32

@@ -13,7 +13,7 @@ from brevitas.quant import (
     Int8WeightPerTensorFloatMSE,
     SignedBinaryWeightPerTensorConst,
 )
-from helpers import a_chip, a_placement, expected_codes, plain_codes_of
+from helpers import a_chip, a_net, expected_codes, plain_codes_of
 from torch import nn
 
 import tremap_brevitas as tm
@@ -40,8 +40,8 @@ def test_make_faulty_and_restore_leave_everything_as_it_was(used_before):
     assert tm.make_faulty(model) is model
     assert torch.equal(model(x), twin(x))
     assert all(p is parameters[n] for n, p in model.named_parameters())
-    placement = a_placement(model)
-    tm.set_faults_(model, placement, a_chip(placement))
+    net = a_net(model)
+    net.set_faults_(a_chip(net.placement))
     assert not torch.equal(model(x), twin(x))
     tm.restore(model)
     assert torch.equal(model(x), twin(x))
@@ -61,8 +61,8 @@ def test_a_converted_model_trains_on_with_its_optimizer():
     model(x)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     tm.make_faulty(model)
-    placement = a_placement(model)
-    tm.set_faults_(model, placement, a_chip(placement), store="nearest")
+    net = a_net(model)
+    net.set_faults_(a_chip(net.placement))
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     model(x).square().sum().backward()
     optimizer.step()
@@ -75,11 +75,11 @@ def test_layerwise_quantize():
     before = model(x)
     tm.make_faulty(model)
     assert torch.equal(model(x), before)
-    placement = a_placement(model)
+    net = a_net(model)
     wanted = plain_codes_of(model)
-    tm.set_faults_(model, placement, a_chip(placement))
-    expected = expected_codes(wanted, placement, a_chip(placement))
-    assert all(np.array_equal(tm.layer_codes(model, name).read_back, expected[name]) for name in wanted)
+    net.set_faults_(a_chip(net.placement))
+    expected = expected_codes(wanted, net.placement, a_chip(net.placement))
+    assert all(np.array_equal(net.codes(name).read_back, expected[name]) for name in wanted)
 
 
 def test_fx_quantize():
@@ -90,12 +90,12 @@ def test_fx_quantize():
     before = model(x)
     tm.make_faulty(model)
     assert torch.equal(model(x), before)
-    placement = a_placement(model)
-    assert len(placement.layers) == 2
+    net = a_net(model)
+    assert len(net.placement.layers) == 2
     wanted = plain_codes_of(model)
-    tm.set_faults_(model, placement, a_chip(placement))
-    expected = expected_codes(wanted, placement, a_chip(placement))
-    assert all(np.array_equal(tm.layer_codes(model, name).read_back, expected[name]) for name in wanted)
+    net.set_faults_(a_chip(net.placement))
+    expected = expected_codes(wanted, net.placement, a_chip(net.placement))
+    assert all(np.array_equal(net.codes(name).read_back, expected[name]) for name in wanted)
     assert not torch.equal(model(x), before)
 
 
@@ -116,14 +116,20 @@ def test_make_faulty_names_the_layer_that_cannot_and_changes_nothing():
     assert [entry.name for entry in faulty_slots(model)] == ["good"]
     with pytest.raises(ValueError, match="layer 'binary': its weight quantizer cannot hold faults; .*exclude='binary'"):
         tm.place(model, tm.Memory(words=99, word_bits=32))
-    assert [x.name for x in tm.place(model, tm.Memory(99, 32), exclude=["binary"]).layers] == ["good"]
+    assert [x.name for x in tm.place(model, tm.Memory(99, 32), exclude=["binary"]).placement.layers] == ["good"]
     a2q = nn.ModuleDict({"a2q": qnn.QuantLinear(4, 4, bias=False, weight_quant=Int8AccumulatorAwareWeightQuant)})
     with pytest.raises(TypeError, match="layer 'a2q': .*A2Q"):
         tm.make_faulty(a2q)
 
 
 def test_models_without_quantized_weights():
-    for call in (tm.make_faulty, tm.restore, tm.clear_faults_, lambda m: tm.place(m, tm.Memory(9, 9))):
+    net = a_net(tm.make_faulty(qnn.QuantLinear(2, 2, bias=False)))
+    for call in (
+        tm.make_faulty,
+        tm.restore,
+        lambda m: tm.place(m, net.placement.memory),
+        lambda m: tm.PlacedModel(m, net.placement),
+    ):
         with pytest.raises(ValueError, match="Linear has no layer with a quantized weight"):
             call(nn.Linear(2, 2))
 

@@ -8,7 +8,7 @@ from brevitas.quant import (
     Int8ActPerTensorFloat,
     Int32Bias,
 )
-from helpers import a_chip, a_placement, expected_codes, plain_codes_of
+from helpers import a_chip, a_net, expected_codes, plain_codes_of
 
 import tremap_brevitas as tm
 from tremap_brevitas import quant as tq
@@ -63,22 +63,22 @@ def test_every_layer_family_against_the_oracle(family, store):
     model, x = make().eval(), inputs()
     healthy = run(model, x)
     wanted = plain_codes_of(model)
-    placement = a_placement(model)
-    assert {layer.name for layer in placement.layers} == set(wanted)
-    chip = a_chip(placement)
-    tm.set_faults_(model, placement, chip, store=store)
-    expected = expected_codes(wanted, placement, chip, store)
+    net = a_net(model)
+    assert {layer.name for layer in net.placement.layers} == set(wanted)
+    chip = a_chip(net.placement)
+    net.set_faults_(chip, rule=tm.Rule(store))
+    expected = expected_codes(wanted, net.placement, chip, store)
     with_faults = run(model, x)
     assert with_faults.isfinite().all()
     assert not torch.equal(with_faults, healthy)
     found = plain_codes_of(model)
     for name in wanted:
         assert np.array_equal(found[name], expected[name]), name
-        assert np.array_equal(tm.layer_codes(model, name).read_back, expected[name]), name
+        assert np.array_equal(net.codes(name).read_back, expected[name]), name
     # The same network with float weights that quantize to the expected codes gives the same output.
-    with tm.using_codes(model, placement, expected):
+    with net.using_codes(expected):
         assert torch.equal(run(model, x), with_faults)
-    tm.clear_faults_(model)
+    net.clear_faults_()
     assert torch.equal(run(model, x), healthy)
     model.train()
     run(model, x).square().sum().backward()

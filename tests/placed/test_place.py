@@ -2,7 +2,7 @@
 
 import brevitas.nn as qnn
 import pytest
-from helpers import a_chip, a_placement
+from helpers import a_chip, a_net
 from networks import DigitsNet
 
 import tremap_brevitas as tm
@@ -14,8 +14,11 @@ QUANT = tq.FaultyInt8WeightPerTensorFixedPoint
 def test_patterns_choose_layers():
     model = DigitsNet(weight_quant=QUANT)
     memory = tm.Memory(words=3000, word_bits=32)
-    assert [x.name for x in tm.place(model, memory, include="features.*").layers] == ["features.0", "features.3", "features.6"]
-    assert [x.name for x in tm.place(model, memory, exclude=["features.?"]).layers] == ["classifier"]
+    for options, names in (
+        ({"include": "features.*"}, ["features.0", "features.3", "features.6"]),
+        ({"exclude": ["features.?"]}, ["classifier"]),
+    ):
+        assert [x.name for x in tm.place(model, memory, **options).placement.layers] == names
     for option in ("include", "exclude"):
         with pytest.raises(
             ValueError, match=f"{option}='conv.' matches no quantized layer; there are features.0, .*classifier"
@@ -31,22 +34,22 @@ def test_sign_magnitude_needs_a_narrow_range_and_binary_needs_no_saying():
     with pytest.raises(ValueError, match="encoding='binary' is for unsigned codes"):
         tm.place(layer, tm.Memory(9, 32), encoding="binary")
     shifted = qnn.QuantLinear(4, 3, bias=False, weight_quant=tq.FaultyShiftedUint8WeightPerTensorFloat)
-    assert tm.place(shifted, tm.Memory(9, 32)).layers[0].encoding == "binary"
+    assert tm.place(shifted, tm.Memory(9, 32)).placement.layers[0].encoding == "binary"
 
 
 def test_a_placement_for_sign_magnitude_does_not_fit_a_full_range():
     full = type("Full", (tq.FaultyInt8WeightPerTensorFloat,), {"narrow_range": False})
     narrow = qnn.QuantLinear(4, 3, bias=False, weight_quant=tq.FaultyInt8WeightPerTensorFloat)
-    placement = a_placement(narrow, encoding="sign_magnitude")
+    placement = a_net(narrow, encoding="sign_magnitude").placement
     with pytest.raises(ValueError, match="layer '': its codes go down to -128, which sign-magnitude cannot hold"):
-        tm.set_faults_(qnn.QuantLinear(4, 3, bias=False, weight_quant=full), placement, a_chip(placement))
+        tm.PlacedModel(qnn.QuantLinear(4, 3, bias=False, weight_quant=full), placement)
 
 
 def test_a_layer_that_is_switched_off_cannot_be_placed_or_given_faults():
     layer = qnn.QuantLinear(4, 3, bias=False, weight_quant=QUANT)
-    placement = a_placement(layer)
+    net = a_net(layer)
     layer.weight_quant.disable_quant = True
-    for call in (lambda: tm.place(layer, placement.memory), lambda: tm.set_faults_(layer, placement, a_chip(placement))):
+    for call in (lambda: tm.place(layer, net.placement.memory), lambda: net.set_faults_(a_chip(net.placement))):
         with pytest.raises(ValueError, match="layer '': its quantizer is disabled"):
             call()
 

@@ -1,15 +1,18 @@
 """Setting, changing and clearing faults, and codes in place of weights."""
 
+from functools import partial
+
 import brevitas.nn as qnn
 import numpy as np
 import pytest
 import torch
-from helpers import a_chip, a_placement, brevitas_codes, expected_codes
+from helpers import a_chip, a_net, brevitas_codes, expected_codes
 from networks import DigitsNet
 from torch import nn
 
 import tremap_brevitas as tm
 from tremap_brevitas import quant as tq
+from tremap_brevitas.placed.faults import codes_of
 from tremap_brevitas.placed.slots import faulty_slots
 
 QUANT = tq.FaultyInt8WeightPerTensorFixedPoint
@@ -18,45 +21,45 @@ QUANT = tq.FaultyInt8WeightPerTensorFixedPoint
 def test_setting_faults_is_all_or_nothing():
     model = DigitsNet(weight_quant=QUANT)
     memory = tm.Memory(words=3000, word_bits=32)
-    placement = tm.place(model, memory)
+    net = tm.place(model, memory)
     chip, other = tm.random_fault_maps(memory, chips=2, fault_rate=0.1, seed=0)
-    tm.set_faults_(model, placement, chip)
-    before = {entry.name: tm.layer_codes(model, entry.name).read_back for entry in faulty_slots(model)}
+    net.set_faults_(chip)
+    before = {entry.name: net.codes(entry.name).read_back for entry in faulty_slots(model)}
     wide = tm.FaultMap(tm.Memory(words=6000, word_bits=16), [1], [1], "wide")
-    foreign = tm.place(nn.ModuleDict({"x": qnn.QuantLinear(2, 2, bias=False, weight_quant=QUANT)}), memory)
-    reshaped = nn.ModuleDict({"classifier": qnn.QuantLinear(2, 2, bias=False, weight_quant=QUANT)})
+    small = [nn.ModuleDict({name: qnn.QuantLinear(2, 2, bias=False, weight_quant=QUANT)}) for name in ("x", "classifier")]
+    foreign, reshaped = (tm.place(one, memory).placement for one in small)
     for call, message in (
         (
-            lambda: tm.set_faults_(model, placement, wide),
+            lambda: net.set_faults_(wide),
             "chip 'wide' is of a memory of 6000 words × 16 bits, the placement's has 3000 words × 32 bits",
         ),
-        (lambda: tm.set_faults_(model, foreign, other), "layer 'x' of the placement is not among the layers of the model"),
+        (lambda: tm.PlacedModel(model, foreign), "layer 'x' of the placement is not among the layers of the model"),
         (
-            lambda: tm.set_faults_(model, tm.place(reshaped, memory), other),
+            lambda: tm.PlacedModel(model, reshaped),
             r"layer 'classifier': shape \(10, 96\) in the model, but the placement holds \(2, 2\)",
         ),
-        (lambda: tm.set_faults_(model, placement, other, store="best"), "store must be 'plain' or 'nearest', got 'best'"),
-        (lambda: tm.set_faults_(model, placement, other, gradient="none"), "gradient must be 'identity' or .*, got 'none'"),
+        (lambda: net.set_faults_(other, rule=tm.Rule("best")), "store must be 'plain' or 'nearest', got 'best'"),
+        (lambda: net.set_faults_(other, rule=tm.Rule(gradient="none")), "gradient must be 'identity' or .*, got 'none'"),
     ):
         with pytest.raises(ValueError, match=message):
             call()
         for name, codes in before.items():
-            assert np.array_equal(tm.layer_codes(model, name).read_back, codes)
-    with pytest.raises(KeyError, match="no layer 'conv' that can hold faults; there are features.0"):
-        tm.layer_codes(model, "conv")
+            assert np.array_equal(net.codes(name).read_back, codes)
+    with pytest.raises(KeyError, match="no layer 'conv' in the placement; it has features.0"):
+        net.codes("conv")
 
 
 def test_the_block_restores_what_was_set_before_even_after_an_error():
     model = DigitsNet(weight_quant=QUANT).eval()
     memory = tm.Memory(words=3000, word_bits=32)
-    placement = tm.place(model, memory)
+    net = tm.place(model, memory)
     first, second = tm.random_fault_maps(memory, chips=2, fault_rate=0.1, seed=0)
     x = torch.randn(2, 1, 8, 8)
-    tm.set_faults_(model, placement, first)
+    net.set_faults_(first)
     outer = model(x)
 
     def fail_inside():
-        with tm.using_faults(model, placement, second, store="nearest"):
+        with net.using(second):
             assert not torch.equal(model(x), outer)
             raise RuntimeError("stop")
 
@@ -83,39 +86,39 @@ def test_layers_that_are_not_placed_stay_healthy():
     model = DigitsNet(weight_quant=QUANT)
     memory = tm.Memory(words=3000, word_bits=32)
     (chip,) = tm.random_fault_maps(memory, chips=1, fault_rate=0.2, seed=0)
-    tm.set_faults_(model, tm.place(model, memory), chip)
-    tm.set_faults_(model, tm.place(model, memory, include="classifier"), chip)
+    tm.place(model, memory).set_faults_(chip)
+    tm.place(model, memory, include="classifier").set_faults_(chip)
     for entry in faulty_slots(model):
-        codes = tm.layer_codes(model, entry.name)
+        codes = codes_of(entry)
         assert np.array_equal(codes.read_back, codes.wanted) == (entry.name != "classifier")
 
 
 def test_one_cell_of_a_reused_memory_hits_several_weights():
     model = nn.ModuleDict({"fc": qnn.QuantLinear(8, 4, bias=False, weight_quant=QUANT)})
-    placement = tm.place(model, tm.Memory(words=4, word_bits=16), reuse=True)
-    assert placement.tiles == 4
-    chip = tm.FaultMap(placement.memory, [7], [1])  # the sign bit of code 0 of word 0
+    net = tm.place(model, tm.Memory(words=4, word_bits=16), reuse=True)
+    assert net.placement.tiles == 4
+    chip = tm.FaultMap(net.placement.memory, [7], [1])  # the sign bit of code 0 of word 0
     wanted = {"fc": brevitas_codes(model["fc"])}
-    tm.set_faults_(model, placement, chip)
-    found = tm.layer_codes(model, "fc").read_back
-    assert np.array_equal(found, expected_codes(wanted, placement, chip)["fc"])
+    net.set_faults_(chip)
+    found = net.codes("fc").read_back
+    assert np.array_equal(found, expected_codes(wanted, net.placement, chip)["fc"])
     assert (found.reshape(-1)[[0, 8, 16, 24]] < 0).all()
 
 
 def test_gradients_pass_straight_through_except_where_all_bits_are_stuck():
     torch.manual_seed(0)
     layer = qnn.QuantLinear(4, 3, bias=False, weight_quant=tq.FaultyInt8WeightPerTensorFloat)
-    placement = a_placement(layer)
-    cells = [placement.cell("", (1, 2), bit=bit) for bit in range(8)] + [placement.cell("", (0, 0), bit=6)]
+    net = a_net(layer)
+    cells = [net.placement.cell("", (1, 2), bit=bit) for bit in range(8)] + [net.placement.cell("", (0, 0), bit=6)]
     order = np.argsort(cells)
     stuck = np.array([1, 0, 1, 0, 0, 0, 0, 0, 1])
-    chip = tm.FaultMap(placement.memory, np.array(cells)[order], stuck[order])
+    chip = tm.FaultMap(net.placement.memory, np.array(cells)[order], stuck[order])
     weighting = torch.randn(3, 4)
     scale_shares = {}
     gradients = {}
     for gradient in ("identity", "zero_fully_stuck"):
-        tm.set_faults_(layer, placement, chip, gradient=gradient)
-        codes = torch.tensor(tm.layer_codes(layer, "").read_back)
+        net.set_faults_(chip, rule=tm.Rule(gradient=gradient))
+        codes = torch.tensor(net.codes("").read_back)
         assert codes[1, 2] == 5
         layer.weight.grad = None
         (layer.quant_weight().value * weighting).sum().backward()
@@ -140,49 +143,45 @@ def test_gradients_pass_straight_through_except_where_all_bits_are_stuck():
 
 def test_using_codes_checks_them():
     layer = qnn.QuantLinear(4, 3, bias=False, weight_quant=QUANT)
-    placement = a_placement(layer)
+    net = a_net(layer)
     with (
         pytest.raises(ValueError, match="codes from -200 to 0"),
-        tm.using_codes(layer, placement, {"": np.full((3, 4), -200) * np.eye(3, 4, dtype=int)}),
+        net.using_codes({"": np.full((3, 4), -200) * np.eye(3, 4, dtype=int)}),
     ):
         pass
 
 
 def test_arguments_of_another_kind_are_named():
-    model = DigitsNet(weight_quant=QUANT)
-    memory = tm.Memory(words=3000, word_bits=32)
-    placement = tm.place(model, memory)
-    chip = a_chip(placement)
-    codes = tm.memory_image(model, placement).codes
-    healthy = tm.layer_codes(model, "classifier").read_back
+    net = tm.place(DigitsNet(weight_quant=QUANT), tm.Memory(words=3000, word_bits=32))
+    chip = a_chip(net.placement)
+    healthy = net.codes("classifier").read_back
 
-    def using(function, *arguments):
-        with function(*arguments):
+    def using(block, *arguments, **options):
+        with block(*arguments, **options):
             pass
 
-    for call, message in (
-        (lambda f: f(model, chip, placement), "placement must be of type Placement, got FaultMap"),
-        (lambda f: f(placement, model, chip), "model must be of type torch.nn.Module, got Placement"),
-        (
-            lambda f: f(model, placement, [chip, chip]),
-            "fault_map must be one FaultMap, got a list; merge several with tm.merge",
-        ),
-        (lambda f: f(model, placement, None), "fault_map must be of type FaultMap, got NoneType"),
-        (lambda f: f(model, None, chip), "placement must be of type Placement, got NoneType"),
+    for arguments, options, message in (
+        (([chip, chip],), {}, "fault_map must be one FaultMap, got a list; merge several with tm.merge"),
+        (((chip,),), {}, "fault_map must be one FaultMap, got a tuple; merge several with tm.merge"),
+        ((net.placement,), {}, "fault_map must be of type FaultMap, got Placement"),
+        ((net,), {}, "fault_map must be of type FaultMap, got PlacedModel"),
+        ((chip,), {"rule": "plain"}, "rule must be of type Rule, got str"),
     ):
-        for function in (tm.set_faults_, lambda *arguments: using(tm.using_faults, *arguments)):
+        for function in (net.set_faults_, partial(using, net.using)):
             with pytest.raises(TypeError, match=message):
-                call(function)
-            assert np.array_equal(tm.layer_codes(model, "classifier").read_back, healthy)
+                function(*arguments, **options)
+            assert np.array_equal(net.codes("classifier").read_back, healthy)
     for call, message in (
-        (lambda: using(tm.using_codes, model, codes, placement), "placement must be of type Placement, got mappingproxy"),
-        (
-            lambda: using(tm.using_codes, model, placement, tm.memory_image(model, placement)),
-            "codes must be of type Mapping, got MemoryImage",
-        ),
-        (lambda: tm.memory_image(placement, model), "model must be of type torch.nn.Module, got Placement"),
-        (lambda: tm.clear_faults_(placement), "model must be of type torch.nn.Module, got Placement"),
-        (lambda: tm.Ramp(model, placement, [chip], over_steps=2), "fault_map must be one FaultMap, got a list"),
+        (lambda: net.set_faults_(None), "fault_map must be of type FaultMap, got NoneType"),
+        (lambda: using(net.using_codes, net.memory_image()), "codes must be of type Mapping, got MemoryImage"),
+        (lambda: using(net.using_codes, chip), "codes must be of type Mapping, got FaultMap"),
+        (lambda: tm.PlacedModel(net.model, chip), "placement must be of type Placement, got FaultMap"),
+        (lambda: tm.PlacedModel(net.model, None), "placement must be of type Placement, got NoneType"),
+        (lambda: tm.PlacedModel(net.placement, net.model), "model must be of type torch.nn.Module, got Placement"),
+        (lambda: tm.PlacedModel(net, net.placement), "model must be of type torch.nn.Module, got PlacedModel"),
+        (lambda: tm.PlacedModel(net.model, net.placement, rule="plain"), "rule must be of type Rule, got str"),
+        (lambda: tm.Ramp(net, [chip], over_steps=2), "fault_map must be one FaultMap, got a list"),
     ):
         with pytest.raises(TypeError, match=message):
             call()
+    assert net.fault_map is None

@@ -2,18 +2,21 @@
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import brevitas.nn as qnn
 import numpy as np
 import pytest
 import torch
 from brevitas.quant import Int8WeightPerTensorFloat, Int8WeightPerTensorFloatMSE
-from helpers import a_chip, a_placement, brevitas_codes, expected_codes
+from helpers import a_chip, a_net, brevitas_codes, expected_codes
 from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 import tremap_brevitas as tm
 from tremap_brevitas import quant as tq
+from tremap_brevitas.placed.faults import codes_of
+from tremap_brevitas.placed.slots import faulty_slots
 
 
 def a_pair(size=8):
@@ -23,31 +26,31 @@ def a_pair(size=8):
 
 
 def assert_faults_of_each(model):
-    placement = a_placement(model)
-    wanted = {layer.name: tm.layer_codes(model, layer.name).wanted for layer in placement.layers}
-    chip = a_chip(placement)
-    tm.set_faults_(model, placement, chip)
-    expected = expected_codes(wanted, placement, chip)
+    net = a_net(model)
+    wanted = {layer.name: net.codes(layer.name).wanted for layer in net.placement.layers}
+    chip = a_chip(net.placement)
+    net.set_faults_(chip)
+    expected = expected_codes(wanted, net.placement, chip)
     for name, layer in (("0", model[0]), ("1", model[1]), ("0", model[0])):
         assert (expected[name] != wanted[name]).any()
         assert np.array_equal(brevitas_codes(layer), expected[name])
-        assert np.array_equal(tm.layer_codes(model, name).read_back, expected[name])
+        assert np.array_equal(net.codes(name).read_back, expected[name])
     return expected
 
 
 def test_a_quantizer_shared_after_the_faults_were_set():
     model = nn.Sequential(qnn.QuantConv2d(2, 4, 3, bias=False, weight_quant=tq.FaultyInt8WeightPerTensorFixedPoint))
-    placement = a_placement(model)
-    tm.set_faults_(model, placement, a_chip(placement))
-    before = tm.layer_codes(model, "0").read_back
+    net = a_net(model)
+    net.set_faults_(a_chip(net.placement))
+    before = net.codes("0").read_back
     conv = model[0]
     other = qnn.QuantConv2d(2, 4, 3, bias=False, weight_quant=conv.weight_quant)  # rebuilds the shared quantizer
-    assert np.array_equal(tm.layer_codes(model, "0").read_back, before)
+    assert np.array_equal(net.codes("0").read_back, before)
     healthy = nn.Sequential(qnn.QuantConv2d(2, 4, 3, bias=False, weight_quant=Int8WeightPerTensorFloat))
     assert other.quant_weight().value.shape == healthy[0].weight.shape
-    pair = nn.ModuleList([conv, other])
-    wanted = tm.layer_codes(pair, "1")
-    assert np.array_equal(wanted.read_back, wanted.wanted)  # the other weight has a healthy memory
+    _, second = faulty_slots(nn.ModuleList([conv, other]))
+    codes = codes_of(second)
+    assert np.array_equal(codes.read_back, codes.wanted)  # the other weight has a healthy memory
 
 
 def test_one_quantizer_for_several_weights():
@@ -56,25 +59,25 @@ def test_one_quantizer_for_several_weights():
     second = qnn.QuantLinear(12, 6, bias=False, weight_quant=first.weight_quant)
     model = nn.ModuleDict({"first": first, "second": second})
     wanted = {name: brevitas_codes(model[name]) for name in model}
-    placement = a_placement(model)
-    chip = a_chip(placement)
-    tm.set_faults_(model, placement, chip)
-    expected = expected_codes(wanted, placement, chip)
+    net = a_net(model)
+    chip = a_chip(net.placement)
+    net.set_faults_(chip)
+    expected = expected_codes(wanted, net.placement, chip)
     for name in ("first", "second", "first"):
         assert np.array_equal(brevitas_codes(model[name]), expected[name])
-        assert np.array_equal(tm.layer_codes(model, name).read_back, expected[name])
+        assert np.array_equal(net.codes(name).read_back, expected[name])
 
 
 def test_weights_that_share_one_storage():
     first = qnn.QuantLinear(4, 4, bias=False, weight_quant=tq.FaultyInt8WeightPerTensorFloat)
     second = qnn.QuantLinear(4, 4, bias=False, weight_quant=first.weight_quant)
     model = nn.ModuleDict({"first": first, "second": second})
-    placement = a_placement(model)
-    chip = a_chip(placement)
+    net = a_net(model)
+    chip = a_chip(net.placement)
     vector_to_parameters(parameters_to_vector(model.parameters()), model.parameters())
-    wanted = {name: tm.layer_codes(model, name).wanted for name in model}
-    tm.set_faults_(model, placement, chip)
-    expected = expected_codes(wanted, placement, chip)
+    wanted = {name: net.codes(name).wanted for name in model}
+    net.set_faults_(chip)
+    expected = expected_codes(wanted, net.placement, chip)
     for name in model:
         assert np.array_equal(brevitas_codes(model[name]), expected[name])
 
@@ -86,14 +89,14 @@ def test_a_scale_search_over_several_weights_with_faults_set_before():
         return nn.Sequential(first, qnn.QuantLinear(4, 4, bias=False, weight_quant=first.weight_quant))
 
     model = pair(tq.FaultyInt8WeightPerTensorFloatMSE)
-    placement = a_placement(model)
-    chip = a_chip(placement)
-    tm.set_faults_(model, placement, chip)
+    net = a_net(model)
+    chip = a_chip(net.placement)
+    net.set_faults_(chip)
     model(torch.randn(1, 4))
     healthy = pair(Int8WeightPerTensorFloatMSE)
     healthy(torch.randn(1, 4))
     wanted = {name: brevitas_codes(healthy[int(name)]) for name in ("0", "1")}
-    expected = expected_codes(wanted, placement, chip)
+    expected = expected_codes(wanted, net.placement, chip)
     for name in ("0", "1"):
         assert np.array_equal(brevitas_codes(model[int(name)]), expected[name])
 
@@ -121,13 +124,14 @@ def test_a_weight_that_begins_where_another_does():
 
 
 def test_tied_weights_cannot_be_placed_twice():
-    apart = a_placement(a_pair())
     for tied in (lambda w: w, lambda w: nn.Parameter(w.detach())):
         model = a_pair()
+        net = a_net(model)
         model[1].weight = tied(model[0].weight)
         for call in (
-            lambda model=model: tm.place(model, apart.memory),
-            lambda model=model: tm.set_faults_(model, apart, a_chip(apart)),
+            partial(tm.place, model, net.placement.memory),
+            partial(tm.PlacedModel, model, net.placement),
+            partial(net.set_faults_, a_chip(net.placement)),
         ):
             with pytest.raises(ValueError, match="layers '0' and '1' are one weight with one quantizer.*leave out '1'"):
                 call()
@@ -138,14 +142,14 @@ def test_tied_weights_cannot_be_placed_twice():
 def test_tied_weights_placed_once_are_read_alike(placed):
     model = a_pair()
     model[1].weight = model[0].weight
-    placement = a_placement(model, include=placed)
-    wanted = tm.layer_codes(model, placed).wanted
-    chip = a_chip(placement)
-    tm.set_faults_(model, placement, chip)
-    expected = expected_codes({placed: wanted}, placement, chip)[placed]
-    for name in ("0", "1"):
-        assert np.array_equal(brevitas_codes(model[int(name)]), expected)
-        codes = tm.layer_codes(model, name)
+    net = a_net(model, include=placed)
+    wanted = net.codes(placed).wanted
+    chip = a_chip(net.placement)
+    net.set_faults_(chip)
+    expected = expected_codes({placed: wanted}, net.placement, chip)[placed]
+    for entry in faulty_slots(model):
+        assert np.array_equal(brevitas_codes(entry.module), expected)
+        codes = codes_of(entry)
         assert np.array_equal(codes.read_back, expected)
         assert np.array_equal(codes.stored, expected)
 
@@ -192,8 +196,8 @@ def test_threads_that_evaluate_one_model(hasty, family, fresh):
         model, x = nn.Sequential(*[qnn.QuantLinear(16, 16, bias=False, weight_quant=quant) for _ in "01"]), torch.randn(2, 16)
     else:
         model, x = a_pair(16), torch.randn(2, 16)
-    placement = a_placement(model)
-    chip = a_chip(placement)
+    net = a_net(model)
+    chip = a_chip(net.placement)
 
     def run(_=None):
         with torch.no_grad():
@@ -201,13 +205,13 @@ def test_threads_that_evaluate_one_model(hasty, family, fresh):
         return out[0] if isinstance(out, tuple) else out
 
     healthy = run()
-    tm.set_faults_(model, placement, chip)
+    net.set_faults_(chip)
     expected = run()
     assert not torch.equal(expected, healthy)
     with ThreadPoolExecutor(4) as pool:
         for _ in range(8 if fresh else 1):
             if fresh:
-                tm.set_faults_(model, placement, chip)
+                net.set_faults_(chip)
             for found in pool.map(run, range(4 if fresh else 60)):
                 assert torch.equal(found, expected)
 
@@ -215,10 +219,10 @@ def test_threads_that_evaluate_one_model(hasty, family, fresh):
 @pytest.mark.slow
 def test_a_compiled_model_with_a_shared_quantizer():
     model, x = a_pair(), torch.randn(2, 8)
-    placement = a_placement(model)
+    net = a_net(model)
     run = tm.compiled(model)
     for seed in range(3):
-        tm.set_faults_(model, placement, a_chip(placement, seed=seed))
+        net.set_faults_(a_chip(net.placement, seed=seed))
         expected = model(x)
         torch.testing.assert_close(run(x), expected)
         with ThreadPoolExecutor(4) as pool:

@@ -9,11 +9,13 @@ import pytest
 import torch
 from brevitas.export.inference import quant_inference_mode
 from brevitas.quant import Int8BiasPerTensorFloatInternalScaling
-from helpers import a_chip, a_placement, brevitas_codes, expected_codes
+from helpers import a_chip, a_net, brevitas_codes, expected_codes
 from torch import nn
 
 import tremap_brevitas as tm
 from tremap_brevitas import quant as tq
+from tremap_brevitas.placed.faults import codes_of
+from tremap_brevitas.placed.slots import faulty_slots
 from tremap_brevitas.proxy.weight_faults import flat_table
 
 X = torch.randn(5, 8, generator=torch.Generator().manual_seed(3))
@@ -24,12 +26,13 @@ def a_model(weight_quant=QUANT, **options):
     return nn.Sequential(*[qnn.QuantLinear(8, 8, bias=False, weight_quant=weight_quant, **options) for _ in "01"]).eval()
 
 
-def a_faulty_model(**options):
-    model = a_model(**options)
-    placement = a_placement(model)
-    chip = a_chip(placement)
-    tm.set_faults_(model, placement, chip)
-    return model, placement, chip
+def a_faulty_model():
+    """The model, itself as it is placed, and its chip."""
+    model = a_model()
+    net = a_net(model)
+    chip = a_chip(net.placement)
+    net.set_faults_(chip)
+    return model, net, chip
 
 
 def stuck_entirely(placement):
@@ -42,10 +45,10 @@ def stuck_entirely(placement):
 @pytest.mark.parametrize("store", ["plain", "nearest"])
 def test_faults_that_were_set_in_inference_mode_can_be_trained_under(store, compile):
     model = a_model()
-    placement = a_placement(model)
+    net = a_net(model)
     flat_table.cache_clear()
     with torch.inference_mode():
-        tm.set_faults_(model, placement, stuck_entirely(placement), store=store, gradient="zero_fully_stuck")
+        net.set_faults_(stuck_entirely(net.placement), rule=tm.Rule(store, "zero_fully_stuck"))
         model(X)
     run = tm.compiled(model) if compile else model
     run(X).sum().backward()
@@ -55,20 +58,20 @@ def test_faults_that_were_set_in_inference_mode_can_be_trained_under(store, comp
 
 def test_every_way_to_set_faults_in_inference_mode():
     model = a_model()
-    placement = a_placement(model)
-    merged = tm.merge([a_chip(placement, seed=seed) for seed in range(2)], on_conflict="majority")
-    wide = a_model(type("Wide", (tq.FaultyInt8WeightPerTensorFloat,), {"bit_width": 12}))
+    net = a_net(model)
+    merged = tm.merge([a_chip(net.placement, seed=seed) for seed in range(2)], on_conflict="majority")
+    wide = a_net(a_model(type("Wide", (tq.FaultyInt8WeightPerTensorFloat,), {"bit_width": 12})))
     flat_table.cache_clear()
     with torch.inference_mode():
-        reads = tm.ReadByMembers(model, placement, merged, seed=0, gradient="zero_fully_stuck")
-        tm.set_faults_(wide, a_placement(wide), a_chip(a_placement(wide)))
-    for trained in (model, wide):
+        reads = tm.ReadByMembers(net, merged, seed=0, rule=tm.Rule(gradient="zero_fully_stuck"))
+        wide.set_faults_(a_chip(wide.placement))
+    for trained in (model, wide.model):
         trained(X).sum().backward()
     with torch.inference_mode():
         reads.step()
     model(X).sum().backward()
-    tm.set_faults_(model, placement, merged)
-    with torch.inference_mode(), tm.using_codes(model, placement, tm.memory_image(model, placement).codes):
+    net.set_faults_(merged)
+    with torch.inference_mode(), net.using_codes(net.memory_image().codes):
         model(X)
     model(X).sum().backward()
 
@@ -87,13 +90,13 @@ def test_functional_call_with_other_weights_and_layouts():
 
 
 def test_function_transforms_are_refused_and_leave_the_model_whole():
-    model, placement, chip = a_faulty_model()
+    model, net, chip = a_faulty_model()
     expected = model(X)
     weights = dict(model.named_parameters())
     flat_table.cache_clear()
 
     def loss(weights):
-        with tm.using_faults(model, placement, chip):
+        with net.using(chip):
             return torch.func.functional_call(model, weights, (X,)).sum()
 
     for call in (
@@ -105,78 +108,80 @@ def test_function_transforms_are_refused_and_leave_the_model_whole():
             call()
     for each in (model, copy.deepcopy(model)):
         assert torch.equal(each(X), expected)
-    tm.set_faults_(model, placement, chip)
+    net.set_faults_(chip)
     assert torch.equal(model(X), expected)
     model(X).sum().backward()
 
 
 def test_replicas_of_data_parallel_are_refused():
     """torch.nn.DataParallel calls this method of every module when it has two devices."""
-    model, *_ = a_faulty_model()
+    model, net, _ = a_faulty_model()
     with pytest.raises(RuntimeError, match="layer '0': torch.nn.DataParallel .*use DistributedDataParallel, or one device"):
         [module._replicate_for_data_parallel() for module in model.modules()]
-    tm.clear_faults_(model)
+    net.clear_faults_()
     assert len([module._replicate_for_data_parallel() for module in model.modules()]) > 2
     assert torch.equal(nn.DataParallel(model, device_ids=[])(X), model(X))
 
 
 def test_weights_on_the_meta_device_are_named():
-    model, placement, chip = a_faulty_model()
-    meta = copy.deepcopy(model).to("meta")
+    _, net, chip = a_faulty_model()
+    net.model.to("meta")
     for call in (
-        lambda: tm.place(meta, placement.memory),
-        lambda: tm.set_faults_(meta, placement, chip),
-        lambda: tm.memory_image(meta, placement),
+        lambda: tm.place(net.model, net.placement.memory),
+        lambda: tm.PlacedModel(net.model, net.placement),
+        lambda: net.set_faults_(chip),
+        lambda: net.memory_image(),
+        lambda: net.codes("1"),
     ):
         with pytest.raises(ValueError, match="layer '0': it is on the meta device"):
             call()
     with pytest.raises(ValueError, match="layer '1': its weight is on the meta device"):
-        tm.layer_codes(meta, "1")
+        codes_of(faulty_slots(net.model)[1])
 
 
 @pytest.mark.parametrize("quantizer", [QUANT, tq.FaultyMXInt8Weight, tq.FaultyShiftedUint8WeightPerTensorFloat])
 @pytest.mark.parametrize("cache", [False, True])
 def test_inference_mode_follows_every_change_of_faults(quantizer, cache):
     model = a_model(quantizer, weight_group_size=8) if quantizer is tq.FaultyMXInt8Weight else a_model(quantizer)
-    placement = a_placement(model)
-    first, second = (a_chip(placement, seed=seed) for seed in range(2))
-    image = tm.memory_image(model, placement)
+    net = a_net(model)
+    first, second = (a_chip(net.placement, seed=seed) for seed in range(2))
+    image = net.memory_image()
     changes = [
-        partial(tm.set_faults_, model, placement, first),
-        partial(tm.set_faults_, model, placement, second, store="plain"),
-        partial(tm.clear_faults_, model),
-        partial(tm.set_faults_, model, placement, first),
+        lambda each: each.set_faults_(first),
+        lambda each: each.set_faults_(second, rule=tm.Rule("plain")),
+        lambda each: each.clear_faults_(),
+        lambda each: each.set_faults_(first),
     ]
-    twin = copy.deepcopy(model)
+    twin = copy.deepcopy(net)
     with torch.no_grad():
         for first_pass in changes:  # the mode begins with the first pass; healthy or not, it must follow later changes
-            first_pass()
+            first_pass(net)
             with quant_inference_mode(model, cache_quant_weight=cache):
                 model(X)
                 for change in changes:
-                    change()
-                    partial(change.func, twin, *change.args[1:], **change.keywords)()
+                    change(net)
+                    change(twin)
                     for _ in range(2):
-                        torch.testing.assert_close(model(X), twin(X))
+                        torch.testing.assert_close(model(X), twin.model(X))
                 codes = tm.certificate(image, second).read()
-                with tm.using_codes(model, placement, codes), tm.using_codes(twin, placement, codes):
-                    torch.testing.assert_close(model(X), twin(X))
-                torch.testing.assert_close(model(X), twin(X))
+                with net.using_codes(codes), twin.using_codes(codes):
+                    torch.testing.assert_close(model(X), twin.model(X))
+                torch.testing.assert_close(model(X), twin.model(X))
 
 
 def test_chips_evaluated_in_inference_mode_with_cached_weights():
     model = a_model()
-    placement = a_placement(model)
-    chips = tm.random_fault_maps(placement.memory, chips=3, fault_rate=0.1, seed=0)
+    net = a_net(model)
+    chips = tm.random_fault_maps(net.placement.memory, chips=3, fault_rate=0.1, seed=0)
     labels = model(X).argmax(1)
 
     def accuracy(model):
         return float((model(X).argmax(1) == labels).float().mean())
 
     with torch.no_grad():
-        expected = tm.evaluate_fleet(model, placement, chips, accuracy, progress=False)
+        expected = net.evaluate(chips, accuracy, progress=False)
         with quant_inference_mode(model, cache_quant_weight=True):
-            found = tm.evaluate_fleet(model, placement, chips, accuracy, progress=False)
+            found = net.evaluate(chips, accuracy, progress=False)
     assert [c.accuracy for c in found.chips] == [c.accuracy for c in expected.chips]
     assert min(c.accuracy for c in found.chips) < 1
 
@@ -186,35 +191,35 @@ def test_inference_mode_with_shared_quantizers_and_biases(cache):
     options = {"weight_quant": QUANT, "bias_quant": tq.faulty(Int8BiasPerTensorFloatInternalScaling)}
     first = qnn.QuantLinear(8, 8, **options)
     model = nn.Sequential(first, qnn.QuantLinear(8, 8, weight_quant=first.weight_quant, bias_quant=first.bias_quant)).eval()
-    placement = a_placement(model)
-    assert len(placement.layers) == 4
-    twin = copy.deepcopy(model)
+    net = a_net(model)
+    assert len(net.placement.layers) == 4
+    twin = copy.deepcopy(net)
     with torch.no_grad(), quant_inference_mode(model, cache_quant_weight=cache):
         model(X)
         for seed in range(2):
-            for each in (model, twin):
-                tm.set_faults_(each, placement, a_chip(placement, seed=seed))
-            torch.testing.assert_close(model(X), twin(X))
+            for each in (net, twin):
+                each.set_faults_(a_chip(net.placement, seed=seed))
+            torch.testing.assert_close(model(X), twin.model(X))
 
 
 def test_faults_survive_a_load_in_inference_mode():
-    model, placement, chip = a_faulty_model()
+    model, net, chip = a_faulty_model()
     state = {name: value * 0.7 for name, value in model.state_dict().items()}
     with torch.no_grad(), quant_inference_mode(model):
         model(X)
         model.load_state_dict(state, strict=False)  # the mode has buffers of its own
         found = model(X)
     assert torch.equal(found, model(X))
-    wanted = {name: tm.layer_codes(model, name).wanted for name in "01"}
-    assert np.array_equal(brevitas_codes(model[0]), expected_codes(wanted, placement, chip)["0"])
+    wanted = {name: net.codes(name).wanted for name in "01"}
+    assert np.array_equal(brevitas_codes(model[0]), expected_codes(wanted, net.placement, chip)["0"])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strict", [False, True])
 def test_torch_export_of_faults_that_were_just_set(strict):
-    model, placement, chip = a_faulty_model()
+    model, net, chip = a_faulty_model()
     expected = model(X)
-    tm.set_faults_(model, placement, chip)
+    net.set_faults_(chip)
     with torch.no_grad():
         program = torch.export.export(model, (X,), strict=strict)
     torch.testing.assert_close(program.module()(X), expected)
@@ -222,12 +227,12 @@ def test_torch_export_of_faults_that_were_just_set(strict):
 
 
 def test_training_after_an_evaluation_in_inference_mode():
-    layer = qnn.QuantLinear(4, 4, bias=False, weight_quant=tm.FaultyInt8WeightPerTensorFloat)
-    placement = a_placement(layer)
-    cells = np.arange(placement.cell("", (3, 3), bit=7) + 1)
-    chip = tm.FaultMap(placement.memory, cells, cells % 2)
+    layer = qnn.QuantLinear(4, 4, bias=False, weight_quant=tq.FaultyInt8WeightPerTensorFloat)
+    net = a_net(layer)
+    cells = np.arange(net.placement.cell("", (3, 3), bit=7) + 1)
+    chip = tm.FaultMap(net.placement.memory, cells, cells % 2)
     for store in ("plain", "nearest"):
-        tm.set_faults_(layer, placement, chip, store=store, gradient="zero_fully_stuck")
+        net.set_faults_(chip, rule=tm.Rule(store, "zero_fully_stuck"))
         with torch.inference_mode():
             layer(torch.randn(1, 4))
         layer(torch.randn(1, 4)).sum().backward()
@@ -236,11 +241,11 @@ def test_training_after_an_evaluation_in_inference_mode():
 
 def test_wide_codes_in_half_precision():
     torch.manual_seed(0)
-    quantizer = type("Wide", (tm.FaultyInt8WeightPerTensorFloat,), {"bit_width": 12})
+    quantizer = type("Wide", (tq.FaultyInt8WeightPerTensorFloat,), {"bit_width": 12})
     layer = qnn.QuantLinear(24, 24, bias=False, weight_quant=quantizer).half()
-    wanted = tm.layer_codes(layer, "").wanted
-    placement = a_placement(layer)
-    chip = a_chip(placement)
+    wanted = net.codes("").wanted
+    net = a_net(layer)
+    chip = a_chip(net.placement)
     for store in ("plain", "nearest"):
-        tm.set_faults_(layer, placement, chip, store=store)
-        assert np.array_equal(tm.layer_codes(layer, "").read_back, expected_codes({"": wanted}, placement, chip, store)[""])
+        net.set_faults_(chip, rule=tm.Rule(store))
+        assert np.array_equal(net.codes("").read_back, expected_codes({"": wanted}, net.placement, chip, store)[""])

@@ -15,7 +15,7 @@ from brevitas.quant import (
     SignedBinaryWeightPerTensorConst,
 )
 from brevitas.quant.float import Fp8e4m3Weight
-from helpers import a_chip, a_placement, brevitas_codes, expected_codes
+from helpers import a_chip, a_net, brevitas_codes, expected_codes
 
 import tremap_brevitas as tm
 from tremap_brevitas import quant as tq
@@ -42,10 +42,10 @@ def test_every_width_against_the_oracle(base, width, store):
     torch.manual_seed(1)
     layer = qnn.QuantLinear(6, 5, bias=False, weight_quant=tq.faulty(quantizer))
     wanted = brevitas_codes(layer)
-    placement = a_placement(layer)
-    chip = a_chip(placement, rate=0.1)
-    tm.set_faults_(layer, placement, chip, store=store)
-    assert np.array_equal(brevitas_codes(layer), expected_codes({"": wanted}, placement, chip, store)[""])
+    net = a_net(layer)
+    chip = a_chip(net.placement, rate=0.1)
+    net.set_faults_(chip, rule=tm.Rule(store))
+    assert np.array_equal(brevitas_codes(layer), expected_codes({"": wanted}, net.placement, chip, store)[""])
 
 
 @pytest.mark.parametrize("store", ["plain", "nearest"])
@@ -54,10 +54,10 @@ def test_every_width_against_the_oracle(base, width, store):
 def test_every_encoding_against_the_oracle(encoding, width, store):
     layer = qnn.QuantLinear(8, 6, bias=False, weight_quant=tq.faulty(of_width(Int8WeightPerChannelFloat, width)))
     wanted = brevitas_codes(layer)
-    placement = a_placement(layer, encoding=encoding)
-    chip = a_chip(placement, rate=0.2)
-    tm.set_faults_(layer, placement, chip, store=store)
-    assert np.array_equal(brevitas_codes(layer), expected_codes({"": wanted}, placement, chip, store)[""])
+    net = a_net(layer, encoding=encoding)
+    chip = a_chip(net.placement, rate=0.2)
+    net.set_faults_(chip, rule=tm.Rule(store))
+    assert np.array_equal(brevitas_codes(layer), expected_codes({"": wanted}, net.placement, chip, store)[""])
 
 
 def test_a_learned_scale_trains_under_faults():
@@ -69,10 +69,10 @@ def test_a_learned_scale_trains_under_faults():
     )
     layer = qnn.QuantLinear(8, 6, bias=False, weight_quant=tq.faulty(quantizer))
     wanted = brevitas_codes(layer)
-    placement = a_placement(layer)
-    chip = a_chip(placement)
-    tm.set_faults_(layer, placement, chip)
-    assert np.array_equal(brevitas_codes(layer), expected_codes({"": wanted}, placement, chip)[""])
+    net = a_net(layer)
+    chip = a_chip(net.placement)
+    net.set_faults_(chip)
+    assert np.array_equal(brevitas_codes(layer), expected_codes({"": wanted}, net.placement, chip)[""])
     layer(torch.randn(3, 8)).square().sum().backward()
     scale = [p for n, p in layer.named_parameters() if "scaling_impl" in n]
     assert len(scale) == 1
@@ -83,8 +83,8 @@ def test_a_learned_scale_trains_under_faults():
 def test_a_learned_bit_width_that_moves_on_is_noticed():
     quantizer = of_width(Int8WeightPerTensorFloat, 6, bit_width_impl_type=BitWidthImplType.PARAMETER)
     layer = qnn.QuantLinear(8, 6, bias=False, weight_quant=tq.faulty(quantizer))
-    placement = a_placement(layer)
-    tm.set_faults_(layer, placement, a_chip(placement))
+    net = a_net(layer)
+    net.set_faults_(a_chip(net.placement))
     layer(torch.randn(1, 8))
     (parameter,) = [p for n, p in layer.named_parameters() if "bit_width" in n]
     with torch.no_grad():
@@ -92,7 +92,7 @@ def test_a_learned_bit_width_that_moves_on_is_noticed():
     with pytest.raises(ValueError, match="layer '': codes are 4 bits wide now, but its faults were placed for 6"):
         layer(torch.randn(1, 8))
     with pytest.raises(ValueError, match="layer '': bit width 4 in the model, but the placement holds 6"):
-        tm.set_faults_(layer, placement, a_chip(placement))
+        net.set_faults_(a_chip(net.placement))
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ import torch
 from brevitas.inject import ExtendedInjector
 from brevitas.quant import binary, fixed_point, mx_quant_ocp, scaled_int, shifted_scaled_int, ternary
 from brevitas.quant import float as float_quant
-from helpers import FAULTY, QUICK, a_chip, a_placement, brevitas_codes, expected_codes, options_of, plain_of
+from helpers import FAULTY, QUICK, a_chip, a_net, brevitas_codes, expected_codes, options_of, plain_of
 
 import tremap_brevitas as tm
+from tremap_brevitas import quant as tq
 from tremap_brevitas.quant.base import why_not
 
 NAMES = [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in FAULTY]
@@ -22,7 +23,7 @@ def layer(quantizer, name, features=24, **options):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_without_faults_it_is_the_plain_quantizer_bit_for_bit(name):
-    plain, faulty = layer(plain_of(name), name), layer(getattr(tm, name), name)
+    plain, faulty = layer(plain_of(name), name), layer(getattr(tq, name), name)
     weighting = torch.randn(5, 24)
     for one in (plain, faulty):
         (one.quant_weight().value * weighting).sum().backward()
@@ -37,14 +38,14 @@ def test_without_faults_it_is_the_plain_quantizer_bit_for_bit(name):
 @pytest.mark.parametrize("store", ["plain", "nearest"])
 @pytest.mark.parametrize("name", NAMES)
 def test_codes_with_faults_equal_the_oracle(name, store):
-    plain, faulty = layer(plain_of(name), name), layer(getattr(tm, name), name)
+    plain, faulty = layer(plain_of(name), name), layer(getattr(tq, name), name)
     wanted = brevitas_codes(plain)
     faulty.quant_weight()  # scale searches happen on the first call
-    placement = a_placement(faulty)
-    chip = a_chip(placement)
-    tm.set_faults_(faulty, placement, chip, store=store)
-    expected = expected_codes({"": wanted}, placement, chip, store)[""]
-    codes = tm.layer_codes(faulty, "")
+    net = a_net(faulty)
+    chip = a_chip(net.placement)
+    net.set_faults_(chip, rule=tm.Rule(store))
+    expected = expected_codes({"": wanted}, net.placement, chip, store)[""]
+    codes = net.codes("")
     assert np.array_equal(codes.wanted, wanted)
     assert np.array_equal(codes.read_back, expected)
     assert np.array_equal(codes.stored, expected if store == "nearest" else wanted)
@@ -66,21 +67,21 @@ def test_no_integer_weight_quantizer_of_brevitas_is_missing():
 
 @pytest.mark.parametrize("name", ["FaultyMXInt8Weight", "FaultyShiftedUint8WeightGroupQuantFloat"])
 def test_groups_that_do_not_divide_the_weight_are_padded_healthy(name):
-    plain, faulty = layer(plain_of(name), name, features=21), layer(getattr(tm, name), name, features=21)
-    wanted = tm.layer_codes(faulty, "").wanted
+    plain, faulty = layer(plain_of(name), name, features=21), layer(getattr(tq, name), name, features=21)
     assert torch.equal(plain.quant_weight().value, faulty.quant_weight().value)
-    placement = a_placement(faulty)
-    chip = a_chip(placement)
+    net = a_net(faulty)
+    wanted = net.codes("").wanted
+    chip = a_chip(net.placement)
     for store in ("plain", "nearest"):
-        tm.set_faults_(faulty, placement, chip, store=store)
-        assert np.array_equal(tm.layer_codes(faulty, "").read_back, expected_codes({"": wanted}, placement, chip, store)[""])
+        net.set_faults_(chip, rule=tm.Rule(store))
+        assert np.array_equal(net.codes("").read_back, expected_codes({"": wanted}, net.placement, chip, store)[""])
         assert faulty(torch.randn(2, 21)).shape == (2, 5)
 
 
 @pytest.mark.parametrize("name", ["FaultyInt8WeightPerTensorFixedPointMSE", "FaultyInt8WeightPerChannelFloatMSE"])
 def test_a_scale_search_does_not_see_the_faults(name):
-    plain, faulty = layer(plain_of(name), name), layer(getattr(tm, name), name)
-    placement = a_placement(faulty)
-    tm.set_faults_(faulty, placement, a_chip(placement), store="nearest")  # before the search has ever run
+    plain, faulty = layer(plain_of(name), name), layer(getattr(tq, name), name)
+    net = a_net(faulty)
+    net.set_faults_(a_chip(net.placement))  # before the search has ever run
     assert torch.equal(faulty.quant_weight().scale, plain.quant_weight().scale)
     assert not torch.equal(faulty.quant_weight().value, plain.quant_weight().value)
