@@ -166,7 +166,7 @@ def test_bad_ramps(options, message):
 def test_bad_rules():
     with pytest.raises(ValueError, match="store must be 'plain' or 'nearest', got 'best'"):
         tm.Rule("best")
-    with pytest.raises(TypeError, match="rule must be a Rule"):
+    with pytest.raises(TypeError, match="rule must be of type Rule, got str"):
         tm.Ramp(NET, MERGED, over_steps=3, rule="plain")
 
 
