@@ -65,57 +65,57 @@ def main() -> None:
 
     print("2. Place its weights in a memory, and draw a fault map for every chip")
     memory = tm.Memory(words=2_560, word_bits=32)
-    placement = tm.place(model, memory)
+    trained = tm.place(model, memory)
     chips = tm.random_fault_maps(memory, chips=options.chips, fault_rate=options.fault_rate, seed=options.seed)
     merged = tm.merge(chips, on_conflict="majority")
-    print(placement)
+    print(trained.placement)
     print(f"   {merged}")
     print(f"   fault rate of a chip {options.fault_rate:g}, of the union {merged.union_rate:.3f}")
 
     print("3. Prepare the group in every way, and judge each on every chip with its own faults")
-    trained = copy.deepcopy(model)
 
-    def retrained(fault_map: tm.FaultMap, store: Any, entry: str, title: str) -> tuple[torch.nn.Module, float]:
+    def retrained(fault_map: tm.FaultMap, store: Any, entry: str, title: str) -> tuple[tm.PlacedModel, float]:
         begin = time.perf_counter()
-        network = copy.deepcopy(trained)
-        faults: Any
+        net, rule = copy.deepcopy(trained), tm.Rule(store)
+        strategy: tm.Strategy
         if entry == "ramp":
-            faults = tm.Ramp(network, placement, fault_map, over_steps=options.steps // 2, store=store, seed=options.seed)
+            strategy = tm.Ramp(net, fault_map, over_steps=options.steps // 2, rule=rule, seed=options.seed)
         elif entry == "read by members":
-            faults = tm.ReadByMembers(network, placement, merged, store=store, seed=options.seed)
+            strategy = tm.ReadByMembers(net, merged, rule=rule, seed=options.seed)
         else:
-            faults = tm.AllAtOnce(network, placement, fault_map, store=store)
-        train(network, data.batches(64, seed=options.seed + 1), steps=options.steps, lr=0.05, faults=faults, title=title)
-        tm.set_faults_(network, placement, fault_map, store=store)
-        return network, time.perf_counter() - begin
+            strategy = tm.AllAtOnce(net, fault_map, rule=rule)
+        batches = data.batches(64, seed=options.seed + 1)
+        train(net.model, batches, steps=options.steps, lr=0.05, strategy=strategy, title=title)
+        net.set_faults_(fault_map, rule=rule)
+        return net, time.perf_counter() - begin
 
     reports = [
-        tm.evaluate_fleet(trained, placement, chips, accuracy, name="untreated"),
-        tm.evaluate_fleet(trained, placement, chips, accuracy, deployment="chip_image", name="nearest codes, no training"),
+        trained.evaluate(chips, accuracy, name="untreated"),
+        trained.evaluate(chips, accuracy, deployment="chip_image", name="nearest codes, no training"),
     ]
     single = []
     for chip in chips:
-        measured = copy.deepcopy(trained)
-        tm.set_faults_(measured, placement, chip)
-        tm.reestimate_batchnorm_(measured, (data.images[i : i + 128] for i in range(0, len(data.images), 128)))
-        single.append(tm.evaluate_fleet(measured, placement, [chip], accuracy, progress=False))
+        net = copy.deepcopy(trained)
+        net.set_faults_(chip)
+        tm.reestimate_batchnorm_(net.model, (data.images[i : i + 128] for i in range(0, len(data.images), 128)))
+        single.append(net.evaluate([chip], accuracy, progress=False))
     reports.append(tm.FleetReport.joined(single, name="nearest codes, BatchNorm on each chip"))
     for store in ("plain", "nearest"):
         single = []
         for chip in tqdm(chips, desc=f"per chip, {store}", unit="chip", leave=False):
-            network, seconds = retrained(chip, store, "all at once", chip.chip)
+            net, seconds = retrained(chip, store, "all at once", chip.chip)
             cost: Any = {"steps": options.steps, "seconds": seconds}
-            single.append(tm.evaluate_fleet(network, placement, [chip], accuracy, **cost, progress=False))
+            single.append(net.evaluate([chip], accuracy, **cost, progress=False))
         reports.append(tm.FleetReport.joined(single, name=f"per-chip retraining, {store}"))
     entries = (("plain", "all at once"), ("plain", "ramp"), ("nearest", "ramp"), ("nearest", "all at once"), CHOSEN)
     for store, entry in entries:
         name = f"merged, {entry}, {store}"
-        network, seconds = retrained(merged, store, entry, name)
+        net, seconds = retrained(merged, store, entry, name)
         cost = {"steps": options.steps, "seconds": seconds}
-        reports.append(tm.evaluate_fleet(network, placement, chips, accuracy, name=name, **cost))
+        reports.append(net.evaluate(chips, accuracy, name=name, **cost))
     chosen = reports[-1]
     name = f"{chosen.name}; one image a chip"
-    reports.append(tm.evaluate_fleet(network, placement, chips, accuracy, deployment="chip_image", name=name, **cost))
+    reports.append(net.evaluate(chips, accuracy, deployment="chip_image", name=name, **cost))
 
     threshold = round(clean - 0.02, 3)
     table = tm.comparison(reports, threshold=threshold)
@@ -140,20 +140,10 @@ def main() -> None:
     print(f"Wrote fleet.csv, fleet.png and merged.npz to {options.out}/")
 
     print("4. Export the group's network as a bundle, and check it from its files alone")
-    bundle = tm.export_bundle(
-        network,
-        data.images[:1],
-        options.out / "group_0",
-        placement=placement,
-        fault_map=merged,
-        chips=chips,
-        report=chosen,
-        probe=data.test_images,
-        overwrite=True,
-    )
+    bundle = net.export(options.out / "group_0", data.images[:1], report=chosen, probe=data.test_images, overwrite=True)
     print(tm.verify_bundle(bundle, chips))
     np.savez(options.out / "test_data.npz", images=data.test_images.numpy(), labels=data.test_labels.numpy())
-    torch.save(network.state_dict(), options.out / "network.pt")
+    torch.save(net.model.state_dict(), options.out / "network.pt")
     print(f"The bundle lies in {bundle}/, the chips' fault maps in {folder}/")
 
 

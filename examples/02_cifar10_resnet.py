@@ -103,14 +103,16 @@ def main() -> None:
         model: Any = tm.make_faulty(ResNet(options.depth))
         return model.to(device).to(memory_format=torch.channels_last)
 
-    def train_model(model: nn.Module, name: str, steps: int, faults: Any = None, checkpoint_from: int = 0) -> float:
+    def train_model(
+        model: nn.Module, name: str, steps: int, strategy: tm.Strategy | None = None, checkpoint_from: int = 0
+    ) -> float:
         begin = time.perf_counter()
         train(
             model,
             batches,
             steps=steps,
             lr=options.lr,
-            faults=faults,
+            strategy=strategy,
             device=device,
             title=name,
             checkpoint=options.out / f"checkpoint-{slug(name)}.pt",
@@ -132,44 +134,44 @@ def main() -> None:
         model.load_state_dict(torch.load(baseline, weights_only=True, map_location=device))
         return model.eval()
 
-    model = trained()
-    memory = tm.Memory(words=tm.place(model, tm.Memory(words=10_000_000, word_bits=32)).words, word_bits=32)
-    placement = tm.place(model, memory)
+    placement = tm.place(trained(), tm.Memory(words=10_000_000, word_bits=32)).placement
+    memory = tm.Memory(words=placement.words, word_bits=32)
     chips = tm.random_fault_maps(memory, chips=options.chips, fault_rate=options.fault_rate, seed=options.seed)
     merged = tm.merge(chips, on_conflict="majority")
     print(f"2. {placement.weights:,} weights in {memory}; {merged}; union rate {merged.union_rate:.2e}")
     print("3. Prepare the group in every way, and judge each on every chip with its own faults", flush=True)
 
+    def healthy() -> tm.PlacedModel:
+        return tm.place(trained(), memory)
+
     def retrained(fault_map: tm.FaultMap, chips: list[tm.FaultMap], name: str) -> tm.FleetReport:
-        network = trained()
-        faults: Any
+        net = healthy()
+        strategy: tm.Strategy
         if isinstance(fault_map, tm.MergedFaultMap):
-            faults = tm.ReadByMembers(network, placement, fault_map, seed=options.seed)
+            strategy = tm.ReadByMembers(net, fault_map, seed=options.seed)
         else:
-            faults = tm.AllAtOnce(network, placement, fault_map)
-        seconds = train_model(network, name, options.steps, faults)
-        tm.set_faults_(network, placement, fault_map)
-        save(network.state_dict(), options.out / f"{slug(name)}.pt")
-        return tm.evaluate_fleet(
-            network, placement, chips, accuracy, name=name, steps=options.steps, seconds=seconds, progress=len(chips) > 1
-        )
+            strategy = tm.AllAtOnce(net, fault_map)
+        seconds = train_model(net.model, name, options.steps, strategy)
+        net.set_faults_(fault_map)
+        save(net.model.state_dict(), options.out / f"{slug(name)}.pt")
+        return net.evaluate(chips, accuracy, name=name, steps=options.steps, seconds=seconds, progress=len(chips) > 1)
 
-    def deployed(network: Any, name: str, deployment: Any, steps: int = 0) -> tm.FleetReport:
-        return tm.evaluate_fleet(network, placement, chips, accuracy, deployment=deployment, name=name, steps=steps)
+    def deployed(net: tm.PlacedModel, name: str, deployment: Any, steps: int = 0) -> tm.FleetReport:
+        return net.evaluate(chips, accuracy, deployment=deployment, name=name, steps=steps)
 
-    def merged_network() -> Any:
-        network = trained()
-        network.load_state_dict(torch.load(options.out / f"{slug(MERGED)}.pt", weights_only=True, map_location=device))
-        tm.set_faults_(network, placement, merged, store="nearest")
-        return network.eval()
+    def merged_net() -> tm.PlacedModel:
+        net = healthy()
+        net.model.load_state_dict(torch.load(options.out / f"{slug(MERGED)}.pt", weights_only=True, map_location=device))
+        net.set_faults_(merged)
+        return net
 
     reports = [
-        run.report("untreated", lambda: deployed(trained(), "untreated", "group_image")),
-        run.report("nearest codes, no training", lambda: deployed(trained(), "nearest codes, no training", "chip_image")),
+        run.report("untreated", lambda: deployed(healthy(), "untreated", "group_image")),
+        run.report("nearest codes, no training", lambda: deployed(healthy(), "nearest codes, no training", "chip_image")),
         run.report(MERGED, lambda: retrained(merged, chips, MERGED)),
         run.report(
             f"{MERGED}; one image a chip",
-            lambda: deployed(merged_network(), f"{MERGED}; one image a chip", "chip_image", options.steps),
+            lambda: deployed(merged_net(), f"{MERGED}; one image a chip", "chip_image", options.steps),
         ),
     ]
     single = [run.report(f"per chip {c.chip}", lambda c=c: retrained(c, [c], f"per chip {c.chip}")) for c in chips]  # type: ignore[misc]

@@ -5,37 +5,19 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+import tremap_brevitas as tm
+
 Batch = tuple[Tensor, Tensor]
-
-
-class Faults(Protocol):
-    """What a retraining strategy of tremap_brevitas looks like to a training loop."""
-
-    def passes(self) -> Iterator[float]:
-        """Forward and backward passes of the step to come: the share of each in its gradient."""
-        ...
-
-    def step(self, loss: float | None = None) -> None:
-        """Note that an optimizer step was taken."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """What must be saved to go on later."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -81,7 +63,7 @@ def train(
     *,
     steps: int,
     lr: float,
-    faults: Faults | None = None,
+    strategy: tm.Strategy | None = None,
     forward: Callable[[Tensor], Tensor] | None = None,
     loss: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
     weight_decay: float = 1e-4,
@@ -98,7 +80,7 @@ def train(
         batch: Function from step to batch.
         steps: Optimizer steps.
         lr: Highest learning rate.
-        faults: Strategy to be told of every step.
+        strategy: Which faults are live at which step; it is told of every step. None for faults that stay as they are.
         forward: Runs the model, such as a compiled version of it; None for the model itself.
         loss: Function from logits, images and labels to the loss; None for cross-entropy.
         weight_decay: Weight decay.
@@ -116,8 +98,8 @@ def train(
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=weight_decay, nesterov=True)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=lr, total_steps=steps, pct_start=0.3)
     parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "rate": rate}
-    if faults is not None:
-        parts["faults"] = faults
+    if strategy is not None:
+        parts["strategy"] = strategy
     first = 0
     if saved is not None:
         for name, part in parts.items():
@@ -136,14 +118,14 @@ def train(
             images, labels = images.to(device), labels.to(device)
             optimizer.zero_grad(set_to_none=True)
             mean = 0.0
-            for share in faults.passes() if faults is not None else (1.0,):
+            for share in strategy.passes() if strategy is not None else (1.0,):
                 found = loss_of(run(images), images, labels)
                 (share * found).backward()  # type: ignore[no-untyped-call]
                 mean += share * found.item()
             optimizer.step()
             rate.step()
-            if faults is not None:
-                faults.step(mean)
+            if strategy is not None:
+                strategy.step(mean)
             bar.update()
             bar.set_postfix(loss=f"{mean:.3f}", refresh=False)
             due = (step + 1) % checkpoint_every == 0 and checkpoint_from <= step + 1 < steps

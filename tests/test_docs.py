@@ -18,7 +18,7 @@ def run_page(name, folder):
     environment = {
         **os.environ,
         "PATH": f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(folder),
+        "PYTHONPATH": f"{DOCS.parent}{os.pathsep}{folder}",  # this checkout, whatever is installed
     }
     for kind, block in re.findall(r"```(\w+)\n(.*?)```", (DOCS / name).read_text(encoding="utf-8"), re.S):
         if kind == "text":

@@ -15,6 +15,7 @@ from examples.test_cifar10 import write_data_set
 from helpers import needs_program
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+HERE = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}  # this checkout, whatever is installed
 
 
 def command(script, *arguments):
@@ -22,7 +23,7 @@ def command(script, *arguments):
 
 
 def run(script, *arguments):
-    done = subprocess.run(command(script, *arguments), capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command(script, *arguments), capture_output=True, text=True, timeout=600, env=HERE)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -62,7 +63,7 @@ def flows(folder, accuracy):
     chips = sorted((folder / "chips").glob("*.npz"))
     out = run("../export/onnxruntime/fleet.py", folder)
     assert out.count("597 of 597") == 3
-    for chip, value in accuracy.items():  # as evaluate_fleet found it
+    for chip, value in accuracy.items():  # as the evaluation found it
         assert re.search(rf"{chip} +{value:.4f} +{value:.4f}", out)
     folding = EXAMPLES.parent / "export" / "finn" / "digits_folding.json"
     out = run("../export/finn/memories.py", folder / "group_0", "--folding", folding, "--out", folder / "finn")
@@ -95,6 +96,7 @@ def test_a_run_on_cifar10_that_is_killed_goes_on_and_ends_in_the_same_table(tmp_
             command("02_cifar10_resnet.py", *options, "--out", tmp_path / "killed"),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            env=HERE,
         )
         while process.poll() is None and not (tmp_path / "killed" / milestone).exists():
             time.sleep(0.005)
@@ -108,13 +110,16 @@ def test_a_run_on_cifar10_that_is_killed_goes_on_and_ends_in_the_same_table(tmp_
     assert rows(tmp_path / "killed" / "fleet.csv") == rows(tmp_path / "whole" / "fleet.csv")
     assert list((tmp_path / "killed").glob("checkpoint*")) == []
     other = subprocess.run(
-        command("02_cifar10_resnet.py", *options, "--out", tmp_path / "killed", "--seed", 9), capture_output=True, text=True
+        command("02_cifar10_resnet.py", *options, "--out", tmp_path / "killed", "--seed", 9),
+        capture_output=True,
+        text=True,
+        env=HERE,
     )
     assert other.returncode != 0
     assert "holds a run with other options: {'seed': ('0', '9')}" in other.stderr
     write_data_set(data, records=61)
     other = subprocess.run(
-        command("02_cifar10_resnet.py", *options, "--out", tmp_path / "killed"), capture_output=True, text=True
+        command("02_cifar10_resnet.py", *options, "--out", tmp_path / "killed"), capture_output=True, text=True, env=HERE
     )
     assert other.returncode != 0
     assert "holds a run with other options: {'data': (" in other.stderr

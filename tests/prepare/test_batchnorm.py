@@ -1,7 +1,7 @@
 import brevitas.nn as qnn
 import pytest
 import torch
-from helpers import a_chip, a_placement
+from helpers import a_chip, a_net
 from torch import nn
 
 import tremap_brevitas as tm
@@ -18,8 +18,8 @@ def network():
 
 def test_statistics_are_those_of_the_faulty_network():
     model = network()
-    placement = a_placement(model)
-    tm.set_faults_(model, placement, a_chip(placement))
+    net = a_net(model)
+    net.set_faults_(a_chip(net.placement))
     model.train()
     batches = [torch.randn(8, 6) for _ in range(5)]
     weights = model[0].weight.detach().clone()
@@ -32,7 +32,7 @@ def test_statistics_are_those_of_the_faulty_network():
     assert model.training
     assert model[2].training
     assert torch.equal(model[0].weight, weights)
-    tm.clear_faults_(model)
+    net.clear_faults_()
     healthy = torch.stack([model[0](b).mean(0) for b in batches[:4]]).mean(0)
     assert not torch.allclose(model[1].running_mean, healthy, atol=1e-3)
 

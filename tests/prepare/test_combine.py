@@ -1,9 +1,11 @@
+from functools import partial
+
 import brevitas.nn as qnn
 import pytest
 import torch
 from helpers import expected_codes
-from retrain.test_ramp import CHIPS, MERGED, MODEL, PLACEMENT, QUANT, live
-from retrain.test_strategies import history, sites
+from prepare.test_ramp import CHIPS, MERGED, MODEL, NET, PLAIN, QUANT, live
+from prepare.test_strategies import history, sites
 from torch import nn
 
 import tremap_brevitas as tm
@@ -11,32 +13,32 @@ from tremap_brevitas.faults.merge import overlaid
 
 
 def draw(seed):
-    return tm.random_fault_maps(PLACEMENT.memory, chips=1, fault_rate=0.05, seed=seed)[0]
+    return tm.random_fault_maps(NET.placement.memory, chips=1, fault_rate=0.05, seed=seed)[0]
 
 
 def test_another_map_at_every_step_repeatably():
-    seen = history(tm.RandomMaps(MODEL, PLACEMENT, draw, seed=1, store="plain"), 12)
+    seen = history(tm.RandomMaps(NET, draw, seed=1, rule=PLAIN), 12)
     assert len(set(seen)) == 12
-    assert seen == history(tm.RandomMaps(MODEL, PLACEMENT, draw, seed=1, store="plain"), 12)
-    assert not set(seen) & set(history(tm.RandomMaps(MODEL, PLACEMENT, draw, seed=2, store="plain"), 12))
-    middle = tm.RandomMaps(MODEL, PLACEMENT, draw, seed=1, store="plain")
+    assert seen == history(tm.RandomMaps(NET, draw, seed=1, rule=PLAIN), 12)
+    assert not set(seen) & set(history(tm.RandomMaps(NET, draw, seed=2, rule=PLAIN), 12))
+    middle = tm.RandomMaps(NET, draw, seed=1, rule=PLAIN)
     history(middle, 5)
-    resumed = tm.RandomMaps(MODEL, PLACEMENT, draw, seed=1, store="plain")
+    resumed = tm.RandomMaps(NET, draw, seed=1, rule=PLAIN)
     resumed.load_state_dict(middle.state_dict())
     assert history(resumed, 7) == seen[5:]
 
 
 def test_a_state_of_another_rate_is_refused():
     def other(seed):
-        return tm.random_fault_maps(PLACEMENT.memory, chips=1, fault_rate=0.06, seed=seed)[0]
+        return tm.random_fault_maps(NET.placement.memory, chips=1, fault_rate=0.06, seed=seed)[0]
 
-    state = tm.RandomMaps(MODEL, PLACEMENT, draw, seed=1).state_dict()
+    state = tm.RandomMaps(NET, draw, seed=1).state_dict()
     with pytest.raises(ValueError, match="saved with another chips"):
-        tm.RandomMaps(MODEL, PLACEMENT, other, seed=1).load_state_dict(state)
+        tm.RandomMaps(NET, other, seed=1).load_state_dict(state)
 
 
 def test_the_known_map_is_live_all_the_time():
-    strategy = tm.RandomMaps(MODEL, PLACEMENT, draw, seed=1, known=MERGED, store="plain")
+    strategy = tm.RandomMaps(NET, draw, seed=1, known=MERGED, rule=PLAIN)
     known = sites(MERGED)
     for _ in range(4):
         assert known < live()
@@ -44,7 +46,7 @@ def test_the_known_map_is_live_all_the_time():
 
 
 def test_overlaid_maps_are_the_merge_but_for_conflicts():
-    first, second = tm.random_fault_maps(PLACEMENT.memory, chips=2, fault_rate=0.3, seed=0)
+    first, second = tm.random_fault_maps(NET.placement.memory, chips=2, fault_rate=0.3, seed=0)
     merged = tm.merge([first, second], on_conflict="majority")
     found = overlaid(first, second)
     assert (found.cells == merged.cells).all()
@@ -64,14 +66,14 @@ def gradients(strategy, inputs):
 def test_the_gradient_is_the_mean_of_the_healthy_and_the_faulty_networks():
     """Loss of each network by hand, from codes that the oracle's rule gives."""
     inputs = [torch.linspace(-1, 1, 3 * layer.in_features).reshape(3, -1) for layer in MODEL.values()]
-    faulty = tm.AllAtOnce(MODEL, PLACEMENT, CHIPS[0])
-    wanted = {name: tm.layer_codes(MODEL, name).wanted for name in MODEL}
-    read = expected_codes(wanted, PLACEMENT, CHIPS[0])
+    faulty = tm.AllAtOnce(NET, CHIPS[0])
+    wanted = {name: NET.codes(name).wanted for name in MODEL}
+    read = expected_codes(wanted, NET.placement, CHIPS[0])
     assert any((wanted[name] != read[name]).any() for name in wanted)
-    found = gradients(tm.CleanAndFaulty(MODEL, faulty, clean=0.25), inputs)
-    with tm.using_faults(MODEL, PLACEMENT, CHIPS[0]):
+    found = gradients(tm.CleanAndFaulty(faulty, clean=0.25), inputs)
+    with NET.using(CHIPS[0]):
         one = gradients(faulty, inputs)
-    tm.clear_faults_(MODEL)
+    NET.clear_faults_()
     other = gradients(faulty, inputs)  # the strategy's passes alone set no faults
     for a, b, c in zip(found, one, other, strict=True):
         assert not torch.equal(b, c)
@@ -79,7 +81,7 @@ def test_the_gradient_is_the_mean_of_the_healthy_and_the_faulty_networks():
 
 
 def test_after_an_interrupted_step_the_faults_are_back():
-    strategy = tm.CleanAndFaulty(MODEL, tm.AllAtOnce(MODEL, PLACEMENT, CHIPS[0], store="plain"))
+    strategy = tm.CleanAndFaulty(tm.AllAtOnce(NET, CHIPS[0], rule=PLAIN))
     passes = strategy.passes()
     next(passes)
     assert not live()
@@ -88,42 +90,37 @@ def test_after_an_interrupted_step_the_faults_are_back():
 
 
 def test_states_of_what_is_inside():
-    inner = tm.RandomMember(MODEL, PLACEMENT, CHIPS, seed=4, store="plain")
-    strategy = tm.ClipWeights(MODEL, PLACEMENT, tm.CleanAndFaulty(MODEL, inner), limit=10)
+    inner = tm.RandomMember(NET, CHIPS, seed=4, rule=PLAIN)
+    strategy = tm.ClipWeights(tm.CleanAndFaulty(inner), limit=10)
     for _ in range(3):
         strategy.step()
-    resumed = tm.ClipWeights(
-        MODEL,
-        PLACEMENT,
-        tm.CleanAndFaulty(MODEL, tm.RandomMember(MODEL, PLACEMENT, CHIPS, seed=4, store="plain")),
-        limit=10,
-    )
+    resumed = tm.ClipWeights(tm.CleanAndFaulty(tm.RandomMember(NET, CHIPS, seed=4, rule=PLAIN)), limit=10)
     resumed.load_state_dict(strategy.state_dict())
     assert live() == sites(inner.fault_map)
     with pytest.raises(ValueError, match=r"saved with another limit: 10\.0, but here it is 5\.0"):
-        tm.ClipWeights(MODEL, PLACEMENT, inner, limit=5).load_state_dict(strategy.state_dict())
+        tm.ClipWeights(inner, limit=5).load_state_dict(strategy.state_dict())
     with pytest.raises(ValueError, match=r"saved with another clean: 0\.5, but here it is 0\.1"):
-        tm.CleanAndFaulty(MODEL, inner, clean=0.1).load_state_dict(strategy.state_dict()["faults"])
+        tm.CleanAndFaulty(inner, clean=0.1).load_state_dict(strategy.state_dict()["strategy"])
 
 
 def test_wrappers_promise_what_is_inside():
-    ramp = tm.Ramp(MODEL, PLACEMENT, MERGED, over_steps=2)
-    around = tm.ClipWeights(MODEL, PLACEMENT, tm.CleanAndFaulty(MODEL, ramp), limit=1)
+    ramp = tm.Ramp(NET, MERGED, over_steps=2)
+    around = tm.ClipWeights(tm.CleanAndFaulty(ramp), limit=1)
     assert (around.steps, around.done, around.fault_map) == (0, False, MERGED)
     around.step()
     around.step()
     assert (around.steps, around.done) == (2, True)
-    for wrap in (lambda inner: tm.CleanAndFaulty(MODEL, inner), lambda inner: tm.ClipWeights(MODEL, PLACEMENT, inner, limit=1)):
-        with pytest.raises(TypeError, match="faults must be a Strategy, got 'ramp'"):
+    for wrap in (tm.CleanAndFaulty, partial(tm.ClipWeights, limit=1)):
+        with pytest.raises(TypeError, match="strategy must be a Strategy, got 'ramp'"):
             wrap("ramp")
 
 
 def test_states_of_other_wrappers_are_refused():
-    inner = tm.AllAtOnce(MODEL, PLACEMENT, MERGED)
-    clip, clean = tm.ClipWeights(MODEL, PLACEMENT, inner, limit=1), tm.CleanAndFaulty(MODEL, inner)
+    inner = tm.AllAtOnce(NET, MERGED)
+    clip, clean = tm.ClipWeights(inner, limit=1), tm.CleanAndFaulty(inner)
     with pytest.raises(ValueError, match="saved with another strategy: 'ClipWeights', but here it is 'CleanAndFaulty'"):
         clean.load_state_dict(clip.state_dict())
-    half = tm.ClipWeights(MODEL, tm.place(MODEL, PLACEMENT.memory, include="a"), inner, limit=1)
+    half = tm.ClipWeights(tm.AllAtOnce(tm.place(MODEL, NET.placement.memory, include="a"), MERGED), limit=1)
     with pytest.raises(ValueError, match="saved with another placement"):
         half.load_state_dict(clip.state_dict())
     with pytest.raises(TypeError, match=r"expected what AllAtOnce\.state_dict\(\) returned, got None"):
@@ -136,23 +133,23 @@ def test_clipping_follows_parameters_that_were_replaced():
     model = nn.ModuleDict(
         {"a": qnn.QuantLinear(9, 5, bias=False, weight_quant=QUANT), "b": qnn.QuantLinear(5, 7, bias=False, weight_quant=QUANT)}
     )
-    faults = tm.ClipWeights(model, PLACEMENT, tm.AllAtOnce(model, PLACEMENT, MERGED), limit=0.01)
+    strategy = tm.ClipWeights(tm.AllAtOnce(tm.PlacedModel(model, NET.placement), MERGED), limit=0.01)
     state = {key: value.clone() for key, value in model.state_dict().items()}
     model.load_state_dict(state, assign=True)
-    faults.step()
+    strategy.step()
     assert all(layer.weight.abs().max() <= 0.01 for layer in model.values())
     model["b"] = qnn.QuantLinear(5, 7, bias=False, weight_quant=QUANT)
-    faults.step()
+    strategy.step()
     assert all(layer.weight.abs().max() <= 0.01 for layer in model.values())
 
 
 def test_bad_arguments():
-    inner = tm.AllAtOnce(MODEL, PLACEMENT, CHIPS[0])
+    inner = tm.AllAtOnce(NET, CHIPS[0])
     for clean in (0, 1, float("nan")):
         with pytest.raises(ValueError, match="clean must lie between 0 and 1"):
-            tm.CleanAndFaulty(MODEL, inner, clean=clean)
+            tm.CleanAndFaulty(inner, clean=clean)
     with pytest.raises(ValueError, match="limit must be positive and finite, got 0"):
-        tm.ClipWeights(MODEL, PLACEMENT, inner, limit=0)
+        tm.ClipWeights(inner, limit=0)
     other = tm.random_fault_maps(tm.Memory(words=9, word_bits=9), chips=1, fault_rate=0.1, seed=0)[0]
     with pytest.raises(ValueError, match="is of a memory of 9 words × 9 bits"):
-        tm.RandomMaps(MODEL, PLACEMENT, lambda seed: other, seed=0)
+        tm.RandomMaps(NET, lambda seed: other, seed=0)

@@ -4,7 +4,7 @@ import brevitas.nn as qnn
 import numpy as np
 import pytest
 import torch
-from helpers import a_placement, brevitas_codes, expected_codes
+from helpers import a_net, brevitas_codes, expected_codes
 from torch import nn
 
 import tremap_brevitas as tm
@@ -25,8 +25,8 @@ class Net(nn.Module):
         return self.fc(self.conv(x).relu().flatten(1))
 
 
-def a_group(placement, on_conflict):
-    chips = tm.random_fault_maps(placement.memory, chips=4, fault_rate=0.2, seed=1)
+def a_group(net, on_conflict):
+    chips = tm.random_fault_maps(net.placement.memory, chips=4, fault_rate=0.2, seed=1)
     merged = tm.merge(chips, on_conflict=on_conflict)
     assert len(merged.conflicts) > 20
     return merged
@@ -37,72 +37,74 @@ def a_group(placement, on_conflict):
 @pytest.mark.parametrize("on_conflict", ["free", "majority"])
 def test_every_member_reads_what_its_certificate_says(encoding, store, on_conflict):
     model = Net()
-    placement = a_placement(model, encoding=encoding)
-    merged = a_group(placement, on_conflict)
+    net = a_net(model, encoding=encoding, rule=tm.Rule(store))
+    placement = net.placement
+    merged = a_group(net, on_conflict)
     wanted = {name: np.ascontiguousarray(brevitas_codes(getattr(model, name))) for name in ("conv", "fc")}
     image = expected_codes(wanted, placement, merged, store)
-    tm.set_faults_(model, placement, merged, store=store)
-    certified = tm.memory_image(model, placement)
+    net.set_faults_(merged)
+    certified = net.memory_image()
     seen = set()
-    faults = tm.ReadByMembers(model, placement, merged, seed=0, store=store)
+    strategy = tm.ReadByMembers(net, merged, seed=0)
     for _ in range(25):
-        member = faults.member
+        member = strategy.member
         seen.add(member)
         expected = expected_codes(image, placement, member, "plain")
         read = tm.certificate(certified, member).read()
         for name in wanted:
-            np.testing.assert_array_equal(tm.layer_codes(model, name).read_back, expected[name])
-            np.testing.assert_array_equal(tm.layer_codes(model, name).stored, (image if store == "nearest" else wanted)[name])
+            np.testing.assert_array_equal(net.codes(name).read_back, expected[name])
+            np.testing.assert_array_equal(net.codes(name).stored, (image if store == "nearest" else wanted)[name])
             np.testing.assert_array_equal(read[name], expected[name])
-        faults.step()
+        strategy.step()
     assert seen == set(merged.members)
 
 
 def test_a_reused_memory_chips_without_a_name_and_a_layer_of_conflicts_alone():
     model = Net()
     whole = tm.place(model, tm.Memory(words=1000, word_bits=32))
-    placement = tm.place(model, tm.Memory(words=-(-whole.words // 3), word_bits=32), reuse=True)
+    net = tm.place(model, tm.Memory(words=-(-whole.placement.words // 3), word_bits=32), reuse=True)
+    placement = net.placement
     named = tm.random_fault_maps(placement.memory, chips=3, fault_rate=0.1, seed=1)
     merged = tm.merge([tm.FaultMap(placement.memory, c.cells, c.stuck_at) for c in named], on_conflict="free")
-    faults = tm.ReadByMembers(model, placement, merged, seed=0)
+    strategy = tm.ReadByMembers(net, merged, seed=0)
     wanted = {name: np.ascontiguousarray(brevitas_codes(getattr(Net(), name))) for name in ("conv", "fc")}
     image = expected_codes(wanted, placement, merged)
     for _ in range(6):
-        expected = expected_codes(image, placement, faults.member, "plain")
+        expected = expected_codes(image, placement, strategy.member, "plain")
         for name in wanted:
-            np.testing.assert_array_equal(tm.layer_codes(model, name).read_back, expected[name])
-        faults.step()
-    cell = whole.cell("fc", 7, bit=3)
-    sides = [tm.FaultMap(whole.memory, [cell], [value], f"side {value}") for value in (0, 1)]
+            np.testing.assert_array_equal(net.codes(name).read_back, expected[name])
+        strategy.step()
+    cell = whole.placement.cell("fc", 7, bit=3)
+    sides = [tm.FaultMap(whole.placement.memory, [cell], [value], f"side {value}") for value in (0, 1)]
     merged = tm.merge(sides, on_conflict="free")
     assert len(merged) == 0
-    faults = tm.ReadByMembers(model, whole, merged, seed=0)
+    strategy = tm.ReadByMembers(whole, merged, seed=0)
     for _ in range(6):
-        bit = int(tm.layer_codes(model, "fc").read_back.reshape(-1)[7] < 0)
-        assert bit == int(faults.member.chip == "side 1")
-        faults.step()
+        bit = int(whole.codes("fc").read_back.reshape(-1)[7] < 0)
+        assert bit == int(strategy.member.chip == "side 1")
+        strategy.step()
     with pytest.raises(TypeError, match="merged must be a MergedFaultMap"):
-        tm.ReadByMembers(model, whole, sides[0], seed=0)
+        tm.ReadByMembers(whole, sides[0], seed=0)
 
 
 def test_training_goes_on_where_it_was():
     model = Net()
-    placement = a_placement(model)
-    merged = a_group(placement, "free")
-    faults = tm.ReadByMembers(model, placement, merged, seed=2)
+    net = a_net(model)
+    merged = a_group(net, "free")
+    strategy = tm.ReadByMembers(net, merged, seed=2)
     members = []
     for step in range(12):
         if step == 5:
-            saved = faults.state_dict()
-        members.append(faults.member)
+            saved = strategy.state_dict()
+        members.append(strategy.member)
         model(torch.ones(1, 3, 5, 5)).sum().backward()
-        faults.step()
+        strategy.step()
     assert torch.isfinite(model.conv.weight.grad).all()
-    resumed = tm.ReadByMembers(model, placement, merged, seed=2)
+    resumed = tm.ReadByMembers(net, merged, seed=2)
     resumed.load_state_dict(saved)
     assert [resumed.member, *(resumed.step() or resumed.member for _ in range(6))] == members[5:]
     with pytest.raises(ValueError, match="saved with another fault map"):
-        tm.ReadByMembers(model, placement, a_group(placement, "majority"), seed=2).load_state_dict(saved)
+        tm.ReadByMembers(net, a_group(net, "majority"), seed=2).load_state_dict(saved)
 
 
 def test_fully_stuck_weights_can_be_frozen():
@@ -111,25 +113,24 @@ def test_fully_stuck_weights_can_be_frozen():
     stuck = tm.FaultMap(memory, range(8), [0, 1, 0, 0, 1, 0, 0, 0], chip="a")
     other = tm.FaultMap(memory, [*range(8), 9], [0, 1, 0, 0, 1, 0, 0, 0, 1], chip="b")
     merged = tm.merge([stuck, other], on_conflict="error")
-    tm.ReadByMembers(fc, tm.place(fc, memory), merged, seed=0, gradient="zero_fully_stuck")
+    tm.ReadByMembers(tm.place(fc, memory), merged, seed=0, rule=tm.Rule(gradient="zero_fully_stuck"))
     fc(torch.ones(1, 2)).sum().backward()
     assert (fc.weight.grad[0] != 0).tolist() == [False, True]
 
 
 def test_wide_codes_are_refused():
     fc = qnn.QuantLinear(4, 4, bias=False, weight_quant=tq.FaultyInt8WeightPerTensorFloat, weight_bit_width=10)
-    placement = a_placement(fc)
-    chips = tm.random_fault_maps(placement.memory, chips=3, fault_rate=0.3, seed=0)
+    net = a_net(fc)
+    chips = tm.random_fault_maps(net.placement.memory, chips=3, fault_rate=0.3, seed=0)
     with pytest.raises(ValueError, match="layer '': codes of 10 bits"):
-        tm.ReadByMembers(fc, placement, tm.merge(chips, on_conflict="free"), seed=0)
+        tm.ReadByMembers(net, tm.merge(chips, on_conflict="free"), seed=0)
 
 
 def test_what_a_member_reads_is_never_taken_for_the_image():
-    model = Net()
-    placement = a_placement(model)
-    merged = a_group(placement, "majority")
-    tm.ReadByMembers(model, placement, merged, seed=0)
-    with pytest.raises(ValueError, match=r"layer 'conv' computes with what chip 'chip-\d' reads .* set the merged map"):
-        tm.evaluate_fleet(model, placement, merged.members, lambda _: 1.0, progress=False)
-    tm.set_faults_(model, placement, merged)
-    assert tm.certificate(tm.memory_image(model, placement), merged).bit_exact
+    net = a_net(Net())
+    merged = a_group(net, "majority")
+    tm.ReadByMembers(net, merged, seed=0)
+    with pytest.raises(ValueError, match=r"the model computes with what chip 'chip-\d' reads .* set the merged map"):
+        net.evaluate(merged.members, lambda _: 1.0, progress=False)
+    net.set_faults_(merged)
+    assert net.certificate(merged).bit_exact

@@ -1,7 +1,7 @@
 import brevitas.nn as qnn
 import pytest
-from helpers import a_placement
-from retrain.test_ramp import CHIPS, MERGED, MODEL, PLACEMENT, QUANT, live, whole
+from helpers import a_net
+from prepare.test_ramp import CHIPS, MERGED, MODEL, NET, PLAIN, QUANT, live, whole
 from torch import nn
 
 import tremap_brevitas as tm
@@ -12,19 +12,19 @@ from tremap_brevitas.prepare import Strategy
 def sites(chip):
     return {
         (s.layer.name, int(w), int(b), int(v))
-        for s in PLACEMENT.sites(chip.cells)
+        for s in NET.placement.sites(chip.cells)
         for w, b, v in zip(s.weight, s.bit, chip.stuck_at[s.source], strict=True)
     }
 
 
 def test_all_at_once_is_whole_from_the_start():
-    strategy = tm.AllAtOnce(MODEL, PLACEMENT, MERGED, store="plain")
+    strategy = tm.AllAtOnce(NET, MERGED, rule=PLAIN)
     assert live() == whole()
     strategy.step(1.0)
     assert live() == whole()
     assert strategy.state_dict()["steps"] == 1
     with pytest.raises(ValueError, match="saved with another fault map"):
-        tm.AllAtOnce(MODEL, PLACEMENT, CHIPS[0]).load_state_dict(strategy.state_dict())
+        tm.AllAtOnce(NET, CHIPS[0]).load_state_dict(strategy.state_dict())
 
 
 def history(strategy, steps):
@@ -38,38 +38,40 @@ def history(strategy, steps):
 
 
 def test_a_random_member_at_every_step_repeatably():
-    strategy = tm.RandomMember(MODEL, PLACEMENT, CHIPS, seed=4, store="plain")
+    strategy = tm.RandomMember(NET, CHIPS, seed=4, rule=PLAIN)
     seen = history(strategy, 40)
     assert set(seen) == set(CHIPS)
-    assert seen == history(tm.RandomMember(MODEL, PLACEMENT, CHIPS, seed=4, store="plain"), 40)
-    assert seen != history(tm.RandomMember(MODEL, PLACEMENT, CHIPS, seed=5, store="plain"), 40)
-    middle = tm.RandomMember(MODEL, PLACEMENT, CHIPS, seed=4, store="plain")
+    assert seen == history(tm.RandomMember(NET, CHIPS, seed=4, rule=PLAIN), 40)
+    assert seen != history(tm.RandomMember(NET, CHIPS, seed=5, rule=PLAIN), 40)
+    middle = tm.RandomMember(NET, CHIPS, seed=4, rule=PLAIN)
     history(middle, 15)
-    resumed = tm.RandomMember(MODEL, PLACEMENT, CHIPS, seed=4, store="plain")
+    resumed = tm.RandomMember(NET, CHIPS, seed=4, rule=PLAIN)
     resumed.load_state_dict(middle.state_dict())
     assert history(resumed, 25) == seen[15:]
     with pytest.raises(ValueError, match="saved with another seed: 4, but here it is 5"):
-        tm.RandomMember(MODEL, PLACEMENT, CHIPS, seed=5, store="plain").load_state_dict(middle.state_dict())
+        tm.RandomMember(NET, CHIPS, seed=5, rule=PLAIN).load_state_dict(middle.state_dict())
 
 
 def test_bad_groups():
     with pytest.raises(ValueError, match="empty group"):
-        tm.RandomMember(MODEL, PLACEMENT, [], seed=0)
+        tm.RandomMember(NET, [], seed=0)
     other = nn.ModuleDict({"c": qnn.QuantLinear(3, 3, bias=False, weight_quant=tq.FaultyInt8WeightPerTensorFloat)})
     with pytest.raises(ValueError, match="layer 'c' of the placement is not among the layers"):
-        tm.RandomMember(MODEL, a_placement(other), CHIPS, seed=0)
+        tm.PlacedModel(MODEL, a_net(other).placement)
+    with pytest.raises(TypeError, match="net must be a PlacedModel, which tm.place makes, got ModuleDict"):
+        tm.RandomMember(MODEL, CHIPS, seed=0)
 
 
-def every_strategy(model=MODEL, seed=0):
+def every_strategy(net=NET, seed=0):
     def draw(number):
-        return tm.random_fault_maps(PLACEMENT.memory, chips=1, fault_rate=0.05, seed=number)[0]
+        return tm.random_fault_maps(NET.placement.memory, chips=1, fault_rate=0.05, seed=number)[0]
 
     return [
-        tm.AllAtOnce(model, PLACEMENT, MERGED, store="plain"),
-        tm.Ramp(model, PLACEMENT, MERGED, over_steps=2, seed=seed, store="plain"),
-        tm.RandomMember(model, PLACEMENT, MERGED.members, seed=seed, store="plain"),
-        tm.RandomMaps(model, PLACEMENT, draw, seed=seed, store="plain"),
-        tm.ReadByMembers(model, PLACEMENT, MERGED, seed=seed, store="plain"),
+        tm.AllAtOnce(net, MERGED, rule=PLAIN),
+        tm.Ramp(net, MERGED, over_steps=2, seed=seed, rule=PLAIN),
+        tm.RandomMember(net, MERGED.members, seed=seed, rule=PLAIN),
+        tm.RandomMaps(net, draw, seed=seed, rule=PLAIN),
+        tm.ReadByMembers(net, MERGED, seed=seed, rule=PLAIN),
     ]
 
 
@@ -110,8 +112,8 @@ def test_states_of_other_strategies_and_of_none_are_refused():
 @pytest.mark.parametrize("which", range(5))
 def test_a_layer_that_was_replaced_gets_its_faults(which):
     model = nn.ModuleDict(MODEL.items())
-    strategy = every_strategy(model)[which]
+    strategy = every_strategy(tm.PlacedModel(model, NET.placement))[which]
     model["b"] = qnn.QuantLinear(5, 7, bias=False, weight_quant=QUANT)
     strategy.step()
     assert model["b"].weight_quant.has_faults
-    tm.clear_faults_(MODEL)
+    NET.clear_faults_()

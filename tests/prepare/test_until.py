@@ -30,65 +30,66 @@ def a_training(digits, seed=0):
         return loss.item()
 
     @torch.no_grad()
-    def accuracy():
-        return float((model.eval()(images[1200:]).argmax(1) == labels[1200:]).float().mean())
+    def accuracy(model):
+        assert not model.training
+        return float((model(images[1200:]).argmax(1) == labels[1200:]).float().mean())
 
-    placement = tm.place(model, tm.Memory(words=2456, word_bits=32))
-    (chip,) = tm.random_fault_maps(placement.memory, chips=1, fault_rate=0.02, seed=seed)
-    return model, placement, chip, train_step, accuracy
+    net = tm.place(model, tm.Memory(words=2456, word_bits=32))
+    (chip,) = tm.random_fault_maps(net.placement.memory, chips=1, fault_rate=0.02, seed=seed)
+    return net, chip, train_step, accuracy
 
 
 def test_it_stops_at_the_goal_and_says_what_that_took(digits):
-    model, placement, chip, train_step, accuracy = a_training(digits)
-    faults = tm.AllAtOnce(model, placement, chip)
-    found = retrain_until(0.8, train_step, accuracy, faults=faults, most_steps=200, check_every=10)
+    net, chip, train_step, accuracy = a_training(digits)
+    strategy = tm.AllAtOnce(net, chip)
+    found = retrain_until(0.8, train_step, accuracy, strategy=strategy, max_steps=200, check_every=10)
     assert found.reached
     assert 0 < found.steps < 200
-    assert found.steps == faults.steps
+    assert found.steps == strategy.steps
     assert found.seconds > 0
     assert [n for n, _ in found.history] == list(range(0, found.steps + 1, 10))
     assert [a >= 0.8 for _, a in found.history] == [False] * (len(found.history) - 1) + [True]
-    assert found.accuracy == accuracy() == found.history[-1][1]
+    assert found.accuracy == accuracy(net.model.eval()) == found.history[-1][1]
 
 
 def test_a_ramp_is_judged_only_when_it_is_done(digits):
-    model, placement, chip, train_step, accuracy = a_training(digits)
-    ramp = tm.Ramp(model, placement, chip, over_steps=35)
-    found = retrain_until(0.3, train_step, accuracy, faults=ramp, most_steps=200, check_every=10)
+    net, chip, train_step, accuracy = a_training(digits)
+    ramp = tm.Ramp(net, chip, over_steps=35)
+    found = retrain_until(0.3, train_step, accuracy, strategy=ramp, max_steps=200, check_every=10)
     assert found.history[0][0] == found.steps == 40
 
 
 @pytest.mark.parametrize("wrap", ["clip", "clean", "both"])
 def test_a_wrapped_ramp_too(digits, wrap):
     """The accuracy looks good as long as few faults are live: nothing of that counts."""
-    model, placement, chip, _, _ = a_training(digits)
-    ramp = faults = tm.Ramp(model, placement, chip, over_steps=35)
+    net, chip, _, _ = a_training(digits)
+    ramp = strategy = tm.Ramp(net, chip, over_steps=35)
     if wrap != "clip":
-        faults = tm.CleanAndFaulty(model, faults)
+        strategy = tm.CleanAndFaulty(strategy)
     if wrap != "clean":
-        faults = tm.ClipWeights(model, placement, faults, limit=1.0)
+        strategy = tm.ClipWeights(strategy, limit=1.0)
     found = retrain_until(
-        0.9, lambda n: None, lambda: 0.95 if ramp.fraction < 1 else 0.3, faults=faults, most_steps=50, check_every=10
+        0.9, lambda n: None, lambda model: 0.95 if ramp.fraction < 1 else 0.3, strategy=strategy, max_steps=50, check_every=10
     )
     assert (found.reached, found.history) == (False, ((40, 0.3), (50, 0.3)))
 
 
 def test_bad_goals_and_strategies(digits):
-    model, placement, chip, train_step, accuracy = a_training(digits)
-    faults = tm.AllAtOnce(model, placement, chip)
-    with pytest.raises(TypeError, match="faults must be a Strategy, got None"):
-        retrain_until(0.5, train_step, accuracy, faults=None, most_steps=1)
+    net, chip, train_step, accuracy = a_training(digits)
+    strategy = tm.AllAtOnce(net, chip)
+    with pytest.raises(TypeError, match="strategy must be a Strategy, got None"):
+        retrain_until(0.5, train_step, accuracy, strategy=None, max_steps=1)
     with pytest.raises(ValueError, match="goal must be a number, got nan"):
-        retrain_until(float("nan"), train_step, accuracy, faults=faults, most_steps=1)
+        retrain_until(float("nan"), train_step, accuracy, strategy=strategy, max_steps=1)
 
 
 def test_a_goal_out_of_reach(digits):
-    model, placement, chip, train_step, accuracy = a_training(digits)
-    found = retrain_until(1.1, train_step, accuracy, faults=tm.AllAtOnce(model, placement, chip), most_steps=7, check_every=5)
+    net, chip, train_step, accuracy = a_training(digits)
+    found = retrain_until(1.1, train_step, accuracy, strategy=tm.AllAtOnce(net, chip), max_steps=7, check_every=5)
     assert (found.reached, found.steps, [n for n, _ in found.history]) == (False, 7, [0, 5, 7])
-    ramp = tm.Ramp(model, placement, chip, over_steps=35)
-    found = retrain_until(0.0, train_step, accuracy, faults=ramp, most_steps=7)
+    ramp = tm.Ramp(net, chip, over_steps=35)
+    found = retrain_until(0.0, train_step, accuracy, strategy=ramp, max_steps=7)
     assert not found.reached  # the network asked for has all faults
-    for name in ("most_steps", "check_every"):
+    for name in ("max_steps", "check_every"):
         with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
-            retrain_until(0.5, train_step, accuracy, faults=ramp, **{"most_steps": 5, name: 0})
+            retrain_until(0.5, train_step, accuracy, strategy=ramp, **{"max_steps": 5, name: 0})
