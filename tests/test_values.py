@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tremap_brevitas as tm
-from tremap_brevitas import codes, export, faults, fleet, placement, retrain
+from tremap_brevitas import codes, export, faults, fleet, placement, prepare
 from tremap_brevitas.cluster import JobError
 from tremap_brevitas.export.bundle.chips import BundleChip
 from tremap_brevitas.export.bundle.manifest import BundleLayer, Manifest
@@ -61,6 +61,7 @@ def values():
         members=({"chip": "A7"},),
         layers=(layer,),
     )
+    compensated = prepare.CompensatedLayer("fc", 0.2, 0.05, 31, 2)
     # What is worked out once and kept must not stand in the way, nor be lost.
     for cached in (proof.relative_error, image.bits, placed.digest, chips[0].digest, ordered.positions, curve.spread):
         assert cached is not None
@@ -99,11 +100,14 @@ def values():
         manifest,
         layer,
         chip,
-        retrain.Retrained(True, 0.9, 10, 1.0, ((0, 0.5), (10, 0.9))),
+        tm.Rule("plain", "zero_fully_stuck"),
+        compensated,
+        tm.CompensationReport((compensated,), images=512, seconds=0.5),
+        prepare.Retrained(True, 0.9, 10, 1.0, ((0, 0.5), (10, 0.9))),
         RampState(3, 0.5, 2, 0.1, None),
-        retrain.ByStep(10),
-        retrain.ByEpoch(2, steps_per_epoch=5),
-        retrain.OnRecovery(stages=2, window=5),
+        prepare.ByStep(10),
+        prepare.ByEpoch(2, steps_per_epoch=5),
+        prepare.OnRecovery(stages=2, window=5),
     ]
 
 
@@ -151,7 +155,7 @@ def test_a_value_survives(value, how):
 
 def test_no_public_value_is_left_out():
     kinds = {type(value) for value in values()}
-    for module in (tm, codes, export, faults, fleet, placement, retrain, importlib.import_module("tremap_brevitas.cluster")):
+    for module in (tm, codes, export, faults, fleet, placement, prepare, importlib.import_module("tremap_brevitas.cluster")):
         for name in getattr(module, "__all__", ()):
             found = getattr(module, name)
             if isinstance(found, type) and "__dataclass_fields__" in vars(found):
@@ -163,7 +167,7 @@ def test_no_public_value_is_left_out():
     [
         JobError("group 3", ValueError("the map of chip 'A7'")),
         JobError("group 3", OSError(lambda: "what no pickle holds")),
-        tm.retrain.CollapseError("collapsed", step=3, loss=2.5, limit=2.3),
+        tm.CollapseError("collapsed", step=3, loss=2.5, limit=2.3),
         FormatError("a.log:3: no address"),
     ],
     ids=["JobError", "JobError of an error that cannot be pickled", "CollapseError", "FormatError"],

@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     model = tm.make_faulty(DigitsNet())
     model.load_state_dict(torch.load(options.folder / "network.pt", weights_only=True))
     model.eval()
-    placement = bundle.image.placement
+    net = tm.PlacedModel(model, bundle.image.placement)
     print("chip        onnxruntime  PyTorch  same prediction  onnxruntime ms/image  PyTorch ms/image")
     bad = 0
     with tempfile.TemporaryDirectory() as name:
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
             begin = time.perf_counter()
             found = run(images).argmax(1)
             middle = time.perf_counter()
-            with torch.no_grad(), tm.using_codes(model, placement, bundle.certificate(chip).read()):
+            with torch.no_grad(), net.using_codes(bundle.certificate(chip).read()):
                 model(torch.tensor(images[:1]))  # the codes are handed down once, not once an image
                 again = time.perf_counter()
                 expected = np.concatenate([model(torch.tensor(image[None])).argmax(1).numpy() for image in images])

@@ -25,9 +25,7 @@ def fleet(tmp_path_factory):
     root = tmp_path_factory.mktemp("fleet")
     groups = [Group("linear", seed=seed) for seed in (0, 1)]
     for index, group in enumerate(groups):
-        report = tm.evaluate_fleet(
-            group.model, group.placement, group.chips, lambda model, i=index: 0.9 + i / 100, progress=False
-        )
+        report = group.net.evaluate(group.chips, lambda model, i=index: 0.9 + i / 100, progress=False)
         group.export(root / f"group_{index}", chips=group.chips, report=report)
     (root / "chips").mkdir()
     for chip in tm.random_fault_maps(groups[0].placement.memory, chips=6, fault_rate=0.004, seed=9):
@@ -208,8 +206,7 @@ def test_a_bundle_without_accuracy_is_refused(fleet, tmp_path):
 def test_a_report_as_text_and_pictures(fleet, tmp_path):
     groups, _ = fleet
     reports = [
-        tm.evaluate_fleet(g.model, g.placement, g.chips, lambda m, i=i: 0.9 + i / 100, name=f"way {i}", progress=False)
-        for i, g in enumerate(groups)
+        g.net.evaluate(g.chips, lambda m, i=i: 0.9 + i / 100, name=f"way {i}", progress=False) for i, g in enumerate(groups)
     ]
     table = tm.write_csv(reports, tmp_path / "fleet.csv")
     pictures = ["--yield", tmp_path / "y.png", "--accuracy", tmp_path / "a.png"]

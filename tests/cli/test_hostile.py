@@ -107,7 +107,7 @@ COMMANDS = {
 def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("hostile")
     group = Group("linear")
-    report = tm.evaluate_fleet(group.model, group.placement, group.chips[:1], lambda model: 0.9, progress=False)
+    report = group.net.evaluate(group.chips[:1], lambda model: 0.9, progress=False)
     group.export(root / "bundle", chips=group.chips[:1], report=report)
     tm.write_csv([report], root / "fleet.csv")
     for name, maps in (("chips", tm.random_fault_maps(MEMORY, chips=2, fault_rate=0.03, seed=1)), ("placed", group.chips[:2])):

@@ -161,9 +161,9 @@ def test_from_training_to_the_memories(tmp_path, capsys):
     finn = flow("finn/memories.py")
     group = Group()
     memory = tm.Memory(words=624, word_bits=128)
-    placement = tm.place(group.model, memory, layout=partial(finn_placement, folding=FOLDING))
-    assert placement.words == 624
-    cells = [placement.cell("features.0", (0, 0, 0, 0), bit=bit) for bit in range(8)]
+    net = tm.place(group.model, memory, layout=partial(finn_placement, folding=FOLDING))
+    assert net.placement.words == 624
+    cells = [net.placement.cell("features.0", (0, 0, 0, 0), bit=bit) for bit in range(8)]
     merged = tm.merge(
         [
             *tm.random_fault_maps(memory, chips=2, fault_rate=0.01, seed=3),
@@ -171,9 +171,9 @@ def test_from_training_to_the_memories(tmp_path, capsys):
         ],
         on_conflict="sa0",
     )
-    tm.set_faults_(group.model, placement, merged)
-    image = tm.memory_image(group.model, placement)
-    folder = group.export(tmp_path / "b", placement=placement, fault_map=merged)
+    net.set_faults_(merged)
+    image = net.memory_image()
+    folder = net.export(tmp_path / "b", group.x, dynamo=False)
     folding = tmp_path / "folding.json"
     folding.write_text(json.dumps({name: {"PE": pe, "SIMD": simd} for name, (pe, simd) in FOLDING.items()}))
     assert finn.main([str(folder), "--folding", str(folding), "--out", str(tmp_path / "out")]) == 0
@@ -220,11 +220,9 @@ def test_weights_that_the_exporter_turned(tmp_path, capsys, dynamo):
     model(x)
     model.eval()
     memory = tm.Memory(words=100, word_bits=32)
-    placement, chip = tm.place(model, memory), tm.FaultMap(memory, [], [], "chip")
-    tm.set_faults_(model, placement, chip)
-    folder = tm.export_bundle(
-        model, x, tmp_path / "b", placement=placement, fault_map=chip, dynamo=dynamo, onnx_forms=["qonnx"]
-    )
+    net = tm.place(model, memory)
+    net.set_faults_(tm.FaultMap(memory, [], [], "chip"))
+    folder = net.export(tmp_path / "b", x, dynamo=dynamo, onnx_forms=["qonnx"])
     folding = tmp_path / "folding.json"
     folding.write_text(json.dumps({name: {"PE": 1, "SIMD": 2} for name in "024"}))
     finn = flow("finn/memories.py")
@@ -242,9 +240,9 @@ def test_an_accumulator_that_is_too_narrow_for_a_chip_is_told(tmp_path, capsys):
     with torch.no_grad():
         group.model[2].weight.fill_(group.model[2].weight.abs().max() / 64)
     healthy = tm.FaultMap(group.placement.memory, [], [], "healthy")
-    tm.set_faults_(group.model, group.placement, healthy)
+    group.net.set_faults_(healthy)
     bad = tm.FaultMap(group.placement.memory, [group.placement.cell("2", i, bit=7) for i in range(32)], [1] * 32, "bad")
-    folder = group.export(tmp_path / "b", fault_map=healthy, chips=[healthy, bad], onnx_forms=["qonnx"])
+    folder = group.export(tmp_path / "b", chips=[healthy, bad], onnx_forms=["qonnx"])
     folding = tmp_path / "folding.json"
     folding.write_text('{"0": {"PE": 4, "SIMD": 8}, "2": {"PE": 2, "SIMD": 4}}')
     finn.main([str(folder), "--folding", str(folding), "--out", str(tmp_path / "out")])

@@ -35,13 +35,11 @@ def bundle(tmp_path_factory):
     model(images)
     model.eval()
     memory = tm.Memory(words=32, word_bits=96)
-    placement = tm.place(model, memory, layout=partial(finn_placement, folding=FOLDING))
+    net = tm.place(model, memory, layout=partial(finn_placement, folding=FOLDING))
     (chip,) = tm.random_fault_maps(memory, chips=1, fault_rate=0.02, seed=0)
-    tm.set_faults_(model, placement, chip)
+    net.set_faults_(chip)
     folder = tmp_path_factory.mktemp("finn") / "b"
-    return tm.Bundle.load(
-        tm.export_bundle(model, images, folder, placement=placement, fault_map=chip, dynamo=False, onnx_forms=["qonnx"])
-    )
+    return tm.Bundle.load(net.export(folder, images, dynamo=False, onnx_forms=["qonnx"]))
 
 
 @pytest.fixture

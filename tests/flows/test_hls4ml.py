@@ -22,11 +22,11 @@ def test_c_simulation(tmp_path, capsys, network):
     for bit in range(8):
         stuck[group.placement.cell(first, 0, bit=bit)] = int(bit == 7)
     chip = tm.FaultMap(group.placement.memory, list(stuck), list(stuck.values()), "lowest")
-    tm.set_faults_(group.model, group.placement, chip)
-    image = tm.memory_image(group.model, group.placement)
+    group.net.set_faults_(chip)
+    image = group.net.memory_image()
     assert image.codes[first].reshape(-1)[0] == -128
     probe = torch.randn(16, *group.x.shape[1:], generator=torch.Generator().manual_seed(1))
-    folder = group.export(tmp_path / "b", fault_map=chip, example_input=group.x[:1], probe=probe, dynamo=True)
+    folder = group.export(tmp_path / "b", example_input=group.x[:1], probe=probe, dynamo=True)
     assert hls.main([str(folder), "--out", str(tmp_path / "c")]) == 0
     out = capsys.readouterr().out
     assert out.count("equal to code ×") == len(image.codes)

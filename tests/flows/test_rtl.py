@@ -57,8 +57,8 @@ def test_other_bundles(tmp_path, options, capsys):
 def test_without_conflicts_every_member_is_exact(tmp_path, capsys):
     group = Group("linear")
     merged = tm.merge(group.chips[:1], on_conflict="error")
-    with tm.using_faults(group.model, group.placement, merged):
-        folder = group.export(tmp_path / "group_0", fault_map=merged)
+    with group.net.using(merged):
+        folder = group.export(tmp_path / "group_0")
     assert rtl.main([str(folder), str(group.chips[0].save(tmp_path / "a.npz"))]) == 0
     assert "all equal to the ONNX integers" in capsys.readouterr().out
 

@@ -16,9 +16,9 @@ MEMORY = tm.Memory(words=2500, word_bits=32)
 @pytest.fixture
 def fleet():
     model = DigitsNet(weight_quant=tq.FaultyInt8WeightPerTensorFixedPoint).eval()
-    placement = tm.place(model, MEMORY)
+    net = tm.place(model, MEMORY)
     chips = tm.random_fault_maps(MEMORY, chips=3, fault_rate=0.02, seed=0)
-    return model, placement, chips
+    return net, chips
 
 
 class Recorder:
@@ -40,16 +40,16 @@ class Recorder:
 
 @pytest.mark.parametrize("deployment", ["group_image", "chip_image"])
 def test_chips_run_with_their_own_codes(fleet, deployment):
-    model, placement, chips = fleet
+    net, chips = fleet
     merged = tm.merge(chips, on_conflict="majority")
-    tm.set_faults_(model, placement, merged, store="nearest")
-    trained = tm.memory_image(model, placement).codes
+    net.set_faults_(merged)
+    trained = net.memory_image().codes
     accuracy = Recorder()
-    report = tm.evaluate_fleet(model, placement, chips, accuracy, deployment=deployment, progress=False)
+    report = net.evaluate(chips, accuracy, deployment=deployment, progress=False)
     assert len(accuracy.seen) == 1 + sum(not c.bit_exact for c in report.chips)
     runs = iter(accuracy.seen[1:])
     for chip, result in zip(chips, report.chips, strict=True):
-        expected = expected_codes(trained, placement, chip, "plain" if deployment == "group_image" else "nearest")
+        expected = expected_codes(trained, net.placement, chip, "plain" if deployment == "group_image" else "nearest")
         if result.bit_exact:
             assert all(np.array_equal(expected[n], trained[n]) for n in expected)
             assert result.accuracy == report.nominal
@@ -58,39 +58,39 @@ def test_chips_run_with_their_own_codes(fleet, deployment):
         assert all(np.array_equal(run[name], expected[name]) for name in expected)
         assert result.weights_that_differ == sum(int((expected[n] != trained[n]).sum()) for n in expected)
     # Afterwards the model is as it was.
-    assert all(np.array_equal(tm.memory_image(model, placement).codes[n], trained[n]) for n in trained)
+    assert all(np.array_equal(net.memory_image().codes[n], trained[n]) for n in trained)
 
 
 def test_exact_chips_are_not_run(fleet):
-    model, placement, chips = fleet
-    tm.set_faults_(model, placement, chips[0], store="nearest")
+    net, chips = fleet
+    net.set_faults_(chips[0])
     accuracy = Recorder()
     twin = tm.FaultMap(MEMORY, chips[0].cells, chips[0].stuck_at, "twin")
-    report = tm.evaluate_fleet(model, placement, [chips[0], twin], accuracy, progress=False)
+    report = net.evaluate([chips[0], twin], accuracy, progress=False)
     assert len(accuracy.seen) == 1
     assert [c.bit_exact for c in report.chips] == [True, True]
 
 
 def test_with_no_faults_set_the_untreated_chips_are_measured(fleet):
-    model, placement, chips = fleet
-    wanted = tm.memory_image(model, placement).codes
+    net, chips = fleet
+    wanted = net.memory_image().codes
     accuracy = Recorder()
-    tm.evaluate_fleet(model, placement, chips[:1], accuracy, progress=False)
-    expected = expected_codes(wanted, placement, chips[0], "plain")
+    net.evaluate(chips[:1], accuracy, progress=False)
+    expected = expected_codes(wanted, net.placement, chips[0], "plain")
     assert all(np.array_equal(accuracy.seen[1][n], expected[n]) for n in expected)
 
 
 def test_bad_fleets(fleet):
-    model, placement, chips = fleet
+    net, chips = fleet
     with pytest.raises(ValueError, match="empty group"):
-        tm.evaluate_fleet(model, placement, [], Recorder())
+        net.evaluate([], Recorder())
     other = tm.FaultMap(tm.Memory(1, 8), [0], [0], "other")
     with pytest.raises(ValueError, match="fault maps of different memories"):
-        tm.evaluate_fleet(model, placement, [chips[0], other], Recorder())
+        net.evaluate([chips[0], other], Recorder())
 
 
 def test_the_mode_of_the_model_is_as_before(fleet):
-    model, placement, chips = fleet
-    model.train()
-    tm.evaluate_fleet(model, placement, chips[:1], lambda m: float(m.eval().training), progress=False)
-    assert all(m.training for m in model.modules())
+    net, chips = fleet
+    net.model.train()
+    net.evaluate(chips[:1], lambda m: float(m.eval().training), progress=False)
+    assert all(m.training for m in net.model.modules())
