@@ -13,7 +13,8 @@ import torch._dynamo.config
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from tremap_brevitas.placed.slots import check_type, faulty_slots
+from tremap_brevitas.placed.slots import check_type, weight_slots
+from tremap_brevitas.proxy import FaultyWeightProxy
 
 # Every layer in every mode counts, and above the limit torch goes on uncompiled, without a word.
 LIMITS = {"recompile_limit": 4096, "accumulated_recompile_limit": 65536}
@@ -68,7 +69,9 @@ def _in_float32(leaf: Any) -> Any:
 
 
 def _warn_of_rounding(model: nn.Module) -> None:
-    weights = [entry for entry in faulty_slots(model) if entry.proxy.is_quant_enabled and not entry.is_bias]
+    # Plain Brevitas quantizers do not say how they round.
+    slots = [entry for entry in weight_slots(model) if isinstance(entry.proxy, FaultyWeightProxy)]
+    weights = [entry for entry in slots if entry.proxy.is_quant_enabled and not entry.is_bias]
     rounded = [entry.name for entry in weights if not entry.proxy.exact_in_bfloat16]
     if rounded:
         warnings.warn(
