@@ -66,29 +66,25 @@ def main() -> None:
     parser.add_argument("--chips", type=int, default=100, help="chips to certify (default %(default)s)")
     options = parser.parse_args()
     torch.manual_seed(0)
-    model = tm.make_faulty(network()).eval()
     x = torch.randn(1, 3, 16, 16)
     memory = tm.Memory(words=3_000_000, word_bits=32)
-    placement = tm.place(model, memory)
+    net = tm.place(tm.make_faulty(network()).eval(), memory)
     chips = tm.random_fault_maps(memory, chips=5, fault_rate=6e-3, seed=0)
-    merged = tm.merge(chips, on_conflict="majority")
-    tm.set_faults_(model, placement, merged)
+    net.set_faults_(tm.merge(chips, on_conflict="majority"))
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         ways: dict[str, Callable[[], object]] = {
             "Brevitas' QONNX and QCDQ": lambda: (
-                bex.export_qonnx(model, args=x, export_path=str(root / "a.onnx"), dynamo=True),
-                bex.export_onnx_qcdq(model, args=x, export_path=str(root / "b.onnx"), dynamo=True, opset_version=18),
+                bex.export_qonnx(net.model, args=x, export_path=str(root / "a.onnx"), dynamo=True),
+                bex.export_onnx_qcdq(net.model, args=x, export_path=str(root / "b.onnx"), dynamo=True, opset_version=18),
             ),
-            "export_bundle": lambda: tm.export_bundle(
-                model, x, root / "bundle", placement=placement, fault_map=merged, overwrite=True
-            ),
+            "export": lambda: net.export(root / "bundle", x, overwrite=True),
         }
         taken = interleaved(ways, options.rounds, warm_up=1)
         taken["load and check a bundle"] = [timed(lambda: tm.Bundle.load(root / "bundle")) for _ in range(options.rounds)]
         bundle = tm.Bundle.load(root / "bundle")
     print(f"Output of `python benchmarks/bundle.py` ({machine()}), medians of {options.rounds}:\n")
-    print(f"| {placement.weights / 1e6:.1f} million weights, 5 chips at 6e-3 | seconds | times the first |")
+    print(f"| {net.placement.weights / 1e6:.1f} million weights, 5 chips at 6e-3 | seconds | times the first |")
     print("| --- | --- | --- |")
     first = statistics.median(next(iter(taken.values())))
     for name, spent in taken.items():

@@ -93,8 +93,9 @@ def evaluation(count: int, rounds: int) -> None:
     model(images)
     model.load_state_dict(model.state_dict())
     model.eval()
-    placement = tm.place(model, tm.Memory(words=67_200, word_bits=32))
-    fleet = tm.random_fault_maps(placement.memory, chips=count, fault_rate=2e-5, seed=0)
+    memory = tm.Memory(words=67_200, word_bits=32)
+    net = tm.place(model, memory)
+    fleet = tm.random_fault_maps(memory, chips=count, fault_rate=2e-5, seed=0)
     merged = tm.merge(fleet, on_conflict="free")
 
     @torch.no_grad()
@@ -109,25 +110,23 @@ def evaluation(count: int, rounds: int) -> None:
 
     def naive() -> None:
         for chip in fleet:
-            with tm.using_faults(model, placement, chip):
+            with net.using(chip):
                 eager(model)
 
     print(f"\n| {count} chips, ResNet-20, 500 images each | seconds | naive loop over it |\n| --- | --- | --- |")
     slow = statistics.median(seconds(naive) for _ in range(rounds))
     print(f"| naive loop: set the chip's faults, run the network | {slow:.1f} | 1.0 |")
     for name, fault_map, accuracy in (
-        ("evaluate_fleet, members, conflicts free", merged, eager),
-        ("evaluate_fleet, no member, none exact", None, eager),
+        ("evaluate, members, conflicts free", merged, eager),
+        ("evaluate, no member, none exact", None, eager),
         ("the same, compiled in bfloat16", None, compiled),
     ):
-        tm.clear_faults_(model)
-        if fault_map is not None:
-            tm.set_faults_(model, placement, fault_map)
-        report = tm.evaluate_fleet(model, placement, fleet, accuracy, progress=False)
-        times = [
-            seconds(lambda a=accuracy: tm.evaluate_fleet(model, placement, fleet, a, progress=False))  # type: ignore[misc]
-            for _ in range(rounds)
-        ]
+        with net.using(fault_map):
+            report = net.evaluate(fleet, accuracy, progress=False)
+            times = [
+                seconds(lambda a=accuracy: net.evaluate(fleet, a, progress=False))  # type: ignore[misc]
+                for _ in range(rounds)
+            ]
         took = statistics.median(times)
         print(f"| {name} ({report.bit_exact} exact) | {took:.1f} | {slow / took:.1f} |", flush=True)
 
@@ -148,16 +147,15 @@ def prefixes(count: int) -> None:
         if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):
             module.register_forward_hook(note(name))
     model(torch.randn(1, 3, 32, 32))
-    placement = tm.place(model, tm.Memory(words=67_200, word_bits=32))
-    image = tm.memory_image(model, placement)
-    names = [layer.name for layer in placement.layers]
+    memory = tm.Memory(words=67_200, word_bits=32)
+    image = tm.place(model, memory).memory_image()
+    names = [layer.name for layer in image.placement.layers]
     before = np.cumsum([0, *(work[name] for name in names)]) / sum(work.values())
     print(f"\n| {count} chips, ResNet-20, not retrained | exact | multiplications before the first difference |")
     print("| --- | --- | --- |")
     for rate in (1e-6, 1e-5, 1e-4, 6e-3):
-        found = [
-            tm.certificate(image, chip) for chip in tm.random_fault_maps(placement.memory, chips=count, fault_rate=rate, seed=0)
-        ]
+        fleet = tm.random_fault_maps(memory, chips=count, fault_rate=rate, seed=0)
+        found = [tm.certificate(image, chip) for chip in fleet]
         shares = [before[min(names.index(d.layer) for d in c.differences)] for c in found if not c.bit_exact]
         print(f"| {rate:g} | {sum(c.bit_exact for c in found)} | {100 * float(np.mean(shares)):.0f} % |", flush=True)
 

@@ -46,12 +46,14 @@ class Task:
         self.images, self.labels = torch.randn(BATCH, 3, 32, 32), torch.arange(BATCH) % 10
         self.model(self.images)
         self.model.load_state_dict(self.model.state_dict())  # ends the collection of activation statistics
-        self.placement = tm.place(self.model, tm.Memory(words=67_500, word_bits=32))
-        (self.chip,) = tm.random_fault_maps(self.placement.memory, chips=1, fault_rate=fault_rate, seed=0)
+        memory = tm.Memory(words=67_500, word_bits=32)
+        self.net = tm.place(self.model, memory)
+        self.placement = self.net.placement
+        (self.chip,) = tm.random_fault_maps(memory, chips=1, fault_rate=fault_rate, seed=0)
         self.layers = [layer.name for layer in self.placement.layers]
         modules = dict(self.model.named_modules())
         self.scales = {name: modules[name].quant_weight().scale.item() for name in self.layers}
-        image = tm.memory_image(self.model, self.placement)
+        image = self.net.memory_image()
         self.codes = image.codes
         found = tm.certificate(image, self.chip)
         # What the peers are told: for each layer the weights that read differently, and their values.
@@ -79,7 +81,7 @@ class Task:
     def broken(self, network: Any) -> int:
         """Weights that the chip would read differently from what the network now computes with."""
         if network is self.model:
-            image = tm.memory_image(network, self.placement)
+            image = self.net.memory_image()
         else:
             modules = dict(network.named_modules())
             codes = {
@@ -163,7 +165,7 @@ def measured(fault_rate: float, rounds: int) -> list[str]:
         twins[PYTORCHFI], BATCH, input_shape=[3, 32, 32], layer_types=[nn.Conv2d, nn.Linear], use_cuda=False
     )
     put = {
-        OWN: partial(tm.set_faults_, task.model, task.placement, task.chip, store="plain"),
+        OWN: partial(task.net.set_faults_, task.chip, rule=tm.Rule("plain")),
         LINES: partial(by_few_lines, task, twins[LINES]),
         PYTORCHFI: partial(by_pytorchfi, task, twins[PYTORCHFI], injector),
     }

@@ -22,11 +22,14 @@ from measure import interleaved, machine
 from torch import Tensor, nn
 
 import tremap_brevitas as tm
-from tremap_brevitas.placed.faults import apply_sites_, sites_of
+from tremap_brevitas.placed.faults import faults_by_layer, located
+from tremap_brevitas.placed.live import Live
 from tremap_brevitas.placed.slots import checked_slots, faulty_slots
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 from networks import FullRangeWeight, ResNet
+
+PLAIN, NEAREST = tm.Rule("plain"), tm.Rule("nearest")
 
 
 class Wrapper(nn.Module):
@@ -52,12 +55,12 @@ def table(title: str, times: dict[str, list[float]], base: str) -> None:
         print(f"| {name} | {statistics.median(values):.2f} | {ratio:.3f} |")
 
 
-def prepared(rate: float) -> tuple[Any, tm.Placement, tm.FaultMap]:
+def prepared(rate: float) -> tuple[tm.PlacedModel, tm.FaultMap]:
     torch.manual_seed(0)
     network: Any = ResNet(20)
     model = tm.make_faulty(network.to(memory_format=torch.channels_last))
     memory = tm.Memory(words=100_000, word_bits=32)
-    return model, tm.place(model, memory), tm.random_fault_maps(memory, chips=1, fault_rate=rate, seed=0)[0]
+    return tm.place(model, memory), tm.random_fault_maps(memory, chips=1, fault_rate=rate, seed=0)[0]
 
 
 def quantized(layer: Any) -> Tensor:
@@ -78,19 +81,19 @@ def forward_and_backward(weights: list[Callable[[], Tensor]]) -> None:
 
 def quantizers(rate: float, rounds: int) -> None:
     variants: dict[str, list[Callable[[], Tensor]]] = {}
-    for name, store in (
+    for name, rule in (
         ("plain Brevitas", None),
         ("faulty quantizer, no faults set", None),
-        ('faults, store="plain"', "plain"),
-        ('faults, store="nearest"', "nearest"),
+        ('faults, store="plain"', PLAIN),
+        ('faults, store="nearest"', NEAREST),
         ("wrapper written by hand", None),
     ):
-        model, placement, chip = prepared(rate)
-        layers: list[Any] = [entry.module for entry in faulty_slots(model)]
-        if store is not None:
-            tm.set_faults_(model, placement, chip, store=store)  # type: ignore[arg-type]
+        net, chip = prepared(rate)
+        layers: list[Any] = [entry.module for entry in faulty_slots(net.model)]
+        if rule is not None:
+            net.set_faults_(chip, rule=rule)
         if name.startswith(("plain", "wrapper")):
-            tm.restore(model)
+            tm.restore(net.model)
         if name.startswith("wrapper"):
             masks = [torch.zeros((2, *layer.weight.shape), dtype=torch.int32) for layer in layers]
             variants[name] = [Wrapper(layer, m[0], m[1]) for layer, m in zip(layers, masks, strict=True)]
@@ -112,13 +115,13 @@ def training_step(rate: float, rounds: int) -> None:
         optimizer.step()
 
     runs = {}
-    for name, store in (("plain Brevitas", None), ('faults, store="plain"', "plain"), ('faults, store="nearest"', "nearest")):
-        model, placement, chip = prepared(rate)
-        if store is None:
-            tm.restore(model)
+    for name, rule in (("plain Brevitas", None), ('faults, store="plain"', PLAIN), ('faults, store="nearest"', NEAREST)):
+        net, chip = prepared(rate)
+        if rule is None:
+            tm.restore(net.model)
         else:
-            tm.set_faults_(model, placement, chip, store=store)  # type: ignore[arg-type]
-        runs[name] = partial(step, model, torch.optim.SGD(model.parameters(), lr=1e-4))
+            net.set_faults_(chip, rule=rule)
+        runs[name] = partial(step, net.model, torch.optim.SGD(net.model.parameters(), lr=1e-4))
     table("training step of ResNet-20, batch 128", interleaved(runs, rounds), "plain Brevitas")
 
 
@@ -143,27 +146,27 @@ class Large(nn.Module):
 def switching(rate: float, rounds: int) -> None:
     model = tm.make_faulty(Large())
     memory = tm.Memory(words=3_000_000, word_bits=32)
-    placement = tm.place(model, memory)
+    net = tm.place(model, memory)
     chips = tm.random_fault_maps(memory, chips=2, fault_rate=rate, seed=0)
-    millions = placement.weights / 1e6
-    slots = checked_slots(model, placement)
-    sites = {chip.chip: [(s, chip.stuck_at[s.source]) for s in sites_of(placement, chip)] for chip in chips}
+    millions = net.placement.weights / 1e6
+    slots = checked_slots(model, net.placement)
+    found = {chip.chip: located(net.placement, chip) for chip in chips}
     turn = 0
 
-    def switch(store: str, located: bool) -> None:
+    def switch(rule: tm.Rule, located_before: bool) -> None:
         nonlocal turn
         turn += 1
         chip = chips[turn % 2]
-        if located:
-            apply_sites_(slots, sites[chip.chip], store=store, gradient="identity")  # type: ignore[arg-type]
+        if located_before:
+            net.apply_(faults_by_layer(found[chip.chip], rule), Live(net.placement, rule, lambda: chip), slots=slots)
         else:
-            tm.set_faults_(model, placement, chip, store=store)  # type: ignore[arg-type]
+            net.set_faults_(chip, rule=rule)
 
     runs = {
-        'set_faults_, store="plain"': lambda: switch("plain", False),
-        'set_faults_, store="nearest"': lambda: switch("nearest", False),
-        'as in a ramp (cells located before), store="plain"': lambda: switch("plain", True),
-        'as in a ramp (cells located before), store="nearest"': lambda: switch("nearest", True),
+        'set_faults_, store="plain"': lambda: switch(PLAIN, False),
+        'set_faults_, store="nearest"': lambda: switch(NEAREST, False),
+        'as in a ramp (cells located before), store="plain"': lambda: switch(PLAIN, True),
+        'as in a ramp (cells located before), store="nearest"': lambda: switch(NEAREST, True),
     }
     print(
         f"\n| switching the map, {millions:.1f} million weights, {len(chips[0])} faults | ms per million weights |\n"
@@ -172,8 +175,8 @@ def switching(rate: float, rounds: int) -> None:
     for name, values in interleaved(runs, rounds).items():
         print(f"| {name} | {statistics.median(values) / millions:.2f} |")
     print(f"\n| masks of {millions:.1f} million weights | bytes a weight | shared tables, MB |\n| --- | --- | --- |")
-    for store in ("plain", "nearest"):
-        tm.set_faults_(model, placement, chips[0], store=store)
+    for rule in (PLAIN, NEAREST):
+        net.set_faults_(chips[0], rule=rule)
         layers: Any = model.layers
         for layer in layers:
             layer.quant_weight()
@@ -187,7 +190,7 @@ def switching(rate: float, rounds: int) -> None:
                 if t.untyped_storage().data_ptr() not in shared:
                     kept[t.untyped_storage().data_ptr()] = t
         size = [sum(t.untyped_storage().nbytes() for t in group.values()) for group in (kept, shared)]
-        print(f'| store="{store}" | {size[0] / placement.weights:.2f} | {size[1] / 1e6:.2f} |')
+        print(f'| store="{rule.store}" | {size[0] / net.placement.weights:.2f} | {size[1] / 1e6:.2f} |')
 
 
 def main() -> None:

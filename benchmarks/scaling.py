@@ -20,7 +20,6 @@ from measure import interleaved, machine
 import tremap_brevitas as tm
 from tremap_brevitas.faults.group import group_chips
 from tremap_brevitas.fleet import Point, Prepared, ResilienceCurve, assign
-from tremap_brevitas.proxy.weight_faults import Store
 
 Operation = Callable[[], object]
 COLUMNS = 1024
@@ -44,8 +43,8 @@ def operations(sizes: dict[str, float]) -> dict[str, Operation]:
     merged = tm.merge(fleet, on_conflict="free")
     torch.manual_seed(0)
     layer = tm.make_faulty(qnn.QuantLinear(COLUMNS, weights // COLUMNS, bias=False))
-    placement = tm.place(layer, memory)
-    image = tm.memory_image(layer, placement)
+    net = tm.place(layer, memory)
+    image = net.memory_image()
     shelf = [Prepared("image", image, 0.9)]
     curve = ResilienceCurve([Point(0, 0.9), Point(1, 0.5)])
 
@@ -54,14 +53,11 @@ def operations(sizes: dict[str, float]) -> dict[str, Operation]:
     def quantized(network: qnn.QuantLinear) -> Operation:
         return lambda: network.quant_weight().value.sum().backward()
 
-    def with_faults(store: Store) -> Operation:
-        return lambda: tm.set_faults_(layer, placement, merged, store=store)
-
     return {
         "draw maps": draw,
         "merge": lambda: tm.merge(fleet, on_conflict="free"),
         "group, union of 5 %": lambda: group_chips(fleet, limit=0.05 * memory.cells),
-        "set the merged map, nearest": with_faults("nearest"),
+        "set the merged map, nearest": lambda: net.set_faults_(merged),
         "quantize with the map, forward and backward": quantized(layer),
         "the same, plain Brevitas": quantized(plain),
         "certificates, one image": lambda: [tm.certificate(image, chip) for chip in fleet],

@@ -36,10 +36,9 @@ def network(*, faults: bool) -> nn.Module:
     model(torch.randn(32, 3, 32, 32))
     model.load_state_dict(model.state_dict())
     if faults:
-        tm.make_faulty(model)
-        placement = tm.place(model, tm.Memory(words=67_200, word_bits=32))
-        (chip,) = tm.random_fault_maps(placement.memory, chips=1, fault_rate=6e-3, seed=0)
-        tm.set_faults_(model, placement, chip)
+        memory = tm.Memory(words=67_200, word_bits=32)
+        (chip,) = tm.random_fault_maps(memory, chips=1, fault_rate=6e-3, seed=0)
+        tm.place(tm.make_faulty(model), memory).set_faults_(chip)
     found: nn.Module = model.to(memory_format=torch.channels_last)
     return found
 

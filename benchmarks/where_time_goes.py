@@ -38,10 +38,10 @@ MAIN_JOB = [
     ("_tensor.py", "backward", "backward passes"),
     ("optimizer.py", "wrapper", "optimizer"),
     ("faults.py", "located", "setting faults: locating cells"),
-    ("faults.py", "apply_sites_", "setting faults: masks and patterns, ramps included"),
+    ("faults.py", "faults_by_layer", "setting faults: masks and patterns, ramps included"),
     ("image_reads.py", "of", "setting faults: what another member reads"),
     ("certify.py", "certificate", "certificates"),
-    ("write.py", "export_bundle", "export of the bundle"),
+    ("bundle.py", "export_bundle", "export of the bundle"),
     ("manager.py", "export", "— of it Brevitas' and torch's ONNX exporters"),
     ("verify.py", "verify_bundle", "check of the bundle"),
     ("plot.py", "plot_reports", "picture, matplotlib's import included"),
@@ -81,9 +81,9 @@ def training_step() -> None:
     images, labels = torch.randn(BATCH, 3, 32, 32), torch.arange(BATCH) % 10
     model(images)
     model.load_state_dict(model.state_dict())
-    placement = tm.place(model, tm.Memory(words=67_200, word_bits=32))
-    (chip,) = tm.random_fault_maps(placement.memory, chips=1, fault_rate=6e-3, seed=0)
-    tm.set_faults_(model, placement, chip)
+    memory = tm.Memory(words=67_200, word_bits=32)
+    (chip,) = tm.random_fault_maps(memory, chips=1, fault_rate=6e-3, seed=0)
+    tm.place(model, memory).set_faults_(chip)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
 
     def step() -> None:

@@ -14,6 +14,7 @@ from workbench import BATCH, WORD_BITS, Workbench, augment
 import tremap_brevitas as tm
 from tremap_brevitas.faults.structure import banked_fault_maps
 from tremap_brevitas.fleet.certify import Deployment
+from tremap_brevitas.prepare import OnRecovery
 
 JUDGED = 8  # of a larger group, the first chips are judged
 BANKS = 64  # of the memory; about the size of a block RAM each
@@ -24,20 +25,19 @@ FROM_MASTER = ("clean", "random", "random, clean too", "member")  # what is writ
 def run(row: Row, bench: Workbench) -> dict[str, Any]:
     """Run one row; returns what is kept of it, as JSON can hold it."""
     bench.reset()
-    model = bench.model
-    placement = placement_of(row, model)
-    chips = maps(row, placement.memory, row.chips, seed=row.seed)
+    net = placed(row, bench)
+    chips = maps(row, net.placement.memory, row.chips, seed=row.seed)
     merged = tm.merge(chips, on_conflict=row.on_conflict)
     trained_under = chips[row.chip] if row.method == "per chip" else merged
-    before = tm.certificate(tm.memory_image(model, placement), trained_under, deployment="chip_image")
-    faults = strategy(row, model, placement, trained_under, merged)
+    before = net.certificate(trained_under, deployment="chip_image")
+    strategy = strategy_of(row, net, trained_under, merged)
     seconds = 0.0
-    if row.steps and faults is not None:
-        seconds = bench.train(steps=row.steps, lr=row.lr, seed=row.seed, faults=faults, title=row.name, teacher=row.teacher)
+    if row.steps and strategy is not None:
+        seconds = bench.train(steps=row.steps, lr=row.lr, seed=row.seed, strategy=strategy, title=row.name, teacher=row.teacher)
     if row.method in ("none", "batchnorm", *FROM_MASTER):
-        tm.clear_faults_(model)
+        net.clear_faults_()
     else:
-        tm.set_faults_(model, placement, trained_under, store=row.store)
+        net.set_faults_(trained_under)
     kept: dict[str, Any] = {
         "faults": len(trained_under),
         "union_rate": merged.union_rate if row.method != "per chip" else trained_under.fault_rate,
@@ -50,22 +50,22 @@ def run(row: Row, bench: Workbench) -> dict[str, Any]:
     begin = time.perf_counter()
     own = [trained_under] if row.method == "per chip" else chips[:JUDGED]
     if row.recalibrated and row.method not in FROM_MASTER:
-        tm.reestimate_batchnorm_(model, some_batches(row, bench))
+        tm.reestimate_batchnorm_(net.model, some_batches(row, bench))
     if row.method == "batchnorm" or (row.recalibrated and row.method in FROM_MASTER):
-        kept["nominal"], kept["chips"] = with_batchnorm(row, bench, placement, own)
+        kept["nominal"], kept["chips"] = with_batchnorm(row, bench, net, own)
     else:
-        for group, deployments in ((own, deployments_of(row)), (unseen(row, placement.memory), ("chip_image",))):
+        for group, deployments in ((own, deployments_of(row)), (unseen(row, net.placement.memory), ("chip_image",))):
             for deployment in deployments if group else ():
-                kept["nominal"] = judge(bench, placement, group, deployment, kept["chips"], member=group is own)
+                kept["nominal"] = judge(bench, net, group, deployment, kept["chips"], member=group is own)
     kept["evaluation_seconds"] = time.perf_counter() - begin
     return kept
 
 
-def placement_of(row: Row, model: Any) -> tm.Placement:
+def placed(row: Row, bench: Workbench) -> tm.PlacedModel:
     """The network in a memory that just holds it, or a part of it."""
-    words = tm.place(model, tm.Memory(words=10_000_000, word_bits=WORD_BITS)).words
-    words = -(-words // (BANKS * row.reuse)) * BANKS
-    return tm.place(model, tm.Memory(words=words, word_bits=WORD_BITS, banks=BANKS), reuse=row.reuse > 1)
+    words = -(-bench.net.placement.words // (BANKS * row.reuse)) * BANKS
+    memory = tm.Memory(words=words, word_bits=WORD_BITS, banks=BANKS)
+    return tm.place(bench.model, memory, reuse=row.reuse > 1, rule=tm.Rule(row.store))
 
 
 def maps(row: Row, memory: tm.Memory, chips: int, *, seed: int) -> list[tm.FaultMap]:
@@ -83,33 +83,33 @@ def unseen(row: Row, memory: tm.Memory) -> list[tm.FaultMap]:
     return maps(row, memory, row.unseen, seed=1000 + row.seed) if row.unseen else []
 
 
-def strategy(row: Row, model: Any, placement: tm.Placement, fault_map: tm.FaultMap, merged: tm.MergedFaultMap) -> Any:
+def strategy_of(row: Row, net: tm.PlacedModel, fault_map: tm.FaultMap, merged: tm.MergedFaultMap) -> tm.Strategy | None:
     """Which faults are live at which step."""
     if row.method in ("per chip", "merged"):
         if row.entry == "all at once":
-            return tm.AllAtOnce(model, placement, fault_map, store=row.store)
-        options: dict[str, Any] = {"store": row.store, "seed": row.seed}
+            return tm.AllAtOnce(net, fault_map)
+        options: dict[str, Any] = {"seed": row.seed}
         if row.entry == "on recovery":
-            options["schedule"] = tm.OnRecovery(stages=5, window=row.steps // 20, patience=row.steps // 10)
+            options["schedule"] = OnRecovery(stages=5, window=row.steps // 20, patience=row.steps // 10)
         else:
             options["over_steps"] = row.steps // 2
             options["order"] = {"by chip": "by_chip", "lsb first": "lsb_first"}.get(row.entry, "random")
-        return tm.Ramp(model, placement, fault_map, **options)
+        return tm.Ramp(net, fault_map, **options)
     if row.method == "clean":
-        healthy = tm.FaultMap(placement.memory, [], [], chip="healthy")  # type: ignore[arg-type]
-        return tm.AllAtOnce(model, placement, healthy)
+        healthy = tm.FaultMap(net.placement.memory, [], [], chip="healthy")  # type: ignore[arg-type]
+        return tm.AllAtOnce(net, healthy)
     if row.method == "read by members":
-        return tm.ReadByMembers(model, placement, merged, seed=row.seed, store=row.store)
+        return tm.ReadByMembers(net, merged, seed=row.seed)
     if row.method == "member":
-        return tm.RandomMember(model, placement, merged.members, seed=row.seed, store=row.store)
+        return tm.RandomMember(net, merged.members, seed=row.seed)
     if row.method.startswith("random") or row.method == "merged + random":
 
         def draw(seed: int) -> tm.FaultMap:
-            return maps(row, placement.memory, 1, seed=seed)[0]
+            return maps(row, net.placement.memory, 1, seed=seed)[0]
 
         known = fault_map if row.method == "merged + random" else None
-        drawn = tm.RandomMaps(model, placement, draw, seed=row.seed, known=known, store=row.store)
-        return tm.CleanAndFaulty(model, drawn) if row.method == "random, clean too" else drawn
+        drawn = tm.RandomMaps(net, draw, seed=row.seed, known=known)
+        return tm.CleanAndFaulty(drawn) if row.method == "random, clean too" else drawn
     return None
 
 
@@ -124,7 +124,7 @@ def deployments_of(row: Row) -> tuple[Deployment, ...]:
 
 def judge(
     bench: Workbench,
-    placement: tm.Placement,
+    net: tm.PlacedModel,
     chips: list[tm.FaultMap],
     deployment: Deployment,
     results: list[dict[str, Any]],
@@ -132,8 +132,8 @@ def judge(
     member: bool,
 ) -> float:
     """Measure the network on every chip; add the results, return the network's own accuracy."""
-    report = tm.evaluate_fleet(bench.model, placement, chips, bench.accuracy, deployment=deployment, progress=False)
-    image = tm.memory_image(bench.model, placement)
+    report = net.evaluate(chips, bench.accuracy, deployment=deployment, progress=False)
+    image = net.memory_image()
     for result, chip in zip(report.chips, chips, strict=True):
         found = tm.certificate(image, chip, deployment=deployment)
         errors = {"rms": found.rms_error, "relative": found.relative_error}
@@ -148,18 +148,17 @@ def some_batches(row: Row, bench: Workbench) -> Iterator[Any]:
 
 
 def with_batchnorm(
-    row: Row, bench: Workbench, placement: tm.Placement, chips: list[tm.FaultMap]
+    row: Row, bench: Workbench, net: tm.PlacedModel, chips: list[tm.FaultMap]
 ) -> tuple[float, list[dict[str, Any]]]:
     """Every chip with nearest codes and BatchNorm statistics of its own."""
-    nominal = bench.accuracy(bench.model.eval())
-    trained = {key: value.clone() for key, value in bench.model.state_dict().items()}
+    nominal = bench.accuracy(net.model.eval())
+    trained = {key: value.clone() for key, value in net.model.state_dict().items()}
     results: list[dict[str, Any]] = []
     for chip in chips:
         bench.load(trained)
-        tm.set_faults_(bench.model, placement, chip, store=row.store)
-        tm.reestimate_batchnorm_(bench.model, some_batches(row, bench))
-        codes = tm.memory_image(bench.model, placement).codes
-        with tm.using_codes(bench.model, placement, codes), torch.no_grad():
-            accuracy = bench.accuracy(bench.model.eval())
+        net.set_faults_(chip)
+        tm.reestimate_batchnorm_(net.model, some_batches(row, bench))
+        with net.using_codes(net.memory_image().codes), torch.no_grad():
+            accuracy = bench.accuracy(net.model.eval())
         results.append({"chip": chip.chip, "accuracy": accuracy, "deployment": "chip_image", "member": True})
     return nominal, results

@@ -20,7 +20,7 @@ import tremap_brevitas as tm
 sys.path.append(str(Path(__file__).parents[2] / "examples"))
 from cifar10 import augment, data_files, load_cifar10
 from networks import FullRangeWeight, ResNet
-from training import Data, Faults, accuracy_on, content_digest, save, seed_everything, train
+from training import Data, accuracy_on, content_digest, save, seed_everything, train
 
 __all__ = [
     "BATCH",
@@ -63,6 +63,10 @@ class Workbench:
         name: One of ``rows.NETWORKS``.
         state: State of the trained network.
         data: Training and test images.
+
+    Attributes:
+        model: The network.
+        net: It in a memory that has room for all of them; rows place it anew.
     """
 
     def __init__(self, name: str, state: Mapping[str, Tensor], data: Data) -> None:
@@ -71,6 +75,7 @@ class Workbench:
         self._teacher: Any = None
         self.model.load_state_dict(state)
         self.model.eval()
+        self.net = tm.place(self.model, tm.Memory(words=10_000_000, word_bits=WORD_BITS))
         self._start = {key: value.clone() for key, value in self.model.state_dict().items()}
         self.data = data
         self._compiled = tm.compiled(self.model, bfloat16=True)
@@ -104,7 +109,7 @@ class Workbench:
 
     def reset(self) -> None:
         """Go back to the state that every training starts from; no faults."""
-        tm.clear_faults_(self.model)
+        self.net.clear_faults_()
         self.load(self._start)
 
     def load(self, state: Mapping[str, Tensor]) -> None:
@@ -119,7 +124,7 @@ class Workbench:
         steps: int,
         lr: float,
         seed: int,
-        faults: Faults | None = None,
+        strategy: tm.Strategy | None = None,
         title: str = "",
         checkpoint: Path | None = None,
         teacher: bool = False,
@@ -128,7 +133,7 @@ class Workbench:
         seed_everything(seed)
         begin = time.perf_counter()
         batches = self.data.batches(BATCH, seed=seed, augment=augment)
-        options: dict[str, Any] = {"steps": steps, "lr": lr, "faults": faults, "title": title, "checkpoint": checkpoint}
+        options: dict[str, Any] = {"steps": steps, "lr": lr, "strategy": strategy, "title": title, "checkpoint": checkpoint}
         if teacher:
             options["loss"] = self.loss_with_teacher
         train(self.model, batches, forward=self.forward, **options)
