@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tremap_brevitas.prepare.compensation.conflicts import Clashes, Conflicts
 from tremap_brevitas.prepare.compensation.descent import descend, errors_of
@@ -53,7 +54,7 @@ class LayerProblem:
 
     def __init__(
         self,
-        layer: nn.Module,
+        layer: Any,
         *,
         codes: Tensor,
         read: Tensor,

@@ -41,7 +41,7 @@ def problem_of(
         stuck: Its stuck bits; None for none.
         store: Rule by which codes are stored.
     """
-    module = entry.module
+    module: Any = entry.module
     shape, device = entry.parameter.shape, entry.parameter.device
     quantized = module.quant_weight()
     sa0, sa1 = masks_of(placed, stuck, device)
@@ -77,8 +77,9 @@ def anchors_of(entry: WeightSlot) -> Tensor:
     weight. As long as these floats stay, so does the scale. Quantizers that go by something else are noticed afterwards.
     """
     weight = entry.parameter.detach()
-    scale = entry.module.quant_weight().scale
-    index = np.indices(tuple(weight.shape)).reshape(weight.dim(), -1)
+    module: Any = entry.module
+    scale = module.quant_weight().scale
+    index: NDArray[Any] = np.indices(tuple(weight.shape)).reshape(weight.dim(), -1)
     if getattr(entry.proxy, "group_size", None):
         index[entry.proxy.group_dim] //= entry.proxy.group_size
     elif scale.numel() == 1:
