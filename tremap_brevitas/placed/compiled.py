@@ -13,12 +13,8 @@ import torch._dynamo.config
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-<<<<<<< HEAD:tremap_brevitas/placed/compiled.py
-from tremap_brevitas.placed.slots import check_type, faulty_slots
-=======
-from tremap_brevitas.model.slots import check_type
+from tremap_brevitas.placed.slots import check_type
 from tremap_brevitas.proxy import FaultyWeightProxy
->>>>>>> h/model:tremap_brevitas/model/compiled.py
 
 # Every layer in every mode counts, and above the limit torch goes on uncompiled, without a word.
 LIMITS = {"recompile_limit": 4096, "accumulated_recompile_limit": 65536}
