@@ -131,7 +131,7 @@ NAMES = [
 
 
 @given(st.data())
-@settings(max_examples=12)
+@settings(max_examples=20)
 def test_any_quantizer_and_map(data):
     name = data.draw(st.sampled_from(NAMES), label="quantizer")
     store = data.draw(st.sampled_from(["nearest", "plain"]), label="store")
@@ -205,8 +205,7 @@ def test_wide_codes_and_quantized_inputs():
 
 
 def test_a_group_reads_one_image_with_less_error_in_the_mean():
-    net = a_net(network(FullRangeWeight))
-    tm.make_faulty(net.model)
+    net = a_net(tm.make_faulty(network(FullRangeWeight)))
     healthy = copy.deepcopy(net)
     chips = tm.random_fault_maps(net.placement.memory, chips=6, fault_rate=0.05, seed=0)
     merged = tm.merge(chips, on_conflict="free")
