@@ -88,11 +88,11 @@ def traced(model: nn.Module, run: Callable[[], Any], layers: list[str]) -> Trace
     return found
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes in which BatchNorm, or else where (None), each watched tensor is used."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.inside: list[str] = []
         self.users: dict[str, set[str | None]] = {}
         self._watched: dict[int, tuple[str, Tensor]] = {}  # the tensors are kept, so that no id comes back

@@ -186,10 +186,11 @@ class _Run:
 
     def _write(self, entry: WeightSlot, found: Solution) -> str:
         """Write a layer's weights; returns why that cannot be, and leaves the weights as they were then."""
-        before, quantized = entry.parameter.clone(), entry.module.quant_weight()
+        module: Any = entry.module
+        before, quantized = entry.parameter.clone(), module.quant_weight()
         entry.parameter.copy_(found.weight)
         entry.proxy._cached_weight = None
-        now = entry.module.quant_weight()
+        now = module.quant_weight()
         same_scale = torch.equal(now.scale, quantized.scale) and torch.equal(now.zero_point, quantized.zero_point)
         if same_scale and np.array_equal(self.net.codes(entry.name).read_back, found.codes.cpu().numpy()):
             return ""

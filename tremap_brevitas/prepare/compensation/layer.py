@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tremap_brevitas.prepare.compensation.conflicts import Clashes, Conflicts
 from tremap_brevitas.prepare.compensation.descent import descend, errors_of
@@ -47,13 +48,15 @@ class LayerProblem:
         zero_point: Likewise.
         sa0: Bits stuck at 0 of every weight, int64, in the shape of the weight.
         sa1: Bits stuck at 1, likewise.
-        anchors: Weights whose floats must stay as they are, since the scale is made from them; mask in the shape of the weight.
+        held: Weights whose floats must stay as they are, since the scale is made from them; mask in the shape of the weight.
+        least: Smallest float that may stand beside them, in the shape of the weight.
+        most: Largest.
         rule: Which codes there are.
     """
 
     def __init__(
         self,
-        layer: nn.Module,
+        layer: Any,
         *,
         codes: Tensor,
         read: Tensor,
@@ -61,7 +64,9 @@ class LayerProblem:
         zero_point: Tensor,
         sa0: Tensor,
         sa1: Tensor,
-        anchors: Tensor,
+        held: Tensor,
+        least: Tensor,
+        most: Tensor,
         rule: CodeRule,
     ) -> None:
         self.layer, self.rule = layer, rule
@@ -69,7 +74,7 @@ class LayerProblem:
         self.scale, self.zero_point = (as_matrices(layer, v.double().expand(self._shape)) for v in (scale, zero_point))
         self.healthy, self.read = ((as_matrices(layer, c.double()) - self.zero_point) * self.scale for c in (codes, read))
         self.sa0, self.sa1 = as_matrices(layer, sa0), as_matrices(layer, sa1)
-        self.anchors = as_matrices(layer, anchors)
+        self.held, self._least, self._most = (as_matrices(layer, x) for x in (held, least, most))
         self._floats = as_matrices(layer, layer.weight.detach().double())
 
     def solve(
@@ -99,14 +104,18 @@ class LayerProblem:
 
         by_row = tries.repeat_interleave(rows)[None, :, None]
         aims = repeated(target) * by_row
-        scale, zero, anchors = (repeated(x).movedim(-1, 0).contiguous() for x in (self.scale, self.zero_point, self.anchors))
-        floats = (repeated(self._floats) * by_row.sign()).movedim(-1, 0).contiguous()
+        scale, zero, held = (repeated(x).movedim(-1, 0).contiguous() for x in (self.scale, self.zero_point, self.held))
+        turned = self._turned(by_row.sign())
+        floats, read = ((repeated(x) * turned).movedim(-1, 0).contiguous() for x in (self._floats, self.read))
+        as_they_are = held & (turned[..., 0] > 0)
         reachable = Reachable(repeated(self.sa0), repeated(self.sa1), self.rule)
 
         def nearest(wish: Tensor, column: int) -> Tensor:
-            wish = torch.where(anchors[column], floats[column], wish)
-            codes = reachable.nearest(wish / scale[column] + zero[column], column)
-            return (codes - zero[column]) * scale[column]
+            wish = wish / scale[column] + zero[column]
+            # A float that is held is rounded by the quantizer before its nearest code is looked up.
+            wish = torch.where(held[column], (floats[column] / scale[column] + zero[column]).round(), wish)
+            values = (reachable.nearest(wish, column) - zero[column]) * scale[column]
+            return torch.where(as_they_are[column], read[column], values)
 
         start = torch.stack([nearest(aims[..., column], column) for column in range(columns)], -1)
         clash = None if clashes is None else Conflicts(clashes, moments[0], rows=rows, copies=count)
@@ -125,18 +134,33 @@ class LayerProblem:
         if clash is not None:
             clash.written_(found[0])
             written = found.reshape(groups, count, rows, columns).gather(1, place)[:, 0]
-        sign = factor.sign()[..., None]
+        sign = self._turned(factor.sign()[..., None])
+        # A code below the quantizer's lowest is read where that is wanted. Half a code on either side is the same code, and
+        # beyond the largest float it would move the scale.
+        codes = written / self.scale + self.zero_point
+        floats = (codes.clamp(min=self.rule.lowest) - self.zero_point) * self.scale
+        inside = floats.minimum(self._most).maximum(self._least)
+        floats = torch.where((inside - floats).abs() < 0.499 * self.scale, inside, floats)
         # Floats that give the code already stay: training goes on from them.
-        floats = torch.where(self.anchors, self._floats * sign, torch.where(written == self.read, self._floats, written))
+        floats = torch.where(self.held, self._floats * sign, torch.where(written == self.read, self._floats, floats))
         power = float(errors_of(self.healthy, torch.zeros_like(self.healthy), moments).sum()) or 1.0
         return Solution(
             weight=as_weight(self.layer, floats, self._shape),
             values=values,
-            codes=as_weight(self.layer, written / self.scale + self.zero_point, self._shape).round().to(torch.int32),
+            codes=as_weight(self.layer, codes, self._shape).round().to(torch.int32),
             factor=factor.reshape(-1),
             before=_relative(errors_of(self.read, target, moments), power),
             after=_relative(relative.gather(1, best), power),
         )
+
+    def _turned(self, sign: Tensor) -> Tensor:
+        """Sign of the floats that are held.
+
+        With a zero point, the smallest and the largest must not change places; plain codes of the other sign would be read
+        back as whatever the stuck bits make of them.
+        """
+        keep = self.rule.encoding == "binary" or self.rule.store == "plain"
+        return torch.ones_like(sign) if keep else sign
 
 
 def _relative(errors: Tensor, power: float) -> float:

@@ -69,7 +69,8 @@ def _padded(x: Tensor, layer: _ConvNd) -> Tensor:
     if layer.padding == "same" or layer.padding_mode != "zeros":
         pads = list(layer._reversed_padding_repeated_twice)
     else:
-        pads = [p for size in reversed(layer.padding) for p in (size, size)]  # type: ignore[union-attr]
+        sizes: Any = layer.padding
+        pads = [size for size in reversed(sizes) for _ in range(2)]
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
     return nn.functional.pad(x, pads, mode=mode)
 
@@ -85,7 +86,7 @@ def _spread(x: Tensor, layer: _ConvTransposeNd) -> Tensor:
             wide = x.new_zeros(shape)
             wide[(slice(None),) * (2 + d) + (slice(None, None, stride),)] = x
             x = wide
-        around = layer.dilation[d] * (size - 1) - int(layer.padding[d])  # type: ignore[arg-type]
+        around = layer.dilation[d] * (size - 1) - int(layer.padding[d])
         pads[:0] = [around, around + layer.output_padding[d]]
     return nn.functional.pad(x, pads)
 
@@ -100,16 +101,14 @@ class Moments:
     def __init__(self, *, samples: int) -> None:
         self.samples = samples
         self.rows = 0
-        self.own: Tensor | None = None
-        self.cross: Tensor | None = None
+        self.own = self.cross = torch.zeros((), dtype=torch.float64)
 
     def add(self, layer: nn.Module, x: Tensor, healthy: Tensor | None) -> None:
         """Add a batch of inputs, and the same images' inputs in the healthy network."""
         rows = _thinned(rows_of(layer, x), self.samples)
         own = rows.mT @ rows
         cross = own if healthy is None else _thinned(rows_of(layer, healthy), self.samples).mT @ rows
-        self.own = own.double() if self.own is None else self.own + own
-        self.cross = cross.double() if self.cross is None else self.cross + cross
+        self.own, self.cross = self.own + own.double(), self.cross + cross.double()
         self.rows += rows.shape[1]
 
 

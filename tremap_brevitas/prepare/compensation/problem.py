@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -41,7 +41,7 @@ def problem_of(
         stuck: Its stuck bits; None for none.
         store: Rule by which codes are stored.
     """
-    module = entry.module
+    module: Any = entry.module
     shape, device = entry.parameter.shape, entry.parameter.device
     quantized = module.quant_weight()
     sa0, sa1 = masks_of(placed, stuck, device)
@@ -54,7 +54,7 @@ def problem_of(
         zero_point=quantized.zero_point.detach(),
         sa0=sa0.reshape(shape),
         sa1=sa1.reshape(shape),
-        anchors=anchors_of(entry),
+        **anchors_of(entry)._asdict(),
         rule=CodeRule(placed.bit_width, placed.encoding, store, lowest),
     )
 
@@ -70,15 +70,31 @@ def masks_of(placed: PlacedLayer, stuck: StuckBits | None, device: torch.device)
     return torch.from_numpy(sa0).to(device), torch.from_numpy(sa1).to(device)
 
 
-def anchors_of(entry: WeightSlot) -> Tensor:
-    """The weights of which scales and zero points are made: the smallest and the largest of each scale, by magnitude too.
+class Anchors(NamedTuple):
+    """What keeps a layer's scales and zero points as they are.
+
+    Attributes:
+        held: Weights whose floats must stay: the largest of each scale by magnitude; with a zero point the smallest and the
+            largest. Mask in the shape of the weight.
+        least: Smallest float that may stand with the same scale and zero point, for every weight.
+        most: Largest.
+    """
+
+    held: Tensor
+    least: Tensor
+    most: Tensor
+
+
+def anchors_of(entry: WeightSlot) -> Anchors:
+    """Of which weights scales and zero points are made.
 
     Most quantizers take the scale from the largest magnitude, those with a zero point from the smallest and the largest
-    weight. As long as these floats stay, so does the scale. Quantizers that go by something else are noticed afterwards.
+    weight. Quantizers that go by something else are noticed afterwards.
     """
     weight = entry.parameter.detach()
-    scale = entry.module.quant_weight().scale
-    index = np.indices(tuple(weight.shape)).reshape(weight.dim(), -1)
+    module: Any = entry.module
+    scale = module.quant_weight().scale
+    index: NDArray[Any] = np.indices(tuple(weight.shape)).reshape(weight.dim(), -1)
     if getattr(entry.proxy, "group_size", None):
         index[entry.proxy.group_dim] //= entry.proxy.group_size
     elif scale.numel() == 1:
@@ -87,13 +103,26 @@ def anchors_of(entry: WeightSlot) -> Tensor:
         index[[d for d in range(weight.dim()) if scale.shape[d] == 1]] = 0
     group = np.ravel_multi_index(tuple(index), tuple(weight.shape))
     values = weight.cpu().reshape(-1).double().numpy()
-    mask = np.zeros(len(values), dtype=bool)
-    asymmetric = not entry.proxy.is_signed
-    for key in (values, -values) if asymmetric else (np.abs(values),):
-        order = np.lexsort((key, group))
-        last = np.append(group[order][1:] != group[order][:-1], True)
-        mask[order[last]] = True
-    return torch.from_numpy(mask).to(weight.device).reshape(weight.shape)
+    most, held = _largest(values if not entry.proxy.is_signed else np.abs(values), group)
+    least, also = (-most, held) if entry.proxy.is_signed else _largest(-values, group)
+    least = least if entry.proxy.is_signed else -least
+
+    def shaped(array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(weight.device).reshape(weight.shape)
+
+    return Anchors(shaped(held | also), shaped(least), shaped(most))
+
+
+def _largest(values: NDArray[np.float64], group: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The largest value of each entry's group, and where one such stands."""
+    order = np.lexsort((values, group))
+    last = np.append(group[order][1:] != group[order][:-1], True)
+    at = order[last]
+    held = np.zeros(len(values), dtype=bool)
+    held[at] = True
+    largest = np.zeros(int(group.max()) + 1)
+    largest[group[at]] = values[at]
+    return largest[group], held
 
 
 def clashes_of(problem: LayerProblem, placed: PlacedLayer, members: Sequence[StuckBits | None]) -> Clashes | None:
@@ -111,7 +140,7 @@ def clashes_of(problem: LayerProblem, placed: PlacedLayer, members: Sequence[Stu
     sa0, sa1 = (torch.stack(masks) for masks in zip(*pairs, strict=True))
     at_zero, at_one = _union(sa0), _union(sa1)
     hit = as_matrices(layer, ((at_zero & at_one) != 0).reshape(shape))
-    row, column = (hit & ~problem.anchors)[0].nonzero(as_tuple=True)
+    row, column = (hit & ~problem.held)[0].nonzero(as_tuple=True)
     if not len(row):
         return None
     weight = as_matrices(layer, torch.arange(placed.size, device=device).reshape(shape))[0][row, column]

@@ -36,7 +36,7 @@ def moments_of(batches: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Mean and variance of each channel (dimension 1) over all batches, float64."""
     dims = [d for d in range(batches[0].dim()) if d != 1]
     count = sum(x.numel() // x.shape[1] for x in batches)
-    mean = sum(x.sum(dims, dtype=torch.float64) for x in batches) / count
+    mean = torch.stack([x.sum(dims, dtype=torch.float64) for x in batches]).sum(0) / count
     shape = [1, -1] + [1] * (len(dims) - 1)
-    variance = sum((x - mean.reshape(shape).to(x)).square().sum(dims, dtype=torch.float64) for x in batches) / count
-    return mean, variance  # type: ignore[return-value]
+    squares = [(x - mean.reshape(shape).to(x)).square().sum(dims, dtype=torch.float64) for x in batches]
+    return mean, torch.stack(squares).sum(0) / count
