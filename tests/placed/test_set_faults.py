@@ -70,16 +70,16 @@ def test_the_block_restores_what_was_set_before_even_after_an_error():
 
 def test_a_clean_pass_that_is_abandoned_does_not_undo_what_was_set_since():
     model = DigitsNet(weight_quant=QUANT)
-    placement = tm.place(model, tm.Memory(words=3000, word_bits=32))
-    first, second = tm.random_fault_maps(placement.memory, chips=2, fault_rate=0.1, seed=0)
-    passes = tm.CleanAndFaulty(model, tm.AllAtOnce(model, placement, first)).passes()
-    before = tm.memory_image(model, placement).digest
+    net = tm.place(model, tm.Memory(words=3000, word_bits=32))
+    first, second = tm.random_fault_maps(net.placement.memory, chips=2, fault_rate=0.1, seed=0)
+    passes = tm.CleanAndFaulty(tm.AllAtOnce(net, first)).passes()
+    before = net.memory_image().digest
     next(passes)
-    assert tm.memory_image(model, placement).digest != before
-    tm.set_faults_(model, placement, second)
-    expected = tm.memory_image(model, placement).digest
+    assert net.memory_image().digest != before
+    net.set_faults_(second)
+    expected = net.memory_image().digest
     passes.close()
-    assert tm.memory_image(model, placement).digest == expected
+    assert net.memory_image().digest == expected
 
 
 def test_layers_that_are_not_placed_stay_healthy():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from brevitas.inject.enum import FloatToIntImplType
 from brevitas.quant import Int8BiasPerTensorFloatInternalScaling, Int8WeightPerTensorFloat
-from helpers import a_chip, a_placement
+from helpers import a_chip, a_net
 from onnx import helper, numpy_helper
 from qonnx.custom_op.general.quant import quant
 from torch import nn
@@ -22,11 +22,11 @@ def test_a_reader_finds_the_codes_whatever_rounding_it_was_told(tmp_path, roundi
     weight_quant = type("Weight", (Int8WeightPerTensorFloat,), options)
     bias_quant = type("Bias", (Int8BiasPerTensorFloatInternalScaling,), options)
     model = nn.Sequential(qnn.QuantLinear(16, 8, weight_quant=weight_quant, bias_quant=bias_quant)).eval()
-    placement = a_placement(tm.make_faulty(model, biases=True))
-    chip = a_chip(placement) if stuck else tm.FaultMap(placement.memory, [], [], "healthy")
-    tm.set_faults_(model, placement, chip)
+    net = a_net(tm.make_faulty(model, biases=True))
+    if stuck:
+        net.set_faults_(a_chip(net.placement))
     path = tmp_path / "model.onnx"
-    tm.export_qonnx(model, torch.randn(1, 16), path, placement=placement, fault_map=chip, dynamo=False)
+    net.export_qonnx(path, torch.randn(1, 16), dynamo=False)
     graph = onnx.load(path).graph
     constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
     for node in graph.node:
@@ -43,4 +43,4 @@ def test_a_reader_finds_the_codes_whatever_rounding_it_was_told(tmp_path, roundi
             found["0" if value.ndim == 2 else "0.bias"] = np.rint(read / scale).astype(np.int32)
     assert set(found) == {"0", "0.bias"}
     for name, codes in found.items():
-        np.testing.assert_array_equal(codes, tm.layer_codes(model, name).read_back)
+        np.testing.assert_array_equal(codes, net.codes(name).read_back)

@@ -243,8 +243,8 @@ def test_wide_codes_in_half_precision():
     torch.manual_seed(0)
     quantizer = type("Wide", (tq.FaultyInt8WeightPerTensorFloat,), {"bit_width": 12})
     layer = qnn.QuantLinear(24, 24, bias=False, weight_quant=quantizer).half()
-    wanted = net.codes("").wanted
     net = a_net(layer)
+    wanted = net.codes("").wanted
     chip = a_chip(net.placement)
     for store in ("plain", "nearest"):
         net.set_faults_(chip, rule=tm.Rule(store))
