@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from brevitas.quant import Uint8ActPerTensorFixedPoint
-from helpers import a_chip, a_placement, flow, needs_program
+from helpers import a_chip, a_net, flow, needs_program
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_onnx
 from qonnx.transformation.gemm_to_matmul import GemmToMatMul
@@ -20,7 +20,6 @@ from qonnx.transformation.qcdq_to_qonnx import QCDQToQuant
 from qonnx.util.cleanup import cleanup_model
 from torch import nn
 
-import tremap_brevitas as tm
 from tremap_brevitas import quant as tq
 from tremap_brevitas.export import load_onnx
 
@@ -48,16 +47,15 @@ class Network:
         for _ in range(4):
             self.model(X)
         self.model.eval()
-        self.placement = a_placement(self.model)
-        self.chip = a_chip(self.placement, rate=0.02)
-        tm.set_faults_(self.model, self.placement, self.chip)
+        self.net = a_net(self.model)
+        self.chip = a_chip(self.net.placement, rate=0.02)
+        self.net.set_faults_(self.chip)
         with torch.no_grad():
             self.expected = self.model(X).numpy()
 
     def export(self, row, path, x=X):
-        write = tm.export_qonnx if row[0].startswith("QONNX") else tm.export_qcdq
-        options = {"placement": self.placement, "fault_map": self.chip, "dynamo": "dynamo=True" in row[0]}
-        return str(write(self.model, x, path, **options))
+        write = self.net.export_qonnx if row[0].startswith("QONNX") else self.net.export_qcdq
+        return str(write(path, x, dynamo="dynamo=True" in row[0]))
 
 
 @pytest.fixture(scope="module", params=[ONE_SCALE, PER_CHANNEL], ids=["one_scale", "per_channel"])
@@ -157,8 +155,7 @@ def test_each_cell_of_hardware_flows(row, tmp_path):
     said = dict(zip(HEAD, row, strict=True))
     assert verdict(simulate, network.expected) == said["hls4ml"]
     form = "qonnx" if row[0].startswith("QONNX") else "qcdq"
-    options = {"placement": network.placement, "fault_map": network.chip, "dynamo": "dynamo=True" in row[0]}
-    folder = tm.export_bundle(network.model, X, tmp_path / "b", onnx_forms=[form], **options)
+    folder = network.net.export(tmp_path / "b", X, onnx_forms=[form], dynamo="dynamo=True" in row[0])
     chip = network.chip.save(tmp_path / "chip.npz")
     assert {0: "equal"}[rtl.main([str(folder), str(chip)])] == said["RTL"]
 
@@ -177,9 +174,7 @@ def test_no_sum_saturates_with_the_settings_of_the_table(tmp_path, dynamo):
     x = torch.ones(4, 256)
     model(x)
     model.eval()
-    placement = a_placement(model)
-    chip = tm.FaultMap(placement.memory, [], [], "healthy")
-    path = str(tm.export_qcdq(model, x, tmp_path / "m.onnx", placement=placement, fault_map=chip, dynamo=dynamo))
+    path = str(a_net(model).export_qcdq(tmp_path / "m.onnx", x, dynamo=dynamo))
     with torch.no_grad():
         expected = model(x).numpy()
     for tool in list(TOOLS)[:3]:
@@ -191,10 +186,9 @@ def test_qonnx_misreads_scales_per_channel_of_a_square_matrix(tmp_path):
     """Why the table says "no": the tool itself does not always."""
     torch.manual_seed(0)
     model = nn.Sequential(qnn.QuantLinear(6, 6, bias=False, weight_quant=PER_CHANNEL)).eval()
-    placement = a_placement(model)
-    chip = a_chip(placement)
-    tm.set_faults_(model, placement, chip)
+    net = a_net(model)
+    net.set_faults_(a_chip(net.placement))
     x = torch.randn(2, 6)
-    path = tm.export_qcdq(model, x, tmp_path / "m.onnx", placement=placement, fault_map=chip)
+    path = net.export_qcdq(tmp_path / "m.onnx", x)
     with torch.no_grad():
         assert verdict(in_qonnx(str(path), QCDQToQuant(), GemmToMatMul()), model(x).numpy(), x).endswith(" off")

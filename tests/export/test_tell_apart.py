@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 from groups import signed
-from helpers import a_placement
+from helpers import a_net
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -73,14 +73,12 @@ def outputs_of(path, form, x):
 def bundle(model, tmp_path, form, dynamo, stuck, **placing):
     """(folder, chip, what the chip computes): a chip with the sign bits of ``stuck`` at 1."""
     model.eval()
-    placement = a_placement(model, **placing)
+    net = a_net(model, **placing)
+    placement = net.placement
     chip = tm.FaultMap(placement.memory, sorted(placement.cell(stuck, i, bit=7) for i in range(8)), [1] * 8, "chip")
-    healthy = tm.FaultMap(placement.memory, [], [], "healthy")
-    folder = tm.export_bundle(
-        model, X, tmp_path / "b", placement=placement, fault_map=healthy, chips=[chip], dynamo=dynamo, onnx_forms=[form]
-    )
-    codes = tm.certificate(tm.memory_image(model, placement), chip).read()
-    with tm.using_codes(model, placement, codes), torch.no_grad():
+    net.set_faults_(tm.FaultMap(placement.memory, [], [], "healthy"))
+    folder = net.export(tmp_path / "b", X, chips=[chip], dynamo=dynamo, onnx_forms=[form])
+    with net.using_codes(net.certificate(chip).read()), torch.no_grad():
         return folder, chip, model(X).numpy()
 
 
@@ -134,7 +132,7 @@ def test_files_of_brevitas_are_matched_by_scale_and_name(tmp_path):
     for factor in (1, 4):
         torch.manual_seed(0)
         model = Equal(factor).eval()
-        image = tm.memory_image(model, a_placement(model))
+        image = a_net(model).memory_image()
         scales = {n: model.get_submodule(n).quant_weight().scale.detach().numpy() for n in image.codes}
         path = tmp_path / f"{factor}.onnx"
         brevitas.export.export_qonnx(model, args=X, export_path=str(path), dynamo=False)

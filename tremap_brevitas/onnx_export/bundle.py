@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, get_args
@@ -19,13 +19,13 @@ from tremap_brevitas.export.bundle.probe import write_probe
 from tremap_brevitas.export.bundle.verify import verify_bundle
 from tremap_brevitas.export.memory_image import Format, write_memory_image
 from tremap_brevitas.export.verify import output_errors
-from tremap_brevitas.export.weights import load_onnx, onnx_metadata, onnx_weights
+from tremap_brevitas.export.weights import onnx_weights
 from tremap_brevitas.faults import FaultMap, MergedFaultMap
 from tremap_brevitas.files import whole_folder
 from tremap_brevitas.fleet.certify import Certificate, Deployment, certificate
 from tremap_brevitas.fleet.report import FleetReport
-from tremap_brevitas.onnx_export.call import Inputs, as_inputs, check_batch, check_float32, outputs_of
-from tremap_brevitas.onnx_export.export import OnnxExport
+from tremap_brevitas.onnx_export.call import Inputs, as_inputs, check_batch, outputs_of
+from tremap_brevitas.onnx_export.export import OnnxExport, Written
 from tremap_brevitas.placed.state import PlacedState
 from tremap_brevitas.placement import MemoryImage, Placement
 
@@ -50,27 +50,30 @@ def export_bundle(
     overwrite: bool = False,
 ) -> Path:
     """Write a bundle; see ``PlacedModel.export``."""
-    check_float32(net.model)
     inputs, probed = _inputs(example_input, probe, dynamic_batch)
-    check_batch(inputs, outputs_of(net.model, inputs))
-    onnx_export = OnnxExport(net, inputs, dynamo=dynamo, dynamic_batch=dynamic_batch)
+    onnx_export = OnnxExport(net, inputs, onnx_forms, dynamo=dynamo, dynamic_batch=dynamic_batch)
+    check_batch(inputs, onnx_export.outputs)
     image, placement, fault_map = onnx_export.image, net.placement, onnx_export.fault_map
     fleet = list(onnx_export.members if chips is None else chips)
     _check_arguments(fleet, memory_format, onnx_forms)
-    proofs = [certificate(image, chip, deployment=deployment) for chip in fleet]
+    proofs = [
+        onnx_export.certificate
+        if chip is fault_map and deployment == "group_image"
+        else certificate(image, chip, deployment=deployment)
+        for chip in fleet
+    ]
     accuracies = _accuracies(report, proofs)
     ending = ENDINGS[memory_format]
     with whole_folder(folder, overwrite=overwrite, wrote=written_files) as draft:
-        onnx: dict[str, str] = {form: f"model.{form}.onnx" for form in FORMS if form in onnx_forms}
-        for form, name in onnx.items():
-            onnx_export.write(form, draft / name)
+        written = {form: onnx_export.write(form, draft / f"model.{form}.onnx") for form in FORMS if form in onnx_forms}
         group = f"weights_as_written.{ending}"
         write_memory_image(image, draft / group, format=memory_format, faults=None)
         images = [group] * len(fleet)
         if deployment == "chip_image":
             images = [f"weights_as_written_chip_{i:04}.{ending}" for i in range(len(fleet))]
-            for chip, name in zip(fleet, images, strict=True):
-                write_memory_image(_chip_image(image, chip), draft / name, format=memory_format, faults=None)
+            for proof, name in zip(proofs, images, strict=True):
+                own = MemoryImage(placement, proof.read())  # the nearest code that the chip can hold, for every code
+                write_memory_image(own, draft / name, format=memory_format, faults=None)
         members = {m.digest for m in onnx_export.members}
         rows = tuple(
             BundleChip(
@@ -88,11 +91,11 @@ def export_bundle(
         )
         write_chips(rows, draft / "chips.csv")
         placement.save(draft / "placement.npz")
-        error = _write_probe(net.model, probed, draft, onnx.get("qcdq"), tolerance, dynamic_batch)
-        layers = _layers(draft, onnx, placement)
+        error = _write_probe(net.model, probed, draft, written.get("qcdq"), tolerance, dynamic_batch)
+        layers = _layers(written, placement)
         manifest = Manifest(
             files={path.name: file_digest(path) for path in sorted(draft.iterdir())},
-            onnx=onnx,
+            onnx={form: file.path.name for form, file in written.items()},
             placement="placement.npz",
             placement_digest=placement.digest,
             image=group,
@@ -108,7 +111,7 @@ def export_bundle(
             probe_error=error,
             accuracy=None if report is None else float(report.nominal),
             versions={**_versions(), "python": platform.python_version()},
-            accumulators=_accumulators(draft, onnx, layers, image, proofs),
+            accumulators=_accumulators(written.get("qonnx"), layers, image, proofs),
         )
         manifest.write(draft)
         found = verify_bundle(draft, fleet)
@@ -144,11 +147,6 @@ def _accuracies(report: FleetReport | None, proofs: Sequence[Certificate]) -> di
     return {result.chip: result.accuracy for result in report.chips}
 
 
-def _chip_image(image: MemoryImage, chip: FaultMap) -> MemoryImage:
-    """The nearest code that a chip can hold, for every code."""
-    return MemoryImage(image.placement, certificate(image, chip, deployment="chip_image").read())
-
-
 def _inputs(example_input: Inputs, probe: Inputs | None, dynamic_batch: bool) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """Inputs of the export and of the probe, which must go together."""
     inputs = as_inputs(example_input, "example_input")
@@ -169,16 +167,16 @@ def _inputs(example_input: Inputs, probe: Inputs | None, dynamic_batch: bool) ->
 
 
 def _write_probe(
-    model: nn.Module, probe: tuple[Tensor, ...], draft: Path, qcdq: str | None, tolerance: float, dynamic_batch: bool
+    model: nn.Module, probe: tuple[Tensor, ...], draft: Path, qcdq: Written | None, tolerance: float, dynamic_batch: bool
 ) -> float | None:
     given, expected = ([x.detach().cpu().numpy() for x in several] for several in (probe, outputs_of(model, probe)))
     write_probe(draft / "probe.npz", given, expected)
     if qcdq is None:
         return None
-    error = output_errors(draft / qcdq, given, expected).max()
+    error = output_errors(qcdq.path, given, expected).max()
     if dynamic_batch:  # another number of inputs than the graph was made with
         twice = [[np.concatenate([x, x]) for x in several] for several in (given, expected)]
-        error = max(error, output_errors(draft / qcdq, *twice).max())
+        error = max(error, output_errors(qcdq.path, *twice).max())
     if not error <= tolerance:
         raise ValueError(
             f"onnxruntime's output of the QCDQ file differs from PyTorch's by {error:.3g} of the largest, allowed are "
@@ -187,33 +185,32 @@ def _write_probe(
     return float(error)
 
 
-def _layers(draft: Path, onnx: dict[str, str], placement: Placement) -> tuple[BundleLayer, ...]:
-    form, name = next(iter(onnx.items()))
-    weights = {w.initializer: w for w in onnx_weights(load_onnx(draft / name))}
-    about = {form: onnx_metadata(draft / name) for form, name in onnx.items()}
+def _layers(written: Mapping[Form, Written], placement: Placement) -> tuple[BundleLayer, ...]:
+    first = next(iter(written.values()))
+    weights = {w.initializer: w for w in onnx_weights(first.graph)}
     layers = []
     for layer in placement.layers:
-        weight = weights[about[form]["layers"][layer.name]]
+        weight = weights[first.about["layers"][layer.name]]
         layers.append(
             BundleLayer(
                 **layer.description(),
                 signed=layer.signed,
                 scale=_numbers(weight.scale),
                 zero_point=_numbers(weight.zero_point),
-                store=about[form]["store"][layer.name],
-                initializers={key: said["layers"][layer.name] for key, said in about.items()},
+                store=first.about["store"][layer.name],
+                initializers={form: file.about["layers"][layer.name] for form, file in written.items()},
             )
         )
     return tuple(layers)
 
 
 def _accumulators(
-    draft: Path, onnx: dict[str, str], layers: Sequence[BundleLayer], image: MemoryImage, proofs: Sequence[Certificate]
+    qonnx: Written | None, layers: Sequence[BundleLayer], image: MemoryImage, proofs: Sequence[Certificate]
 ) -> dict[str, tuple[int, int]] | None:
-    if "qonnx" not in onnx:
+    if qonnx is None:
         return None
     names = {layer.name: layer.initializers["qonnx"] for layer in layers if not any(layer.zero_point)}
-    return accumulator_ranges(load_onnx(draft / onnx["qonnx"]), names, image, proofs)
+    return accumulator_ranges(qonnx.graph, names, image, proofs)
 
 
 def _numbers(values: Any) -> tuple[float, ...]:

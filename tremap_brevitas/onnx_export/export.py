@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +32,7 @@ from tremap_brevitas.faults import FaultMap, MergedFaultMap
 from tremap_brevitas.fleet import certificate
 from tremap_brevitas.onnx_export.call import Inputs, as_inputs, check_float32, leaves_of
 from tremap_brevitas.placed.modes import evaluation_mode
-from tremap_brevitas.placed.slots import WeightSlot, matching_slots, weight_slots
+from tremap_brevitas.placed.slots import WeightSlot, weight_slots
 from tremap_brevitas.placed.state import PlacedState
 from tremap_brevitas.placement import MemoryImage, Placement
 from tremap_brevitas.proxy import FaultyWeightProxy
@@ -45,54 +46,72 @@ Form = Literal["qonnx", "qcdq"]
 SCHEMA = 2  # 1: layers and weights were matched by their codes alone
 
 
+@dataclass(frozen=True)
+class Written:
+    """A file that was written, and what stands in it.
+
+    Attributes:
+        path: The file.
+        graph: Its graph.
+        about: Its metadata.
+    """
+
+    path: Path
+    graph: ModelProto
+    about: Mapping[str, Any]
+
+
 class OnnxExport:
     """What both forms of a network's ONNX file need, worked out once: codes, certificate, how layers are told apart.
 
     Args:
         net: The network, under the faults that it was prepared for, or none.
         example_input: An input, for its shape; several as a tuple.
+        forms: Which forms will be written.
         dynamo: Whether to use torch's newer exporter.
         dynamic_batch: Whether the files take any number of inputs at a time.
 
     Raises:
-        ValueError: If the model or an input is not in float32, or the codes do not satisfy the live map.
+        ValueError: If the model or an input is not in float32, a form cannot hold the codes, or the codes do not satisfy the
+            live map.
         TypeError: If an input is no tensor, or the model returns something else than tensors.
+        RuntimeError: If a layer cannot be exported.
     """
 
-    def __init__(self, net: PlacedState, example_input: Inputs, *, dynamo: bool, dynamic_batch: bool) -> None:
+    def __init__(
+        self, net: PlacedState, example_input: Inputs, forms: Collection[Form], *, dynamo: bool, dynamic_batch: bool
+    ) -> None:
         self.net, self._dynamo, self._dynamic_batch = net, dynamo, dynamic_batch
         self.inputs = as_inputs(example_input, "example_input")
         check_float32(net.model)
-        self._slots = matching_slots(net.model, net.placement)
-        self.image = net.memory_image()
+        self.image = net.memory_image()  # the model matches the placement, and nobody changed its faults
+        slots = {entry.name: entry for entry in weight_slots(net.model, biases=True)}
+        self._slots = {layer.name: slots[layer.name] for layer in net.placement.layers}
+        for form in forms:
+            _check_layers(form, self._slots, net.placement, dynamo)
         live = net.fault_map
         self.fault_map = FaultMap(net.placement.memory, [], []) if live is None else live  # type: ignore[arg-type]
-        held = certificate(self.image, self.fault_map)
-        if not held.bit_exact:
+        self.members = live.members if isinstance(live, MergedFaultMap) else () if live is None else (live,)
+        self.certificate = certificate(self.image, self.fault_map)
+        if not self.certificate.bit_exact:
             raise ValueError(
-                f"the model's codes do not satisfy the fault map of chip {self.fault_map.chip!r}: {held.weights_that_differ} "
-                f"weights read differently; set these faults first"
+                f"the model's codes do not satisfy the fault map of chip {self.fault_map.chip!r}: "
+                f"{self.certificate.weights_that_differ} weights read differently"
             )
         placed = {(entry.proxy, entry.slot) for entry in self._slots.values()}
-        others = [_codes_of(e) for e in weight_slots(net.model, biases=True) if (e.proxy, e.slot) not in placed]
+        others = [_codes_of(entry) for entry in slots.values() if (entry.proxy, entry.slot) not in placed]
         self._marked = marked_codes(self.image, [codes for codes in others if codes is not None])
-        # Whatever a first call settles is settled before the model is put back.
-        self._leaves = [len(several) for several in leaves_of(net.model, self.inputs)]
-
-    @property
-    def members(self) -> tuple[FaultMap, ...]:
-        """The chips of the live map."""
-        if isinstance(self.fault_map, MergedFaultMap):
-            return self.fault_map.members
-        return (self.fault_map,) if self.net.fault_map is not None else ()
-
-    def write(self, form: Form, path: str | os.PathLike[str]) -> Path:
-        """Write one form; see ``PlacedModel.export_qonnx``."""
-        target = Path(path)
-        _check_layers(form, self._slots, self.net.placement, self._dynamo)
-        if self._dynamo:
+        if dynamo:
             self._check_shared()
-        about = self._about()
+        self._about = self._description()
+        # Whatever a first call settles is settled before the model is put back.
+        leaves = leaves_of(net.model, self.inputs)
+        self.outputs = tuple(several[0] for several in leaves)
+        self._leaves = [len(several) for several in leaves]
+
+    def write(self, form: Form, path: str | os.PathLike[str]) -> Written:
+        """Write one of the forms; see ``PlacedModel.export_qonnx``."""
+        target = Path(path)
         options = _options(form, self.inputs, self._leaves, self._dynamo, self._dynamic_batch)
         model = self.net.model
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
@@ -105,7 +124,7 @@ class OnnxExport:
                 except AssertionError as error:
                     raise RuntimeError(f"Brevitas' exporter refuses the model: {error}") from error
             graph = load_onnx(draft)
-            about["layers"] = _settle(target, graph, self.image, self._marked)
+            about = {**self._about, "layers": _settle(target, graph, self.image, self._marked)}
             if len(graph.graph.output) == sum(self._leaves) > len(self._leaves):  # of a QuantTensor only the value is an output
                 keep_outputs(graph, [sum(self._leaves[:i]) for i in range(len(self._leaves))])
             complete_gemms(graph)
@@ -114,7 +133,7 @@ class OnnxExport:
             set_metadata(graph, about)
             onnx.save(graph, str(draft))
             os.replace(draft, target)
-        return target
+        return Written(target, graph, about)
 
     def _check_shared(self) -> None:
         for name, entry in self._slots.items():
@@ -125,7 +144,7 @@ class OnnxExport:
                     f"is meant; export with dynamo=False"
                 )
 
-    def _about(self) -> dict[str, Any]:
+    def _description(self) -> dict[str, Any]:
         faults = {name: entry.proxy.fault_slot(entry.slot) for name, entry in self._slots.items()}
         return {
             "schema": SCHEMA,
@@ -142,8 +161,7 @@ def export_onnx(
     net: PlacedState, form: Form, path: str | os.PathLike[str], example_input: Inputs, *, dynamo: bool, dynamic_batch: bool
 ) -> Path:
     """Write one file; see ``PlacedModel.export_qonnx``."""
-    _check_layers(form, matching_slots(net.model, net.placement), net.placement, dynamo)
-    return OnnxExport(net, example_input, dynamo=dynamo, dynamic_batch=dynamic_batch).write(form, path)
+    return OnnxExport(net, example_input, [form], dynamo=dynamo, dynamic_batch=dynamic_batch).write(form, path).path
 
 
 def _check_layers(form: Form, slots: Mapping[str, WeightSlot], placement: Placement, dynamo: bool) -> None:

@@ -1,33 +1,5 @@
-"""One bundle for the tests of this folder, and a copy for each that does something to it."""
+"""The bundle that these tests begin with."""
 
-import shutil
+from bundles import copied, exported, group
 
-import pytest
-from groups import Group
-from helpers import a_chip
-
-import tremap_brevitas as tm
-
-
-@pytest.fixture(scope="package")
-def group():
-    return Group()
-
-
-@pytest.fixture(scope="package")
-def exported(group, tmp_path_factory):
-    """(folder, chips): the members, one that is none, and one that is bit-exact without being one."""
-    chips = [*group.chips, a_chip(group.placement, rate=0.001), group.exact_chip(range(5, 2000, 7))]
-
-    def accuracy(model):
-        return float(model(group.x).sum() > 0)
-
-    report = tm.evaluate_fleet(group.model, group.placement, group.chips, accuracy, progress=False)
-    folder = tmp_path_factory.mktemp("bundles") / "group_0"
-    group.export(folder, chips=chips, report=report, dynamo=True)
-    return folder, chips
-
-
-@pytest.fixture
-def copied(exported, tmp_path):
-    return shutil.copytree(exported[0], tmp_path / "group_0"), exported[1]
+__all__ = ["copied", "exported", "group"]

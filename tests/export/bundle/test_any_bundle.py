@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import tremap_brevitas as tm
+from tremap_brevitas import quant as tq
 from tremap_brevitas.export import load_onnx, onnx_metadata, onnx_weights
 
 QUANTIZERS = (
@@ -28,7 +29,7 @@ def networks(draw):
     """(network, input)."""
 
     def quantizer():
-        base = getattr(tm, draw(st.sampled_from(QUANTIZERS)))
+        base = getattr(tq, draw(st.sampled_from(QUANTIZERS)))
         bits = draw(st.sampled_from([None, 2, 3, 5, 7]))
         return base if bits is None or "Decoupled" in base.__name__ else type("Narrower", (base,), {"bit_width": bits})
 
@@ -78,35 +79,26 @@ def test_any_bundle(
     reuse,
 ):
     model, x = made
-    needed = tm.place(model, tm.Memory(words=1000, word_bits=word_bits)).words
+    needed = tm.place(model, tm.Memory(words=1000, word_bits=word_bits)).placement.words
     memory = tm.Memory(words=max(1, needed // 2) if reuse else needed + 1, word_bits=word_bits)
-    placement = tm.place(model, memory, reuse=reuse, encoding=encoding)
+    net = tm.place(model, memory, reuse=reuse, encoding=encoding)
     chips = tm.random_fault_maps(memory, chips=3, fault_rate=fault_rate, seed=0)
     merged = tm.merge(chips, on_conflict=on_conflict)
-    healthy = tm.memory_image(model, placement).codes
-    tm.set_faults_(model, placement, merged, store=store)
-    trained = expected_codes(healthy, placement, merged, store)
+    healthy = net.memory_image().codes
+    net.set_faults_(merged, rule=tm.Rule(store))
+    trained = expected_codes(healthy, net.placement, merged, store)
     folder = tmp_path_factory.mktemp("any") / "b"
-    tm.export_bundle(
-        model,
-        x,
-        folder,
-        placement=placement,
-        fault_map=merged,
-        deployment=deployment,
-        memory_format=memory_format,
-        dynamo=False,
-    )
+    net.export(folder, x, deployment=deployment, memory_format=memory_format, dynamo=False)
     report = tm.verify_bundle(folder, chips)
     assert report.ok, report
     bundle = tm.Bundle.load(folder)
     assert all(np.array_equal(bundle.image.codes[name], codes) for name, codes in trained.items())
     rule = "plain" if deployment == "group_image" else "nearest"
     for chip, proof in zip(chips, report.certificates, strict=True):
-        expected = expected_codes(trained, placement, chip, rule)
+        expected = expected_codes(trained, net.placement, chip, rule)
         assert all(np.array_equal(codes, expected[name]) for name, codes in proof.read().items())
     path = tm.apply_to_onnx(bundle, chips[0], folder.with_name("chip.onnx"))
-    expected = expected_codes(trained, placement, chips[0], rule)
+    expected = expected_codes(trained, net.placement, chips[0], rule)
     weights = {w.initializer: w.codes for w in onnx_weights(load_onnx(path))}
     for layer, initializer in onnx_metadata(path)["layers"].items():
         assert np.array_equal(weights[initializer], expected[layer])

@@ -41,15 +41,13 @@ def test_lowest_codes_in_layers_that_no_fault_hit_in_training(tmp_path, dynamo):
     """Stock Brevitas clips such layers to -127; a chip may read -128 there all the same."""
     group = Group(quantizer=tq.FaultyInt8WeightPerTensorFixedPoint)
     first = tm.FaultMap(group.placement.memory, [0], [1], "first")
-    tm.set_faults_(group.model, group.placement, first)
-    image = tm.memory_image(group.model, group.placement)
+    group.net.set_faults_(first)
+    image = group.net.memory_image()
     layer = group.placement.layer("features.3")
     weight = int(np.argmin(np.abs(image.codes[layer.name].reshape(-1).astype(int))))
     cells = [group.placement.cell(layer.name, weight, bit=bit) for bit in range(8)]
     chip = tm.FaultMap(group.placement.memory, cells, [0] * 7 + [1], "lowest")
-    folder = tm.export_bundle(
-        group.model, X, tmp_path / "b", placement=group.placement, fault_map=first, chips=[chip], dynamo=dynamo
-    )
+    folder = group.export(tmp_path / "b", chips=[chip], dynamo=dynamo)
     proof = tm.verify_bundle(folder, [chip]).certificates[0]
     assert proof.read()["features.3"].reshape(-1)[weight] == -128
     for form in ("qcdq", "qonnx"):
@@ -76,7 +74,7 @@ def test_bad_calls(group, exported, tmp_path):
         group.export(tmp_path / "b", memory_format="hex")
     with pytest.raises(ValueError, match="onnx_forms must be some of qonnx, qcdq, got"):
         group.export(tmp_path / "b", onnx_forms=[])
-    report = tm.evaluate_fleet(group.model, group.placement, group.chips, lambda m: 0.5, progress=False)
+    report = group.net.evaluate(group.chips, lambda m: 0.5, progress=False)
     with pytest.raises(ValueError, match="is about chip 'chip-1', which is none of chips"):
         group.export(tmp_path / "b", chips=group.chips[:1], report=report)
     with pytest.raises(ValueError, match="is of another network or deployment: on chip 'chip-0'"):

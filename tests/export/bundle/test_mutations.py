@@ -25,13 +25,11 @@ def small(tmp_path_factory):
     quantizer = {"weight_quant": tq.FaultyInt8WeightPerTensorFixedPoint}
     model = nn.Sequential(qnn.QuantLinear(6, 4, bias=True, **quantizer), qnn.QuantLinear(4, 3, bias=False, **quantizer)).eval()
     memory = tm.Memory(words=64, word_bits=8)
-    placement = tm.place(model, memory)
+    net = tm.place(model, memory)
     chips = tm.random_fault_maps(memory, chips=2, fault_rate=0.02, seed=0)
-    merged = tm.merge(chips, on_conflict="free")
-    tm.set_faults_(model, placement, merged)
+    net.set_faults_(tm.merge(chips, on_conflict="free"))
     folder = tmp_path_factory.mktemp("small") / "b"
-    options = {"placement": placement, "fault_map": merged, "deployment": "chip_image", "dynamo": False}
-    tm.export_bundle(model, torch.randn(2, 6), folder, **options)
+    net.export(folder, torch.randn(2, 6), deployment="chip_image", dynamo=False)
     assert tm.verify_bundle(folder, chips).ok
     return folder, chips
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -19,8 +20,11 @@ from helpers import expected_codes
 
 import tremap_brevitas as tm
 from tremap_brevitas import quant as tq
-from tremap_brevitas.export import read_memory_image
+from tremap_brevitas.export import load_onnx, read_memory_image
 from tremap_brevitas.export.bundle.read import read_image
+from tremap_brevitas.onnx_export import bundle
+from tremap_brevitas.placed.slots import matching_slots
+from tremap_brevitas.placed.state import PlacedState
 
 X = INPUTS["digits"]
 
@@ -114,17 +118,8 @@ def test_it_needs_neither_torch_nor_brevitas(exported, tmp_path):
 @pytest.mark.parametrize("memory_format", ["intel_hex", "raw", "coe"])
 def test_other_memory_formats_and_a_single_chip(group, tmp_path, memory_format):
     chip = group.chips[0]
-    with tm.using_faults(group.model, group.placement, chip):
-        folder = tm.export_bundle(
-            group.model,
-            X,
-            tmp_path / "one",
-            placement=group.placement,
-            fault_map=chip,
-            memory_format=memory_format,
-            onnx_forms=["qonnx"],
-            dynamo=False,
-        )
+    with group.net.using(chip):
+        folder = group.export(tmp_path / "one", memory_format=memory_format, onnx_forms=["qonnx"])
     report = tm.verify_bundle(folder, [chip])
     assert report.bit_exact
     assert report.output_error is None  # onnxruntime knows no Quant node
@@ -156,15 +151,53 @@ def test_one_image_a_chip(group, tmp_path):
     assert "chips.csv: says of chip 'chip-2' that" in str(tm.verify_bundle(folder, group.chips))
 
 
+@pytest.mark.parametrize("live", ["merged", "one_chip"])
+@pytest.mark.parametrize("deployment", ["group_image", "chip_image"])
+def test_each_thing_is_worked_out_once(group, monkeypatch, tmp_path, live, deployment):
+    """And once more by the check at the end, which goes by the files alone."""
+    counts = Counter()
+
+    def count(function, told=lambda *arguments: "all"):
+        def counted(*arguments, **options):
+            counts[function.__name__, told(*arguments)] += 1
+            return function(*arguments, **options)
+
+        for name, module in list(sys.modules.items()):
+            if name.startswith("tremap_brevitas") and vars(module).get(function.__name__) is function:
+                monkeypatch.setattr(module, function.__name__, counted)
+        return counted
+
+    monkeypatch.setattr(PlacedState, "memory_image", count(PlacedState.memory_image))
+    count(matching_slots)
+    count(bundle.certificate, lambda image, chip: chip.chip)
+    count(bundle.OnnxExport)
+    count(load_onnx, lambda path: path.name)
+    fault_map = group.merged if live == "merged" else group.chips[0]
+    chips = group.chips if live == "merged" else group.chips[:1]
+    with group.net.using(fault_map):
+        counts.clear()
+        group.export(tmp_path / "b", deployment=deployment)
+    certificates = {("certificate", chip.chip): 2 for chip in chips}
+    if live == "merged":
+        certificates["certificate", fault_map.chip] = 1
+    elif deployment == "chip_image":  # the image for it is another than the one that was trained
+        certificates["certificate", fault_map.chip] += 1
+    assert counts == {
+        ("memory_image", "all"): 1,
+        ("matching_slots", "all"): 1,
+        ("OnnxExport", "all"): 1,
+        **certificates,
+        ("load_onnx", "model.qonnx.onnx"): 2,
+        ("load_onnx", "model.qcdq.onnx"): 2,
+    }
+
+
 # ------------------------------------------------------------------ whole or not at all
 
 
 def test_nothing_is_left_when_it_fails(group, tmp_path):
     with pytest.raises(ValueError, match="differs from PyTorch's by .* allowed are -1"):
         group.export(tmp_path / "b", tolerance=-1)
-    other = tm.random_fault_maps(group.placement.memory, chips=1, fault_rate=0.1, seed=99)[0]
-    with pytest.raises(ValueError, match="codes do not satisfy the fault map"):
-        tm.export_bundle(group.model, X, tmp_path / "b", placement=group.placement, fault_map=other)
     with pytest.raises(FileNotFoundError):
         group.export(tmp_path / "nowhere" / "b")
     (tmp_path / "file").write_text("")
@@ -188,7 +221,7 @@ def test_a_folder_without_permission(group, tmp_path):
         with pytest.raises(PermissionError, match=r"locked|pytest"):
             group.export(locked / "b")
         with pytest.raises(PermissionError):
-            tm.export_qonnx(group.model, X, locked / "m.onnx", placement=group.placement, fault_map=group.merged, dynamo=False)
+            group.net.export_qonnx(locked / "m.onnx", group.x, dynamo=False)
     finally:
         os.seteuid(was)
     assert list(locked.iterdir()) == []

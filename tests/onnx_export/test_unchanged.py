@@ -5,7 +5,7 @@ import brevitas.export as bex
 import brevitas.nn as qnn
 import pytest
 import torch
-from helpers import a_chip, a_placement, options_of
+from helpers import a_chip, a_net, options_of
 from torch import nn
 
 import tremap_brevitas as tm
@@ -37,7 +37,7 @@ def wide_activation():
 
 
 def with_groups():
-    grouped = qnn.QuantLinear(16, 4, bias=False, weight_quant=getattr(tm, GROUPED), **options_of(GROUPED))
+    grouped = qnn.QuantLinear(16, 4, bias=False, weight_quant=getattr(tq, GROUPED), **options_of(GROUPED))
     return nn.Sequential(qnn.QuantLinear(16, 16, bias=False, weight_quant=QUANT), grouped)
 
 
@@ -53,10 +53,9 @@ def prepared(make):
     model.train()
     next(model.children()).eval()  # modules may be in different modes
     list(model.parameters())[-1].requires_grad_(False)
-    placement = a_placement(model)
-    chip = a_chip(placement, rate=0.05)
-    tm.set_faults_(model, placement, chip)
-    return model, placement, chip, x
+    net = a_net(model)
+    net.set_faults_(a_chip(net.placement, rate=0.05))
+    return net, x
 
 
 def state(model):
@@ -81,8 +80,9 @@ def check_same(model, before):
     assert brevitas.config._ONGOING_EXPORT is None
 
 
-def check_alive(model, x, expected):
+def check_alive(net, x, expected):
     """Outputs follow weights and faults, and gradients flow."""
+    model = net.model
     model.eval()
     assert torch.equal(model(x), expected)
     for parameter in model.parameters():
@@ -90,7 +90,7 @@ def check_alive(model, x, expected):
     model(x).square().sum().backward()
     weights = [m.weight for m in model.modules() if hasattr(m, "weight_quant")]
     assert all(w.grad is not None for w in weights)
-    tm.clear_faults_(model)
+    net.clear_faults_()
     assert not torch.equal(model(x), expected)
     with torch.no_grad():
         for weight in weights:
@@ -112,26 +112,27 @@ FAILURES = [
 
 @pytest.mark.parametrize(("make", "write", "dynamo"), FAILURES)
 def test_after_a_refusal(tmp_path, make, write, dynamo):
-    model, placement, chip, x = prepared(make)
+    net, x = prepared(make)
+    model = net.model
     model.eval()
     expected = model(x).detach()
     model.train()
     before = state(model)
-    options = {"placement": placement, "fault_map": chip}
     with pytest.raises(RuntimeError):
-        getattr(tm, write)(model, x, tmp_path / "m.onnx", **options, dynamo=dynamo)
+        getattr(net, write)(tmp_path / "m.onnx", x, dynamo=dynamo)
     check_same(model, before)
     assert list(tmp_path.iterdir()) == []
     if make is Branches:  # the way out
-        path = getattr(tm, write)(model, x, tmp_path / "m.onnx", **options, dynamo=False)
-        assert tm.verify_onnx(path, tm.memory_image(model, placement)).ok
+        path = getattr(net, write)(tmp_path / "m.onnx", x, dynamo=False)
+        assert tm.verify_onnx(path, net.memory_image()).ok
     if make is not binary_activation:
-        check_alive(model, x, expected)
+        check_alive(net, x, expected)
 
 
 @pytest.mark.parametrize(("make", "write", "dynamo"), FAILURES)
 def test_after_a_refusal_through_brevitas_own_functions(tmp_path, make, write, dynamo):
-    model, _, _, x = prepared(make)
+    net, x = prepared(make)
+    model = net.model
     model.eval()
     expected = model(x).detach()
     model.train()
@@ -141,35 +142,37 @@ def test_after_a_refusal_through_brevitas_own_functions(tmp_path, make, write, d
         own(model, args=x, export_path=str(tmp_path / "m.onnx"), dynamo=dynamo)
     check_same(model, before)
     if make is not binary_activation:
-        check_alive(model, x, expected)
+        check_alive(net, x, expected)
 
 
 def test_after_a_refusal_of_torch_qcdq():
-    model, _, _, x = prepared(with_groups)
+    net, x = prepared(with_groups)
+    model = net.model
     model.eval()
     expected = model(x).detach()
     before = state(model)
     with pytest.raises(RuntimeError, match="group-wise weight quantization cannot be exported"):
         bex.export_torch_qcdq(model, args=x)
     check_same(model, before)
-    check_alive(model, x, expected)
+    check_alive(net, x, expected)
 
 
 @pytest.mark.parametrize("dynamo", [False, True])
 @pytest.mark.parametrize("write", ["export_qcdq", "export_qonnx"])
 def test_after_success(tmp_path, write, dynamo):
-    model, placement, chip, x = prepared(lambda: nn.Sequential(*list(Branches().children())))
+    net, x = prepared(lambda: nn.Sequential(*list(Branches().children())))
+    model = net.model
     model.eval()
     expected = model(x).detach()
     model.train()
     before = state(model)
-    getattr(tm, write)(model, x, tmp_path / "m.onnx", placement=placement, fault_map=chip, dynamo=dynamo)
+    getattr(net, write)(tmp_path / "m.onnx", x, dynamo=dynamo)
     check_same(model, before)
-    check_alive(model, x, expected)
+    check_alive(net, x, expected)
 
 
 def test_groups_are_refused_by_the_name_of_the_layer(tmp_path):
-    model, placement, chip, x = prepared(with_groups)
+    net, x = prepared(with_groups)
     for dynamo in (False, True):
         with pytest.raises(RuntimeError, match="layer '1': group-wise weight quantization cannot be exported to ONNX"):
-            tm.export_qcdq(model, x, tmp_path / "m.onnx", placement=placement, fault_map=chip, dynamo=dynamo)
+            net.export_qcdq(tmp_path / "m.onnx", x, dynamo=dynamo)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from brevitas.quant import Uint8ActPerTensorFixedPoint
-from helpers import a_chip, a_placement
+from helpers import a_chip, a_net
 from torch import nn
 
 import tremap_brevitas as tm
@@ -37,10 +37,9 @@ def made(model):
     x = torch.randn(2, 8), torch.randn(2, 8)
     model(*x)
     model.eval()
-    placement = a_placement(model)
-    chip = a_chip(placement, rate=0.02)
-    tm.set_faults_(model, placement, chip)
-    return model, x, {"placement": placement, "fault_map": chip}
+    net = a_net(model)
+    net.set_faults_(a_chip(net.placement, rate=0.02))
+    return net, x
 
 
 RETURNS = {
@@ -55,28 +54,25 @@ RETURNS = {
 @pytest.mark.parametrize("dynamic_batch", [False, True])
 @pytest.mark.parametrize("kind", RETURNS)
 def test_several_inputs_and_outputs(tmp_path, kind, dynamo, dynamic_batch):
-    model, x, options = made(Heads(RETURNS[kind]))
+    net, x = made(Heads(RETURNS[kind]))
     rng = np.random.default_rng(0)
     probe = tuple(rng.standard_normal((3 if dynamic_batch else 6, 8), dtype=np.float32) for _ in range(2))
     example = tuple(t[:1] for t in x) if dynamic_batch else x
-    folder = tm.export_bundle(
-        model, example, tmp_path / "b", probe=probe, dynamo=dynamo, dynamic_batch=dynamic_batch, **options
-    )
-    report = tm.verify_bundle(folder, [options["fault_map"]])
+    folder = net.export(tmp_path / "b", example, probe=probe, dynamo=dynamo, dynamic_batch=dynamic_batch)
+    report = tm.verify_bundle(folder, [net.fault_map])
     assert report.ok, report
     assert report.inputs == report.inputs_equal == len(probe[0])
     inputs, outputs = read_probe(folder / "probe.npz")
     assert all(np.array_equal(a, b) for a, b in zip(inputs, probe, strict=True))
     with torch.no_grad():
-        expected = model(*map(torch.tensor, probe))
+        expected = net.model(*map(torch.tensor, probe))
     expected = expected if kind.startswith(("tuple", "list")) else (expected,)
     expected = [getattr(e, "value", e).numpy() for e in expected]
     assert all(np.array_equal(a, b) for a, b in zip(outputs, expected, strict=True))
-    other = a_chip(options["placement"], rate=0.1, seed=1)
+    other = a_chip(net.placement, rate=0.1, seed=1)
     run = onnx_runner(tm.apply_to_onnx(folder, other, tmp_path / "chip.onnx"))
-    codes = tm.certificate(tm.memory_image(model, options["placement"]), other).read()
-    with torch.no_grad(), tm.using_codes(model, options["placement"], codes):
-        expected = model(*map(torch.tensor, probe))
+    with torch.no_grad(), net.using_codes(net.certificate(other).read()):
+        expected = net.model(*map(torch.tensor, probe))
     found = run(*probe)
     if kind == "quant_tensor":
         expected, found = (expected,), (found,)
@@ -87,11 +83,11 @@ def test_several_inputs_and_outputs(tmp_path, kind, dynamo, dynamic_batch):
 
 
 def test_verify_onnx_takes_several(tmp_path):
-    model, x, options = made(Heads())
-    path = tm.export_qcdq(model, x, tmp_path / "m.onnx", **options)
+    net, x = made(Heads())
+    path = net.export_qcdq(tmp_path / "m.onnx", x)
     with torch.no_grad():
-        outputs = [y.numpy() for y in model(*x)]
-    image, inputs = tm.memory_image(model, options["placement"]), [t.numpy() for t in x]
+        outputs = [y.numpy() for y in net.model(*x)]
+    image, inputs = net.memory_image(), [t.numpy() for t in x]
     assert tm.verify_onnx(path, image, inputs=inputs, outputs=outputs).ok
     assert not tm.verify_onnx(path, image, inputs=inputs, outputs=[outputs[0], outputs[1] + 1]).ok
     with pytest.raises(ValueError, match=r"m.onnx: outputs of shape \(2, 4\), \(2, 2\), expected \(2, 2\), \(2, 4\)"):
@@ -112,21 +108,21 @@ REFUSED = {
 @pytest.mark.parametrize("kind", REFUSED)
 def test_outputs_that_no_file_can_hold(tmp_path, kind):
     returns, error, reason = REFUSED[kind]
-    model, x, options = made(Heads(returns))
+    net, x = made(Heads(returns))
     with pytest.raises(error, match=reason):
-        tm.export_bundle(model, x, tmp_path / "b", **options)
+        net.export(tmp_path / "b", x)
     if error is TypeError:
-        for write in (tm.export_qcdq, tm.export_qonnx):
+        for write in (net.export_qcdq, net.export_qonnx):
             with pytest.raises(error, match=reason):
-                write(model, x, tmp_path / "m.onnx", **options)
+                write(tmp_path / "m.onnx", x)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_inputs_that_do_not_fit(tmp_path):
-    model, x, options = made(Heads())
+    net, x = made(Heads())
 
     def export(example=x, **more):
-        tm.export_bundle(model, example, tmp_path / "b", **options, **more)
+        net.export(tmp_path / "b", example, **more)
 
     halves = tuple(t.half() for t in x)
     with pytest.raises(ValueError, match=r"example_input\[0\] is of float16, but networks are exported in float32"):
@@ -145,11 +141,11 @@ def test_inputs_that_do_not_fit(tmp_path):
         export(probe=(torch.ones(3, 8), torch.ones(3, 8)))
     with pytest.raises(ValueError, match=r"input 1 of the model has shape \(1, 8\), but every input and output must begin"):
         export((x[0], x[1][:1]))
-    model.half()
+    net.model.half()
     with pytest.raises(ValueError, match=r"left.weight is of float16, but networks are exported in float32; call model.float"):
         export()
     with pytest.raises(ValueError, match="left.weight is of float16"):
-        tm.export_qonnx(model, x, tmp_path / "m.onnx", **options)
+        net.export_qonnx(tmp_path / "m.onnx", x)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -161,7 +157,7 @@ def test_a_graph_that_is_right_for_one_batch_only(tmp_path):
             both = self.left(image) + self.right(context).sum(1, keepdim=True)
             return both.reshape(int(image.shape[0]), 2, 2)
 
-    model, x, options = made(Fixed())
+    net, x = made(Fixed())
     with pytest.raises(ValueError, match="onnxruntime"):
-        tm.export_bundle(model, x, tmp_path / "b", dynamo=False, dynamic_batch=True, **options)
+        net.export(tmp_path / "b", x, dynamo=False, dynamic_batch=True)
     assert list(tmp_path.iterdir()) == []

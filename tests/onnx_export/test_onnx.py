@@ -20,7 +20,7 @@ from brevitas.export.onnx.standard.qcdq.manager import StdQCDQONNXManager
 from brevitas.export.torch.qcdq.handler import TorchQCDQCastWeightQuantProxyHandler
 from brevitas.export.torch.qcdq.manager import TorchQCDQManager
 from brevitas.quant import Int8WeightPerTensorFixedPoint, Int32Bias
-from helpers import a_chip, a_placement, change_initializer, options_of
+from helpers import a_chip, a_net, change_initializer, options_of
 from networks import DigitsNet
 from onnx import numpy_helper
 from qonnx.core.modelwrapper import ModelWrapper
@@ -41,28 +41,27 @@ EXPORTERS = pytest.mark.parametrize("dynamo", [False, True], ids=["torchscript",
 
 
 def faulty_network(quantizer=QUANT, model=None, **placing):
-    """(model, placement, chip, image, output), with sign bits stuck so that code -128 occurs."""
+    """(net, image, output), with sign bits stuck so that code -128 occurs."""
     torch.manual_seed(0)
     model = model or DigitsNet(weight_quant=quantizer)
     model(X)
     model.eval()
-    placement = a_placement(model, **placing)
-    chip = a_chip(placement, rate=0.03)
-    tm.set_faults_(model, placement, chip, store="plain")
+    net = a_net(model, rule=tm.Rule("plain"), **placing)
+    net.set_faults_(a_chip(net.placement, rate=0.03))
     with torch.no_grad():
-        return model, placement, chip, tm.memory_image(model, placement), model(X).numpy()
+        return net, net.memory_image(), model(X).numpy()
 
 
 def with_lowest_code():
     """A network in whose first layer a zero reads -128."""
-    model, placement, *_ = faulty_network()
+    net, _, _ = faulty_network()
     with torch.no_grad():
-        model.features[0].weight[0, 0, 0, 0] = 0
-    tm.set_faults_(model, placement, a_chip(placement, rate=0.0), store="plain")
-    image = tm.memory_image(model, placement)
+        net.model.features[0].weight[0, 0, 0, 0] = 0
+    net.set_faults_(a_chip(net.placement, rate=0.0))
+    image = net.memory_image()
     assert image.codes["features.0"][0, 0, 0, 0] == -128
     with torch.no_grad():
-        return model, placement, image, model(X).numpy()
+        return net.model, image, net.model(X).numpy()
 
 
 def stock(monkeypatch, manager, handler):
@@ -93,7 +92,8 @@ def run_qonnx(path):
 
 @EXPORTERS
 def test_qonnx_of_brevitas(monkeypatch, tmp_path, dynamo):
-    model, _, _, image, expected = faulty_network()
+    net, image, expected = faulty_network()
+    model = net.model
     with monkeypatch.context() as patch:
         stock(patch, QONNXManager, BrevitasWeightQuantProxyHandler)
         report = tm.verify_onnx(export_qonnx(model, tmp_path / "stock.onnx", dynamo), image)
@@ -106,7 +106,8 @@ def test_qonnx_of_brevitas(monkeypatch, tmp_path, dynamo):
 
 
 def test_qcdq_of_brevitas_through_dynamo(monkeypatch, tmp_path):
-    model, _, _, image, expected = faulty_network()
+    net, image, expected = faulty_network()
+    model = net.model
     with monkeypatch.context() as patch:
         stock(patch, StdQCDQONNXManager, StdQCDQCastONNXWeightQuantProxyHandler)
         report = tm.verify_onnx(export_qcdq(model, tmp_path / "stock.onnx", True), image)
@@ -116,7 +117,7 @@ def test_qcdq_of_brevitas_through_dynamo(monkeypatch, tmp_path):
 
 
 def test_qcdq_of_brevitas_through_torchscript(monkeypatch, tmp_path):
-    model, _, image, expected = with_lowest_code()
+    model, image, expected = with_lowest_code()
     with monkeypatch.context() as patch:
         stock(patch, StdQCDQONNXManager, StdQCDQCastONNXWeightQuantProxyHandler)
         report = tm.verify_onnx(export_qcdq(model, tmp_path / "stock.onnx", False), image)
@@ -127,7 +128,7 @@ def test_qcdq_of_brevitas_through_torchscript(monkeypatch, tmp_path):
 
 
 def test_torch_qcdq_of_brevitas(monkeypatch):
-    model, _, _, expected = with_lowest_code()
+    model, _, expected = with_lowest_code()
     with monkeypatch.context() as patch:
         stock(patch, TorchQCDQManager, TorchQCDQCastWeightQuantProxyHandler)
         assert not np.array_equal(bex.export_torch_qcdq(model, args=X)(X).detach().numpy(), expected)
@@ -136,7 +137,8 @@ def test_torch_qcdq_of_brevitas(monkeypatch):
 
 @pytest.mark.parametrize("cache", [False, True])
 def test_inference_mode_of_brevitas(monkeypatch, cache):
-    model, _, _, _, expected = faulty_network()
+    net, _, expected = faulty_network()
+    model = net.model
     if not cache:
         with monkeypatch.context() as patch, torch.no_grad():
             stock(patch, InferenceManager, IntWeightInferencetHandler)
@@ -147,7 +149,7 @@ def test_inference_mode_of_brevitas(monkeypatch, cache):
         for _ in range(3):
             assert np.array_equal(model(X).numpy(), expected)
     assert np.array_equal(model(X).detach().numpy(), expected)
-    tm.clear_faults_(model)
+    net.clear_faults_()
     with torch.no_grad():
         healthy = model(X)
         with quant_inference_mode(model, cache_quant_weight=cache):
@@ -157,9 +159,9 @@ def test_inference_mode_of_brevitas(monkeypatch, cache):
 
 def test_inference_mode_with_groups():
     name = "FaultyMXInt8Weight"
-    model = nn.Sequential(qnn.QuantLinear(21, 5, bias=False, weight_quant=getattr(tm, name), **options_of(name))).eval()
-    placement = a_placement(model)
-    tm.set_faults_(model, placement, a_chip(placement))
+    model = nn.Sequential(qnn.QuantLinear(21, 5, bias=False, weight_quant=getattr(tq, name), **options_of(name))).eval()
+    net = a_net(model)
+    net.set_faults_(a_chip(net.placement))
     x = torch.randn(2, 21)
     with torch.no_grad():
         expected = model(x)
@@ -191,11 +193,11 @@ QUANTIZERS = {
 @EXPORTERS
 @pytest.mark.parametrize("name", QUANTIZERS)
 def test_qcdq_files_hold_the_codes_as_integers(tmp_path, name, dynamo):
-    model, placement, chip, image, expected = faulty_network(QUANTIZERS[name])
-    model.train()
-    path = tm.export_qcdq(model, X, tmp_path / "m.onnx", placement=placement, fault_map=chip, dynamo=dynamo)
-    assert model.training
-    scales = {n: model.get_submodule(n).quant_weight().scale.detach().numpy() for n in image.codes}
+    net, image, expected = faulty_network(QUANTIZERS[name])
+    net.model.train()
+    path = net.export_qcdq(tmp_path / "m.onnx", X, dynamo=dynamo)
+    assert net.model.training
+    scales = {n: net.model.get_submodule(n).quant_weight().scale.detach().numpy() for n in image.codes}
     report = tm.verify_onnx(path, image, scales=scales, inputs=X.numpy(), outputs=expected)
     assert report.ok, report
     graph = load_onnx(path)
@@ -211,8 +213,8 @@ def test_qcdq_files_hold_the_codes_as_integers(tmp_path, name, dynamo):
 def test_qonnx_files_hold_the_codes(tmp_path, name, dynamo):
     widths = {"12_bits": 12, "16_bits": 16}
     quantizer = of_width(tq.FaultyInt8WeightPerChannelFloat, widths[name]) if name in widths else QUANTIZERS[name]
-    model, placement, chip, image, expected = faulty_network(quantizer)
-    path = tm.export_qonnx(model, X, tmp_path / "m.onnx", placement=placement, fault_map=chip, dynamo=dynamo)
+    net, image, expected = faulty_network(quantizer)
+    path = net.export_qonnx(tmp_path / "m.onnx", X, dynamo=dynamo)
     report = tm.verify_onnx(path, image)
     assert report.ok, report
     out, clean = run_qonnx(path)
@@ -228,7 +230,7 @@ def test_qonnx_files_hold_the_codes(tmp_path, name, dynamo):
         codes = np.rint(value / scale + zero_point)
         layer = next(n for n in left if image.codes[n].shape == codes.shape and np.array_equal(image.codes[n], codes))
         left.remove(layer)
-        placed = placement.layer(layer)
+        placed = net.placement.layer(layer)
         kind = getCustomOp(node).get_integer_datatype(clean).name
         assert kind == f"{'INT' if placed.signed else 'UINT'}{placed.bit_width}"
     assert left == []
@@ -264,40 +266,36 @@ def test_layer_families(tmp_path, family, dynamo):
     make, x = LAYERS[family]
     torch.manual_seed(0)
     model = nn.Sequential(make()).eval()
-    placement = a_placement(model)
-    chip = a_chip(placement)
-    tm.set_faults_(model, placement, chip)
-    image = tm.memory_image(model, placement)
+    net = a_net(model)
+    net.set_faults_(a_chip(net.placement))
+    image = net.memory_image()
     with torch.no_grad():
         expected = model(x).numpy()
-    options = {"placement": placement, "fault_map": chip, "dynamo": dynamo}
-    path = tm.export_qcdq(model, x, tmp_path / "qcdq.onnx", **options)
+    path = net.export_qcdq(tmp_path / "qcdq.onnx", x, dynamo=dynamo)
     report = tm.verify_onnx(path, image, inputs=x.numpy(), outputs=expected)
     assert report.ok, report
-    assert tm.verify_onnx(tm.export_qonnx(model, x, tmp_path / "qonnx.onnx", **options), image).ok
+    assert tm.verify_onnx(net.export_qonnx(tmp_path / "qonnx.onnx", x, dynamo=dynamo), image).ok
 
 
 def shared_network():
     torch.manual_seed(0)
     first = qnn.QuantLinear(6, 6, bias=False, weight_quant=QUANT)
     model = nn.Sequential(first, qnn.QuantLinear(6, 6, bias=False, weight_quant=first.weight_quant)).eval()
-    placement = a_placement(model)
-    chip = a_chip(placement)
-    tm.set_faults_(model, placement, chip)
-    return model, placement, chip
+    net = a_net(model)
+    net.set_faults_(a_chip(net.placement))
+    return net
 
 
 @pytest.mark.parametrize("write", ["export_qcdq", "export_qonnx"])
 def test_shared_quantizers_or_the_way_out(tmp_path, write):
-    model, placement, chip = shared_network()
+    net = shared_network()
     x = torch.randn(2, 6)
-    options = {"placement": placement, "fault_map": chip}
     with pytest.raises(RuntimeError, match="layer '0': its weight quantizer serves several weights, .*dynamo=False"):
-        getattr(tm, write)(model, x, tmp_path / "m.onnx", **options)
+        getattr(net, write)(tmp_path / "m.onnx", x)
     assert list(tmp_path.iterdir()) == []
     assert brevitas.config._ONGOING_EXPORT is None
-    path = getattr(tm, write)(model, x, tmp_path / "m.onnx", **options, dynamo=False)
-    assert tm.verify_onnx(path, tm.memory_image(model, placement)).ok
+    path = getattr(net, write)(tmp_path / "m.onnx", x, dynamo=False)
+    assert tm.verify_onnx(path, net.memory_image()).ok
 
 
 def test_a_quantized_bias_goes_through_torchscript(tmp_path):
@@ -307,49 +305,79 @@ def test_a_quantized_bias_goes_through_torchscript(tmp_path):
     ).eval()
     x = torch.randn(2, 6)
     model(x)
-    placement = a_placement(model)
-    chip = a_chip(placement)
-    tm.set_faults_(model, placement, chip)
+    net = a_net(model)
+    net.set_faults_(a_chip(net.placement))
     with torch.no_grad():
         expected = model(x).numpy()
-    path = tm.export_qcdq(model, x, tmp_path / "m.onnx", placement=placement, fault_map=chip, dynamo=False)
-    report = tm.verify_onnx(path, tm.memory_image(model, placement), inputs=x.numpy(), outputs=expected)
+    path = net.export_qcdq(tmp_path / "m.onnx", x, dynamo=False)
+    report = tm.verify_onnx(path, net.memory_image(), inputs=x.numpy(), outputs=expected)
     assert report.ok, report
 
 
 def test_groups_are_refused_with_a_reason(tmp_path):
     name = "FaultyMXInt8Weight"
-    model = nn.Sequential(qnn.QuantLinear(16, 5, bias=False, weight_quant=getattr(tm, name), **options_of(name)))
-    placement = a_placement(model)
-    chip = a_chip(placement)
-    tm.set_faults_(model, placement, chip)
+    model = nn.Sequential(qnn.QuantLinear(16, 5, bias=False, weight_quant=getattr(tq, name), **options_of(name)))
+    net = a_net(model)
+    net.set_faults_(a_chip(net.placement))
     with pytest.raises(RuntimeError, match="group-wise weight quantization cannot be exported"):
-        tm.export_qonnx(model, torch.randn(1, 16), tmp_path / "m.onnx", placement=placement, fault_map=chip, dynamo=False)
+        net.export_qonnx(tmp_path / "m.onnx", torch.randn(1, 16), dynamo=False)
 
 
 def test_metadata_says_what_made_the_file(tmp_path):
-    model, placement, _, _, _ = faulty_network()
-    chips = tm.random_fault_maps(placement.memory, chips=3, fault_rate=0.01, seed=0)
+    net, _, _ = faulty_network()
+    chips = tm.random_fault_maps(net.placement.memory, chips=3, fault_rate=0.01, seed=0)
     merged = tm.merge(chips, on_conflict="majority")
-    tm.set_faults_(model, placement, merged, store="nearest")
-    path = tm.export_qcdq(model, X, tmp_path / "m.onnx", placement=placement, fault_map=merged)
+    net.set_faults_(merged, rule=tm.Rule("nearest"))
+    path = net.export_qcdq(tmp_path / "m.onnx", X)
     about = onnx_metadata(path)
     assert about["fault_map"] == merged.digest
     assert about["chips"] == [{"chip": c.chip, "digest": c.digest} for c in chips]
-    assert about["placement"] == placement.digest
-    assert about["image"] == tm.memory_image(model, placement).digest
+    assert about["placement"] == net.placement.digest
+    assert about["image"] == net.memory_image().digest
     assert set(about["store"].values()) == {"nearest"}
     assert json.loads(json.dumps(about)) == about
-    export_qcdq(model, tmp_path / "other.onnx", True)
+    export_qcdq(net.model, tmp_path / "other.onnx", True)
     with pytest.raises(ValueError, match="other.onnx: has no metadata of tremap_brevitas"):
         onnx_metadata(tmp_path / "other.onnx")
 
 
-def test_a_model_without_the_faults_of_the_map_is_refused(tmp_path):
-    model, placement, chip, _, _ = faulty_network()
-    tm.clear_faults_(model)
+def test_without_a_map_the_healthy_network_is_written(tmp_path):
+    net, faulty, _ = faulty_network()
+    net.clear_faults_()
+    path = net.export_qcdq(tmp_path / "m.onnx", X)
+    assert tm.verify_onnx(path, net.memory_image()).ok
+    assert not tm.verify_onnx(path, faulty).ok
+    about = onnx_metadata(path)
+    assert about["fault_map"] == tm.FaultMap(net.placement.memory, [], []).digest
+    assert about["chips"] == []
+    assert set(about["store"].values()) == {None}
+
+
+BEHIND_ITS_BACK = {
+    "another_map": lambda net: tm.PlacedModel(net.model, net.placement).set_faults_(a_chip(net.placement, seed=1)),
+    "cleared": lambda net: tm.PlacedModel(net.model, net.placement).clear_faults_(),
+    "restored": lambda net: tm.make_faulty(tm.restore(net.model)),
+}
+
+
+@pytest.mark.parametrize("change", BEHIND_ITS_BACK)
+def test_a_model_changed_behind_the_placed_models_back_is_refused(tmp_path, change):
+    net, _, _ = faulty_network()
+    BEHIND_ITS_BACK[change](net)
+    for export in (net.export_qcdq, net.export_qonnx, net.export):
+        with pytest.raises(ValueError, match="layer 'features.0': its faults were changed by something else than this placed"):
+            export(tmp_path / "m", X)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_codes_that_break_the_live_map_are_refused(monkeypatch, tmp_path):
+    """Whatever may have gone wrong in setting the faults: what leaves must satisfy the map that it says it was made for."""
+    net, _, _ = faulty_network()
+    with net.using(None):
+        healthy = net.memory_image()
+    monkeypatch.setattr(net, "memory_image", lambda: healthy)
     with pytest.raises(ValueError, match="codes do not satisfy the fault map of chip 'chip': .* weights read differently"):
-        tm.export_qcdq(model, X, tmp_path / "m.onnx", placement=placement, fault_map=chip)
+        net.export_qcdq(tmp_path / "m.onnx", X)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -358,10 +386,9 @@ def test_a_model_without_the_faults_of_the_map_is_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    model, placement, chip, image, expected = faulty_network()
-    path = tmp_path_factory.mktemp("onnx") / "m.onnx"
-    tm.export_qcdq(model, X, path, placement=placement, fault_map=chip)
-    scales = {n: model.get_submodule(n).quant_weight().scale.detach().numpy() for n in image.codes}
+    net, image, expected = faulty_network()
+    path = net.export_qcdq(tmp_path_factory.mktemp("onnx") / "m.onnx", X)
+    scales = {n: net.model.get_submodule(n).quant_weight().scale.detach().numpy() for n in image.codes}
     return path, image, scales, expected
 
 
@@ -405,10 +432,10 @@ def test_other_outputs_and_other_networks_are_caught(exported):
     path, image, _, expected = exported
     report = tm.verify_onnx(path, image, inputs=X.numpy(), outputs=expected * 1.001)
     assert "outputs differ by" in report.problems[0]
-    other = faulty_network(tq.FaultyInt8WeightPerTensorFloat)[3]
+    _, other, _ = faulty_network(tq.FaultyInt8WeightPerTensorFloat)
     assert len(tm.verify_onnx(path, other).problems) == 4
     small = nn.Sequential(qnn.QuantLinear(3, 2, bias=False, weight_quant=QUANT))
-    report = tm.verify_onnx(path, tm.memory_image(small, a_placement(small)))
+    report = tm.verify_onnx(path, a_net(small).memory_image())
     assert "layer '0': no quantized weight of shape (2, 3) left in the graph; it has (16, 1, 3, 3), " in str(report)
     assert "does NOT hold the network" in str(report)
 
