@@ -15,19 +15,15 @@ import numpy as np
 import pytest
 import torch
 from groups import BUNDLE_FILES, Group, signed
-from groups import X as INPUTS
 from helpers import expected_codes
 
 import tremap_brevitas as tm
 from tremap_brevitas import quant as tq
 from tremap_brevitas.export import load_onnx, read_memory_image
 from tremap_brevitas.export.bundle.read import read_image
-from tremap_brevitas.onnx_export import bundle
+from tremap_brevitas.onnx_export.bundle import OnnxExport, certificate
 from tremap_brevitas.placed.slots import matching_slots
 from tremap_brevitas.placed.state import PlacedState
-
-X = INPUTS["digits"]
-
 
 # ------------------------------------------------------------------ what is in it
 
@@ -169,8 +165,8 @@ def test_each_thing_is_worked_out_once(group, monkeypatch, tmp_path, live, deplo
 
     monkeypatch.setattr(PlacedState, "memory_image", count(PlacedState.memory_image))
     count(matching_slots)
-    count(bundle.certificate, lambda image, chip: chip.chip)
-    count(bundle.OnnxExport)
+    count(certificate, lambda image, chip: chip.chip)
+    count(OnnxExport)
     count(load_onnx, lambda path: path.name)
     fault_map = group.merged if live == "merged" else group.chips[0]
     chips = group.chips if live == "merged" else group.chips[:1]
