@@ -34,6 +34,18 @@ def rows(path):
 
 
 @pytest.mark.slow
+def test_no_training(tmp_path):
+    out = run("03_no_training.py", "--chips", 2, "--rates", 0.1, "--images", 256, "--out", tmp_path)
+    mean = {}
+    for row in rows(tmp_path / "fleet.csv"):
+        mean.setdefault(row["method"], []).append(float(row["accuracy"]))
+    mean = {method: sum(values) / len(values) for method, values in mean.items()}
+    assert mean["0.1: compensated"] > mean["0.1: nearest"] > mean["0.1: as they are"]
+    assert mean["0.1: compensated"] > 0.96
+    assert f"{tmp_path}/group: 7 files whole, 9744 codes equal in image and ONNX" in out
+
+
+@pytest.mark.slow
 def test_the_main_job(tmp_path):
     out = run("01_digits_fleet.py", "--chips", 3, "--steps", 60, "--out", tmp_path)
     methods = list(dict.fromkeys(r["method"] for r in rows(tmp_path / "fleet.csv")))

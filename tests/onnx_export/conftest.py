@@ -1,5 +1,0 @@
-"""The bundle that these tests begin with."""
-
-from bundles import copied, exported, group
-
-__all__ = ["copied", "exported", "group"]
