@@ -1,5 +1,10 @@
 """Settings for all tests."""
 
+import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # several processes: threads of each would only wait for those of the others
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import hypothesis
 import pytest
 import torch
