@@ -120,6 +120,19 @@ def test_a_factor_and_a_sign_are_taken_up_by_the_batchnorm():
     assert not torch.equal(net.model.second.bias, healthy.model.second.bias)
 
 
+def test_outputs_that_are_quantized_take_no_factor():
+    torch.manual_seed(0)
+    conv = qnn.QuantConv2d(3, 8, 3, bias=False, weight_quant=QUANT, output_quant=Int8ActPerTensorFixedPoint)
+    model = nn.Sequential(conv, nn.BatchNorm2d(8))
+    model(images()), model(images(seed=1))
+    net = a_net(model.eval())
+    before = model[1].weight.clone()
+    report = net.compensate_([images()], fault_map=a_chip(net.placement, rate=0.3), progress=False)
+    assert report.layers[0].flipped == 0
+    assert torch.equal(model[1].weight, before)
+    assert report.error < report.nearest_error
+
+
 NAMES = [
     "FaultyInt8WeightPerTensorFixedPoint",
     "FaultyInt8WeightPerTensorFloat",

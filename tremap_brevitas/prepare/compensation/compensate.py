@@ -125,7 +125,7 @@ class _Run:
                         continue
                     entry = self.slots[name]
                     entry.proxy.set_fault_slot(entry.slot, self.written[name])
-                    free = name in trace.absorbers
+                    free = name in trace.absorbers and not _quantizes_outputs(module)
                     tries = [f * s for s in ((1, -1) if signs and free else (1,)) for f in (factors if free else (1.0,))]
                     read = self.net.codes(name).read_back
                     if not touched and np.array_equal(read, self.codes[name]):
@@ -218,6 +218,12 @@ def _mean(module: nn.Module, inputs: Sequence[Tensor], matrices: Tensor) -> Tens
     count = sum(len(x) for x in inputs)
     mean = sum(rows_of(module, x).double().mean(1) * len(x) for x in inputs) / count
     return torch.einsum("gk,grk->gr", mean, matrices).reshape(-1)
+
+
+def _quantizes_outputs(module: Any) -> bool:
+    """Whether a layer quantizes what it gives, for which a factor would matter."""
+    quantizer = getattr(module, "output_quant", None)
+    return quantizer is not None and quantizer.is_quant_enabled
 
 
 def _quantized(module: Any, x: Tensor) -> Tensor:
