@@ -117,3 +117,8 @@ def test_bad_arguments():
         Point(float("inf"), 0.5)
     with pytest.raises(FileNotFoundError):
         ResilienceCurve.load("nowhere.json")
+
+
+def test_a_goal_that_is_not_a_number_is_refused():
+    with pytest.raises(ValueError, match="the goal nan"):
+        ResilienceCurve([Point(0, 0.9), Point(0.2, 0.8)]).largest_error(float("nan"))

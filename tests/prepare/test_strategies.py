@@ -117,3 +117,26 @@ def test_a_layer_that_was_replaced_gets_its_faults(which):
     strategy.step()
     assert model["b"].weight_quant.has_faults
     NET.clear_faults_()
+
+
+def test_a_draw_that_failed_can_be_repeated():
+    def maps(fail_at):
+        calls = 0
+
+        def draw(seed):
+            nonlocal calls
+            calls += 1
+            if calls == fail_at:
+                raise OSError("the share is away")
+            return tm.random_fault_maps(NET.placement.memory, chips=1, fault_rate=0.05, seed=seed)[0]
+
+        strategy, seen = tm.RandomMaps(NET, draw, seed=0), []
+        while strategy.steps < 4:
+            try:
+                strategy.step()
+            except OSError:
+                continue
+            seen.append(strategy.net.fault_map.digest)
+        return seen
+
+    assert maps(None) == maps(4)

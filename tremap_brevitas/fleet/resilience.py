@@ -114,7 +114,7 @@ class ResilienceCurve:
         Raises:
             ValueError: If not even codes without error reach it.
         """
-        if self.predict(0.0, steps=steps) < goal:
+        if not self.predict(0.0, steps=steps) >= goal:  # a goal that is not a number included
             raise ValueError(f"the goal {goal} is above {self.predict(0.0, steps=steps):.4f}, the accuracy without any error")
         top = self._measured(steps)
         if self.predict(top, steps=steps) >= goal:

@@ -109,7 +109,11 @@ class Drawn(Strategy):
     def step(self, loss: float | None = None) -> None:
         """Draw the next faults."""
         self._steps += 1
-        self._set()
+        try:
+            self._set()
+        except BaseException:
+            self._steps -= 1  # a step that failed can be taken again
+            raise
 
     def state_dict(self) -> dict[str, Any]:
         """What must be saved to go on later."""
