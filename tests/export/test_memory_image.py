@@ -14,7 +14,7 @@ from strategies import images
 
 import tremap_brevitas as tm
 from tremap_brevitas.export import read_memory_image, words_read, write_memory_image
-from tremap_brevitas.memory_files import Format
+from tremap_brevitas.memory_files import Format, verilog
 from tremap_brevitas.placement import LayerCodes, linear_placement
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "memory_image"
@@ -234,3 +234,22 @@ def test_bad_arguments(tmp_path):
         tm.MemoryImage.from_words(PLACEMENT, [0, 4096, 0, 0])
     with pytest.raises(FileNotFoundError):
         read_memory_image(tmp_path / "none", format="coe", word_bits=8)
+
+
+@given(st.integers(1, 70), st.data())
+def test_words_read_at_once_are_those_read_one_by_one(bits, data):
+    words = data.draw(st.lists(st.integers(0, (1 << bits) - 1), min_size=1, max_size=6))
+    text = verilog.write_readmemh(words, bits, "as written")
+    plain = verilog._plain_words(text, bits)
+    assert plain == (words if bits <= 64 else None)
+    # A comment behind the last word leaves the words alone, and sends the file to the reader of all others.
+    assert verilog._plain_words(text + b"// end\n", bits) is None
+    assert verilog.read_readmemh(text + b"// end\n", bits) == words
+    spoilt = bytearray(text)
+    spoilt[-2] = data.draw(st.sampled_from(list(b"g_ @\n/")))
+    assert verilog._plain_words(bytes(spoilt), bits) is None
+
+
+def test_a_word_that_is_too_wide_is_never_read_at_once():
+    assert verilog._plain_words(b"@0\n3\n7\n", 3) == [3, 7]
+    assert verilog._plain_words(b"@0\n3\n8\n", 3) is None

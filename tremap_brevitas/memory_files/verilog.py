@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+import numpy as np
 
 from tremap_brevitas.memory_files.lines import BadLineError, Words, hexadecimal, number, text_of, tokens_of, without_comments
 
@@ -18,6 +21,9 @@ def read_readmemh(data: bytes, bits: int) -> list[int]:
     Raises:
         BadLineError: If a line is not of the format.
     """
+    plain = _plain_words(data, bits)
+    if plain is not None:
+        return plain
     found = Words(bits)
     address, line = 0, 1
     needed = -(-bits // 4)
@@ -33,3 +39,27 @@ def read_readmemh(data: bytes, bits: int) -> list[int]:
         found.put(address, word, line)
         address += 1
     return found.all(line)
+
+
+def _plain_words(data: bytes, bits: int) -> list[int] | None:
+    """Words of a file that is written as ``write_readmemh`` does it, all at once; None for any other file."""
+    head = re.match(rb"(?://[^\n]*\n)?@0\n", data)
+    digits = -(-bits // 4)
+    if head is None or bits > 64 or (len(data) - head.end()) % (digits + 1):
+        return None
+    rows = np.frombuffer(data, dtype=np.uint8, offset=head.end()).reshape(-1, digits + 1)
+    values = _VALUES[rows[:, :digits]]
+    if not len(rows) or (rows[:, digits] != ord("\n")).any() or (values > 15).any():
+        return None
+    words = np.zeros(len(rows), dtype=np.uint64)
+    for digit in range(digits):
+        words = words << np.uint64(4) | values[:, digit]
+    if bits < 64 and (words >> np.uint64(bits)).any():
+        return None
+    found: list[int] = words.tolist()
+    return found
+
+
+_VALUES = np.full(256, 255, dtype=np.uint8)  # value of each hexadecimal digit
+for _digit in "0123456789abcdefABCDEF":
+    _VALUES[ord(_digit)] = int(_digit, 16)
