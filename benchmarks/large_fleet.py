@@ -20,9 +20,9 @@ import torch
 from measure import machine
 
 import tremap_brevitas as tm
-from tremap_brevitas.faults.group import group_chips
-from tremap_brevitas.fleet import Point, Prepared, ResilienceCurve, assign
 from tremap_brevitas.placement import LayerCodes, linear_placement
+from tremap_brevitas.planning import Point, Prepared, ResilienceCurve, assign
+from tremap_brevitas.planning.group import group_chips
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 from networks import ResNet

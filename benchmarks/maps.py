@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import tremap_brevitas as tm
-from tremap_brevitas.faults.allocate import allocate_repair
+from tremap_brevitas.faults.array.allocate import allocate_repair
 from tremap_brevitas.faults.formats import read_log, write_log
 
 

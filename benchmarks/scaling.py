@@ -18,8 +18,8 @@ import torch
 from measure import interleaved, machine
 
 import tremap_brevitas as tm
-from tremap_brevitas.faults.group import group_chips
-from tremap_brevitas.fleet import Point, Prepared, ResilienceCurve, assign
+from tremap_brevitas.planning import Point, Prepared, ResilienceCurve, assign
+from tremap_brevitas.planning.group import group_chips
 
 Operation = Callable[[], object]
 COLUMNS = 1024

@@ -27,7 +27,7 @@ from torch import nn
 from training import accuracy_on, content_digest, save, seed_everything, train
 
 import tremap_brevitas as tm
-from tremap_brevitas.fleet import ChipResult
+from tremap_brevitas.report import ChipResult
 
 MERGED = "merged, read by members, nearest"
 

@@ -12,7 +12,7 @@ from networks import DigitsNet, FullRangeWeight, ResNet
 from torch import nn
 
 import tremap_brevitas as tm
-from tremap_brevitas.export.bundle.manifest import Manifest, file_digest
+from tremap_brevitas.bundle.manifest import Manifest, file_digest
 
 X = {
     "digits": torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(5)),

@@ -17,7 +17,7 @@ from onnx import numpy_helper
 
 import tremap_brevitas as tm
 from tremap_brevitas import quant as tq
-from tremap_brevitas.export import load_onnx
+from tremap_brevitas.onnx_files import load_onnx
 from tremap_brevitas.placed.slots import weight_slots
 
 FAULTY = [name for name in tq.__all__ if name != "faulty"]

@@ -19,7 +19,7 @@ from torch import nn
 
 import tremap_brevitas as tm
 from tremap_brevitas import quant as tq
-from tremap_brevitas.export.run import onnx_runner
+from tremap_brevitas.onnx_files.run import onnx_runner
 
 X = torch.randn(6, 2, 6, 6, generator=torch.Generator().manual_seed(1))
 

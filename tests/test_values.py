@@ -10,17 +10,18 @@ import numpy as np
 import pytest
 
 import tremap_brevitas as tm
-from tremap_brevitas import codes, export, faults, fleet, placement, prepare
+from tremap_brevitas import bundle, codes, faults, onnx_files, placement, planning, prepare
+from tremap_brevitas import report as report_room
+from tremap_brevitas.bundle.chips import BundleChip
+from tremap_brevitas.bundle.manifest import BundleLayer, Manifest
 from tremap_brevitas.cluster import JobError
-from tremap_brevitas.export.bundle.chips import BundleChip
-from tremap_brevitas.export.bundle.manifest import BundleLayer, Manifest
-from tremap_brevitas.faults.allocate import allocate_repair
-from tremap_brevitas.faults.fit import fit_fault_model
+from tremap_brevitas.faults.analysis.statistics import compare_maps, group_statistics, map_statistics
+from tremap_brevitas.faults.array.allocate import allocate_repair
+from tremap_brevitas.faults.array.geometry import ArrayGeometry
 from tremap_brevitas.faults.formats.text import FormatError
 from tremap_brevitas.faults.formats.voltages import CellVoltages
-from tremap_brevitas.faults.geometry import ArrayGeometry
-from tremap_brevitas.faults.group import group_chips
-from tremap_brevitas.faults.statistics import compare_maps, group_statistics, map_statistics
+from tremap_brevitas.faults.random.fitted import fit_fault_model
+from tremap_brevitas.planning.group import group_chips
 from tremap_brevitas.prepare.schedule import RampState
 
 MEMORY = tm.Memory(words=16, word_bits=32, banks=4)
@@ -38,10 +39,10 @@ def values():
     placed = placement.Placement(MEMORY, (ordered, *plain.layers[1:]))
     image = tm.MemoryImage(placed, {"fc": rng.integers(-127, 128, (4, 8)), "last": rng.integers(0, 16, 7)})
     proof = tm.certificate(image, chips[0])
-    curve = fleet.ResilienceCurve(
-        [fleet.Point(0, 0.9), fleet.Point(5, 0.5), fleet.Point(9, 0.4), fleet.Point(5, 0.9, 10)], name="net"
+    curve = planning.ResilienceCurve(
+        [planning.Point(0, 0.9), planning.Point(5, 0.5), planning.Point(9, 0.4), planning.Point(5, 0.9, 10)], name="net"
     )
-    result = fleet.ChipResult("A7", 0.5, False, 3, 64)
+    result = report_room.ChipResult("A7", 0.5, False, 3, 64)
     report = tm.FleetReport("merged", 0.9, (result,), 200, 1.5, 0.25)
     geometry = ArrayGeometry(MEMORY, column_mux=2, word_order=rng.permutation(16), bit_order=rng.permutation(32))
     layer = BundleLayer("fc", (4, 8), 8, True, "binary", 0, 4, (0.5,), (0.0,), None, {"qonnx": "w"})
@@ -89,14 +90,14 @@ def values():
         report,
         curve,
         curve.points[0],
-        fleet.effective_faults(image, chips[0]),
-        fleet.Prepared("a", image, 0.9),
-        next(fleet.assign(chips, [fleet.Prepared("a", image, 0.9)], goal=0.5, curve=curve)),
-        fleet.plan_groups(chips, image, curve, goal=0.6, steps=10)[0],
-        export.OnnxReport("m.onnx", {"fc": "w"}, ()),
-        export.OnnxWeight("w", image.codes["fc"].astype(np.int32), np.float32(0.5), np.int64(0), 8, True),
-        export.BundleReport("b", (), (proof,)),
-        export.Bundle(tm.__path__[0], manifest, image, (chip,)),
+        placement.activated_faults(image, chips[0]),
+        planning.Prepared("a", image, 0.9),
+        next(planning.assign(chips, [planning.Prepared("a", image, 0.9)], goal=0.5, curve=curve)),
+        planning.plan_groups(chips, image, curve, goal=0.6, steps=10)[0],
+        onnx_files.OnnxReport("m.onnx", {"fc": "w"}, ()),
+        onnx_files.OnnxWeight("w", image.codes["fc"].astype(np.int32), np.float32(0.5), np.int64(0), 8, True),
+        bundle.BundleReport("b", (), (proof,)),
+        bundle.Bundle(tm.__path__[0], manifest, image, (chip,)),
         manifest,
         layer,
         chip,
@@ -133,7 +134,7 @@ def same(one, other):
         same(one.placement, other.placement)
         same(one.codes, other.codes)
         assert one.digest == other.digest
-    elif isinstance(one, fleet.ResilienceCurve):
+    elif isinstance(one, planning.ResilienceCurve):
         same(one.points, other.points)
         assert one.name == other.name
     else:
@@ -155,7 +156,8 @@ def test_a_value_survives(value, how):
 
 def test_no_public_value_is_left_out():
     kinds = {type(value) for value in values()}
-    for module in (tm, codes, export, faults, fleet, placement, prepare, importlib.import_module("tremap_brevitas.cluster")):
+    rooms = (bundle, codes, faults, onnx_files, placement, planning, prepare, report_room)
+    for module in (tm, *rooms, importlib.import_module("tremap_brevitas.cluster")):
         for name in getattr(module, "__all__", ()):
             found = getattr(module, name)
             if isinstance(found, type) and "__dataclass_fields__" in vars(found):

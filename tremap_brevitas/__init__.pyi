@@ -1,9 +1,10 @@
-from .export import Bundle, BundleReport, OnnxReport, apply_to_onnx, verify_bundle, verify_onnx
-from .faults import FaultMap, Memory, MergedFaultMap, merge, random_fault_maps
+from .bundle import Bundle, BundleReport, apply_to_onnx, verify_bundle
+from .faults import FaultMap, Memory, MergedFaultMap, merge
 from .faults.formats import read_fault_map, read_fault_maps, write_fault_map
-from .fleet import Certificate, FleetReport, certificate, comparison, plot_reports, write_csv
+from .faults.random.uniform import random_fault_maps
+from .onnx_files import OnnxReport, verify_onnx
 from .placed import PlacedModel, Rule, compiled, make_faulty, place, restore
-from .placement import MemoryImage, Placement
+from .placement import Certificate, MemoryImage, Placement, certificate
 from .prepare import (
     AllAtOnce,
     CleanAndFaulty,
@@ -19,6 +20,7 @@ from .prepare import (
     reestimate_batchnorm_,
     retrain_until,
 )
+from .report import FleetReport, comparison, plot_reports, write_csv
 
 __version__: str
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tremap_brevitas.files import whole_file
+from tremap_brevitas.files import atomic_file
 from tremap_brevitas.reading import read_file, reading
 
 MAX_BYTES = 8 << 30
@@ -55,7 +55,7 @@ def write_archive(
             raise ValueError(f"{target}: array {name!r} is of dtype {array.dtype}; object arrays need a pickle, numbers do not")
     text = json.dumps({"kind": kind, "schema": schema, "arrays": sorted(arrays), **header}, sort_keys=True)
     members = {_HEADER: np.frombuffer(text.encode(), dtype=np.uint8), **arrays}
-    with whole_file(target) as draft, draft.open("wb") as file:
+    with atomic_file(target) as draft, draft.open("wb") as file:
         # Without allow_pickle=False, which NumPy below 2.1 takes for one more array. Numbers need no pickle.
         np.savez_compressed(file, **members)  # type: ignore[arg-type]
     return target

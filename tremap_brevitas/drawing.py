@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tremap_brevitas.files import whole_file
+from tremap_brevitas.files import atomic_file
 from tremap_brevitas.printable import printable
 
 
@@ -33,7 +33,7 @@ def save_figure(figure: Any, path: str | os.PathLike[str]) -> Path:
         ValueError: If matplotlib cannot write that format.
     """
     target = Path(path)
-    with whole_file(target) as draft:
+    with atomic_file(target) as draft:
         figure.savefig(draft, dpi=130, format=target.suffix[1:] or "png")
     return target
 

@@ -24,7 +24,7 @@ _tidied: set[str] = set()
 
 
 @contextmanager
-def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a draft; it takes the name ``path`` at the end of the block, and vanishes on an error.
 
     An existing file is replaced, and its mode kept. A link stays, and what it leads to is written. What is no regular file (a
@@ -69,7 +69,7 @@ def write_table(path: str | os.PathLike[str], rows: Sequence[Mapping[str, object
     """
     if not rows:
         raise ValueError(f"{path}: no row to write")
-    with whole_file(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+    with atomic_file(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
@@ -88,7 +88,7 @@ def read_flag(text: str, column: str) -> bool:
 
 
 @contextmanager
-def whole_folder(
+def atomic_folder(
     path: str | os.PathLike[str], *, overwrite: bool, wrote: Callable[[Path], Mapping[str, str]] | None = None
 ) -> Iterator[Path]:
     """Yield a draft folder; it takes the name ``path`` at the end of the block, and vanishes on an error.

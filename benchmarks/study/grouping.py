@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from tremap_brevitas.faults import FaultMap, Memory, random_fault_maps
-from tremap_brevitas.faults.group import group_chips, in_arrival_order
-from tremap_brevitas.faults.structure import banked_fault_maps, nested_fault_maps
+from tremap_brevitas import FaultMap, Memory, random_fault_maps
+from tremap_brevitas.faults.random.structured import banked_fault_maps, nested_fault_maps
+from tremap_brevitas.planning.group import group_chips, in_arrival_order
 
 MEMORY = Memory(words=67_200, word_bits=32, banks=64)
 CHIPS = 300

@@ -12,8 +12,8 @@ from rows import Row
 from workbench import BATCH, WORD_BITS, Workbench, augment
 
 import tremap_brevitas as tm
-from tremap_brevitas.faults.structure import banked_fault_maps
-from tremap_brevitas.fleet.certify import Deployment
+from tremap_brevitas.faults.random.structured import banked_fault_maps
+from tremap_brevitas.placement.certificate import Deployment
 from tremap_brevitas.prepare import OnRecovery
 
 JUDGED = 8  # of a larger group, the first chips are judged

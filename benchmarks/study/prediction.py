@@ -9,7 +9,7 @@ import pandas as pd
 from results import Results
 from rows import Row
 
-from tremap_brevitas.fleet.resilience import Point, ResilienceCurve
+from tremap_brevitas.planning.resilience import Point, ResilienceCurve
 
 MEASURED_WITH = 10  # seed of the rows that the curve is made of; none of their chips is predicted
 

@@ -12,7 +12,7 @@ from results import Results
 from rows import all_rows
 from tables import TABLES
 
-from tremap_brevitas.files import whole_file
+from tremap_brevitas.files import atomic_file
 
 
 def write_report(docs: Path) -> None:
@@ -50,5 +50,5 @@ def _filled(text: str, page: Path, name: str, table: str) -> str:
 
 
 def _replace(page: Path, text: str) -> None:
-    with whole_file(page) as draft:
+    with atomic_file(page) as draft:
         draft.write_text(text, encoding="utf-8")

@@ -10,7 +10,7 @@ from prediction import prediction_table
 from results import Figure, Results
 from rows import RATES
 
-from tremap_brevitas.fleet.certify import Deployment
+from tremap_brevitas.placement.certificate import Deployment
 
 ENTRIES = ("all at once", "by step", "by chip", "lsb first", "on recovery")
 GROUP: Deployment = "group_image"

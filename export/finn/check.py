@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto, helper, numpy_helper
 
 import tremap_brevitas as tm
-from tremap_brevitas.export import load_onnx
-from tremap_brevitas.export.bundle.layers import bundle_layers
+from tremap_brevitas.bundle.layers import bundle_layers
+from tremap_brevitas.onnx_files import load_onnx
 from tremap_brevitas.placement import LayerCodes, finn_placement
 from tremap_brevitas.placement.finn import finn_matrix, flattened_channels, is_depthwise
 from tremap_brevitas.placement.layer import parameter_of

@@ -27,9 +27,9 @@ from qonnx.util.basic import get_by_name
 from qonnx.util.cleanup import cleanup_model
 
 import tremap_brevitas as tm
-from tremap_brevitas.export import load_onnx
-from tremap_brevitas.export.bundle.accumulators import accumulator_ranges, accumulator_type
-from tremap_brevitas.export.bundle.layers import bundle_layers
+from tremap_brevitas.bundle.accumulators import accumulator_ranges, accumulator_type
+from tremap_brevitas.bundle.layers import bundle_layers
+from tremap_brevitas.onnx_files import load_onnx
 from tremap_brevitas.placement import LayerCodes, finn_dat, finn_placement
 
 QUANTIZERS = ("Quant", "IntQuant")

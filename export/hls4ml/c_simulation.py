@@ -28,7 +28,7 @@ from qonnx.transformation.gemm_to_matmul import GemmToMatMul
 from qonnx.util.cleanup import cleanup_model
 
 import tremap_brevitas as tm
-from tremap_brevitas.export.bundle.probe import read_probe
+from tremap_brevitas.bundle.probe import read_probe
 
 PRECISION = "fixed<56,20>"  # of what hls4ml does not infer: inputs, BatchNorm. 36 fractional bits leave float32 behind.
 

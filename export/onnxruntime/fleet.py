@@ -20,7 +20,7 @@ import torch
 from tqdm import tqdm
 
 import tremap_brevitas as tm
-from tremap_brevitas.export import onnx_runner
+from tremap_brevitas.onnx_files import onnx_runner
 
 sys.path.append(str(Path(__file__).parents[2] / "examples"))
 from networks import DigitsNet

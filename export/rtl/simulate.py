@@ -20,8 +20,9 @@ import numpy as np
 from tqdm import tqdm
 
 import tremap_brevitas as tm
-from tremap_brevitas.export import load_onnx, onnx_weights, read_memory_image, write_memory_image
-from tremap_brevitas.export.bundle.read import read_image
+from tremap_brevitas.bundle.read import read_image
+from tremap_brevitas.onnx_files import load_onnx, onnx_weights
+from tremap_brevitas.placement import read_memory_image, write_memory_image
 
 HERE = Path(__file__).parent
 SOURCES = [HERE / "weight_memory.sv", HERE / "weight_memory_tb.sv"]

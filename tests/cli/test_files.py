@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 import tremap_brevitas as tm
 from tremap_brevitas.cli import main
 from tremap_brevitas.drawing import plain
+from tremap_brevitas.faults.array.geometry import ArrayGeometry
 from tremap_brevitas.faults.formats import write_csv_map, write_fault_map
-from tremap_brevitas.faults.geometry import ArrayGeometry
 
 
 def contents(path):

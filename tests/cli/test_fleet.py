@@ -12,7 +12,7 @@ from groups import Group
 
 import tremap_brevitas as tm
 from tremap_brevitas.faults.formats import write_csv_map
-from tremap_brevitas.fleet import Point, ResilienceCurve, plan_groups
+from tremap_brevitas.planning import Point, ResilienceCurve, plan_groups
 
 CURVE = ResilienceCurve(
     [Point(0.0, 0.9), Point(0.3, 0.8), Point(1.0, 0.3), Point(0.3, 0.89, steps=100), Point(1, 0.7, steps=100)]
@@ -188,8 +188,8 @@ def test_a_chip_of_another_memory_is_named_and_the_others_go_on(fleet, tmp_path)
         assert f"{path}: {said}" in found.stderr
         assert "1 of 1 chips: exact" in found.stdout
         assert said in tremap("verify", root / "group_0", path, code=1).stderr
-        effective = ["--kind", "effective", "--bundle", root / "group_0", "--out", tmp_path / "no.png"]
-        assert said in tremap("map", "plot", path, *effective, code=1).stderr
+        activated = ["--kind", "activated", "--bundle", root / "group_0", "--out", tmp_path / "no.png"]
+        assert said in tremap("map", "plot", path, *activated, code=1).stderr
         planned = ["--bundle", root / "group_0", "--curve", root / "curve.json", "--goal", 0.8, "--steps", 100]
         assert said in tremap("group", path, *planned, "--out", tmp_path / "no", code=1).stderr
     assert not (tmp_path / "no").exists()
@@ -222,10 +222,10 @@ def test_a_report_as_text_and_pictures(fleet, tmp_path):
     assert "t.csv:2: bit_exact is 'maybe'" in tremap("report", tmp_path / "t.csv", "--threshold", 1, code=1).stderr
 
 
-def test_effective_faults_as_a_picture(fleet, tmp_path):
+def test_activated_faults_as_a_picture(fleet, tmp_path):
     _, root = fleet
     options = ["--bundle", root / "group_0", "--out", tmp_path / "e.png"]
-    tremap("map", "plot", root / "chips", "--kind", "effective", *options)
+    tremap("map", "plot", root / "chips", "--kind", "activated", *options)
     assert (tmp_path / "e.png").read_bytes().startswith(b"\x89PNG")
     assert "go together" in tremap("map", "plot", root / "chips", *options, code=2).stderr
 

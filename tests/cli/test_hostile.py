@@ -10,9 +10,9 @@ from groups import Group
 
 import tremap_brevitas as tm
 from tremap_brevitas.cli import main
+from tremap_brevitas.faults.array.geometry import ArrayGeometry
 from tremap_brevitas.faults.formats import write_fault_map
-from tremap_brevitas.faults.geometry import ArrayGeometry
-from tremap_brevitas.fleet import Point, ResilienceCurve
+from tremap_brevitas.planning import Point, ResilienceCurve
 
 HUGE = "9" * 30
 # Of these names lie in the folder in which the commands run:
@@ -77,7 +77,7 @@ COMMANDS = {
     "repair": ["map", "repair", "chip.npz", "--spare-rows", "1", "--spare-columns", "1", "--out", "out", "--list", "list"],
     "repair by list": ["map", "repair", "chip.npz", "--column-mux", "1", "--apply", "repair.csv", "--out", "out"],
     "plot": ["map", "plot", "chip.npz", "--geometry", "geometry.json", "--title", "title", "--out", "out"],
-    "plot effective": ["map", "plot", "placed", "--kind", "effective", "--bundle", "bundle", "--out", "out"],
+    "plot activated": ["map", "plot", "placed", "--kind", "activated", "--bundle", "bundle", "--out", "out"],
     "group": ["group", "chips", "--union-rate", "0.5", "--largest", "2", "--out", "out"],
     "group by goal": [
         *["group", "placed", "--bundle", "bundle", "--curve", "curve.json", "--goal", "0.5", "--steps", "1"],

@@ -8,9 +8,9 @@ from click.testing import CliRunner
 
 import tremap_brevitas as tm
 from tremap_brevitas.cli import main
-from tremap_brevitas.faults.allocate import allocate_repair
+from tremap_brevitas.faults.array.allocate import allocate_repair
+from tremap_brevitas.faults.array.geometry import ArrayGeometry
 from tremap_brevitas.faults.formats import read_fault_map, write_fault_map
-from tremap_brevitas.faults.geometry import ArrayGeometry
 
 MEMORY = tm.Memory(words=64, word_bits=16, banks=4)
 SIZE = ["--words", "64", "--word-bits", "16", "--banks", "4"]

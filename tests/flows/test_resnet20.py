@@ -9,7 +9,7 @@ from qonnx.core.onnx_exec import execute_onnx
 from qonnx.util.cleanup import cleanup_model
 
 import tremap_brevitas as tm
-from tremap_brevitas.export import onnx_runner
+from tremap_brevitas.onnx_files import onnx_runner
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from strategies import fault_maps, images
 
 import tremap_brevitas as tm
-from tremap_brevitas.export import words_read, write_memory_image
+from tremap_brevitas.placement import words_read, write_memory_image
 
 rtl = flow("rtl/simulate.py")
 

@@ -19,11 +19,12 @@ from helpers import expected_codes
 
 import tremap_brevitas as tm
 from tremap_brevitas import quant as tq
-from tremap_brevitas.export import load_onnx, read_memory_image
-from tremap_brevitas.export.bundle.read import read_image
+from tremap_brevitas.bundle.read import read_image
 from tremap_brevitas.onnx_export.bundle import OnnxExport, certificate
+from tremap_brevitas.onnx_files import load_onnx
 from tremap_brevitas.placed.slots import matching_slots
 from tremap_brevitas.placed.state import PlacedState
+from tremap_brevitas.placement import read_memory_image
 
 # ------------------------------------------------------------------ what is in it
 

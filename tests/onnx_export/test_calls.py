@@ -10,8 +10,8 @@ from torch import nn
 
 import tremap_brevitas as tm
 from tremap_brevitas import quant as tq
-from tremap_brevitas.export import load_onnx, onnx_runner
-from tremap_brevitas.export.bundle.probe import read_probe
+from tremap_brevitas.bundle.probe import read_probe
+from tremap_brevitas.onnx_files import load_onnx, onnx_runner
 
 QUANT = tq.FaultyInt8WeightPerTensorFixedPoint
 EXPORTERS = pytest.mark.parametrize("dynamo", [False, True], ids=["torchscript", "dynamo"])

@@ -32,7 +32,7 @@ from torch import nn
 
 import tremap_brevitas as tm
 from tremap_brevitas import quant as tq
-from tremap_brevitas.export import load_onnx, onnx_metadata, onnx_weights
+from tremap_brevitas.onnx_files import load_onnx, onnx_metadata, onnx_weights
 from tremap_brevitas.proxy import FaultyWeightQuantProxyFromInjector
 
 X = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(5))

@@ -29,7 +29,7 @@ from tremap_brevitas.cli.outputs import STDOUT, check_outputs, summary, to_file
 from tremap_brevitas.cli.printing import csv_rows, echo, print_json, table
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.files import write_table
-from tremap_brevitas.fleet.certify import Deployment
+from tremap_brevitas.placement.certificate import Deployment
 
 
 @click.command(
@@ -67,8 +67,8 @@ def assign(
     """
     if goal is None:
         raise click.UsageError("give --goal, the accuracy that every chip must reach")
-    from tremap_brevitas.fleet.assign import Prepared
-    from tremap_brevitas.fleet.assign import assign as assigned
+    from tremap_brevitas.planning.assign import Prepared
+    from tremap_brevitas.planning.assign import assign as assigned
 
     if as_json and out == STDOUT:
         raise click.UsageError("--json and --out - would both write to standard output")

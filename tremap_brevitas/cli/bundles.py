@@ -35,8 +35,8 @@ def verify(bundle: Path, chips: tuple[Path, ...], exact: bool, as_json: bool, **
     what was exported, or a map is bad; with --exact also if a chip reads a weight differently.
     """
     # Here, since onnx takes a while and the other commands do without it.
-    from tremap_brevitas.export.bundle.read import examine
-    from tremap_brevitas.export.bundle.verify import report_on
+    from tremap_brevitas.bundle.read import examine
+    from tremap_brevitas.bundle.verify import report_on
 
     reader = Reading.of(**reading)
     examined = examine(bundle)

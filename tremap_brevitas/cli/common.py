@@ -18,15 +18,15 @@ from tremap_brevitas.cli.inputs import STDIN, regular
 from tremap_brevitas.cli.outputs import OutFile, OutFolder
 from tremap_brevitas.cli.printing import echo
 from tremap_brevitas.cli.reader_options import check_reader_options, reader_options
+from tremap_brevitas.faults.array.geometry import ArrayGeometry
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.formats import Format, Source, read_fault_maps, sources
-from tremap_brevitas.faults.geometry import ArrayGeometry
 from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.printable import printable
 
 if TYPE_CHECKING:
-    from tremap_brevitas.export.bundle.read import Bundle
-    from tremap_brevitas.fleet.resilience import ResilienceCurve
+    from tremap_brevitas.bundle.read import Bundle
+    from tremap_brevitas.planning.resilience import ResilienceCurve
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -237,7 +237,7 @@ class Reading:
 def loaded_bundle(path: Path) -> Bundle:
     """Read a bundle."""
     # Here, since onnx takes a while and most commands do without it.
-    from tremap_brevitas.export.bundle.read import Bundle
+    from tremap_brevitas.bundle.read import Bundle
 
     return Bundle.load(path)
 
@@ -250,7 +250,7 @@ def loaded_geometry(path: Path) -> ArrayGeometry:
 
 def loaded_curve(path: Path) -> ResilienceCurve:
     """Read a resilience curve."""
-    from tremap_brevitas.fleet.resilience import ResilienceCurve
+    from tremap_brevitas.planning.resilience import ResilienceCurve
 
     with regular(path) as file:
         return ResilienceCurve.load(file)

@@ -10,10 +10,10 @@ from tremap_brevitas.cli.common import EXISTING, NEW_FOLDER, Number, Reading
 from tremap_brevitas.cli.outputs import check_outputs, filled_folder
 from tremap_brevitas.cli.printing import echo
 from tremap_brevitas.faults.fault_map import FaultMap
-from tremap_brevitas.faults.fit import fit_fault_model
-from tremap_brevitas.faults.generate import random_fault_maps
 from tremap_brevitas.faults.memory import Memory
-from tremap_brevitas.faults.structure import clustered_fault_maps, line_fault_maps, nested_fault_maps
+from tremap_brevitas.faults.random.fitted import fit_fault_model
+from tremap_brevitas.faults.random.structured import clustered_fault_maps, line_fault_maps, nested_fault_maps
+from tremap_brevitas.faults.random.uniform import random_fault_maps
 
 DRAWN = ("uniform", "clustered", "lines", "nested")
 KINDS = {  # that go by an option; what is not named here, all do

@@ -28,9 +28,9 @@ from tremap_brevitas.cli.common import (
 from tremap_brevitas.cli.outputs import check_outputs, filled_folder
 from tremap_brevitas.cli.printing import csv_rows, echo, print_json, table
 from tremap_brevitas.faults.fault_map import FaultMap
-from tremap_brevitas.faults.group import group_chips
 from tremap_brevitas.faults.merge import MergedFaultMap, merge
 from tremap_brevitas.files import write_table
+from tremap_brevitas.planning.group import group_chips
 from tremap_brevitas.printable import printable
 
 Rows = list[dict[str, Any]]
@@ -122,7 +122,7 @@ def _by_rate(
 def _by_goal(
     reader: Reading, paths: tuple[Path, ...], bundle: Path, curve_file: Path, options: dict[str, Any]
 ) -> tuple[list[MergedFaultMap], Rows]:
-    from tremap_brevitas.fleet.plan import plan_groups
+    from tremap_brevitas.planning.plan import plan_groups
 
     image, curve = loaded_bundle(bundle).image, loaded_curve(curve_file)
     reader.expect(image.placement.memory)

@@ -16,8 +16,8 @@ from tremap_brevitas.cli.outputs import STDOUT, check_outputs, summary, to_file
 from tremap_brevitas.cli.plot import plot
 from tremap_brevitas.cli.printing import echo, print_json, table
 from tremap_brevitas.cli.repair import repair
+from tremap_brevitas.faults.analysis.statistics import compare_maps, group_statistics, map_statistics, nesting
 from tremap_brevitas.faults.merge import OnConflict, merge
-from tremap_brevitas.faults.statistics import compare_maps, group_statistics, map_statistics, nesting
 
 
 @click.group("map")

@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from tremap_brevitas.cli.printing import echo
-from tremap_brevitas.files import whole_file, whole_folder
+from tremap_brevitas.files import atomic_file, atomic_folder
 
 STDOUT = Path("-")
 RECORD = ".tremap.json"
@@ -149,7 +149,7 @@ def filled_folder(
     if not path.is_dir():
         if parents:
             path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_folder(path, overwrite=False) as draft:
+        with atomic_folder(path, overwrite=False) as draft:
             yield draft
             _record(draft, command, _digests(draft))
         return
@@ -193,7 +193,7 @@ def _recorded(path: Path, command: str, earlier: Iterable[str]) -> Digests | Non
 
 
 def _record(path: Path, command: str, files: Mapping[str, list[str]]) -> None:
-    with whole_file(path / RECORD) as draft:
+    with atomic_file(path / RECORD) as draft:
         draft.write_text(json.dumps({"command": command, "files": files}, indent=1, sort_keys=True), encoding="utf-8")
 
 

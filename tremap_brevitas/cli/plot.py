@@ -26,18 +26,18 @@ Examples:
   tremap map plot A7.npz --out A7.png
   tremap map plot chips/ --kind overlap --out overlap.png
   tremap map plot chips/ --kind growth --out growth.png
-  tremap map plot chips/ --kind effective --bundle group_0/ --out effective.png
+  tremap map plot chips/ --kind activated --bundle group_0/ --out activated.png
 """
 )
 @PATHS
 @map_options
 @click.option(
     "--kind",
-    type=click.Choice(["map", "overlap", "growth", "effective"]),
+    type=click.Choice(["map", "overlap", "growth", "activated"]),
     help="Default: map for one chip, overlap for several.",
 )
 @GEOMETRY
-@click.option("--bundle", type=EXISTING, help="For effective: the bundle whose image the chips hold.")
+@click.option("--bundle", type=EXISTING, help="For activated: the bundle whose image the chips hold.")
 @click.option("--title", default="", help="Heading of the picture; what stands between $ is mathematics.")
 @click.option("--out", required=True, type=NEW, help="Picture; its ending chooses the format.")
 def plot(
@@ -53,10 +53,10 @@ def plot(
 
     With --geometry a chip's map is drawn as its physical array.
     """
-    from tremap_brevitas.faults.plot import plot_fault_map, plot_overlap, plot_union_growth
+    from tremap_brevitas.faults.analysis.pictures import plot_fault_map, plot_overlap, plot_union_growth
 
-    if (kind == "effective") != (bundle is not None):
-        raise click.UsageError("--kind effective and --bundle go together")
+    if (kind == "activated") != (bundle is not None):
+        raise click.UsageError("--kind activated and --bundle go together")
     reader = Reading.of(**reading)
     image = None
     if bundle is not None:
@@ -74,9 +74,9 @@ def plot(
             array = None if geometry is None else loaded_geometry(geometry)
             plot_fault_map(maps[0] if array is None else array.to_physical(maps[0]), file, title=title)
         elif image is not None:
-            from tremap_brevitas.fleet.plot_fleet import plot_effective_faults
+            from tremap_brevitas.report.plot_fleet import plot_activated_faults
 
-            plot_effective_faults(image, maps, file, title=title)
+            plot_activated_faults(image, maps, file, title=title)
         else:
             (plot_overlap if kind == "overlap" else plot_union_growth)(maps, file, title=title)
     summary(out, out)

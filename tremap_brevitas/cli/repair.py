@@ -10,9 +10,9 @@ import click
 from tremap_brevitas.cli.common import FILE, GEOMETRY, NEW, Reading, loaded_geometry, map_options
 from tremap_brevitas.cli.inputs import regular
 from tremap_brevitas.cli.outputs import check_outputs, summary, to_file
-from tremap_brevitas.faults.allocate import allocate_repair
-from tremap_brevitas.faults.geometry import ArrayGeometry
-from tremap_brevitas.faults.repair import Repair, repaired
+from tremap_brevitas.faults.array.allocate import allocate_repair
+from tremap_brevitas.faults.array.geometry import ArrayGeometry
+from tremap_brevitas.faults.array.repair import Repair, repaired
 
 
 @click.command(

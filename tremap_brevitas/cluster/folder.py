@@ -14,7 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from tremap_brevitas.files import whole_file
+from tremap_brevitas.files import atomic_file
 
 KIND = "tremap run"
 SCHEMA = 1
@@ -100,7 +100,7 @@ class RunFolder:
             raise TypeError(f"job {job!r}: its result is None, which a run folder cannot tell from a job that is not finished")
         result = json.loads(json.dumps(result))
         content = {"job": job, "digest": _digest(result), "result": result}
-        with whole_file(self._file(job)) as draft:
+        with atomic_file(self._file(job)) as draft:
             draft.write_text(json.dumps(content), encoding="utf-8")
 
     def _file(self, job: str) -> Path:
@@ -111,7 +111,7 @@ class RunFolder:
     def _check_options(self) -> None:
         path = self.path / "run.json"
         if not path.exists():
-            with whole_file(path) as draft:
+            with atomic_file(path) as draft:
                 draft.write_text(json.dumps({"kind": KIND, "schema": SCHEMA, "options": self.options}), encoding="utf-8")
             return
         try:

@@ -1,8 +1,7 @@
 """Fault maps: what is stuck in each chip's weight memory. NumPy only."""
 
 from tremap_brevitas.faults.fault_map import FaultMap
-from tremap_brevitas.faults.generate import random_fault_maps
 from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.faults.merge import MergedFaultMap, merge
 
-__all__ = ["FaultMap", "Memory", "MergedFaultMap", "merge", "random_fault_maps"]
+__all__ = ["FaultMap", "Memory", "MergedFaultMap", "merge"]

@@ -12,22 +12,22 @@ from typing import Any, get_args
 import numpy as np
 from torch import Tensor, nn
 
-from tremap_brevitas.export.bundle.accumulators import accumulator_ranges
-from tremap_brevitas.export.bundle.chips import BundleChip, write_chips
-from tremap_brevitas.export.bundle.manifest import FORMS, BundleLayer, Form, Manifest, file_digest, written_files
-from tremap_brevitas.export.bundle.probe import write_probe
-from tremap_brevitas.export.bundle.verify import verify_bundle
-from tremap_brevitas.export.memory_image import Format, write_memory_image
-from tremap_brevitas.export.verify import output_errors
-from tremap_brevitas.export.weights import onnx_weights
+from tremap_brevitas.bundle.accumulators import accumulator_ranges
+from tremap_brevitas.bundle.chips import BundleChip, write_chips
+from tremap_brevitas.bundle.manifest import FORMS, BundleLayer, Form, Manifest, file_digest, written_files
+from tremap_brevitas.bundle.probe import write_probe
+from tremap_brevitas.bundle.verify import verify_bundle
 from tremap_brevitas.faults import FaultMap, MergedFaultMap
-from tremap_brevitas.files import whole_folder
-from tremap_brevitas.fleet.certify import Certificate, Deployment, certificate
-from tremap_brevitas.fleet.report import FleetReport
+from tremap_brevitas.files import atomic_folder
 from tremap_brevitas.onnx_export.call import Inputs, as_inputs, check_batch, outputs_of
 from tremap_brevitas.onnx_export.export import OnnxExport, Written
+from tremap_brevitas.onnx_files.verify import output_errors
+from tremap_brevitas.onnx_files.weights import onnx_weights
 from tremap_brevitas.placed.state import PlacedState
 from tremap_brevitas.placement import MemoryImage, Placement
+from tremap_brevitas.placement.certificate import Certificate, Deployment, certificate
+from tremap_brevitas.placement.image_file import Format, write_memory_image
+from tremap_brevitas.report.fleet_report import FleetReport
 
 ENDINGS = {"readmemh": "mem", "amd_mif": "mif", "coe": "coe", "altera_mif": "mif", "intel_hex": "hex", "raw": "bin"}
 TOOLS = ("tremap_brevitas", "brevitas", "torch", "numpy", "onnx", "onnxruntime", "onnxscript", "onnxoptimizer")
@@ -64,7 +64,7 @@ def export_bundle(
     ]
     accuracies = _accuracies(report, proofs)
     ending = ENDINGS[memory_format]
-    with whole_folder(folder, overwrite=overwrite, wrote=written_files) as draft:
+    with atomic_folder(folder, overwrite=overwrite, wrote=written_files) as draft:
         written = {form: onnx_export.write(form, draft / f"model.{form}.onnx") for form in FORMS if form in onnx_forms}
         group = f"weights_as_written.{ending}"
         write_memory_image(image, draft / group, format=memory_format, faults=None)

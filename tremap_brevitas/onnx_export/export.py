@@ -18,23 +18,22 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from torch import Tensor
 
-from tremap_brevitas.export.graph import (
+from tremap_brevitas.faults import FaultMap, MergedFaultMap
+from tremap_brevitas.onnx_export.call import Inputs, as_inputs, check_float32, leaves_of
+from tremap_brevitas.onnx_files.graph import (
     complete_gemms,
     initializers_are_constant,
     keep_outputs,
     set_weight,
     unshare_zero_points,
 )
-from tremap_brevitas.export.tell_apart import marked_codes
-from tremap_brevitas.export.verify import code_difference, named_weights
-from tremap_brevitas.export.weights import load_onnx, onnx_weights, set_metadata
-from tremap_brevitas.faults import FaultMap, MergedFaultMap
-from tremap_brevitas.fleet import certificate
-from tremap_brevitas.onnx_export.call import Inputs, as_inputs, check_float32, leaves_of
+from tremap_brevitas.onnx_files.tell_apart import marked_codes
+from tremap_brevitas.onnx_files.verify import code_difference, named_weights
+from tremap_brevitas.onnx_files.weights import load_onnx, onnx_weights, set_metadata
 from tremap_brevitas.placed.modes import evaluation_mode
 from tremap_brevitas.placed.slots import WeightSlot, weight_slots
 from tremap_brevitas.placed.state import PlacedState
-from tremap_brevitas.placement import MemoryImage, Placement
+from tremap_brevitas.placement import MemoryImage, Placement, certificate
 from tremap_brevitas.proxy import FaultyWeightProxy
 from tremap_brevitas.proxy.export_handlers import GROUPS
 from tremap_brevitas.proxy.unchanged import unchanged

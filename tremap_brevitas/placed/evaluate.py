@@ -12,11 +12,11 @@ from tremap_brevitas.cluster.engine import Engine
 from tremap_brevitas.cluster.jobs import run_jobs
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_same_memory
-from tremap_brevitas.fleet.certify import Deployment, certificate
-from tremap_brevitas.fleet.report import ChipResult, FleetReport
 from tremap_brevitas.placed.evaluator import Evaluator, measured
 from tremap_brevitas.placed.identity import network_digest
 from tremap_brevitas.placed.state import PlacedState
+from tremap_brevitas.placement.certificate import Deployment, certificate
+from tremap_brevitas.report.fleet_report import ChipResult, FleetReport
 
 
 def evaluate_fleet(

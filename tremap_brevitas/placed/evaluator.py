@@ -9,10 +9,10 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import nn
 
-from tremap_brevitas.fleet.certify import LayerDifference, with_differences
 from tremap_brevitas.placed.modes import evaluation_mode
 from tremap_brevitas.placed.state import PlacedState
 from tremap_brevitas.placement import MemoryImage
+from tremap_brevitas.placement.certificate import LayerDifference, with_differences
 
 Evaluate = Callable[[nn.Module], float]
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from tremap_brevitas.faults import FaultMap
-from tremap_brevitas.fleet.certify import Certificate, Deployment, certificate
 from tremap_brevitas.placed.state import PlacedState
+from tremap_brevitas.placement.certificate import Certificate, Deployment, certificate
 
 if TYPE_CHECKING:
+    from tremap_brevitas.bundle.manifest import Form
     from tremap_brevitas.cluster.engine import Engine
-    from tremap_brevitas.export.bundle.manifest import Form
-    from tremap_brevitas.export.memory_image import Format
-    from tremap_brevitas.fleet.report import FleetReport
     from tremap_brevitas.onnx_export.call import Inputs
+    from tremap_brevitas.placement.image_file import Format
     from tremap_brevitas.prepare.compensation.report import CompensationReport
+    from tremap_brevitas.report.fleet_report import FleetReport
 
 
 class PlacedModel(PlacedState):

@@ -1,21 +1,33 @@
-"""Which cell holds which bit of which weight. NumPy only."""
+"""Which cell holds which bit of which weight, and what a chip makes of it. NumPy only."""
 
+from tremap_brevitas.placement.activated import ActivatedFaults, activated_faults
+from tremap_brevitas.placement.certificate import Certificate, Deployment, LayerDifference, certificate
 from tremap_brevitas.placement.draw import drawn_words
 from tremap_brevitas.placement.finn import finn_dat, finn_placement
 from tremap_brevitas.placement.image import MemoryImage
+from tremap_brevitas.placement.image_file import read_memory_image, words_read, write_memory_image
 from tremap_brevitas.placement.layer import LayerSites, PlacedLayer, WeightBit
 from tremap_brevitas.placement.linear import LayerCodes, linear_placement
 from tremap_brevitas.placement.placement import Placement
 
 __all__ = [
+    "ActivatedFaults",
+    "Certificate",
+    "Deployment",
     "LayerCodes",
+    "LayerDifference",
     "LayerSites",
     "MemoryImage",
     "PlacedLayer",
     "Placement",
     "WeightBit",
+    "activated_faults",
+    "certificate",
     "drawn_words",
     "finn_dat",
     "finn_placement",
     "linear_placement",
+    "read_memory_image",
+    "words_read",
+    "write_memory_image",
 ]

@@ -12,7 +12,7 @@ import numpy as np
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.formats.text import FormatError
 from tremap_brevitas.faults.memory import Memory
-from tremap_brevitas.files import whole_file
+from tremap_brevitas.files import atomic_file
 
 CSV_FIRST_LINE = "# tremap fault map"
 CSV_CHIP = "# chip="
@@ -34,7 +34,7 @@ def write_csv_map(fault_map: FaultMap, path: str | os.PathLike[str]) -> Path:
         "address,bit,stuck_at",
     ]
     word, bit = np.divmod(fault_map.cells, memory.word_bits)
-    with whole_file(path) as draft, draft.open("w", encoding="ascii") as file:
+    with atomic_file(path) as draft, draft.open("w", encoding="ascii") as file:
         file.write("\n".join([*head, ""]))
         np.savetxt(file, np.stack([word, bit, fault_map.stuck_at.astype(np.int64)], axis=1), fmt="%d", delimiter=",")
     return Path(path)

@@ -18,7 +18,7 @@ from tremap_brevitas.faults.formats.lines import MatchedLines, Tables
 from tremap_brevitas.faults.formats.table import Rows, separator_of, split_line
 from tremap_brevitas.faults.formats.text import FormatError, blocks, chip_name, opened
 from tremap_brevitas.faults.memory import Memory
-from tremap_brevitas.files import whole_file
+from tremap_brevitas.files import atomic_file
 
 
 def read_log(
@@ -189,7 +189,7 @@ def write_log(fault_map: FaultMap, path: str | os.PathLike[str]) -> Path:
     full = (1 << memory.word_bits) - 1
     digits = -(-memory.word_bits // 4)
     address_digits = -(-(max(memory.words - 1, 1)).bit_length() // 4)
-    with whole_file(path) as draft, draft.open("w", encoding="ascii") as file:
+    with atomic_file(path) as draft, draft.open("w", encoding="ascii") as file:
         file.write("element,address,expected,read\n")
         for element, stuck_at, expected in (("r0", 1, 0), ("r1", 0, full)):
             wrong: dict[int, int] = {}

@@ -14,7 +14,7 @@ from tremap_brevitas.faults.formats.cells import Cells, settled
 from tremap_brevitas.faults.formats.table import rows, separator_of, split_line
 from tremap_brevitas.faults.formats.text import FormatError, blocks, check_choice, opened
 from tremap_brevitas.faults.memory import Memory
-from tremap_brevitas.files import whole_file
+from tremap_brevitas.files import atomic_file
 
 
 def read_neuralfuse(
@@ -104,7 +104,7 @@ def write_neuralfuse(fault_map: FaultMap, sa0: str | os.PathLike[str], sa1: str 
     paths = [sa0, Path(sa1)]
     for stuck_at, path in enumerate(paths):
         mine = fault_map.cells[fault_map.stuck_at == stuck_at]
-        with whole_file(path) as draft, draft.open("wb") as file:
+        with atomic_file(path) as draft, draft.open("wb") as file:
             per_block = max(1, (1 << 22) // memory.word_bits)
             for first in range(0, memory.words, per_block):
                 count = min(per_block, memory.words - first)

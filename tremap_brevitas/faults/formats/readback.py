@@ -17,7 +17,7 @@ from tremap_brevitas.faults.formats.columns import BothWays
 from tremap_brevitas.faults.formats.table import DIGITS
 from tremap_brevitas.faults.formats.text import BLOCK, FormatError, check_choice, chip_name, decoded, opened
 from tremap_brevitas.faults.memory import Memory
-from tremap_brevitas.files import whole_file
+from tremap_brevitas.files import atomic_file
 from tremap_brevitas.memory_files import FORMATS, BadLineError
 from tremap_brevitas.memory_files import Format as ImageFormat
 
@@ -128,7 +128,7 @@ def write_readback(
                 raise ValueError(f"{len(mine)} cells are stuck at {stuck_at}, which only the file {name} can show; give it")
             continue
         healthy = np.unpackbits(np.full(size, 255 * (1 - stuck_at), np.uint8), count=memory.word_bits, bitorder="little")
-        with whole_file(path) as draft, draft.open("w", encoding="ascii") as file:
+        with atomic_file(path) as draft, draft.open("w", encoding="ascii") as file:
             per_block = max(1, BLOCK // memory.word_bits)
             for first in range(0, memory.words, per_block):
                 count = min(per_block, memory.words - first)

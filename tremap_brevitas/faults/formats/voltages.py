@@ -14,7 +14,7 @@ from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.formats.table import BLANKS, separator_of, split_line, uncommented
 from tremap_brevitas.faults.formats.text import FormatError, blocks, check_choice, chip_name, opened
 from tremap_brevitas.faults.memory import Memory
-from tremap_brevitas.files import whole_file
+from tremap_brevitas.files import atomic_file
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +161,7 @@ def _halves(lowest: NDArray[np.float32]) -> bool:
 
 def write_voltages(voltages: CellVoltages, path: str | os.PathLike[str]) -> Path:
     """Write a table of lowest working voltages, with as many digits as it takes to read the same numbers again."""
-    with whole_file(path) as draft, draft.open("w", encoding="ascii") as file:
+    with atomic_file(path) as draft, draft.open("w", encoding="ascii") as file:
         for row in voltages.lowest:
             file.write(",".join(np.format_float_positional(v, trim="-") for v in row) + "\n")
     return Path(path)

@@ -1,0 +1,19 @@
+"""A bundle: one folder with all that a group of chips needs, and all that a stranger needs to check it.
+
+```text
+group_0/
+  model.qonnx.onnx        the network, as QONNX
+  model.qcdq.onnx         the same as QCDQ, for onnxruntime
+  weights_as_written.mem  the words to write into every chip
+  chips.csv               every chip: bit-exact or not, and how well it does
+  placement.npz           which cell holds which bit of which weight
+  probe.npz               an input, and what the network makes of it
+  manifest.json           layers, scales, digests of maps and of every file, versions of tools
+```
+
+Read, verified and written for a chip without torch; writing one is `onnx_export/bundle.py`'s work.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

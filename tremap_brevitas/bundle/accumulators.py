@@ -1,0 +1,97 @@
+"""How far the sums of each layer can run on the chips of a fleet. Needs onnx and NumPy only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from tremap_brevitas.onnx_files.layer_inputs import LayerInput, layer_inputs
+from tremap_brevitas.placement import MemoryImage
+from tremap_brevitas.placement.certificate import Certificate
+
+Range = tuple[int, int]
+
+
+def accumulator_ranges(
+    model: ModelProto, initializers: Mapping[str, str], image: MemoryImage, certificates: Iterable[Certificate] = ()
+) -> dict[str, Range]:
+    """Lowest and highest sum that any output of a layer can reach, on any of some chips, whatever the inputs.
+
+    By qonnx' rule (``calculate_matvec_accumulator_range``), which FINN sizes its accumulators with: each weight meets the
+    input's lowest or highest integer, whichever is worse; the extremes of all outputs together. FINN does so for the trained
+    codes alone; a chip that reads others can reach further.
+
+    Args:
+        model: The QONNX graph, whose ``Quant`` nodes say which integers a layer's input can be.
+        initializers: For each layer, the initializer that holds its weight.
+        image: The codes that the network was trained with.
+        certificates: What each chip reads; with none, the trained codes alone count.
+
+    Returns:
+        ``(lowest, highest)`` by layer. Left out are biases, and layers whose input is not quantized, or has a zero point.
+
+    Examples:
+        >>> accumulator_type((-40, 200)), accumulator_type((0, 255)), accumulator_type((-129, 0))
+        ('INT9', 'UINT8', 'INT9')
+    """
+    inputs = layer_inputs(model, initializers)
+    sums = {
+        name: _Sums(codes, found)
+        for name, codes in image.codes.items()
+        if codes.ndim > 1 and (found := inputs.get(name)) is not None and found.integers is not None
+    }
+    ranges = {name: layer.range() for name, layer in sums.items()}
+    for proof in certificates:
+        for difference in proof.differences:
+            if difference.layer in sums:
+                low, high = ranges[difference.layer]
+                lowest, highest = sums[difference.layer].range(difference.weight, difference.trained, difference.read)
+                ranges[difference.layer] = min(low, lowest), max(high, highest)
+    return ranges
+
+
+def accumulator_type(sums: Range) -> str:
+    """The smallest integer type that holds sums, as FINN names it: ``"INT19"``, ``"UINT8"``."""
+    low, high = sums
+    if low >= 0:
+        return f"UINT{max(high.bit_length(), 1)}"
+    return f"INT{max((-low - 1).bit_length(), high.bit_length()) + 1}"
+
+
+class _Sums:
+    """Highest and lowest sum of every output of one layer."""
+
+    def __init__(self, codes: NDArray[Any], found: LayerInput) -> None:
+        assert found.integers is not None
+        self.low, self.high = found.integers
+        index = np.arange(codes.shape[0])
+        if found.operator == "ConvTranspose":  # (inputs, outputs of a group, …)
+            group = index // (codes.shape[0] // found.groups)
+            index = group[:, None] * codes.shape[1] + np.arange(codes.shape[1])
+        shape = (*index.shape, *[1] * (codes.ndim - index.ndim))
+        self.output = np.broadcast_to(index.reshape(shape), codes.shape).reshape(-1)
+        self.outputs = int(index.max()) + 1
+        flat = codes.reshape(-1).astype(np.int64)
+        self.lowest, self.highest = (self._added(self.output, part) for part in self._extremes(flat))
+
+    def range(self, weight: Any = None, trained: Any = None, read: Any = None) -> Range:
+        """Extremes over all outputs, once some weights are read differently."""
+        lowest, highest = self.lowest, self.highest
+        if weight is not None:
+            was, now = self._extremes(trained.astype(np.int64)), self._extremes(read.astype(np.int64))
+            lowest = lowest + self._added(self.output[weight], now[0] - was[0])
+            highest = highest + self._added(self.output[weight], now[1] - was[1])
+        return int(lowest.min()), int(highest.max())
+
+    def _extremes(self, codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        products = codes * self.low, codes * self.high
+        return np.minimum(*products), np.maximum(*products)
+
+    def _added(self, output: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.int64]:
+        sums = np.zeros(self.outputs, dtype=np.int64)
+        np.add.at(sums, output, values)
+        return sums

@@ -1,0 +1,80 @@
+"""The network as one chip really computes it, as an ONNX file. Neither torch nor Brevitas."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from tremap_brevitas.bundle.manifest import Form
+from tremap_brevitas.bundle.read import Bundle
+from tremap_brevitas.faults import FaultMap
+from tremap_brevitas.files import atomic_file
+from tremap_brevitas.onnx_files.graph import set_weight
+from tremap_brevitas.onnx_files.weights import OnnxWeight, load_onnx, metadata_of, onnx_weights, set_metadata
+
+
+def apply_to_onnx(
+    bundle: str | os.PathLike[str] | Bundle,
+    chip: FaultMap,
+    path: str | os.PathLike[str],
+    *,
+    form: Form = "qcdq",
+) -> Path:
+    """Write the ONNX file with the weights that one chip reads from its memory, so that it can be run without PyTorch.
+
+    Args:
+        bundle: The folder of a bundle, or one that was loaded before.
+        chip: The chip's own fault map.
+        path: File to write; it appears whole or not at all. Its metadata names the chip.
+        form: Which of the bundle's files to start from.
+
+    Returns:
+        The path written.
+
+    Raises:
+        FileNotFoundError: If there is no such bundle.
+        ValueError: If the bundle is not what was exported, has no file of that form, or the map is of another memory.
+    """
+    if not isinstance(bundle, Bundle):
+        bundle = Bundle.load(bundle)
+    if form not in bundle.manifest.onnx:
+        raise ValueError(f"form must be one of {', '.join(bundle.manifest.onnx)}, got {form!r}")
+    proof = bundle.certificate(chip)
+    read = proof.read()
+    graph = load_onnx(bundle.folder / bundle.manifest.onnx[form])
+    names = {layer.name: layer.initializers[form] for layer in bundle.manifest.layers}
+    about = metadata_of(graph) or {}
+    if about.get("schema") in (None, 1):
+        _check_names(bundle, names, onnx_weights(graph), [difference.layer for difference in proof.differences])
+    for difference in proof.differences:
+        layer, name = difference.layer, f"{difference.layer}.as_read"
+        set_weight(graph, {names[layer]}, read[layer], name)
+        names[layer] = name
+    set_metadata(graph, {**about, "layers": names, "read_by": {"chip": chip.chip, "digest": chip.digest}})
+    weights = onnx_weights(graph)
+    for layer, initializer in names.items():
+        uses = [weight.codes for weight in weights if weight.initializer == initializer]
+        if not uses or not all(np.array_equal(codes, read[layer]) for codes in uses):
+            raise ValueError(f"{bundle.folder}: layer {layer!r}: its graph does not take the codes that the chip reads")
+    with atomic_file(path) as draft:
+        onnx.save(graph, str(draft))
+    return Path(path)
+
+
+def _check_names(bundle: Bundle, names: Mapping[str, str], weights: Sequence[OnnxWeight], layers: Iterable[str]) -> None:
+    """Check that a file of schema 1 says of these layers which of the graph's weights are theirs.
+
+    It went by the codes, so that equal layers could be taken for each other, and a weight that the graph holds twice for one.
+    """
+    for layer in layers:
+        name, codes = names[layer], bundle.image.codes[layer]
+        twins = {w.initializer for w in weights if w.codes.shape == codes.shape and np.array_equal(w.codes, codes)} - {name}
+        if twins or list(names.values()).count(name) > 1:
+            raise ValueError(
+                f"{bundle.folder}: layer {layer!r} has the codes of another one, or is used twice, and an older version of "
+                f"tremap_brevitas did not write down which of the graph's weights are its own; export the bundle again"
+            )

@@ -1,0 +1,144 @@
+"""How a stranger trusts the files: checked from the folder alone. Neither torch nor Brevitas."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tremap_brevitas.bundle.chips import BundleChip
+from tremap_brevitas.bundle.read import Bundle, Measured, examine, relative
+from tremap_brevitas.faults import FaultMap
+from tremap_brevitas.faults.fault_map import check_memory
+from tremap_brevitas.placement.certificate import Certificate
+from tremap_brevitas.placement.layer import parameter_of
+
+
+@dataclass(frozen=True, eq=False)
+class BundleReport:
+    """What [verify_bundle][tremap_brevitas.verify_bundle] found.
+
+    Attributes:
+        folder: The bundle.
+        problems: What is wrong with it, one sentence each, naming the file; empty if nothing is.
+        certificates: For each chip, the weights that it reads differently from what the ONNX files hold. Empty if the
+            bundle could not be read.
+        files: Number of files checked.
+        unlisted: Names of things in the folder that the manifest does not know; they were not looked at.
+        output_error: Largest difference between the outputs of onnxruntime and PyTorch for the bundle's probe, relative to
+            the largest output; None if it was not run.
+        inputs: Number of inputs of the probe.
+        inputs_equal: How many of them gave the same output up to float32's rounding (1e-6). For others the two may have rounded
+            a sum otherwise, and so moved an activation at a boundary to the next code.
+        codes: Number of codes that image and ONNX files agree on.
+    """
+
+    folder: str
+    problems: tuple[str, ...]
+    certificates: tuple[Certificate, ...]
+    files: int = 0
+    unlisted: tuple[str, ...] = ()
+    output_error: float | None = None
+    inputs: int = 0
+    inputs_equal: int = 0
+    codes: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether the files are whole, and hold one and the same network. Says nothing about the chips."""
+        return not self.problems
+
+    @property
+    def bit_exact(self) -> bool:
+        """Whether, on top of that, every chip computes exactly that network."""
+        return self.ok and all(c.bit_exact for c in self.certificates)
+
+    def __str__(self) -> str:
+        lines = [f"{self.folder}: NOT what was exported", *(f"  {p}" for p in self.problems)]
+        if self.ok:
+            lines = [f"{self.folder}: {self.files} files whole, {self.codes} codes equal in image and ONNX"]
+            if self.output_error is not None:
+                rest = "" if self.inputs_equal == self.inputs else f", and within {self.output_error:.1e} for the rest"
+                lines.append(f"  onnxruntime gives PyTorch's outputs for {self.inputs_equal} of {self.inputs} inputs{rest}")
+        if self.unlisted:
+            lines.append(f"  not looked at, since the manifest does not name it: {', '.join(self.unlisted)}")
+        return "\n".join([*lines, *(f"  chip {c.chip!r}: {_verdict(c)}" for c in self.certificates)])
+
+
+def verify_bundle(bundle: str | os.PathLike[str] | Bundle, chips: Iterable[FaultMap]) -> BundleReport:
+    """Check a bundle, and what each chip makes of it, from the files alone: torch and Brevitas are not needed.
+
+    Every file is compared with its digest, the words of the memory image are decoded and compared with the integers in the
+    ONNX files, scales and zero points with the manifest, and the QCDQ file's outputs (in onnxruntime) with the network's.
+    Then each chip's stuck cells are applied to the image; only what they change can be read differently.
+
+    Args:
+        bundle: The folder, or a bundle that was loaded before; then only the chips are checked.
+        chips: Fault maps of any chips, members of the group or not.
+
+    Returns:
+        A report that names what is wrong. It prints as text.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, or it has no manifest.
+        ValueError: If a chip's map is of another memory.
+    """
+    chips = list(chips)
+    if isinstance(bundle, Bundle):
+        certificates = tuple(bundle.certificate(chip) for chip in chips)
+        return BundleReport(str(bundle.folder), (), certificates, codes=bundle.image.placement.weights)
+    return report_on(Path(bundle), examine(bundle), chips)
+
+
+def report_on(folder: Path, examined: tuple[Bundle | None, list[str], Measured], chips: Sequence[FaultMap]) -> BundleReport:
+    """Report on a bundle that was examined, and on chips."""
+    found, problems, measured = examined
+    problems = list(problems)
+    certificates = []
+    if found is not None:
+        rows = {row.digest: row for row in found.chips}
+        for chip in chips:
+            check_memory(chip, found.image.placement.memory, whose="the image's")
+            try:
+                proof = found.certificate(chip)
+            except (OSError, ValueError) as error:  # its own image cannot be read
+                problems.append(relative(error, folder))
+            else:
+                certificates.append(proof)
+                problems += _contradictions(found.manifest.chips, rows.get(chip.digest), proof)
+    return BundleReport(
+        str(folder),
+        tuple(problems),
+        tuple(certificates),
+        files=measured.files,
+        unlisted=measured.unlisted,
+        output_error=measured.output_error,
+        inputs=measured.inputs,
+        inputs_equal=measured.inputs_equal,
+        codes=0 if found is None else found.image.placement.weights,
+    )
+
+
+def _contradictions(table: str, row: BundleChip | None, proof: Certificate) -> list[str]:
+    """Does the table say of a chip what its certificate says?"""
+    said = None if row is None else (row.bit_exact, row.weights_that_differ, row.worst_error)
+    if row is None or said == (proof.bit_exact, proof.weights_that_differ, proof.worst_error):
+        return []
+    return [
+        f"{table}: says of chip {row.chip!r} that {row.weights_that_differ} weights differ, by {row.worst_error} LSB at most; "
+        f"found are {proof.weights_that_differ}, by {proof.worst_error}"
+    ]
+
+
+def _verdict(proof: Certificate) -> str:
+    if proof.bit_exact:
+        return "bit-exact"
+    first = proof.differences[0]
+    index = np.unravel_index(first.weight[0], proof.image.codes[first.layer].shape)
+    return (
+        f"{proof.weights_that_differ} weights differ, by {proof.worst_error} LSB at most; the first is "
+        f"{parameter_of(first.layer, tuple(index))}, which reads {first.read[0]}, trained {first.trained[0]}"
+    )

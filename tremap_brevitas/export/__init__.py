@@ -1,8 +1,0 @@
-"""Export: networks leave as files that hold the very codes that were trained, and that anyone can check.
-
-Handlers for Brevitas' own exporters stand with the proxies that they serve, in ``proxy/export_handlers.py``.
-"""
-
-import lazy_loader
-
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

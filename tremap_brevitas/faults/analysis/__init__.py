@@ -1,0 +1,1 @@
+"""Statistics of fault maps, and their pictures."""

@@ -1,0 +1,1 @@
+"""Random fault maps: uniform, structured, nested over voltages, and like measured ones."""

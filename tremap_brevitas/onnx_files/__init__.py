@@ -1,0 +1,8 @@
+"""ONNX files: the integer weights in them, proved equal to a memory image's. No torch.
+
+Handlers for Brevitas' own exporters stand with the proxies that they serve, in ``proxy/export_handlers.py``.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,113 @@
+"""Memory images as files: the words that a flow loads into the weight memory. NumPy and the standard library only.
+
+Every format has a writer and a reader; what one writes, the other reads back. A word is written with as many digits or bytes as
+its width needs, and the first word of the file is address 0; a reused memory's tiles follow one another.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import get_args
+
+from tremap_brevitas.faults import FaultMap
+from tremap_brevitas.faults.fault_map import check_memory
+from tremap_brevitas.files import atomic_file
+from tremap_brevitas.memory_files import FORMATS, BadLineError, FileFormat
+from tremap_brevitas.memory_files import Format as Format
+from tremap_brevitas.placement.image import MemoryImage
+
+
+def write_memory_image(image: MemoryImage, path: str | os.PathLike[str], *, format: Format, faults: FaultMap | None) -> Path:
+    """Write the words of a memory image to a file, and say in it whether they are before or after the faults.
+
+    Args:
+        image: The codes and where they lie.
+        path: File to write; it appears whole or not at all.
+        format: One of
+
+            - ``"readmemh"``: Verilog ``$readmemh`` (IEEE 1800-2017, 21.4), also AMD's ``.mem``: ``@address``, hexadecimal
+              words with all their digits, ``//`` and ``/* */`` comments.
+            - ``"amd_mif"``: AMD memory initialization file: a line of binary digits an address, most significant bit first.
+            - ``"coe"``: AMD coefficient file: ``memory_initialization_radix``, ``memory_initialization_vector``, ``;``
+              comments.
+            - ``"altera_mif"``: Altera memory initialization file: ``WIDTH``, ``DEPTH``, radices, ``CONTENT BEGIN … END;``,
+              ``--`` comments. Same ending as AMD's, and incompatible.
+            - ``"intel_hex"``: Intel HEX (1988): data, extended linear address and end records; a word is its bytes, lowest
+              first, at byte address ``word * bytes per word``.
+            - ``"raw"``: bytes of the words, lowest first, nothing else.
+        faults: None: the words as they are written into any chip. A chip's map: the words as that chip gives them back. There
+            is no default, since files that do not say which are mistaken for each other. ``amd_mif``, ``intel_hex`` and
+            ``raw`` have no comments; there the file's name must contain ``as_written`` or ``as_read``.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ValueError: If the format is unknown, the map is of another memory, or the name does not say what it must.
+    """
+    kind = _format(format)
+    target = Path(path)
+    said = "as_written" if faults is None else "as_read"
+    if not kind.comments and said not in target.name:
+        raise ValueError(
+            f"{target}: {format} has no comments, so the name must say whether the words are before or after the faults; "
+            f"put {said!r} into it"
+        )
+    words = image.words() if faults is None else words_read(image, faults)
+    by = "before any fault" if faults is None else f"after the faults of chip {faults.chip!a}, digest {faults.digest}"
+    text = f"words {said.replace('_', ' ')}: {by}, image {image.digest}"
+    with atomic_file(target) as draft:
+        draft.write_bytes(kind.write(words, image.placement.memory.word_bits, text))
+    return target
+
+
+def read_memory_image(path: str | os.PathLike[str], *, format: Format, word_bits: int) -> list[int]:
+    """Read the words of a file that [write_memory_image][tremap_brevitas.export.write_memory_image] wrote, or a tool.
+
+    ``MemoryImage.from_words`` turns them into codes. Every address must have one word, and only one. Of what other tools write,
+    it reads: several words a line, ranges, signed decimals and ``%`` comments of an ``altera_mif``; records of the types 00 to
+    05 of an ``intel_hex``; any radix of a ``coe``. A ``readmemh`` word with fewer digits than ``word_bits`` need is refused,
+    since nothing else in such a file shows that it was cut short.
+
+    Args:
+        path: The file.
+        format: Its format, as above.
+        word_bits: Bits of a word; no word may have more.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is not of that format; names path and line.
+    """
+    kind = _format(format)
+    try:
+        return kind.read(Path(path).read_bytes(), word_bits)
+    except BadLineError as error:
+        raise ValueError(f"{path}:{error.line}: {error}") from None
+
+
+def words_read(image: MemoryImage, faults: FaultMap) -> list[int]:
+    """Words that a chip gives back after ``image`` was written to it.
+
+    Raises:
+        ValueError: If the map is of another memory.
+    """
+    placement = image.placement
+    check_memory(faults, placement.memory, whose="the image's")
+    words = image.words()
+    stuck: dict[int, tuple[int, int]] = {}
+    for cell, value in zip(faults.cells.tolist(), faults.stuck_at.tolist(), strict=True):
+        word, bit = divmod(cell, placement.memory.word_bits)
+        ones, zeros = stuck.get(word, (0, 0))
+        stuck[word] = (ones | value << bit, zeros | (1 - value) << bit)
+    for word, (ones, zeros) in stuck.items():
+        for tile in range(placement.tiles):
+            at = tile * placement.memory.words + word
+            words[at] = (words[at] | ones) & ~zeros
+    return words
+
+
+def _format(name: str) -> FileFormat:
+    if name not in get_args(Format):
+        raise ValueError(f"format must be one of {', '.join(get_args(Format))}, got {name!r}")
+    return FORMATS[name]

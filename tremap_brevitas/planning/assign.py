@@ -1,0 +1,139 @@
+"""A new chip and a library of prepared images: which one runs on it, and how well?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tremap_brevitas.faults import FaultMap
+from tremap_brevitas.faults.fault_map import check_memory
+from tremap_brevitas.placement import MemoryImage
+from tremap_brevitas.placement.certificate import Deployment, check_deployment
+from tremap_brevitas.planning.library import Library
+from tremap_brevitas.planning.resilience import ResilienceCurve
+
+Verdict = Literal["exact", "good enough", "retrain"]
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """One image of a library.
+
+    Attributes:
+        name: What to call it, such as the folder of its bundle.
+        image: The codes that its network was trained with.
+        accuracy: Accuracy of that network.
+    """
+
+    name: str
+    image: MemoryImage
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Which image a chip gets.
+
+    Attributes:
+        chip: Name of the chip.
+        image: Name of the image.
+        verdict: ``"exact"``: the chip computes the very network of the image, which reaches the goal. ``"good enough"``: the
+            accuracy expected reaches it. ``"retrain"``: it does not, on any image.
+        accuracy: The image's own if no weight differs, else what the curve predicts; NaN without a curve.
+        error: Relative error of the codes that the chip reads.
+        weights_that_differ: Number of weights that it reads differently.
+    """
+
+    chip: str
+    image: str
+    verdict: Verdict
+    accuracy: float
+    error: float
+    weights_that_differ: int
+
+
+def assign(
+    chips: Iterable[FaultMap],
+    library: Sequence[Prepared],
+    *,
+    goal: float,
+    curve: ResilienceCurve | None = None,
+    deployment: Deployment = "chip_image",
+    margin: float = 0.0,
+) -> Iterator[Assignment]:
+    """Find for each chip the image of a library that serves it best; no network is run.
+
+    For every image the codes that the chip reads are worked out, and the curve says what accuracy to expect. An image that
+    reaches the goal wins over every one that does not. Of several that do, one on which the chip is exact wins, the most
+    accurate if several are; else the one with the highest accuracy expected. A chip that no image serves is named with the
+    image to retrain from: the one with the highest accuracy expected (errors beyond the curve come last), or, where no accuracy
+    is known, with the least error.
+    A US patent application of 2026 (2026-0093976) describes matching a chip's fault map to one of several prepared models;
+    whoever builds a product on this should look at it.
+
+    Args:
+        chips: The chips' own fault maps; taken one by one, so that a generator will do for thousands.
+        library: The images, all in placements of one memory.
+        goal: Accuracy that a chip must reach.
+        curve: Curve of the network; None knows no accuracy but an exact chip's, so that all others need retraining.
+        deployment: ``"chip_image"``: the image's codes are written to each chip as the nearest that it can hold.
+            ``"group_image"``: as they are.
+        margin: How far above the goal a predicted accuracy must lie, such as the curve's ``spread``.
+
+    Yields:
+        One assignment a chip, in order.
+
+    Raises:
+        ValueError: If the library is empty, its images or a chip are of different memories, two have the same name, or
+            ``deployment`` is unknown.
+
+    Examples:
+        >>> from tremap_brevitas import FaultMap, Memory
+        >>> from tremap_brevitas.placement import LayerCodes, linear_placement
+        >>> memory = Memory(words=1, word_bits=16)
+        >>> placement = linear_placement([LayerCodes("fc", (2,), 8, "twos_complement")], memory)
+        >>> images = {"a": MemoryImage(placement, {"fc": [3, 8]}), "b": MemoryImage(placement, {"fc": [2, 8]})}
+        >>> library = [Prepared(name, image, 0.9) for name, image in images.items()]
+        >>> for found in assign([FaultMap(memory, [0], [0], "A7"), FaultMap(memory, [1], [0], "A8")], library, goal=0.8):
+        ...     print(found.chip, found.image, found.verdict)
+        A7 b exact
+        A8 a retrain
+    """
+    if not library:
+        raise ValueError("the library is empty")
+    if len({entry.name for entry in library}) != len(library):
+        raise ValueError(f"two images of the library have the same name: {', '.join(sorted(e.name for e in library))}")
+    check_deployment(deployment)
+    memory = library[0].image.placement.memory
+    for entry in library:
+        if entry.image.placement.memory != memory:
+            raise ValueError(
+                f"image {entry.name!r} is for {entry.image.placement.memory}, but {library[0].name!r} for {memory}"
+            )
+    shelf = Library([entry.image for entry in library], deployment=deployment)
+    accuracies = np.array([entry.accuracy for entry in library], dtype=np.float64)
+    for chip in chips:
+        check_memory(chip, memory, whose="the library's")
+        errors, differ = shelf.read_by(chip)
+        exact = differ == 0
+        expected, covered = _expected(accuracies, errors, exact, curve)
+        serves = np.where(exact, expected >= goal, covered & (expected >= goal + margin))
+        known = np.where(np.isnan(expected), -np.inf, expected)
+        # lexsort takes the last key first: who serves, who does so for certain, what is no guess.
+        best = np.lexsort((errors, -known, ~covered, ~(serves & exact), ~serves))[0]
+        verdict: Verdict = "retrain" if not serves[best] else "exact" if exact[best] else "good enough"
+        yield Assignment(chip.chip, library[best].name, verdict, float(expected[best]), float(errors[best]), int(differ[best]))
+
+
+def _expected(
+    accuracies: NDArray[np.float64], errors: NDArray[np.float64], exact: NDArray[np.bool_], curve: ResilienceCurve | None
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Accuracy to expect of each image, NaN if unknown, and whether that is more than a guess."""
+    if curve is None:
+        return np.where(exact, accuracies, np.nan), exact
+    lost = curve.predict(0.0) - curve.predict_untrained(errors)
+    return np.where(exact, accuracies, accuracies - lost), exact | (errors <= curve.largest_untrained)

@@ -1,0 +1,124 @@
+"""What one chip makes of many memory images: the figures of their certificates, many times faster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tremap_brevitas.codes import Encoding, decode, encode, nearest_formula
+from tremap_brevitas.faults import FaultMap
+from tremap_brevitas.placement import MemoryImage, PlacedLayer, Placement
+from tremap_brevitas.placement.certificate import Deployment
+
+
+class Library:
+    """Images whose codes lie end to end, so that all that a chip hits are fetched at once.
+
+    Args:
+        images: The images.
+        deployment: As for [certificate][tremap_brevitas.certificate].
+    """
+
+    def __init__(self, images: Sequence[MemoryImage], *, deployment: Deployment) -> None:
+        self._count, self._deployment = len(images), deployment
+        placements = {image.placement.digest: image.placement for image in images}
+        self._shelves = [
+            _Shelf(placement, [(i, image) for i, image in enumerate(images) if image.placement.digest == digest])
+            for digest, placement in placements.items()
+        ]
+
+    def read_by(self, chip: FaultMap) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """``relative_error`` and ``weights_that_differ`` of the chip's certificate for each image."""
+        squared, wrong = np.zeros(self._count), np.zeros(self._count, dtype=np.int64)
+        for shelf in self._shelves:
+            for hits in shelf.hits(chip):
+                for index, codes, signal in shelf.images[hits.kind]:
+                    found = codes[hits.weight].astype(np.int32)
+                    error = hits.read(found, self._deployment) - found
+                    wrong[index] += np.count_nonzero(error)
+                    squared[index] += np.square(error, dtype=np.float64) @ signal[hits.layer]
+        return np.sqrt(squared), wrong
+
+
+_Kind = tuple[int, Encoding]  # bits of a code, and how it is stored
+
+
+class _Shelf:
+    """The images of one placement."""
+
+    def __init__(self, placement: Placement, images: Sequence[tuple[int, MemoryImage]]) -> None:
+        self._placement = placement
+        self._rank = {layer.name: rank for rank, layer in enumerate(placement.layers)}
+        kinds: dict[_Kind, list[PlacedLayer]] = {}
+        for layer in placement.layers:
+            kinds.setdefault((layer.bit_width, layer.encoding), []).append(layer)
+        self._start: dict[str, int] = {}
+        for layers in kinds.values():
+            starts = np.cumsum([0, *(layer.size for layer in layers)]).tolist()
+            self._start.update({layer.name: start for layer, start in zip(layers, starts, strict=False)})
+        # For each kind: number of the image, its codes, and what a squared error of one counts for in each layer.
+        self.images = {
+            kind: [
+                (
+                    number,
+                    np.concatenate([image.codes[layer.name].reshape(-1) for layer in layers]),
+                    np.array([1 / max(image.squares[layer.name], 1.0) for layer in placement.layers]),
+                )
+                for number, image in images
+            ]
+            for kind, layers in kinds.items()
+        }
+
+    def hits(self, chip: FaultMap) -> list[_Hits]:
+        """The weights that the chip's faults hit, by kind."""
+        found: dict[_Kind, list[tuple[NDArray[np.int64], ...]]] = {}
+        for sites in self._placement.sites(chip.cells):
+            layer = sites.layer
+            parts = (
+                sites.weight + self._start[layer.name],
+                np.left_shift(1, sites.bit),
+                chip.stuck_at[sites.source].astype(np.int64),
+                np.full(len(sites.weight), self._rank[layer.name]),
+            )
+            found.setdefault((layer.bit_width, layer.encoding), []).append(parts)
+        return [_Hits.of(kind, *(np.concatenate(part) for part in zip(*parts, strict=True))) for kind, parts in found.items()]
+
+
+@dataclass(frozen=True, eq=False)
+class _Hits:
+    """Weights of one kind, each once, with all their stuck bits."""
+
+    kind: _Kind
+    weight: NDArray[np.int64]
+    layer: NDArray[np.int64]
+    sa0: NDArray[np.int32]
+    sa1: NDArray[np.int32]
+
+    @classmethod
+    def of(
+        cls,
+        kind: _Kind,
+        weight: NDArray[np.int64],
+        bit: NDArray[np.int64],
+        stuck_at: NDArray[np.int64],
+        layer: NDArray[np.int64],
+    ) -> _Hits:
+        if np.any(weight[1:] < weight[:-1]):
+            order = np.argsort(weight, kind="stable")
+            weight, bit, stuck_at, layer = (part[order] for part in (weight, bit, stuck_at, layer))
+        first = np.flatnonzero(np.append(True, weight[1:] != weight[:-1]))
+        # Every bit of a weight appears once, so that a sum of bits is their union.
+        stuck, ones = np.add.reduceat(bit, first), np.add.reduceat(bit * stuck_at, first)
+        return cls(kind, weight[first], layer[first], (stuck - ones).astype(np.int32), ones.astype(np.int32))
+
+    def read(self, codes: NDArray[np.int32], deployment: Deployment) -> NDArray[np.int32]:
+        """What the chip reads where these codes are wanted."""
+        bit_width, encoding = self.kind
+        if deployment == "chip_image":
+            read: NDArray[np.int32] = nearest_formula(codes, self.sa0, self.sa1, bit_width=bit_width, encoding=encoding)
+            return read
+        stored = encode(codes, bit_width=bit_width, encoding=encoding)
+        return decode((stored | self.sa1) & ~self.sa0, bit_width=bit_width, encoding=encoding)

@@ -1,0 +1,212 @@
+"""How accuracy falls with the error of the codes, and what retraining gives back: measured once, used for every chip."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
+
+from tremap_brevitas.files import atomic_file
+
+KIND = "tremap resilience curve"
+SCHEMA = 1
+DECIMALS = 9  # of an error
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measurement.
+
+    Attributes:
+        error: Error of the codes before any retraining, such as a certificate's ``relative_error``; at least 0.
+        accuracy: Accuracy after it.
+        steps: Steps of retraining under the faults that cause the error; 0 for none.
+    """
+
+    error: float
+    accuracy: float
+    steps: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.error < math.inf or not math.isfinite(self.accuracy) or self.steps < 0:
+            raise ValueError(f"a point needs a finite error >= 0, a finite accuracy and steps >= 0, got {self}")
+
+
+class ResilienceCurve:
+    """Accuracy of one network against the error of its codes, for each budget of retraining steps that was measured.
+
+    The error follows from codes and faults alone, so that a chip or group is judged without running anything. For each budget a
+    curve is fitted that never rises with the error (isotonic regression), linear between the points. More steps never
+    predict less. The idea of a resilience map over fault rate and retraining amount is that of Reduce (arXiv 2305.12595) and
+    eFAT (arXiv 2304.12949); the scale used here, the error after nearest-code writing, is this project's own.
+
+    Args:
+        points: Measurements, at least two without retraining; the more, and the more even over the errors, the better.
+        name: What was measured.
+
+    Raises:
+        ValueError: If there are fewer than two points without retraining.
+
+    Examples:
+        >>> curve = ResilienceCurve([Point(0, 0.9), Point(0.2, 0.8), Point(0.4, 0.5), Point(0.4, 0.8, steps=100)])
+        >>> round(curve.predict(0.3), 3), round(curve.largest_error(0.7), 3)
+        (0.65, 0.267)
+        >>> curve.steps_for(0.4, 0.5), curve.steps_for(0.4, 0.7), curve.steps_for(0.4, 0.95)
+        (0, 67, None)
+    """
+
+    def __init__(self, points: Iterable[Point], *, name: str = "") -> None:
+        self.points = tuple(sorted(points, key=lambda p: (p.steps, p.error, -p.accuracy)))
+        self.name = name
+        if sum(p.steps == 0 for p in self.points) < 2:
+            raise ValueError("a resilience curve needs at least two points without retraining (steps=0)")
+
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        """Numbers of steps that were measured, ascending."""
+        return tuple(sorted({p.steps for p in self.points}))
+
+    def predict(self, error: float, *, steps: int = 0) -> float:
+        """Accuracy that is expected. Beyond the largest error measured it is that of the largest; see ``covers``.
+
+        Args:
+            error: Error of the codes before retraining.
+            steps: Steps of retraining; between two budgets, linear in them.
+
+        Raises:
+            ValueError: If an argument is negative.
+        """
+        if not error >= 0 or steps < 0:
+            raise ValueError(f"error and steps must not be negative, got {error} and {steps}")
+        budgets = self.budgets
+        values = np.maximum.accumulate([_read(self._fits[budget], error) for budget in budgets])
+        return float(np.interp(steps, budgets, values))
+
+    def predict_untrained(self, errors: NDArray[np.float64]) -> NDArray[np.float64]:
+        """As ``predict`` without retraining, for many errors at once."""
+        return np.interp(errors, *self._fits[0])
+
+    @cached_property
+    def largest_untrained(self) -> float:
+        """Largest error measured without retraining."""
+        return self._measured(0)
+
+    def covers(self, error: float, *, steps: int = 0) -> bool:
+        """Whether an error as large was measured with the largest budget up to ``steps``; else ``predict`` guesses."""
+        return error <= self._measured(steps)
+
+    def largest_error(self, goal: float, *, steps: int = 0) -> float:
+        """Largest error at which the accuracy expected after ``steps`` still reaches a goal; no larger than was measured.
+
+        Beyond, accuracy may break down at once: ResNet-20 falls from 83 to 50 % between the relative errors 3.7 and 6
+        (groups of ten and of twenty chips at 2e-2 in docs/study.md).
+
+        Raises:
+            ValueError: If not even codes without error reach it.
+        """
+        if not self.predict(0.0, steps=steps) >= goal:  # a goal that is not a number included
+            raise ValueError(f"the goal {goal} is above {self.predict(0.0, steps=steps):.4f}, the accuracy without any error")
+        top = self._measured(steps)
+        if self.predict(top, steps=steps) >= goal:
+            return top
+        low, high = 0.0, top
+        while high - low > 1e-9 * top:
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.predict(middle, steps=steps) >= goal else (low, middle)
+        return low
+
+    def steps_for(self, error: float, goal: float) -> int | None:
+        """Fewest steps after which the accuracy expected reaches a goal; None if no budget that covers the error is enough."""
+        budgets = self.budgets
+        if self.predict(error) >= goal and self.covers(error):
+            return 0
+        for low, high in itertools.pairwise(budgets):
+            below, above = self.predict(error, steps=low), self.predict(error, steps=high)
+            if above >= goal and self.covers(error, steps=high):
+                if below >= goal or not self.covers(error, steps=low):
+                    return high
+                return math.ceil(low + (high - low) * (goal - below) / (above - below) - 1e-9)
+        return None
+
+    @cached_property
+    def spread(self) -> float:
+        """Half width of the band that holds 90 % of the points without retraining, each predicted from all the others."""
+        residuals = self.residuals(0)
+        return float(np.quantile(np.abs(residuals), 0.9))
+
+    def residuals(self, steps: int) -> NDArray[np.float64]:
+        """Accuracy measured minus accuracy predicted from all other points, for each point of one budget.
+
+        Raises:
+            ValueError: If fewer than three points have that budget.
+        """
+        points = [p for p in self.points if p.steps == steps]
+        if len(points) < 3:
+            raise ValueError(f"{len(points)} points with {steps} steps: too few to leave one out")
+        return np.array(
+            [p.accuracy - _read(_fit([q for j, q in enumerate(points) if j != i]), p.error) for i, p in enumerate(points)]
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the points as JSON; the file appears whole or not at all."""
+        content = {"kind": KIND, "schema": SCHEMA, "name": self.name, "points": [asdict(p) for p in self.points]}
+        with atomic_file(Path(path)) as draft:
+            draft.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> ResilienceCurve:
+        """Read what [save][tremap_brevitas.planning.ResilienceCurve.save] wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is no resilience curve, is damaged, or has a newer schema.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            if content["kind"] != KIND:
+                raise ValueError(f"it is a {content['kind']!r}")
+            if content["schema"] > SCHEMA:
+                raise ValueError(f"its schema is {content['schema']}, newer than {SCHEMA}")
+            return cls([Point(**point) for point in content["points"]], name=str(content["name"]))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"{path}: no {KIND}: {error}") from None
+
+    def __repr__(self) -> str:
+        return f"ResilienceCurve({self.name!r}, {len(self.points)} points, budgets {', '.join(map(str, self.budgets))})"
+
+    def _measured(self, steps: int) -> float:
+        """Largest error measured with the largest budget up to ``steps``."""
+        budget = max(b for b in self.budgets if b <= steps)
+        return max(p.error for p in self.points if p.steps == budget)
+
+    @cached_property
+    def _fits(self) -> dict[int, _Fit]:
+        return {budget: _fit([p for p in self.points if p.steps == budget]) for budget in self.budgets}
+
+
+_Fit = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+def _fit(points: Sequence[Point]) -> _Fit:
+    """Errors and accuracies of the corners of a line that never rises; a level stretch becomes one corner."""
+    # Points of one error, but for rounding, are one point: between two that near each other a line would have no slope.
+    errors, place, sizes = np.unique(np.round([p.error for p in points], DECIMALS), return_inverse=True, return_counts=True)
+    accuracies = np.bincount(place, weights=[p.accuracy for p in points]) / sizes
+    found: Any = isotonic_regression(accuracies, weights=sizes.astype(np.float64), increasing=False)
+    first = found.blocks[:-1]
+    return np.add.reduceat(errors * sizes, first) / np.add.reduceat(sizes, first), found.x[first]
+
+
+def _read(fit: _Fit, error: float) -> float:
+    return float(np.interp(error, *fit))

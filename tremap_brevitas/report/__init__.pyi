@@ -1,0 +1,14 @@
+from .fleet_report import ChipResult, FleetReport, comparison, read_csv, write_csv
+from .pictures import plot_reports
+from .plot_fleet import plot_activated_faults, plot_yield
+
+__all__ = [
+    "ChipResult",
+    "FleetReport",
+    "comparison",
+    "plot_activated_faults",
+    "plot_reports",
+    "plot_yield",
+    "read_csv",
+    "write_csv",
+]
