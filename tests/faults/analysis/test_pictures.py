@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tremap_brevitas import FaultMap, Memory, random_fault_maps
-from tremap_brevitas.faults import plot
+from tremap_brevitas.faults.analysis import pictures as plot
 from tremap_brevitas.faults.analysis.statistics import group_statistics
 from tremap_brevitas.faults.random.structured import banked_fault_maps
 
