@@ -227,6 +227,18 @@ def test_repair(tmp_path, folder, chips):
     assert tm.FaultMap.load(tmp_path / "again.npz").digest == after.digest
 
 
+def test_ecc(tmp_path):
+    (chip,) = tm.random_fault_maps(tm.Memory(words=64, word_bits=39), chips=1, fault_rate=0.02, seed=0)
+    chip.save(tmp_path / "A7.npz")
+    said = tremap("map", "ecc", tmp_path / "A7.npz", "--data-bits", 32, "--out", tmp_path / "behind.npz").stdout
+    behind = tm.FaultMap.load(tmp_path / "behind.npz")
+    assert 0 < len(behind) < len(chip)
+    assert said.startswith(f"{len(chip)} stuck cells (2.0e-02), {len(behind)} of data left behind the code (")
+    assert "a map and --out go together" in tremap("map", "ecc", tmp_path / "A7.npz", "--data-bits", 32, code=2).stderr
+    refused = tremap("map", "ecc", tmp_path / "A7.npz", "--data-bits", 38, "--out", tmp_path / "no.npz", code=1)
+    assert "to correct one wrong bit takes 6" in refused.stderr
+
+
 @pytest.mark.parametrize("kind", ["map", "overlap", "growth"])
 def test_plot(tmp_path, folder, kind):
     source = folder / "chip-0.npz" if kind == "map" else folder

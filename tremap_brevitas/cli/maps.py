@@ -10,6 +10,7 @@ import click
 
 from tremap_brevitas.cli.common import FILE, NEW, PATHS, Reading, json_option, map_options
 from tremap_brevitas.cli.convert import convert
+from tremap_brevitas.cli.ecc import ecc
 from tremap_brevitas.cli.generate import generate
 from tremap_brevitas.cli.inputs import STDIN
 from tremap_brevitas.cli.outputs import STDOUT, check_outputs, summary, to_file
@@ -22,14 +23,14 @@ from tremap_brevitas.faults.merge import OnConflict, merge
 
 @click.group("map")
 def map_group() -> None:
-    """Fault maps: info, convert, generate, merge, diff, repair, plot.
+    """Fault maps: info, convert, generate, merge, diff, repair, ecc, plot.
 
     Wherever PATHS are asked for, files and folders of files will do, of any known format; - is standard input. For --out, - is
     standard output.
     """
 
 
-for command in (convert, generate, plot, repair):
+for command in (convert, ecc, generate, plot, repair):
     map_group.add_command(command)
 
 
