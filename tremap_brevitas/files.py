@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import fcntl
 import os
@@ -11,7 +10,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -59,32 +58,6 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         if old is not None:
             _keep_mode(draft, old)
         os.replace(draft, target)
-
-
-def write_table(path: str | os.PathLike[str], rows: Sequence[Mapping[str, object]]) -> Path:
-    """Write rows of the same columns as CSV; the file appears whole or not at all.
-
-    Raises:
-        ValueError: If there is no row.
-    """
-    if not rows:
-        raise ValueError(f"{path}: no row to write")
-    with atomic_file(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return Path(path)
-
-
-def read_flag(text: str, column: str) -> bool:
-    """Read what ``write_table`` makes of a bool, or ``yes`` and ``no``, as earlier tables have it.
-
-    Raises:
-        ValueError: If it is something else.
-    """
-    if text not in ("True", "False", "yes", "no"):
-        raise ValueError(f"{column} is {text!r}, neither True nor False")
-    return text in ("True", "yes")
 
 
 @contextmanager

@@ -21,6 +21,16 @@ def printable(text: str, *, keep: str = "") -> str:
     return "".join(c if c.isprintable() or c in keep else _escaped(c) for c in text)
 
 
+def counted(count: int, thing: str) -> str:
+    """A number of things, in the singular or the plural.
+
+    Examples:
+        >>> counted(1, "chip"), counted(2, "chip")
+        ('1 chip', '2 chips')
+    """
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
 def _escaped(character: str) -> str:
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte of a file's name that is no UTF-8

@@ -145,7 +145,7 @@ def test_one_image_a_chip(group, tmp_path):
     shutil.copy(folder / "weights_as_written_chip_0001.mem", mine)
     assert "has the content of weights_as_written_chip_0001.mem" in str(tm.verify_bundle(folder, group.chips))
     signed(folder)  # even then the table gives it away
-    assert "chips.csv: says of chip 'chip-2' that" in str(tm.verify_bundle(folder, group.chips))
+    assert "chips.csv: says of chip 'chip-2': " in str(tm.verify_bundle(folder, group.chips))
 
 
 @pytest.mark.parametrize("live", ["merged", "one_chip"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -124,13 +124,9 @@ def report_on(folder: Path, examined: tuple[Bundle | None, list[str], Measured],
 
 def _contradictions(table: str, row: BundleChip | None, proof: Certificate) -> list[str]:
     """Does the table say of a chip what its certificate says?"""
-    said = None if row is None else (row.bit_exact, row.weights_that_differ, row.worst_error)
-    if row is None or said == (proof.bit_exact, proof.weights_that_differ, proof.worst_error):
+    if row is None or replace(row.result, chip=proof.chip, accuracy=None) == proof.result:
         return []
-    return [
-        f"{table}: says of chip {row.chip!r} that {row.weights_that_differ} weights differ, by {row.worst_error} LSB at most; "
-        f"found are {proof.weights_that_differ}, by {proof.worst_error}"
-    ]
+    return [f"{table}: says of chip {row.chip!r}: {row.result}; its certificate says: {proof.result}"]
 
 
 def _verdict(proof: Certificate) -> str:
@@ -139,6 +135,6 @@ def _verdict(proof: Certificate) -> str:
     first = proof.differences[0]
     index = np.unravel_index(first.weight[0], proof.image.codes[first.layer].shape)
     return (
-        f"{proof.weights_that_differ} weights differ, by {proof.worst_error} LSB at most; the first is "
-        f"{parameter_of(first.layer, tuple(index))}, which reads {first.read[0]}, trained {first.trained[0]}"
+        f"{proof.result}; the first is {parameter_of(first.layer, tuple(index))}, which reads {first.read[0]}, trained "
+        f"{first.trained[0]}"
     )

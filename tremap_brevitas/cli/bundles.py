@@ -46,16 +46,8 @@ def verify(bundle: Path, chips: tuple[Path, ...], exact: bool, as_json: bool, **
     report = report_on(bundle, examined, maps)
     inexact = sum(not proof.bit_exact for proof in report.certificates)
     if as_json:
-        proofs = [
-            {
-                "chip": proof.chip,
-                "bit_exact": proof.bit_exact,
-                "weights_that_differ": proof.weights_that_differ,
-                "worst_error": proof.worst_error,
-            }
-            for proof in report.certificates
-        ]
-        print_json({"bundle": str(bundle), "ok": report.ok, "problems": list(report.problems), "chips": proofs})
+        results = [proof.result.row() for proof in report.certificates]
+        print_json({"bundle": str(bundle), "ok": report.ok, "problems": list(report.problems), "chips": results})
     else:
         echo(replace(report, certificates=()))
         if report.certificates:

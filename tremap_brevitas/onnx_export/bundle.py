@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, get_args
@@ -77,17 +78,13 @@ def export_bundle(
         members = {m.digest for m in onnx_export.members}
         rows = tuple(
             BundleChip(
-                chip=chip.chip,
-                digest=chip.digest,
-                faults=len(chip),
-                member=chip.digest in members,
-                bit_exact=proof.bit_exact,
-                weights_that_differ=proof.weights_that_differ,
-                worst_error=proof.worst_error,
-                accuracy=accuracies.get(chip.chip),
+                replace(proof.result, accuracy=accuracies.get(proof.chip)),
+                digest=fault_map.digest,
+                faults=len(fault_map),
+                member=fault_map.digest in members,
                 image=name,
             )
-            for chip, proof, name in zip(fleet, proofs, images, strict=True)
+            for fault_map, proof, name in zip(fleet, proofs, images, strict=True)
         )
         write_chips(rows, draft / "chips.csv")
         placement.save(draft / "placement.npz")
@@ -134,17 +131,17 @@ def _check_arguments(fleet: Sequence[FaultMap], memory_format: str, onnx_forms: 
 def _accuracies(report: FleetReport | None, proofs: Sequence[Certificate]) -> dict[str, float]:
     if report is None:
         return {}
-    found = {proof.chip: proof for proof in proofs}
+    by_chip = {proof.chip: proof for proof in proofs}
     for result in report.chips:
-        proof = found.get(result.chip)
+        proof = by_chip.get(result.chip)
         if proof is None:
             raise ValueError(f"the report {report.name!r} is about chip {result.chip!r}, which is none of chips")
-        if (result.weights_that_differ, result.worst_error) != (proof.weights_that_differ, proof.worst_error):
+        if replace(result, accuracy=None) != proof.result:
             raise ValueError(
-                f"the report {report.name!r} is of another network or deployment: on chip {result.chip!r} it counts "
-                f"{result.weights_that_differ} weights that differ, here {proof.weights_that_differ} do"
+                f"the report {report.name!r} is of another network or deployment: on chip {result.chip!r} it says {result}; "
+                f"here {proof.result}"
             )
-    return {result.chip: result.accuracy for result in report.chips}
+    return dict(zip((result.chip for result in report.chips), report.accuracies, strict=True))
 
 
 def _inputs(example_input: Inputs, probe: Inputs | None, dynamic_batch: bool) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:

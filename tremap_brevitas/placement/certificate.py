@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tremap_brevitas.codes import decode, encode, nearest_reachable
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_memory
+from tremap_brevitas.placement.chip_result import ChipResult
 from tremap_brevitas.placement.image import MemoryImage
 from tremap_brevitas.placement.layer import LayerSites
 
@@ -65,6 +66,11 @@ class Certificate:
         return max((int(np.abs(d.read - d.trained).max()) for d in self.differences), default=0)
 
     @property
+    def result(self) -> ChipResult:
+        """The verdict in figures; its accuracy is not known."""
+        return ChipResult(self.chip, weights_that_differ=self.weights_that_differ, worst_error=self.worst_error)
+
+    @property
     def rms_error(self) -> float:
         """Root of the mean squared difference over all weights of the image, in LSB."""
         squares = sum(float(np.square((d.read - d.trained).astype(np.float64)).sum()) for d in self.differences)
@@ -87,10 +93,7 @@ class Certificate:
         return with_differences(self.image.codes, self.differences)
 
     def __repr__(self) -> str:
-        verdict = (
-            "bit-exact" if self.bit_exact else f"{self.weights_that_differ} weights differ, by {self.worst_error} LSB at most"
-        )
-        return f"Certificate(chip {self.chip!r}: {verdict})"
+        return f"Certificate(chip {self.chip!r}: {self.result})"
 
 
 def certificate(image: MemoryImage, chip: FaultMap, *, deployment: Deployment = "group_image") -> Certificate:
@@ -117,7 +120,7 @@ def certificate(image: MemoryImage, chip: FaultMap, *, deployment: Deployment = 
         >>> certificate(image, FaultMap(memory, cells=[0, 15], stuck_at=[1, 1], chip="good"))
         Certificate(chip 'good': bit-exact)
         >>> certificate(image, FaultMap(memory, cells=[15], stuck_at=[0], chip="bad"))
-        Certificate(chip 'bad': 1 weights differ, by 128 LSB at most)
+        Certificate(chip 'bad': 1 weight differs, by 128 LSB at most)
     """
     check_deployment(deployment)
     placement = image.placement
