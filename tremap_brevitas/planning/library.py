@@ -30,17 +30,18 @@ class Library:
             for digest, placement in placements.items()
         ]
 
-    def read_by(self, chip: FaultMap) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """``relative_error`` and ``weights_that_differ`` of the chip's certificate for each image."""
-        squared, wrong = np.zeros(self._count), np.zeros(self._count, dtype=np.int64)
+    def read_by(self, fault_map: FaultMap) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+        """``relative_error``, ``weights_that_differ`` and ``worst_error`` of the chip's certificate for each image."""
+        squared, differ, worst = np.zeros(self._count), *np.zeros((2, self._count), dtype=np.int64)
         for shelf in self._shelves:
-            for hits in shelf.hits(chip):
+            for hits in shelf.hits(fault_map):
                 for index, codes, signal in shelf.images[hits.kind]:
-                    found = codes[hits.weight].astype(np.int32)
-                    error = hits.read(found, self._deployment) - found
-                    wrong[index] += np.count_nonzero(error)
+                    trained = codes[hits.weight].astype(np.int32)
+                    error = hits.read(trained, self._deployment) - trained
+                    differ[index] += np.count_nonzero(error)
+                    worst[index] = max(worst[index], error.max(), -error.min())
                     squared[index] += np.square(error, dtype=np.float64) @ signal[hits.layer]
-        return np.sqrt(squared), wrong
+        return np.sqrt(squared), differ, worst
 
 
 _Kind = tuple[int, Encoding]  # bits of a code, and how it is stored
