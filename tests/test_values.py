@@ -81,6 +81,7 @@ def values():
         ordered,
         placed,
         placed.sites(chips[0].cells)[0],
+        placed.stuck_bits(chips[0])[0],
         placement.WeightBit("fc", (1, 2), 3),
         LAYERS[0],
         image,

@@ -15,8 +15,8 @@ import tremap_brevitas as tm
 from tremap_brevitas import quant as tq
 from tremap_brevitas.bundle import manifest as manifests
 from tremap_brevitas.bundle.chips import BundleChip, write_chips
-from tremap_brevitas.report import ChipResult
 from tremap_brevitas.bundle.manifest import NAME, file_digest
+from tremap_brevitas.report import ChipResult
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,9 @@ def test_what_is_no_file(bundle, name):
 
 def test_a_long_table_with_one_damaged_byte(bundle):
     folder, chips = bundle
-    rows = [BundleChip(ChipResult(f"chip-{i}", accuracy=0.9), "ab" * 32, 9, False, "weights_as_written.mem") for i in range(1500)]
+    rows = [
+        BundleChip(ChipResult(f"chip-{i}", accuracy=0.9), "ab" * 32, 9, False, "weights_as_written.mem") for i in range(1500)
+    ]
     write_chips(rows, folder / "chips.csv")
     data = (folder / "chips.csv").read_bytes()
     (folder / "chips.csv").write_bytes(data.replace(b"\nchip-3,", b'\n"hip-3,'))

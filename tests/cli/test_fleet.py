@@ -215,7 +215,12 @@ def test_a_report_as_text_and_pictures(fleet, tmp_path):
     assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in ("y.png", "a.png"))
     found = json.loads(tremap("report", table, "--threshold", 0.905, "--json").stdout)
     assert [(e["method"], e["yield"]) for e in found] == [("way 0", 0.0), ("way 1", 1.0)]
-    for text, message in (("a,b\n1,2\n", "t.csv:1: not a table that write_csv makes: its columns are a,b, expected method,"), ("", "no chip in it")):
+    heading = table.read_text().splitlines()[0]
+    for text, message in (
+        ("a,b\n1,2\n", "t.csv:1: not a table that write_csv makes: its columns are a,b, expected method,"),
+        ("", "t.csv:1: not a table that write_csv makes: its columns are , expected method,"),
+        (f"{heading}\n", "no chip in it"),
+    ):
         (tmp_path / "t.csv").write_text(text)
         assert message in tremap("report", tmp_path / "t.csv", "--threshold", 1, code=1).stderr
     (tmp_path / "t.csv").write_text(table.read_text().replace("False", "maybe", 1))

@@ -27,10 +27,10 @@ from tremap_brevitas.cli.common import (
 from tremap_brevitas.cli.outputs import STDOUT, check_outputs, summary, to_file
 from tremap_brevitas.cli.printing import csv_rows, echo, print_json, table
 from tremap_brevitas.faults.fault_map import FaultMap
-from tremap_brevitas.tables import write_table
 from tremap_brevitas.placement.certificate import Deployment
 from tremap_brevitas.placement.chip_result import ChipResult
 from tremap_brevitas.printable import counted
+from tremap_brevitas.tables import write_table
 
 
 @click.command(

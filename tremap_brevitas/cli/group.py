@@ -29,9 +29,9 @@ from tremap_brevitas.cli.outputs import check_outputs, filled_folder
 from tremap_brevitas.cli.printing import csv_rows, echo, print_json, table
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.merge import MergedFaultMap, merge
-from tremap_brevitas.tables import write_table
 from tremap_brevitas.planning.group import group_chips
 from tremap_brevitas.printable import printable
+from tremap_brevitas.tables import write_table
 
 Rows = list[dict[str, Any]]
 

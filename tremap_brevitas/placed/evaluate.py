@@ -70,9 +70,7 @@ def evaluate_fleet(
             progress=(name or "chips") if progress else None,
         ).values()
     )
-    results = [
-        replace(proof.result, accuracy=nominal if proof.bit_exact else next(accuracies)) for proof in certificates
-    ]
+    results = [replace(proof.result, accuracy=nominal if proof.bit_exact else next(accuracies)) for proof in certificates]
     return FleetReport(
         name=name,
         nominal=nominal,

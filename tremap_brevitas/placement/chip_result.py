@@ -41,8 +41,8 @@ class ChipResult:
     def __post_init__(self) -> None:
         if self.weights_that_differ < 0 or (self.weights_that_differ == 0) != (self.worst_error == 0) or self.worst_error < 0:
             raise ValueError(
-                f"chip {self.chip!r}: {counted(self.weights_that_differ, 'weight')} differing by {self.worst_error} LSB at most "
-                f"cannot be"
+                f"chip {self.chip!r}: {counted(self.weights_that_differ, 'weight')} differing by {self.worst_error} LSB at "
+                f"most cannot be"
             )
 
     @property

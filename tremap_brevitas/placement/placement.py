@@ -17,8 +17,10 @@ from numpy.typing import ArrayLike
 
 from tremap_brevitas.archive import read_archive, write_archive
 from tremap_brevitas.codes import Encoding
+from tremap_brevitas.faults.fault_map import FaultMap, check_memory
 from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.placement.layer import LayerSites, PlacedLayer, WeightBit
+from tremap_brevitas.placement.stuck_bits import StuckBits, merged_bits
 from tremap_brevitas.reading import reading
 
 KIND = "tremap placement"
@@ -192,6 +194,29 @@ class Placement:
             weight = position if layer.order is None else layer.order[position]
             found.append(LayerSites(layer, weight, bit, index if source is None else source[index]))
         return found
+
+    def stuck_bits(self, fault_map: FaultMap) -> list[StuckBits]:
+        """Find the weights that a chip's stuck cells hit, each once, with all its stuck bits.
+
+        Args:
+            fault_map: A map of this memory.
+
+        Returns:
+            For each layer that is hit, in the order of the layers, its weights and their masks.
+
+        Raises:
+            ValueError: If the map is of another memory.
+
+        Examples:
+            >>> from tremap_brevitas import FaultMap
+            >>> layer = PlacedLayer("fc", (2, 3), 4, "twos_complement", first_word=0, codes_per_word=2)
+            >>> placement = Placement(Memory(words=4, word_bits=8), (layer,))
+            >>> (bits,) = placement.stuck_bits(FaultMap(placement.memory, [12, 15, 16], [0, 1, 1]))
+            >>> bits.weight, bits.sa0, bits.sa1
+            (array([3, 4]), array([1, 0], dtype=int32), array([8, 1], dtype=int32))
+        """
+        check_memory(fault_map, self.memory, whose="the placement's")
+        return merged_bits(self.sites(fault_map.cells), fault_map.stuck_at)
 
     def description(self) -> dict[str, Any]:
         """Everything but the orders, as JSON can hold it."""

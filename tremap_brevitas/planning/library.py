@@ -12,6 +12,7 @@ from tremap_brevitas.codes import Encoding, decode, encode, nearest_formula
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.placement import MemoryImage, PlacedLayer, Placement
 from tremap_brevitas.placement.certificate import Deployment
+from tremap_brevitas.placement.stuck_bits import StuckBits
 
 
 class Library:
@@ -73,19 +74,22 @@ class _Shelf:
             for kind, layers in kinds.items()
         }
 
-    def hits(self, chip: FaultMap) -> list[_Hits]:
+    def hits(self, fault_map: FaultMap) -> list[_Hits]:
         """The weights that the chip's faults hit, by kind."""
-        found: dict[_Kind, list[tuple[NDArray[np.int64], ...]]] = {}
-        for sites in self._placement.sites(chip.cells):
-            layer = sites.layer
-            parts = (
-                sites.weight + self._start[layer.name],
-                np.left_shift(1, sites.bit),
-                chip.stuck_at[sites.source].astype(np.int64),
-                np.full(len(sites.weight), self._rank[layer.name]),
-            )
-            found.setdefault((layer.bit_width, layer.encoding), []).append(parts)
-        return [_Hits.of(kind, *(np.concatenate(part) for part in zip(*parts, strict=True))) for kind, parts in found.items()]
+        by_kind: dict[_Kind, list[StuckBits]] = {}
+        for bits in self._placement.stuck_bits(fault_map):
+            by_kind.setdefault((bits.layer.bit_width, bits.layer.encoding), []).append(bits)
+        return [self._joined(kind, layers) for kind, layers in by_kind.items()]
+
+    def _joined(self, kind: _Kind, layers: list[StuckBits]) -> _Hits:
+        sizes = [len(bits.weight) for bits in layers]
+        return _Hits(
+            kind,
+            np.concatenate([bits.weight + self._start[bits.layer.name] for bits in layers]),
+            np.repeat([self._rank[bits.layer.name] for bits in layers], sizes),
+            np.concatenate([bits.sa0 for bits in layers]),
+            np.concatenate([bits.sa1 for bits in layers]),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,23 +101,6 @@ class _Hits:
     layer: NDArray[np.int64]
     sa0: NDArray[np.int32]
     sa1: NDArray[np.int32]
-
-    @classmethod
-    def of(
-        cls,
-        kind: _Kind,
-        weight: NDArray[np.int64],
-        bit: NDArray[np.int64],
-        stuck_at: NDArray[np.int64],
-        layer: NDArray[np.int64],
-    ) -> _Hits:
-        if np.any(weight[1:] < weight[:-1]):
-            order = np.argsort(weight, kind="stable")
-            weight, bit, stuck_at, layer = (part[order] for part in (weight, bit, stuck_at, layer))
-        first = np.flatnonzero(np.append(True, weight[1:] != weight[:-1]))
-        # Every bit of a weight appears once, so that a sum of bits is their union.
-        stuck, ones = np.add.reduceat(bit, first), np.add.reduceat(bit * stuck_at, first)
-        return cls(kind, weight[first], layer[first], (stuck - ones).astype(np.int32), ones.astype(np.int32))
 
     def read(self, codes: NDArray[np.int32], deployment: Deployment) -> NDArray[np.int32]:
         """What the chip reads where these codes are wanted."""

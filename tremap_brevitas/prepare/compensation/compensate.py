@@ -91,10 +91,10 @@ class _Run:
         self.healthy = copy.deepcopy(net.model)
         self.codes = {name: net.codes(name).wanted for name in self.slots}
         net.set_faults_(fault_map)
-        self.stuck = {sites.layer.name: (sites, stuck) for sites, stuck in located(net.placement, fault_map)}
+        self.stuck = {bits.layer.name: bits for bits in net.placement.stuck_bits(fault_map)}
         self.written = {name: entry.proxy.fault_slot(entry.slot) for name, entry in self.slots.items()}
         pairs = [(m.chip, located(net.placement, m)) for m in self.members]
-        self.member_stuck = [{s.layer.name: (s, stuck) for s, stuck in found} for _, found in pairs]
+        self.member_stuck = [{b.layer.name: b for b in net.placement.stuck_bits(m)} for m in self.members]
         reads = ImageReads(located(net.placement, fault_map), pairs, store=net.rule.store) if pairs else None
         self.reads = [reads.of(i) for i in range(len(reads))] if reads is not None else []
 
