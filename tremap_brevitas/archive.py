@@ -1,4 +1,4 @@
-"""One way to put arrays into a file: a compressed ``.npz`` with a JSON header, no pickle, a schema version."""
+"""How values are saved and loaded: arrays as a compressed ``.npz`` with a JSON header and no pickle, others as JSON."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import math
 import os
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,8 +20,109 @@ from tremap_brevitas.files import atomic_file
 from tremap_brevitas.reading import read_file, reading
 
 MAX_BYTES = 8 << 30
+MAX_JSON_BYTES = 1 << 30
 MAX_RATIO = 1032  # Deflate cannot do better: 258 bytes for two bits
 _HEADER = "header"
+
+
+class Digested(Protocol):
+    """A value that says what it holds by a digest."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over all that the value says."""
+
+
+class DigestedHeader(Protocol):
+    """What a file says beside its arrays; the digest may be missing in files of earlier versions."""
+
+    @property
+    def digest(self) -> str | None:
+        """The digest that the value must have."""
+
+
+Value = TypeVar("Value")
+DigestedValue = TypeVar("DigestedValue", bound=Digested)
+Content = TypeVar("Content")
+Header = TypeVar("Header", bound=DigestedHeader)
+
+
+def save_archive(
+    value: Digested,
+    path: str | os.PathLike[str],
+    *,
+    kind: str,
+    schema: int,
+    header: Mapping[str, Any],
+    arrays: Mapping[str, NDArray[Any]],
+) -> Path:
+    """Save a value as [write_archive][tremap_brevitas.archive.write_archive] does, with its digest in the header."""
+    return write_archive(path, kind=kind, schema=schema, header={**header, "digest": value.digest}, arrays=arrays)
+
+
+def load_archive(
+    path: str | os.PathLike[str],
+    make: Callable[[Header, dict[str, NDArray[Any]]], DigestedValue],
+    *,
+    kind: str,
+    schema: int,
+    header: type[Header],
+) -> DigestedValue:
+    """Load what ``save_archive`` wrote.
+
+    Args:
+        path: The file.
+        make: Makes the value of header and arrays.
+        kind: What the file should hold.
+        schema: Newest schema that ``make`` understands.
+        header: What the header says, a ``msgspec.Struct`` with a ``digest``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged, holds something else, has a newer schema, or the value has another digest than the
+            header says.
+    """
+    said, arrays = read_archive(path, kind=kind, schema=schema)
+    with reading(path, f"a {kind}"):
+        head = msgspec.convert(said, header)
+        value = make(head, arrays)
+        if head.digest not in (None, value.digest):
+            raise ValueError(f"content has digest {value.digest}, header says {head.digest}")
+    return value
+
+
+def archive_kind(path: str | os.PathLike[str]) -> str | None:
+    """What an archive says that it holds; None if it is not one, or damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return str(json.loads(_array(_HEADER, archive.read(f"{_HEADER}.npy")).tobytes().decode())["kind"])
+    except Exception:  # whatever a damaged file makes of a library
+        return None
+
+
+def save_json(path: str | os.PathLike[str], content: Mapping[str, Any], *, indent: int | None = None) -> Path:
+    """Save a value as an atomic file of JSON."""
+    with atomic_file(path) as draft:
+        draft.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")
+    return Path(path)
+
+
+def load_json(path: str | os.PathLike[str], make: Callable[[Content], Value], *, what: str, content: type[Content]) -> Value:
+    """Load what ``save_json`` wrote.
+
+    Args:
+        path: The file.
+        make: Makes the value of the content.
+        what: What the file should be, with its article, such as ``"a resilience curve"``.
+        content: What the file says, a ``msgspec.Struct``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file holds anything else.
+    """
+    data = read_file(path, limit=MAX_JSON_BYTES)
+    with reading(path, what):
+        return make(msgspec.convert(json.loads(data), content))
 
 
 def write_archive(

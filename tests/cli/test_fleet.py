@@ -146,7 +146,7 @@ def test_wrong_calls(folder, fleet, tmp_path):  # noqa: F811
     bad = tmp_path / "bad.json"
     bad.write_text("{}")
     options = ["--bundle", root / "group_0", "--curve", bad, "--goal", 0.5]
-    assert f"{bad}: no tremap resilience curve" in tremap("assign", root / "chips", *options, code=1).stderr
+    assert f"{bad}: not a tremap resilience curve" in tremap("assign", root / "chips", *options, code=1).stderr
     assert not (tmp_path / "g").exists()
     nowhere = tmp_path / "no" / "such"
     assert "No such file" in tremap("group", folder, "--union-rate", 0.1, "--out", nowhere, code=1).stderr

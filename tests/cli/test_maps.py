@@ -194,7 +194,7 @@ def test_addresses_and_arrays(tmp_path, folder, chips):
     assert "leave --column-mux out" in tremap(*said, *geometry, "--column-mux", 2, code=2).stderr
     (tmp_path / "bad.json").write_text('{"words": 64}')
     found = tremap(*said, "--geometry", tmp_path / "bad.json", code=1)
-    assert "bad.json: no geometry: needs 'word_bits'" in found.stderr
+    assert "bad.json: not the geometry of an array, or damaged (it needs 'word_bits')" in found.stderr
 
 
 def test_diff(tmp_path, folder):

@@ -91,6 +91,17 @@ def test_a_chip_counts_once_whatever_its_metadata(tmp_path):
     assert MergedFaultMap.load(old.save(tmp_path / "old.npz")).stuck_at.tolist() == [1]
 
 
+def test_every_map_has_members():
+    """A chip's own map stands for itself, so that nobody need ask which of the two a map is."""
+    a, b = chip({3: 0, 5: 1}, "a"), chip({5: 0}, "b")
+    assert (a.members, a.on_conflict, a.conflicts.tolist()) == ((a,), None, [])
+    merged = merge([a, b], on_conflict="free")
+    assert (merged.members, merged.on_conflict, merged.conflicts.tolist()) == ((a, b), "free", [5])
+    for fault_map in (a, merged):
+        assert copy.deepcopy(fault_map).conflicts.tolist() == fault_map.conflicts.tolist()
+        assert not fault_map.conflicts.flags.writeable
+
+
 def test_chips_without_a_name_are_counted_each():
     chips = [chip({5: 1}), chip({5: 1}), chip({5: 0})]
     merged = merge(chips, on_conflict="majority")

@@ -17,7 +17,8 @@ from tremap_brevitas.cli.plot import plot
 from tremap_brevitas.cli.printing import echo, print_json, table
 from tremap_brevitas.cli.repair import repair
 from tremap_brevitas.faults.analysis.statistics import compare_maps, group_statistics, map_statistics, nesting
-from tremap_brevitas.faults.merge import OnConflict, merge
+from tremap_brevitas.faults.fault_map import OnConflict
+from tremap_brevitas.faults.merge import merge
 
 
 @click.group("map")

@@ -18,7 +18,7 @@ from tremap_brevitas.bundle.chips import BundleChip, write_chips
 from tremap_brevitas.bundle.manifest import FORMS, BundleLayer, Form, Manifest, file_digest, written_files
 from tremap_brevitas.bundle.probe import write_probe
 from tremap_brevitas.bundle.verify import verify_bundle
-from tremap_brevitas.faults import FaultMap, MergedFaultMap
+from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.files import atomic_folder
 from tremap_brevitas.onnx_export.call import Inputs, as_inputs, check_batch, outputs_of
 from tremap_brevitas.onnx_export.export import OnnxExport, Written
@@ -101,7 +101,7 @@ def export_bundle(
             chips="chips.csv",
             deployment=deployment,
             fault_map=fault_map.digest,
-            on_conflict=fault_map.on_conflict if isinstance(fault_map, MergedFaultMap) else None,
+            on_conflict=fault_map.on_conflict,
             members=tuple({"chip": m.chip, "digest": m.digest} for m in onnx_export.members),
             layers=layers,
             probe="probe.npz",

@@ -13,15 +13,14 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from tremap_brevitas.archive import read_archive, write_archive
+from tremap_brevitas.archive import load_archive, save_archive
 from tremap_brevitas.codes import Encoding
 from tremap_brevitas.faults.fault_map import FaultMap, check_memory
 from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.placement.layer import LayerSites, PlacedLayer, WeightBit
 from tremap_brevitas.placement.stuck_bits import StuckBits, merged_bits
-from tremap_brevitas.reading import reading
 
 KIND = "tremap placement"
 SCHEMA = 2  # 1: no digest
@@ -244,8 +243,7 @@ class Placement:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the placement to one compressed file that holds no pickle; it appears whole or not at all."""
         orders = {f"order_{i}": layer.order for i, layer in enumerate(self.layers) if layer.order is not None}
-        header = {**self.description(), "digest": self.digest}
-        return write_archive(path, kind=KIND, schema=SCHEMA, header=header, arrays=orders)
+        return save_archive(self, path, kind=KIND, schema=SCHEMA, header=self.description(), arrays=orders)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Placement:
@@ -255,19 +253,7 @@ class Placement:
             FileNotFoundError: If there is no such file.
             ValueError: If the file is damaged, is no placement, has a newer schema, or its content does not match its digest.
         """
-        header, arrays = read_archive(path, kind=KIND, schema=SCHEMA)
-        with reading(path, f"a {KIND}"):
-            said = msgspec.convert(header, _Header)
-            layers = [
-                PlacedLayer(**msgspec.structs.asdict(layer), order=arrays.pop(f"order_{i}", None))
-                for i, layer in enumerate(said.layers)
-            ]
-            loaded = cls(Memory(words=said.words, word_bits=said.word_bits), tuple(layers), said.reuse)
-            if arrays:
-                raise ValueError(f"it holds {', '.join(arrays)}, which is the order of none of its {len(layers)} layers")
-            if said.schema > 1 and loaded.digest != said.digest:
-                raise ValueError(f"content has digest {loaded.digest}, header says {said.digest}")
-        return loaded
+        return load_archive(path, _loaded, kind=KIND, schema=SCHEMA, header=_Header)
 
     def __str__(self) -> str:
         used = f"{self.words} of {self.memory.words} words"
@@ -302,6 +288,18 @@ class _Header(msgspec.Struct):
     reuse: bool
     layers: list[_LayerHeader]
     digest: str | None = None
+
+
+def _loaded(header: _Header, arrays: dict[str, NDArray[Any]]) -> Placement:
+    layers = [
+        PlacedLayer(**msgspec.structs.asdict(layer), order=arrays.pop(f"order_{i}", None))
+        for i, layer in enumerate(header.layers)
+    ]
+    if arrays:
+        raise ValueError(f"it holds {', '.join(arrays)}, which is the order of none of its {len(layers)} layers")
+    if header.schema > 1 and header.digest is None:
+        raise ValueError("its header says no digest")
+    return Placement(Memory(words=header.words, word_bits=header.word_bits), tuple(layers), header.reuse)
 
 
 def _shape_for(index: Sequence[int] | int, layer: PlacedLayer) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
-from tremap_brevitas.faults import FaultMap, MergedFaultMap
+from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.placed.faults import check_fault_map, located
 from tremap_brevitas.placed.modes import evaluation_mode
 from tremap_brevitas.placed.slots import WeightSlot, matching_slots
@@ -82,9 +82,7 @@ class _Run:
         self.begin = time.perf_counter()
         self.forward = forward or (lambda model, batch: model(batch))
         self.slots = {n: e for n, e in matching_slots(net.model, net.placement).items() if not e.is_bias}
-        self.members: tuple[FaultMap, ...] = ()
-        if isinstance(fault_map, MergedFaultMap) and len(fault_map.conflicts):
-            self.members = fault_map.members
+        self.members = fault_map.members if len(fault_map.conflicts) else ()
         self.batches, self.images = _split([_first(b) for b in batches], len(self.members))
         self.samples = max(1, samples // len(self.batches))
         net.clear_faults_()
