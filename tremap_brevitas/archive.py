@@ -101,7 +101,7 @@ def archive_kind(path: str | os.PathLike[str]) -> str | None:
 
 
 def save_json(path: str | os.PathLike[str], content: Mapping[str, Any], *, indent: int | None = None) -> Path:
-    """Save a value as an atomic file of JSON."""
+    """Save a value as a JSON file, atomically."""
     with atomic_file(path) as draft:
         draft.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")
     return Path(path)
@@ -133,7 +133,7 @@ def write_archive(
     header: Mapping[str, Any],
     arrays: Mapping[str, NDArray[Any]],
 ) -> Path:
-    """Write ``header`` and ``arrays`` to ``path``: the whole file appears at once, or nothing does.
+    """Write ``header`` and ``arrays`` to a file, atomically.
 
     The header also says which arrays there are: the directory of a zip file is under no checksum, and one damaged byte in it
     can hide an array.

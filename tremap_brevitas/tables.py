@@ -20,7 +20,7 @@ T = TypeVar("T")
 def write_table(
     path: str | os.PathLike[str], rows: Sequence[Mapping[str, object]], *, columns: Sequence[str] | None = None
 ) -> Path:
-    """Write rows of the same columns as an atomic CSV file. A flag becomes True or False, None an empty cell.
+    """Write rows of the same columns to a CSV file, atomically. A flag becomes True or False, None an empty cell.
 
     Args:
         path: The file.

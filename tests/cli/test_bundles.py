@@ -28,7 +28,7 @@ def bundle(tmp_path_factory):
 def test_logs_need_no_geometry(bundle):
     group, folder = bundle
     out = tremap("verify", folder, folder.parent / "chips").stdout
-    assert f"{folder}: 7 files whole, 2368 codes equal in image and ONNX" in out
+    assert f"{folder}: 7 files unchanged, 2368 codes equal in image and ONNX" in out
     assert "0 of 4 chips compute exactly the network that was trained" in out
     found = json.loads(tremap("verify", folder, folder.parent / "chips", "--json").stdout)
     assert found["ok"]

@@ -80,7 +80,7 @@ def test_the_report_reads_well(exported):
     folder, chips = exported
     text = str(tm.verify_bundle(folder, chips[-2:]))
     first, second, bad, good = text.splitlines()
-    assert first == f"{folder}: 7 files whole, 9744 codes equal in image and ONNX"
+    assert first == f"{folder}: 7 files unchanged, 9744 codes equal in image and ONNX"
     assert second == "  onnxruntime gives PyTorch's outputs for 6 of 6 inputs"
     assert bad.startswith("  chip 'chip': ")
     assert "weights differ, by " in bad

@@ -29,7 +29,7 @@ def apply_to_onnx(
     Args:
         bundle: The folder of a bundle, or one that was loaded before.
         chip: The chip's own fault map.
-        path: File to write; it appears whole or not at all. Its metadata names the chip.
+        path: File to write, atomically. Its metadata names the chip.
         form: Which of the bundle's files to start from.
 
     Returns:

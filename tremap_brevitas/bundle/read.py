@@ -26,7 +26,7 @@ ROUNDING = 1e-6  # of the largest output: a few times what float32 sums in anoth
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Bundle:
-    """A bundle whose files were found whole, unchanged and in agreement with each other. Made by ``Bundle.load``.
+    """A bundle whose files were found complete, unchanged and in agreement with each other. Made by ``Bundle.load``.
 
     Attributes:
         folder: Where it lies.

@@ -48,7 +48,7 @@ class BundleReport:
 
     @property
     def ok(self) -> bool:
-        """Whether the files are whole, and hold one and the same network. Says nothing about the chips."""
+        """Whether the files are complete and unchanged, and hold one and the same network. Says nothing about the chips."""
         return not self.problems
 
     @property
@@ -59,7 +59,7 @@ class BundleReport:
     def __str__(self) -> str:
         lines = [f"{self.folder}: NOT what was exported", *(f"  {p}" for p in self.problems)]
         if self.ok:
-            lines = [f"{self.folder}: {self.files} files whole, {self.codes} codes equal in image and ONNX"]
+            lines = [f"{self.folder}: {self.files} files unchanged, {self.codes} codes equal in image and ONNX"]
             if self.output_error is not None:
                 rest = "" if self.inputs_equal == self.inputs else f", and within {self.output_error:.1e} for the rest"
                 lines.append(f"  onnxruntime gives PyTorch's outputs for {self.inputs_equal} of {self.inputs} inputs{rest}")

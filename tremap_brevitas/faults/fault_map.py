@@ -139,7 +139,7 @@ class FaultMap:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the map to one compressed file that holds no pickle.
 
-        The file appears whole or not at all. The path is taken as it stands; ``.npz`` is the usual ending.
+        The file is written atomically. The path is taken as it stands; ``.npz`` is the usual ending.
         """
         header = {
             "words": self.memory.words,

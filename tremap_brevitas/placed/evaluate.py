@@ -13,7 +13,7 @@ from tremap_brevitas.cluster.engine import Engine
 from tremap_brevitas.cluster.jobs import run_jobs
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_same_memory
-from tremap_brevitas.placed.evaluator import Evaluator, measured
+from tremap_brevitas.placed.evaluator import Evaluate, Evaluator, measured
 from tremap_brevitas.placed.identity import network_digest
 from tremap_brevitas.placed.state import PlacedState
 from tremap_brevitas.placement.certificate import Deployment, certificate
@@ -23,7 +23,7 @@ from tremap_brevitas.report.fleet_report import FleetReport
 def evaluate_fleet(
     net: PlacedState,
     chips: Iterable[FaultMap],
-    evaluate: Callable[[nn.Module], float],
+    evaluate: Evaluate,
     *,
     deployment: Deployment = "group_image",
     name: str = "",

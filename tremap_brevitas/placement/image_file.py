@@ -23,7 +23,7 @@ def write_memory_image(image: MemoryImage, path: str | os.PathLike[str], *, form
 
     Args:
         image: The codes and where they lie.
-        path: File to write; it appears whole or not at all.
+        path: File to write, atomically.
         format: One of
 
             - ``"readmemh"``: Verilog ``$readmemh`` (IEEE 1800-2017, 21.4), also AMD's ``.mem``: ``@address``, hexadecimal

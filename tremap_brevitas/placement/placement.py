@@ -241,7 +241,7 @@ class Placement:
         return hash(self.digest)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the placement to one compressed file that holds no pickle; it appears whole or not at all."""
+        """Write the placement to one compressed file that holds no pickle, atomically."""
         orders = {f"order_{i}": layer.order for i, layer in enumerate(self.layers) if layer.order is not None}
         return save_archive(self, path, kind=KIND, schema=SCHEMA, header=self.description(), arrays=orders)
 

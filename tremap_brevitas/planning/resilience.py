@@ -158,7 +158,7 @@ class ResilienceCurve:
         )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the points to an atomic file of JSON."""
+        """Write the points to a JSON file, atomically."""
         content = {"kind": KIND, "schema": SCHEMA, "name": self.name, "points": [asdict(p) for p in self.points]}
         return save_json(path, content, indent=1)
 

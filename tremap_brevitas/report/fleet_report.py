@@ -151,7 +151,7 @@ def comparison(reports: Sequence[FleetReport], *, threshold: float) -> str:
 
 
 def write_csv(reports: Sequence[FleetReport], path: str | os.PathLike[str]) -> Path:
-    """Write an atomic CSV file with one row for each report and chip.
+    """Write a CSV file, atomically, with one row for each report and chip.
 
     Columns: ``report`` (0 for the first), ``method``, ``nominal``, ``steps``, ``seconds``, ``evaluation_seconds``, then those
     of a chip's result. Figures have all their digits.

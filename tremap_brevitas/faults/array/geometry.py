@@ -214,7 +214,7 @@ class ArrayGeometry:
         }
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the description to an atomic file of JSON."""
+        """Write the description to a JSON file, atomically."""
         return save_json(path, self.description())
 
     @classmethod

@@ -65,7 +65,7 @@ class Repair:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the repair as CSV: the header ``bank,kind,index``, then a line for each row and column.
 
-        The file appears whole or not at all.
+        The file is written atomically.
         """
         target = Path(path)
         with atomic_file(target) as draft, draft.open("w", newline="", encoding="ascii") as file:

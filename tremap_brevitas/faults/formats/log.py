@@ -182,7 +182,7 @@ def read_logs(
 def write_log(fault_map: FaultMap, path: str | os.PathLike[str]) -> Path:
     """Write a map as the log of a self-test with two march elements, ``element,address,expected,read`` in hexadecimal.
 
-    Element ``r0`` finds the cells stuck at 1, ``r1`` those stuck at 0. The file appears whole or not at all. Chip and metadata
+    Element ``r0`` finds the cells stuck at 1, ``r1`` those stuck at 0. The file is written atomically. Chip and metadata
     are not written.
     """
     memory = fault_map.memory

@@ -90,7 +90,7 @@ def read_neuralfuse(
 
 
 def write_neuralfuse(fault_map: FaultMap, sa0: str | os.PathLike[str], sa1: str | os.PathLike[str] | None = None) -> list[Path]:
-    """Write a map as the pair of matrices. Each file appears whole or not at all. Chip and metadata are not written.
+    """Write a map as the pair of matrices. Each file is written atomically. Chip and metadata are not written.
 
     Returns:
         The two paths.

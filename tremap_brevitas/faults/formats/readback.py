@@ -109,7 +109,7 @@ def write_readback(
 ) -> list[Path]:
     """Write what a memory with these faults gives back after all ones and after all zeros, a line a word, lowest byte first.
 
-    Each file appears whole or not at all. Chip and metadata are not written.
+    Each file is written atomically. Chip and metadata are not written.
 
     Returns:
         The paths written.
