@@ -183,14 +183,14 @@ def read_archive(path: str | os.PathLike[str], *, kind: str, schema: int) -> tup
         arrays = _arrays(data)
         header = json.loads(arrays.pop(_HEADER).tobytes().decode())
         arrays.pop("allow_pickle", None)  # see write_archive: files of earlier versions, under NumPy below 2.1
-        found = header.pop("kind"), header["schema"]
+        said_kind, said_schema = header.pop("kind"), header["schema"]
         said = header.pop("arrays", None)  # files of earlier versions do not say it
         if said is not None and said != sorted(arrays):
             raise ValueError(f"its header announces the arrays {said}, but it holds {sorted(arrays)}")
-    if found[0] != kind:
-        raise ValueError(f"{path}: holds a {found[0]}, expected a {kind}")
-    if type(found[1]) is not int or not 1 <= found[1] <= schema:
-        raise ValueError(f"{path}: schema {found[1]} of {kind}, but this version reads 1 to {schema} only")
+    if said_kind != kind:
+        raise ValueError(f"{path}: holds a {said_kind}, expected a {kind}")
+    if type(said_schema) is not int or not 1 <= said_schema <= schema:
+        raise ValueError(f"{path}: schema {said_schema} of {kind}, but this version reads 1 to {schema} only")
     return header, arrays
 
 

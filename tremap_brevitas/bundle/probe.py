@@ -39,5 +39,5 @@ def read_probe(path: Path) -> tuple[Arrays, Arrays]:
     names = [f"input_{i}" for i in range(count)], [f"output_{i}" for i in range(len(arrays) - count)]
     if not all(names) or set(arrays) != {*names[0], *names[1]}:
         raise ValueError(f"{path}: damaged {PROBE_KIND}: holds {sorted(arrays)}")
-    inputs, outputs = (tuple(arrays[name] for name in found) for found in names)
+    inputs, outputs = (tuple(arrays[name] for name in several) for several in names)
     return inputs, outputs

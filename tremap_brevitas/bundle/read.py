@@ -176,19 +176,19 @@ def _check_digests(root: Path, manifest: Manifest) -> list[str]:
             except OSError as error:
                 problems.append(relative(error, root))
     for name, digest in manifest.files.items():
-        found = there.get(name)
-        if found == digest:
+        actual = there.get(name)
+        if actual == digest:
             continue
         elsewhere = next((other for other, d in there.items() if d == digest), None)
-        whose = next((other for other, d in manifest.files.items() if d == found), None)
-        if found is None and os.path.lexists(root / name):
+        whose = next((other for other, d in manifest.files.items() if d == actual), None)
+        if actual is None and os.path.lexists(root / name):
             problems.append(f"{name}: is no file that can be read")
-        elif found is None:
+        elif actual is None:
             problems.append(f"{name}: missing" + (f"; {elsewhere} has its content" if elsewhere else ""))
         elif whose is not None:
             problems.append(f"{name}: has the content of {whose}" + (f", and {elsewhere} has its own" if elsewhere else ""))
         else:
-            problems.append(f"{name}: damaged or replaced: SHA-256 is {found}, expected {digest}")
+            problems.append(f"{name}: damaged or replaced: SHA-256 is {actual}, expected {digest}")
     return problems
 
 
@@ -235,8 +235,8 @@ def _check_onnx(path: Path, form: str, manifest: Manifest, image: MemoryImage) -
 
 def _check_scale(layer: BundleLayer, scale: NDArray[Any], zero_point: NDArray[Any]) -> list[str]:
     problems = []
-    for what, found, expected in (("scale", scale, layer.scale), ("zero point", zero_point, layer.zero_point)):
-        values = np.asarray(found, dtype=np.float64).reshape(-1)
+    for what, numbers, expected in (("scale", scale, layer.scale), ("zero point", zero_point, layer.zero_point)):
+        values = np.asarray(numbers, dtype=np.float64).reshape(-1)
         # One number for all channels may be written once, or once a channel.
         if not len(expected) or (len(values) != len(expected) and 1 not in (len(values), len(expected))):
             problems.append(f"{len(values)} numbers as {what}, expected {len(expected)}")

@@ -95,20 +95,20 @@ def verify_bundle(bundle: str | os.PathLike[str] | Bundle, chips: Iterable[Fault
 
 def report_on(folder: Path, examined: tuple[Bundle | None, list[str], Measured], chips: Sequence[FaultMap]) -> BundleReport:
     """Report on a bundle that was examined, and on chips."""
-    found, problems, measured = examined
+    bundle, problems, measured = examined
     problems = list(problems)
     certificates = []
-    if found is not None:
-        rows = {row.digest: row for row in found.chips}
+    if bundle is not None:
+        rows = {row.digest: row for row in bundle.chips}
         for chip in chips:
-            check_memory(chip, found.image.placement.memory, whose="the image's")
+            check_memory(chip, bundle.image.placement.memory, whose="the image's")
             try:
-                proof = found.certificate(chip)
+                proof = bundle.certificate(chip)
             except (OSError, ValueError) as error:  # its own image cannot be read
                 problems.append(relative(error, folder))
             else:
                 certificates.append(proof)
-                problems += _contradictions(found.manifest.chips, rows.get(chip.digest), proof)
+                problems += _contradictions(bundle.manifest.chips, rows.get(chip.digest), proof)
     return BundleReport(
         str(folder),
         tuple(problems),
@@ -118,7 +118,7 @@ def report_on(folder: Path, examined: tuple[Bundle | None, list[str], Measured],
         output_error=measured.output_error,
         inputs=measured.inputs,
         inputs_equal=measured.inputs_equal,
-        codes=0 if found is None else found.image.placement.weights,
+        codes=0 if bundle is None else bundle.image.placement.weights,
     )
 
 

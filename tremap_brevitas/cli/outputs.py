@@ -159,7 +159,7 @@ def filled_folder(
         raise FileExistsError(f"{path} exists already, and is not empty; --overwrite replaces what {command} wrote there")
     if there and recorded is None:
         raise FileExistsError(f"{path} exists already, and {command} did not write it; remove it, or choose another")
-    own = {name: found for name, old in (recorded or {}).items() if (found := _digest(path / name)) and set(found) <= set(old)}
+    own = {name: now for name, old in (recorded or {}).items() if (now := _digest(path / name)) and set(now) <= set(old)}
     strange = [name for name in there if name not in own]
     with tempfile.TemporaryDirectory(prefix=".tremap-", dir=path) as folder:
         draft = Path(folder)

@@ -87,9 +87,9 @@ def finn_placement(layers: Iterable[LayerCodes], memory: Memory, *, folding: Map
                 f"layer {layer.name!r}: PE × SIMD = {codes_per_word} codes of {layer.bit_width} bits do not fit into a word of "
                 f"{memory.word_bits}"
             )
-        found = PlacedLayer(layer.name, layer.shape, layer.bit_width, layer.encoding, word, codes_per_word, order)
-        placed.append(found)
-        word += found.words
+        placed_layer = PlacedLayer(layer.name, layer.shape, layer.bit_width, layer.encoding, word, codes_per_word, order)
+        placed.append(placed_layer)
+        word += placed_layer.words
     return Placement(memory, tuple(placed))
 
 

@@ -48,7 +48,7 @@ class Placement:
         >>> placement = Placement(Memory(words=4, word_bits=8), (layer,))
         >>> placement.cell("fc", (1, 0), bit=3)
         15
-        >>> [str(found) for found in placement.weights_at(15)]
+        >>> [str(bit) for bit in placement.weights_at(15)]
         ['bit 3 of fc.weight[1,0]']
     """
 
@@ -163,9 +163,9 @@ class Placement:
             raise ValueError("cells must be in ascending order")
         if len(asked) and (asked[0] < 0 or asked[-1] >= self.memory.cells):
             raise ValueError(f"cells {asked[0]} to {asked[-1]} are not all inside the memory of {self.memory.cells} cells")
-        found: list[LayerSites] = []
+        hit: list[LayerSites] = []
         if not len(asked):
-            return found
+            return hit
         source = None
         if self.tiles > 1:  # the same cells once for each time that the memory is loaded
             source = np.tile(np.arange(len(asked)), self.tiles)
@@ -191,8 +191,8 @@ class Placement:
                 if not len(position):
                     continue
             weight = position if layer.order is None else layer.order[position]
-            found.append(LayerSites(layer, weight, bit, index if source is None else source[index]))
-        return found
+            hit.append(LayerSites(layer, weight, bit, index if source is None else source[index]))
+        return hit
 
     def stuck_bits(self, fault_map: FaultMap) -> list[StuckBits]:
         """Find the weights that a chip's stuck cells hit, each once, with all its stuck bits.

@@ -130,11 +130,11 @@ class _Fleet:
         for index, chip in enumerate(chips):
             costs = _costs(chip, cost)
             at = np.searchsorted(shared, chip.cells)
-            found = at < len(shared)
-            found[found] = shared[at[found]] == chip.cells[found]
-            self.at.append(at[found])
-            self.stuck_at.append(chip.stuck_at[found])
-            self.own.append(costs[found])
+            known = at < len(shared)
+            known[known] = shared[at[known]] == chip.cells[known]
+            self.at.append(at[known])
+            self.stuck_at.append(chip.stuck_at[known])
+            self.own.append(costs[known])
             self.alone[index] = costs.sum()
             table[self.stuck_at[-1], self.at[-1]] = self.own[-1]
         # By status: healthy, stuck at 0, stuck at 1, in conflict.
@@ -220,13 +220,13 @@ class _Groups:
 
     def closed(self) -> list[Group]:
         """The groups, by their first chips."""
-        found = []
+        groups = []
         for group in sorted(range(len(self.chips)), key=lambda g: min(self.chips[g])):
             members = tuple(self.fleet.chips[index] for index in sorted(self.chips[group]))
             fits = self.cost[group] <= self.limits.cost and self.conflict_cost[group] <= self.limits.conflict_cost
             conflicts = int((self.status[:, group] == 3).sum())
-            found.append(Group(members, self.cost[group], conflicts, self.conflict_cost[group], fits))
-        return found
+            groups.append(Group(members, self.cost[group], conflicts, self.conflict_cost[group], fits))
+        return groups
 
     def _with(self, index: int, group: int, status: NDArray[np.uint8]) -> tuple[float, float]:
         """Cost and conflict cost of a group if a chip came too; ``status`` is that of the chip's cells."""
@@ -239,7 +239,7 @@ class _Groups:
 
 
 def _costs(chip: FaultMap, cost: Cost | None) -> NDArray[np.float64]:
-    found = np.ones(len(chip)) if cost is None else np.asarray(cost(chip), dtype=np.float64)
-    if found.shape != (len(chip),) or not np.all(found >= 0):
-        raise ValueError(f"chip {chip.chip!r}: cost must give a number >= 0 for each of its {len(chip)} cells, got {found}")
-    return found
+    costs = np.ones(len(chip)) if cost is None else np.asarray(cost(chip), dtype=np.float64)
+    if costs.shape != (len(chip),) or not np.all(costs >= 0):
+        raise ValueError(f"chip {chip.chip!r}: cost must give a number >= 0 for each of its {len(chip)} cells, got {costs}")
+    return costs

@@ -216,9 +216,9 @@ def _fit(points: Sequence[Point]) -> _Fit:
     # Points of one error, but for rounding, are one point: between two that near each other a line would have no slope.
     errors, place, sizes = np.unique(np.round([p.error for p in points], DECIMALS), return_inverse=True, return_counts=True)
     accuracies = np.bincount(place, weights=[p.accuracy for p in points]) / sizes
-    found: Any = isotonic_regression(accuracies, weights=sizes.astype(np.float64), increasing=False)
-    first = found.blocks[:-1]
-    return np.add.reduceat(errors * sizes, first) / np.add.reduceat(sizes, first), found.x[first]
+    fit: Any = isotonic_regression(accuracies, weights=sizes.astype(np.float64), increasing=False)
+    first = fit.blocks[:-1]
+    return np.add.reduceat(errors * sizes, first) / np.add.reduceat(sizes, first), fit.x[first]
 
 
 def _read(fit: _Fit, error: float) -> float:

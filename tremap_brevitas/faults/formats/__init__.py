@@ -58,10 +58,10 @@ def detect_format(path: str | os.PathLike[str]) -> str | None:
         FormatError: If the file could be of two formats.
     """
     head = first_bytes(path)
-    found = [name for name, kind in FORMATS.items() if kind.recognises is not None and kind.recognises(Path(path), head)]
-    if len(found) > 1:
-        raise FormatError(f"{path}: could be {' or '.join(found)}; give format")
-    return found[0] if found else None
+    names = [name for name, kind in FORMATS.items() if kind.recognises is not None and kind.recognises(Path(path), head)]
+    if len(names) > 1:
+        raise FormatError(f"{path}: could be {' or '.join(names)}; give format")
+    return names[0] if names else None
 
 
 def read_fault_map(
@@ -92,11 +92,11 @@ def read_fault_map(
         >>> read_fault_map(table, memory=Memory(words=4, word_bits=8)).cells
         array([31])
     """
-    found = _read(path, format, memory, options)
-    if len(found) > 1:
-        names = " and ".join(repr(chip.chip) for chip in found[:2])
-        raise FormatError(f"{path}: holds {len(found)} chips, {names} among them; read_fault_maps gives a map of each")
-    return found[0]
+    maps = _read(path, format, memory, options)
+    if len(maps) > 1:
+        names = " and ".join(repr(chip.chip) for chip in maps[:2])
+        raise FormatError(f"{path}: holds {len(maps)} chips, {names} among them; read_fault_maps gives a map of each")
+    return maps[0]
 
 
 def read_fault_maps(
@@ -163,11 +163,11 @@ def _read(path: str | os.PathLike[str], format: str | None, memory: Memory | Non
             raise FormatError(f"{path}: its format cannot be told from its content; give format, one of {', '.join(FORMATS)}")
     check_choice("format", format, list(FORMATS))
     read = FORMATS[format].read(Path(path), memory, **options)
-    found = [read] if isinstance(read, FaultMap) else list(read)
-    for chip in found:
+    maps = [read] if isinstance(read, FaultMap) else list(read)
+    for chip in maps:
         if memory is not None and chip.memory != memory:
             raise FormatError(f"{path}: is of a memory of {chip.memory}, expected {memory}")
-    return found
+    return maps
 
 
 def _write_tremap(fault_map: FaultMap, path: str | os.PathLike[str]) -> list[Path]:

@@ -196,11 +196,11 @@ class FailingReads:
             different[hit] = True
             if not len(hit):
                 continue
-            turned, found, low = wrong[hit], read[hit], words[hit] * self.memory.word_bits + 4 * place
+            turned, digits, low = wrong[hit], read[hit], words[hit] * self.memory.word_bits + 4 * place
             for bit in range(4):
                 mine = (turned >> bit) & 1 == 1
                 if mine.any():
-                    value, at = (found[mine] >> bit) & 1, low[mine] + bit
+                    value, at = (digits[mine] >> bit) & 1, low[mine] + bit
                     cells.add(at[value == 0], 0)
                     cells.add(at[value == 1], 1)
         self._check_failed(table, different)

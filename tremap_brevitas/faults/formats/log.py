@@ -92,7 +92,7 @@ def read_log(
         >>> read_log(log, Memory(words=4, word_bits=8))
         FaultMap(chip 'A7', 4 words × 8 bits, 2 faults: 1 stuck at 0, 1 stuck at 1, rate 6.25e-02)
     """
-    found = read_logs(
+    maps = read_logs(
         path,
         memory,
         chip=chip,
@@ -110,12 +110,12 @@ def read_log(
         passed=passed,
         both_ways=both_ways,
     )
-    if len(found) > 1:
+    if len(maps) > 1:
         raise FormatError(
-            f"{path}: holds {len(found)} chips, {found[0].chip!r} and {found[1].chip!r} among them; read_fault_maps gives a "
+            f"{path}: holds {len(maps)} chips, {maps[0].chip!r} and {maps[1].chip!r} among them; read_fault_maps gives a "
             f"map of each"
         )
-    return found[0]
+    return maps[0]
 
 
 def read_logs(
@@ -170,8 +170,8 @@ def read_logs(
     if chip is not None and len(cells) > 1:
         raise FormatError(f"{path}: holds {len(cells)} chips, so that {chip!r} cannot be the name of all")
     result = []
-    for name, found in (cells or {None: Cells()}).items():
-        at, stuck, metadata = settled(found, str(path), form.both_ways, memory.word_bits)
+    for name, held in (cells or {None: Cells()}).items():
+        at, stuck, metadata = settled(held, str(path), form.both_ways, memory.word_bits)
         label = chip if chip is not None else name if name is not None else said.get("chip", chip_name(path))
         result.append(FaultMap(memory, at, stuck, label, {**metadata_of(said), **metadata}))
         if "digest" in said and not metadata and result[-1].digest != said["digest"]:

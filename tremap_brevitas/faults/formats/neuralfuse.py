@@ -69,8 +69,8 @@ def read_neuralfuse(
                 if values.max() > 1:
                     at = int(np.argmax(values.max(axis=1) > 1))
                     raise table.fail(at, f"entry {chr(int(values[at].max()) + ord('0') & 255)!r}; expected 0 and 1")
-                found = np.nonzero(values)
-                cells.add((row + found[0]) * width + found[1], stuck_at)
+                hits = np.nonzero(values)
+                cells.add((row + hits[0]) * width + hits[1], stuck_at)
                 row += len(table)
         if stuck_at and row != height:
             raise FormatError(f"{path}: {row} rows, but {sa0} has {height}")
