@@ -28,8 +28,8 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     On an error the temporary file is removed, and what was there before stays.
 
-    An existing file is replaced, and its mode kept. A link stays, and what it leads to is written. What is no regular file (a
-    device, a pipe, ``/dev/stdout``) is written to at the end of the block.
+    An existing file is replaced, and its mode kept. A link stays, and what it leads to is written. What is not a regular file
+    (a device, a pipe, ``/dev/stdout``) is written to at the end of the block.
 
     Raises:
         FileNotFoundError: If the folder does not exist.
@@ -79,14 +79,14 @@ def atomic_folder(
             replaced; None: only an empty one is.
 
     Raises:
-        FileExistsError: If there is something of that name, and ``overwrite`` is False, or it is no folder, or holds what no
+        FileExistsError: If there is something of that name, and ``overwrite`` is False, or it is not a folder, or holds what no
             earlier run wrote; or if something else made or replaced it before the end of the block.
         FileNotFoundError: If the folder above does not exist.
         PermissionError: If the folder above cannot be written to.
     """
     target, old = _resolved(path)
     if old is not None and not (overwrite and stat.S_ISDIR(old.st_mode)):
-        hint = "; give overwrite=True to replace it" if stat.S_ISDIR(old.st_mode) else ", and is no folder"
+        hint = "; give overwrite=True to replace it" if stat.S_ISDIR(old.st_mode) else ", and is not a folder"
         raise FileExistsError(f"{path} exists already{hint}")
     if old is not None:
         _check_replaceable(target, path, wrote)

@@ -117,10 +117,10 @@ def test_what_is_no_file(bundle, name):
     path = folder / name
     path.unlink()
     os.mkfifo(path)
-    assert f"{name}: is no file that can be read" in problems(folder, chips)
+    assert f"{name}: is not a file that can be read" in problems(folder, chips)
     path.unlink()
     path.mkdir()
-    assert f"{name}: is no file that can be read" in problems(folder, chips)
+    assert f"{name}: is not a file that can be read" in problems(folder, chips)
 
 
 def test_a_long_table_with_one_damaged_byte(bundle):

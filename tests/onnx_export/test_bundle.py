@@ -200,7 +200,7 @@ def test_nothing_is_left_when_it_fails(group, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError):
         group.export(tmp_path / "file" / "b")
-    with pytest.raises(FileExistsError, match="file exists already, and is no folder"):
+    with pytest.raises(FileExistsError, match="file exists already, and is not a folder"):
         group.export(tmp_path / "file", overwrite=True)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 

@@ -88,7 +88,7 @@ def verify_bundle(bundle: str | os.PathLike[str] | Bundle, chips: Iterable[Fault
     """
     chips = list(chips)
     if isinstance(bundle, Bundle):
-        certificates = tuple(bundle.certificate(chip) for chip in chips)
+        certificates = tuple(bundle.certificate(fault_map) for fault_map in chips)
         return BundleReport(str(bundle.folder), (), certificates, codes=bundle.image.placement.weights)
     return report_on(Path(bundle), examine(bundle), chips)
 
@@ -100,15 +100,15 @@ def report_on(folder: Path, examined: tuple[Bundle | None, list[str], Measured],
     certificates = []
     if bundle is not None:
         rows = {row.digest: row for row in bundle.chips}
-        for chip in chips:
-            check_memory(chip, bundle.image.placement.memory, whose="the image's")
+        for fault_map in chips:
+            check_memory(fault_map, bundle.image.placement.memory, whose="the image's")
             try:
-                proof = bundle.certificate(chip)
+                proof = bundle.certificate(fault_map)
             except (OSError, ValueError) as error:  # its own image cannot be read
                 problems.append(relative(error, folder))
             else:
                 certificates.append(proof)
-                problems += _contradictions(bundle.manifest.chips, rows.get(chip.digest), proof)
+                problems += _contradictions(bundle.manifest.chips, rows.get(fault_map.digest), proof)
     return BundleReport(
         str(folder),
         tuple(problems),

@@ -64,7 +64,7 @@ def assign(
 ) -> None:
     """Find for each chip the prepared network that serves it: exact, good enough by the curve, or to be retrained.
 
-    No network is run. Ends with 1 if a map is bad; chips that need retraining are no error.
+    No network is run. Ends with 1 if a map is bad; chips that need retraining are not an error.
     """
     if goal is None:
         raise click.UsageError("give --goal, the accuracy that every chip must reach")

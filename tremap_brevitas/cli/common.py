@@ -166,7 +166,7 @@ class Reading:
             except DOCUMENTED as error:
                 self.fail(source.path, error)
             else:
-                yield from ((source.path, chip) for chip in maps)
+                yield from ((source.path, fault_map) for fault_map in maps)
 
     def one_map(self, path: Path) -> FaultMap:
         """Read a file that holds one chip.
@@ -175,7 +175,7 @@ class Reading:
             click.ClickException: If it is bad, or holds several.
         """
         self.strict = True
-        maps = [chip for _, chip in self.maps([path])]
+        maps = [fault_map for _, fault_map in self.maps([path])]
         if len(maps) > 1:
             raise click.ClickException(f"{path}: holds {len(maps)} chips; give a map of one")
         return maps[0]
@@ -186,7 +186,7 @@ class Reading:
         Raises:
             click.ClickException: If none is, or one is bad and ``--strict`` was given.
         """
-        maps = [chip for _, chip in self.maps(paths)]
+        maps = [fault_map for _, fault_map in self.maps(paths)]
         if not maps:
             raise click.ClickException("no map could be read")
         return maps
@@ -204,14 +204,14 @@ class Reading:
         with regular(source.path, piped=given) as file:
             options = {**source.options, **self.options}
             maps = read_fault_maps(file, format=self.format_, memory=self.memory, **options)
-        return [self._in_banks(chip) for chip in maps]
+        return [self._in_banks(fault_map) for fault_map in maps]
 
-    def _in_banks(self, chip: FaultMap) -> FaultMap:
-        if self.banks is None or chip.memory.banks == self.banks:
-            return chip
-        if chip.memory.banks > 1:
-            raise ValueError(f"is of a memory of {chip.memory}, --banks says {self.banks}")
-        return replace(chip, memory=replace(chip.memory, banks=self.banks))
+    def _in_banks(self, fault_map: FaultMap) -> FaultMap:
+        if self.banks is None or fault_map.memory.banks == self.banks:
+            return fault_map
+        if fault_map.memory.banks > 1:
+            raise ValueError(f"is of a memory of {fault_map.memory}, --banks says {self.banks}")
+        return replace(fault_map, memory=replace(fault_map.memory, banks=self.banks))
 
     def fail(self, path: Path, error: BaseException) -> None:
         """Name a bad file.

@@ -157,7 +157,7 @@ class FaultMap:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the file is damaged, is no fault map, has a newer schema, or its content does
+            ValueError: If the file is damaged, is not a fault map, has a newer schema, or its content does
                 not match its digest.
         """
         return load_archive(path, _loaded, kind=KIND, schema=SCHEMA, header=_Header)

@@ -66,7 +66,7 @@ class MergedFaultMap(FaultMap):
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the file is damaged, is no merged fault map, or has a newer schema.
+            ValueError: If the file is damaged, is not a merged fault map, or has a newer schema.
         """
         return load_archive(path, _loaded, kind=KIND, schema=SCHEMA, header=_Header)
 

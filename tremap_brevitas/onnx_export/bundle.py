@@ -68,13 +68,13 @@ def export_bundle(
     with atomic_folder(folder, overwrite=overwrite, wrote=written_files) as draft:
         written = {form: onnx_export.write(form, draft / f"model.{form}.onnx") for form in FORMS if form in onnx_forms}
         group = f"weights_as_written.{ending}"
-        write_memory_image(image, draft / group, format=memory_format, faults=None)
+        write_memory_image(image, draft / group, format=memory_format, fault_map=None)
         images = [group] * len(fleet)
         if deployment == "chip_image":
             images = [f"weights_as_written_chip_{i:04}.{ending}" for i in range(len(fleet))]
             for proof, name in zip(proofs, images, strict=True):
                 own = MemoryImage(placement, proof.read())  # the nearest code that the chip can hold, for every code
-                write_memory_image(own, draft / name, format=memory_format, faults=None)
+                write_memory_image(own, draft / name, format=memory_format, fault_map=None)
         members = {m.digest for m in onnx_export.members}
         rows = tuple(
             BundleChip(

@@ -70,7 +70,7 @@ def verify_onnx(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no ONNX file, or only one of ``inputs`` and ``outputs`` is given.
+        ValueError: If it is not an ONNX file, or only one of ``inputs`` and ``outputs`` is given.
     """
     if (inputs is None) != (outputs is None):
         raise ValueError("give inputs and outputs together, or neither")

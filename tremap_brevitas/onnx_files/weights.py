@@ -45,7 +45,7 @@ def load_onnx(path: str | os.PathLike[str]) -> ModelProto:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no ONNX file, or a damaged one.
+        ValueError: If it is not an ONNX file, or a damaged one.
     """
     try:
         model = onnx.load(os.fspath(path))

@@ -55,9 +55,9 @@ class PlacedModel(PlacedState):
         True
     """
 
-    def certificate(self, chip: FaultMap, *, deployment: Deployment = "group_image") -> Certificate:
+    def certificate(self, fault_map: FaultMap, *, deployment: Deployment = "group_image") -> Certificate:
         """What a chip makes of the codes that the model computes with now; see [certificate][tremap_brevitas.certificate]."""
-        return certificate(self.memory_image(), chip, deployment=deployment)
+        return certificate(self.memory_image(), fault_map, deployment=deployment)
 
     def compensate_(
         self,

@@ -251,7 +251,8 @@ class Placement:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the file is damaged, is no placement, has a newer schema, or its content does not match its digest.
+            ValueError: If the file is damaged, is not a placement, has a newer schema, or its content does not match
+                its digest.
         """
         return load_archive(path, _loaded, kind=KIND, schema=SCHEMA, header=_Header)
 

@@ -121,7 +121,7 @@ def assign(
         expected, covered = _expected(accuracies, errors, exact, curve)
         serves = np.where(exact, expected >= goal, covered & (expected >= goal + margin))
         known = np.where(np.isnan(expected), -np.inf, expected)
-        # lexsort takes the last key first: who serves, who does so for certain, what is no guess.
+        # lexsort takes the last key first: who serves, who does so for certain, what is not a guess.
         best = np.lexsort((errors, -known, ~covered, ~(serves & exact), ~serves))[0]
         verdict: Verdict = "retrain" if not serves[best] else "exact" if exact[best] else "good enough"
         result = ChipResult(

@@ -238,8 +238,10 @@ class _Groups:
         return self.cost[group] + cost, self.conflict_cost[group] + float(more.sum())
 
 
-def _costs(chip: FaultMap, cost: Cost | None) -> NDArray[np.float64]:
-    costs = np.ones(len(chip)) if cost is None else np.asarray(cost(chip), dtype=np.float64)
-    if costs.shape != (len(chip),) or not np.all(costs >= 0):
-        raise ValueError(f"chip {chip.chip!r}: cost must give a number >= 0 for each of its {len(chip)} cells, got {costs}")
+def _costs(fault_map: FaultMap, cost: Cost | None) -> NDArray[np.float64]:
+    costs = np.ones(len(fault_map)) if cost is None else np.asarray(cost(fault_map), dtype=np.float64)
+    if costs.shape != (len(fault_map),) or not np.all(costs >= 0):
+        raise ValueError(
+            f"chip {fault_map.chip!r}: cost must give a number >= 0 for each of its {len(fault_map)} cells, got {costs}"
+        )
     return costs

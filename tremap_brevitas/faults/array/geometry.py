@@ -40,7 +40,7 @@ class ArrayGeometry:
 
     Raises:
         TypeError: If ``column_mux`` or an order is not of integers, or ``interleaved_banks`` not a bool.
-        ValueError: If ``column_mux`` is below 1 or does not divide the words of a bank, or an order is no permutation.
+        ValueError: If ``column_mux`` is below 1 or does not divide the words of a bank, or an order is not a permutation.
 
     Examples:
         >>> geometry = ArrayGeometry(Memory(words=16, word_bits=2, banks=2), column_mux=4)

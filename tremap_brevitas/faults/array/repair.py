@@ -33,7 +33,7 @@ class Repair:
         columns: Pairs (bank, column).
 
     Raises:
-        TypeError: If an entry is no pair of integers.
+        TypeError: If an entry is not a pair of integers.
         ValueError: If a number is negative, or a row or column is given twice.
 
     Examples:

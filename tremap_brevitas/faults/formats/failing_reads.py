@@ -25,7 +25,7 @@ class FailingReads:
         form: How the log is written.
 
     Raises:
-        ValueError: If the constant ``expected`` is no word, or no bit.
+        ValueError: If the constant ``expected`` is not a word, or not a bit.
     """
 
     def __init__(self, names: Sequence[str], memory: Memory, form: LogForm) -> None:
@@ -118,7 +118,7 @@ class FailingReads:
         if rest.any():
             row = int(np.argmax(rest != 0))
             first, step = self.form.first_address, self.form.address_step
-            raise table.fail(row, f"address {table.text(row, column)} is no multiple of {step} from {first:#x} on")
+            raise table.fail(row, f"address {table.text(row, column)} is not a multiple of {step} from {first:#x} on")
         if "bank" not in self.names:
             return word
         bank = table.integers(self.names.index("bank"), base=10, what="bank")

@@ -63,7 +63,7 @@ def read_log(
         columns: Names of the columns, if no line in the file tells them.
         rename: What columns of other names are: ``{"fail_addr": "address"}``.
         ignore: Names of columns to pass over.
-        pattern: Regular expression for lines that are no table; its named groups are the columns. It must match every line
+        pattern: Regular expression for lines that are not a table; its named groups are the columns. It must match every line
             whole, but for blank ones and comments; a line that it matches without an address tells of nothing:
             ``BIST FAIL: addr=(?P<address>\w+) expected=(?P<expected>\w+) got=(?P<read>\w+)|BIST DONE``.
         expected: What was expected in every line, if no column tells it: a number, or one as the file would write it.

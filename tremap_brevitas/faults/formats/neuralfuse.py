@@ -42,7 +42,8 @@ def read_neuralfuse(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        FormatError: If a file is no matrix of 0 and 1, the two differ in size, or a cell is stuck at both (``path:line: …``).
+        FormatError: If a file is not a matrix of 0 and 1, the two differ in size, or a cell is stuck at both
+            (``path:line: …``).
     """
     check_choice("chip_from", chip_from, ("file", "folder"))
     sa0 = Path(sa0)

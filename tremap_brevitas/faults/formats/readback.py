@@ -60,7 +60,7 @@ def read_readback(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        FormatError: If a file is no hexadecimal text, or holds more or less than the memory (``path:line: …``).
+        FormatError: If a file is not hexadecimal text, or holds more or less than the memory (``path:line: …``).
         ValueError: If no file is given, or an option is not what it may be.
 
     Examples:
@@ -188,7 +188,7 @@ def _rows(
             if bad.any():
                 at = int(np.argmax(bad))
                 number = line + block[:at].count(b"\n")
-                raise FormatError(f"{path}:{number}: {chr(block[at])!r} is no hexadecimal digit")
+                raise FormatError(f"{path}:{number}: {chr(block[at])!r} is not a hexadecimal digit")
             left = np.concatenate([left, digits[~blank]])
             line += block.count(b"\n")
             count = len(left) // (2 * whole)

@@ -79,7 +79,7 @@ class Rows:
         return plain - 2 * self.marked(column) if self._any_x else plain
 
     def lettered(self, column: int) -> bool:
-        """Whether a field of a column holds a letter, so that it is no decimal number."""
+        """Whether a field of a column holds a letter, so that it is not a decimal number."""
         letters = np.append(0, np.cumsum(DIGITS[self.data] > 9, dtype=np.int32))
         return bool(np.any(letters[self.ends[:, column]] > letters[self.starts[:, column]]))
 
@@ -89,7 +89,7 @@ class Rows:
         Hexadecimal ones may begin with ``0x``.
 
         Raises:
-            FormatError: If a field is no number.
+            FormatError: If a field is not a number.
         """
         starts, ends = self.starts[:, column], self.ends[:, column]
         if base == 16 and self._any_x:
@@ -109,14 +109,14 @@ class Rows:
                 digits = DIGITS[self.data[index]]
             if int(digits.max(initial=0)) >= base:
                 row = int(np.argmax(digits >= base))
-                raise self.fail(row, f"{what} {self.text(row, column)!r} is no number of base {base}")
+                raise self.fail(row, f"{what} {self.text(row, column)!r} is not a number of base {base}")
             yield digits
 
     def integers(self, column: int, *, base: int, what: str) -> NDArray[np.int64]:
         """A column's numbers, each hexadecimal if it begins with ``0x`` and of ``base`` if not.
 
         Raises:
-            FormatError: If a field is no number, or has more than 60 bits.
+            FormatError: If a field is not a number, or has more than 60 bits.
         """
         marked = self.marked(column)
         if base != 16 and marked.any():

@@ -76,7 +76,7 @@ def read_voltages(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        FormatError: If it is no table of finite numbers, or of another size than the memory (``path:line: …``).
+        FormatError: If it is not a table of finite numbers, or of another size than the memory (``path:line: …``).
 
     Examples:
         >>> from pathlib import Path
