@@ -68,7 +68,7 @@ def test_merging_is_commutative_associative_and_idempotent(group):
 
 def test_error_policy_names_cell_and_chips():
     a, b = chip({3: 0, 5: 1}, "a"), chip({5: 0}, "b")
-    with pytest.raises(ValueError, match="1 conflicts, the first at cell 5: stuck at 0 on chip 'b', at 1 on chip 'a'"):
+    with pytest.raises(ValueError, match="1 conflict, the first at cell 5: stuck at 0 on chip 'b', at 1 on chip 'a'"):
         merge([a, b], on_conflict="error")
     assert merge([a, chip({9: 0}, "c")], on_conflict="error").cells.tolist() == [3, 5, 9]
 

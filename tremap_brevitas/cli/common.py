@@ -22,7 +22,7 @@ from tremap_brevitas.faults.array.geometry import ArrayGeometry
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.formats import Format, Source, read_fault_maps, sources
 from tremap_brevitas.faults.memory import Memory
-from tremap_brevitas.printable import printable
+from tremap_brevitas.printable import counted, printable
 
 if TYPE_CHECKING:
     from tremap_brevitas.bundle.read import Bundle
@@ -230,7 +230,7 @@ class Reading:
     def finish(self) -> None:
         """End with 1 if a file was bad."""
         if self.bad:
-            echo(f"tremap: {self.bad} bad files", err=True)
+            echo(f"tremap: {counted(self.bad, 'bad file')}", err=True)
             sys.exit(1)
 
 

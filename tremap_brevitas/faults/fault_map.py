@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tremap_brevitas.archive import load_archive, save_archive
 from tremap_brevitas.faults.memory import Memory
+from tremap_brevitas.printable import counted
 
 KIND = "tremap fault map"
 SCHEMA = 1
@@ -132,7 +133,7 @@ class FaultMap:
         ones = int(self.stuck_at.sum())
         chip = f"chip {self.chip!r}, " if self.chip else ""
         return (
-            f"{chip}{self.memory}, {len(self)} faults: {len(self) - ones} stuck at 0, {ones} stuck at 1, "
+            f"{chip}{self.memory}, {counted(len(self), 'fault')}: {len(self) - ones} stuck at 0, {ones} stuck at 1, "
             f"rate {self.fault_rate:.2e}"
         )
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tremap_brevitas.archive import load_archive, save_archive
 from tremap_brevitas.faults.fault_map import FaultMap, OnConflict, check_same_memory
 from tremap_brevitas.faults.memory import Memory
+from tremap_brevitas.printable import counted
 
 KIND = "tremap merged fault map"
 SCHEMA = 1
@@ -83,8 +84,8 @@ class MergedFaultMap(FaultMap):
 
     def __repr__(self) -> str:
         return (
-            f"MergedFaultMap({len(self.members)} chips, {self._described()}, "
-            f"{len(self.conflicts)} conflicts: {self.on_conflict})"
+            f"MergedFaultMap({counted(len(self.members), 'chip')}, {self._described()}, "
+            f"{counted(len(self.conflicts), 'conflict')}: {self.on_conflict})"
         )
 
 
@@ -169,7 +170,7 @@ def _merged(members: tuple[FaultMap, ...], on_conflict: OnConflict) -> MergedFau
         cell = int(conflicts[0])
         names = {value: _holders(members, cell, value) for value in (0, 1)}
         raise ValueError(
-            f"{len(conflicts)} conflicts, the first at cell {cell}: stuck at 0 on chip {names[0]!r}, at 1 on chip "
+            f"{counted(len(conflicts), 'conflict')}, the first at cell {cell}: stuck at 0 on chip {names[0]!r}, at 1 on chip "
             f"{names[1]!r}; choose another on_conflict, or group the chips otherwise"
         )
     value = ones > 0

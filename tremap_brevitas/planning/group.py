@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tremap_brevitas.faults.distinct import thinned
 from tremap_brevitas.faults.fault_map import FaultMap, check_same_memory
+from tremap_brevitas.printable import counted
 
 Cost = Callable[[FaultMap], ArrayLike]
 
@@ -35,7 +36,7 @@ class Group:
 
     def __repr__(self) -> str:
         return (
-            f"Group({len(self.members)} chips, cost {self.cost:.4g}, {self.conflicts} conflicts of cost "
+            f"Group({counted(len(self.members), 'chip')}, cost {self.cost:.4g}, {counted(self.conflicts, 'conflict')} of cost "
             f"{self.conflict_cost:.4g}{'' if self.fits else ', too much'})"
         )
 
@@ -77,7 +78,7 @@ def group_chips(
         >>> a, b = FaultMap(memory, [1, 2, 3], [0, 0, 1], "a"), FaultMap(memory, [40, 41], [0, 0], "b")
         >>> c = FaultMap(memory, [2, 3], [0, 1], "c")
         >>> group_chips([a, b, c], limit=3)
-        [Group(2 chips, cost 3, 0 conflicts of cost 0), Group(1 chips, cost 2, 0 conflicts of cost 0)]
+        [Group(2 chips, cost 3, 0 conflicts of cost 0), Group(1 chip, cost 2, 0 conflicts of cost 0)]
     """
     if not limit > 0 or not conflict_limit >= 0:
         raise ValueError(f"limit must be positive and conflict_limit not negative, got {limit} and {conflict_limit}")

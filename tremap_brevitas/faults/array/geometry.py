@@ -176,7 +176,7 @@ class ArrayGeometry:
         Examples:
             >>> geometry = ArrayGeometry(Memory(words=16, word_bits=2, banks=2), column_mux=4)
             >>> geometry.to_physical(FaultMap(geometry.memory, cells=[27], stuck_at=[1], chip="A7"))
-            FaultMap(chip 'A7', 4 words × 8 bits in 2 banks, 1 faults: 0 stuck at 0, 1 stuck at 1, rate 3.12e-02)
+            FaultMap(chip 'A7', 4 words × 8 bits in 2 banks, 1 fault: 0 stuck at 0, 1 stuck at 1, rate 3.12e-02)
         """
         _check_memory(fault_map, self.memory, "the geometry")
         bank, row, column = self.physical(fault_map.cells)
