@@ -62,7 +62,7 @@ def draw_yield(results: Results, path: Path) -> None:
         fields: dict[str, Any] = {"method": method, "steps": steps, "rate": 2e-2, "unseen": 10}
         found = results.accuracy(CHIP, member=False, **fields)
         if found:
-            chips = tuple(ChipResult(str(where), accuracy, False, 0, 0) for where, accuracy in found.values.items())
+            chips = tuple(ChipResult(str(where), accuracy=accuracy) for where, accuracy in found.values.items())
             reports.append(FleetReport(name, results.nominal(**fields).mean, chips, steps))
     if reports:
         title = f"{len(reports[0].chips)} chips never seen, fault rate 2e-2"

@@ -13,7 +13,7 @@ import pandas as pd
 from rows import NETWORKS, SEEDS, Row, all_rows
 
 from tremap_brevitas.cluster import RunFolder
-from tremap_brevitas.files import write_table
+from tremap_brevitas.tables import write_table
 
 RUN = ("faults", "union_rate", "conflicts", "rms_before", "relative_before", "nominal", "seconds", "evaluation_seconds")
 CHIP = ("chip", "member", "deployment", "accuracy", "bit_exact", "weights_that_differ", "worst_error", "rms", "relative")
