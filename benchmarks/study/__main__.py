@@ -1,13 +1,13 @@
 """The study: every way of preparing a fleet, side by side at equal cost, on CIFAR-10.
 
-    python benchmarks/study --data cifar-10-batches-bin --weights FOLDER --ray
+    python -m benchmarks.study --data cifar-10-batches-bin --weights FOLDER --ray
 
 Runs what is missing and writes the tables and pictures of docs/study.md. Finished rows are records in the output folder; kill
 it, start it again, and it goes on with the others. FOLDER holds float weights, plain state dicts, as
 resnet20_cifar10_float.pt and resnet32_cifar10_float.pt. Data and weights are known by their content: an output folder of
 others is refused. Needs pandas and matplotlib (extra "test").
 
-    python benchmarks/study --from-csv
+    python -m benchmarks.study --from-csv
 
 Runs nothing and needs no data: makes page and pictures from the CSV files that lie beside the page.
 """
@@ -20,12 +20,12 @@ import sys
 from pathlib import Path
 
 import torch
-from report import write_report
-from results import collect
-from rows import NETWORKS, TABLES, all_rows
-from workbench import content_digest, data_files
-from worker import Baseline, Preparation, Setup
 
+from benchmarks.study.report import write_report
+from benchmarks.study.results import collect
+from benchmarks.study.rows import NETWORKS, TABLES, all_rows
+from benchmarks.study.workbench import content_digest, data_files
+from benchmarks.study.worker import Baseline, Preparation, Setup
 from tremap_brevitas.cluster import Engine, InProcess, RayEngine, run_jobs
 
 DOCS = Path(__file__).parents[2] / "docs"

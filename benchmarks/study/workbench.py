@@ -6,21 +6,18 @@ activations are exact in bfloat16; sums are rounded. Every accuracy of the study
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
-import tremap_brevitas as tm
-
-sys.path.append(str(Path(__file__).parents[2] / "examples"))
 from cifar10 import augment, data_files, load_cifar10
 from networks import FullRangeWeight, ResNet
+from torch import Tensor, nn
 from training import Data, accuracy_on, content_digest, save, seed_everything, train
+
+import tremap_brevitas as tm
 
 __all__ = [
     "BATCH",
@@ -36,6 +33,7 @@ __all__ = [
 
 BATCH = 128
 EVALUATION_BATCH = 500
+BN_BATCHES = 20  # of BATCH images, for BatchNorm statistics
 COLLECT = 300  # steps in which Brevitas measures the scales of activations
 WORD_BITS = 32
 TEMPERATURE = 2.0  # of the teacher's and the network's outputs
@@ -106,6 +104,11 @@ class Workbench:
         """Share of right answers of the network on the test images."""
         assert model is self.model
         return self._accuracy(_Forward(self))
+
+    def some_batches(self, seed: int) -> Iterator[Tensor]:
+        """Training images, to measure BatchNorm statistics on."""
+        batches = self.data.batches(BATCH, seed=seed, augment=augment)
+        return (batches(n)[0] for n in range(BN_BATCHES))
 
     def reset(self) -> None:
         """Go back to the state that every training starts from; no faults."""

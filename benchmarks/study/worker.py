@@ -7,11 +7,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import job
 import torch
-from rows import Row
 from training import Data, accuracy_on
-from workbench import EVALUATION_BATCH, Workbench, content_digest, load_cifar10, new_network, train_baseline
+
+from benchmarks.study import job
+from benchmarks.study.rows import Row
+from benchmarks.study.workbench import EVALUATION_BATCH, Workbench, content_digest, load_cifar10, new_network, train_baseline
 
 BASELINES = {"resnet20": 3000, "resnet20-4bit": 1500, "resnet32": 2000}  # steps of quantization-aware training
 BASELINE_LR = 0.05
