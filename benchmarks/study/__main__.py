@@ -24,7 +24,7 @@ import torch
 from benchmarks.study.report import write_report
 from benchmarks.study.results import collect
 from benchmarks.study.rows import NETWORKS, TABLES, all_rows
-from benchmarks.study.workbench import content_digest, data_files
+from benchmarks.study.workbench import content_digest, data_files, has_bfloat16
 from benchmarks.study.worker import Baseline, Preparation, Setup
 from tremap_brevitas.cluster import Engine, InProcess, RayEngine, run_jobs
 
@@ -65,11 +65,14 @@ def main() -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run what is missing."""
-    setup = Setup(options.data.resolve(), options.weights.resolve(), options.out.resolve(), options.test_images)
+    bfloat16 = has_bfloat16()
+    setup = Setup(options.data.resolve(), options.weights.resolve(), options.out.resolve(), options.test_images, bfloat16)
     rows = all_rows() if options.tables is None else list(dict.fromkeys(r for t in options.tables for r in TABLES[t]()))
     engine = engine_of(options.ray)
     needed = {name: name for name in NETWORKS if any(row.network == name for row in rows)}
     measured = {"test_images": options.test_images, "data": content_digest(*data_files(options.data))}
+    if not bfloat16:  # the published rows are in bfloat16: a folder does not mix the two
+        measured["arithmetic"] = "float32"
     given = {name: content_digest(setup.weights_of(name)) for name in needed}
     found = run_jobs(
         Baseline(setup), needed, engine=engine, folder=setup.out / "baselines", options=measured, progress="baselines"

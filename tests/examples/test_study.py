@@ -39,7 +39,7 @@ def bench():
         patch.setattr(workbench, "BATCH", 8)
         patch.setattr(workbench, "BN_BATCHES", 1)
         patch.setattr(job, "MAX_MEMBERS", 2)
-        yield workbench.Workbench("resnet20", state, data)
+        yield workbench.Workbench("resnet20", state, data, bfloat16=False)
 
 
 def test_rows_are_distinct_and_none_is_left_out():
@@ -48,6 +48,12 @@ def test_rows_are_distinct_and_none_is_left_out():
     assert {row for table in rows.TABLES.values() for row in table()} == set(every)
     for row in every:
         assert row.network in rows.NETWORKS
+
+
+@pytest.mark.parametrize(("can", "expected"), [({}, False), ({"amx_bf16": True}, True), ({"avx512_bf16": False}, False)])
+def test_bfloat16_only_where_the_processor_has_it(monkeypatch, can, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: can)
+    assert workbench.has_bfloat16() == expected
 
 
 def test_a_method_is_registered_once_and_rows_name_registered_ones():
