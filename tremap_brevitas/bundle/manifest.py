@@ -87,8 +87,8 @@ class Manifest:
         versions: Versions of the tools that wrote the bundle.
         accumulators: Lowest and highest sum of each layer on any chip of the table, from ``accumulator_ranges``; layers whose
             input is not quantized are left out. None without a QONNX file, and in older bundles.
-        moments: Name of the file with the second moments of the layers' inputs, with which a chip's own codes can be chosen from
-            the files alone; None if there is none. Versions that do not know it leave it aside.
+        moments: Name of the file with the second moments of the layers' inputs, by which ``tremap patch`` chooses a chip's own
+            codes; None if there is none. Versions that do not know it leave it aside.
     """
 
     files: Mapping[str, str]

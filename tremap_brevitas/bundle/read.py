@@ -61,7 +61,9 @@ class Bundle:
             ValueError: If the bundle has none, or they are damaged or of another network.
         """
         if self.manifest.moments is None:
-            raise ValueError(f"{self.folder}: has no moments of its layers' inputs; export it with moments=, a few hundred inputs")
+            raise ValueError(
+                f"{self.folder}: has no moments of its layers' inputs; export it with moments=, a few hundred inputs"
+            )
         return read_moments(self.folder / self.manifest.moments, self.image)
 
     def image_file(self, chip: FaultMap) -> Path:

@@ -41,12 +41,10 @@ class InputMoments:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the moments; the file appears whole or not at all.
 
-        A layer of ``n`` inputs takes ``2 n (n + 1)`` bytes for each group of channels. The arrays are not compressed: numbers like
-        these give a tenth at most, and what is not can be mapped, so that one layer of a large network is at hand at once.
+        A layer of ``n`` inputs takes ``2 n (n + 1)`` bytes for each group of channels. The arrays are not compressed: numbers
+        like these give a tenth at most, and what is not can be mapped, so that one layer of a large network is at hand at once.
         """
-        arrays = {
-            f"{name}_{i}": getattr(layer, name) for i, layer in enumerate(self.layers.values()) for name in ARRAYS
-        }
+        arrays = {f"{name}_{i}": getattr(layer, name) for i, layer in enumerate(self.layers.values()) for name in ARRAYS}
         layers = [
             {"name": layer.name, "groups": layer.groups, "transposed": layer.transposed, "samples": layer.samples}
             for layer in self.layers.values()

@@ -109,9 +109,7 @@ class LayerMoments:
         if (scales == scales[..., :1]).all():
             scales = scales[..., :1]
         weights = values * scales
-        packed = np.stack(
-            [np.concatenate([matrix[i, i:] for i in range(len(matrix))]).astype(np.float32) for matrix in full]
-        )
+        packed = np.stack([np.concatenate([matrix[i, i:] for i in range(len(matrix))]).astype(np.float32) for matrix in full])
         power = np.maximum(np.einsum("grk,grk->gr", weights @ full, weights), 0.0)
         return cls(name, groups, transposed, samples, packed, np.asarray(mean, dtype=np.float32), scales.copy(), power)
 
@@ -167,7 +165,7 @@ class LayerMoments:
         return found
 
     def squared(self, group: int, errors: Array) -> Array:
-        """Mean squared error of each output, (rows,), for errors of the weights of some channels of a group, (rows, columns)."""
+        """Mean squared error of each output, (rows,), for errors of the weights of some channels, (rows, columns)."""
         return np.maximum(np.einsum("rk,rk->r", self.times(group, errors), errors), 0.0)
 
     def matrices(self, weight: NDArray[Any]) -> NDArray[Any]:

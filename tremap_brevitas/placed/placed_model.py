@@ -265,8 +265,7 @@ class PlacedModel(PlacedState):
             tolerance: Allowed difference between PyTorch's and onnxruntime's outputs for the probe, relative to the largest.
                 The codes are compared exactly; this catches a graph that is wrong elsewhere. Where the two round a sum
                 differently, an activation at a boundary moves to the next code.
-            moments: Batches of a few hundred inputs without labels, of which second moments are kept for ``tremap patch``; see
-                ``docs/compensation.md``. A layer of n inputs takes 2 n (n + 1) bytes.
+            moments: Batches of a few hundred inputs without labels; their second moments are kept for ``tremap patch``.
             overwrite: Whether to replace an existing bundle. A folder that holds anything else besides is left alone.
 
         Returns:
