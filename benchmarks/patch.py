@@ -70,7 +70,9 @@ def main() -> None:
         size = path.stat().st_size
     print(f"{machine()}\n\n| 512 × 4608 weights, 8 bits, one stuck cell a channel | |\n| --- | --- |")
     print(f"| moments, one layer | {size / 1e6:.0f} MB |\n| open the file | {1e3 * load:.1f} ms |")
-    print(f"| a channel, median of {len(times)} (worst) | {1e3 * statistics.median(times):.0f} ms ({1e3 * max(times):.0f} ms) |")
+    print(
+        f"| a channel, median of {len(times)} (worst) | {1e3 * statistics.median(times):.0f} ms ({1e3 * max(times):.0f} ms) |"
+    )
     print(f"| error of the layer's output, over that of the nearest code | {statistics.median(errors):.2f} |")
 
 

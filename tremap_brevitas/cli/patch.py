@@ -46,6 +46,7 @@ def patch(
     a wrong code gets codes that the chip can hold and that make the channel's output least wrong; all other words stay as they
     are. Neither data nor a network is needed, but the moments that export(moments=...) keeps in a bundle.
     """
+    from tremap_brevitas.placement.certificate import certificate
     from tremap_brevitas.placement.image_file import write_memory_image
 
     if STDOUT in (out, onnx_file) and as_json:
@@ -63,6 +64,8 @@ def patch(
     reader.expect(network.image.placement.memory)
     faults = reader.one_map(chip)
     found = patched(network.image, moments, faults, sweeps=sweeps)
+    if not certificate(found.image, faults).bit_exact:  # nothing that we know of; then it must not leave
+        raise click.ClickException(f"{chip}: what was chosen does not come back as it was written")
     if onnx_file is not None:
         with to_file(onnx_file) as file:
             apply_to_onnx(network, faults, file, form=form, image=found.image)

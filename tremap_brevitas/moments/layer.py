@@ -191,6 +191,12 @@ class LayerMoments:
         row, column = np.divmod(weight, self.columns)
         return row, column
 
+    def weights(self, rows: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.int64]:
+        """Flat indices of the weights of some output channels, counted through all groups: (len(rows), columns)."""
+        if not self.transposed:
+            return rows[:, None] * self.columns + np.arange(self.columns)
+        return self.matrices(np.arange(int(np.prod(shape))).reshape(shape)).reshape(-1, self.columns)[rows]
+
     def check(self, shape: tuple[int, ...]) -> None:
         """Check that a weight has the shape that the moments are for.
 

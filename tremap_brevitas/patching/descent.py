@@ -6,6 +6,8 @@ fault hits, and passes over what does not move, so that of a large layer's momen
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +18,23 @@ Array = NDArray[np.float64]
 BLOCK = 64
 
 
-def descend(wanted: Array, reachable: Reachable, scale: Array, moments: LayerMoments, group: int, *, sweeps: int = 1) -> Array:
+class Descended(NamedTuple):
+    """What was chosen.
+
+    Attributes:
+        codes: Reachable codes, (rows, columns).
+        nearest: Mean squared error of each row's output with the nearest codes, (rows,).
+        error: The same with the codes chosen; never more.
+    """
+
+    codes: Array
+    nearest: Array
+    error: Array
+
+
+def descend(
+    wanted: Array, reachable: Reachable, scale: Array, moments: LayerMoments, group: int, *, sweeps: int = 1
+) -> Descended:
     """Choose codes of some channels, one column after the other, so that their outputs are least wrong.
 
     Args:
@@ -25,23 +43,27 @@ def descend(wanted: Array, reachable: Reachable, scale: Array, moments: LayerMom
         scale: Scale of the codes, (rows, 1) or (rows, columns).
         moments: Moments of the layer's inputs.
         group: Group of channels that the rows are in.
-        sweeps: Passes over all columns.
-
-    Returns:
-        Reachable codes, whose error is never above that of the nearest ones.
+        sweeps: Passes over all columns, at least one.
 
     Raises:
         ValueError: If the moments are not all finite.
     """
-    codes = reachable.nearest(wanted, 0)
+    scale = np.broadcast_to(scale, wanted.shape)
+    codes, nearest, error = reachable.nearest(wanted, 0), None, np.zeros(len(wanted))
     for _ in range(sweeps):
-        _sweep(codes, wanted, reachable, np.broadcast_to(scale, wanted.shape), moments, group)
-    return codes
+        errors = (codes - wanted) * scale
+        gradient = moments.times(group, errors)
+        error = np.einsum("rk,rk->r", errors, gradient)
+        nearest = error if nearest is None else nearest
+        error = error - _sweep(codes, gradient, reachable, scale, moments, group)
+        if not np.isfinite(error).all():
+            raise ValueError(f"layer {moments.name!r}: its second moments are not all finite")
+    return Descended(codes, np.maximum(nearest, 0.0), np.maximum(error, 0.0))
 
 
-def _sweep(codes: Array, wanted: Array, reachable: Reachable, scale: Array, moments: LayerMoments, group: int) -> None:
-    gradient = moments.times(group, (codes - wanted) * scale)
-    curvature = moments.curvature[group]
+def _sweep(codes: Array, gradient: Array, reachable: Reachable, scale: Array, moments: LayerMoments, group: int) -> Array:
+    """Change codes and gradient in place; by how much each row's error falls."""
+    curvature, fall = moments.curvature[group], np.zeros(len(codes))
     columns = codes.shape[1]
     for begin in range(0, columns, BLOCK):
         end = min(begin + BLOCK, columns)
@@ -59,12 +81,12 @@ def _sweep(codes: Array, wanted: Array, reachable: Reachable, scale: Array, mome
             if ahead is None:
                 ahead = moments.ahead(group, begin, end)
             j += first
-            moved[:, j] = (new[:, first] - now[:, j]) * scale[:, begin + j]
-            now[:, j] = new[:, first]
-            local[:, j + 1 :] += moved[:, j, None] * ahead[j, j + 1 : end - begin]
+            step = (new[:, first] - now[:, j]) * scale[:, begin + j]
+            fall -= step * (2 * local[:, j] + step * bend[j])
+            now[:, j], moved[:, j] = new[:, first], step
+            local[:, j + 1 :] += step[:, None] * ahead[j, j + 1 : end - begin]
             j += 1
         if ahead is not None:
             # What lies behind is not looked at again in this sweep.
             gradient[:, end:] += moved @ ahead[:, end - begin :]
-    if not np.isfinite(gradient).all():
-        raise ValueError(f"layer {moments.name!r}: its second moments are not all finite")
+    return fall

@@ -159,7 +159,8 @@ def patch(image: MemoryImage, moments: InputMoments, chip: FaultMap, *, sweeps: 
                 codes[name], found = _chosen(codes[name], stuck, wrong[name], layer, sweeps)
             layers.append(found)
     patched = MemoryImage(image.placement, codes)
-    after = certificate_of(chip.chip, image, certificate(patched, chip).read())
+    # What was chosen is what is read back; whoever wants to see that asks for certificate(patched, chip).
+    after = certificate_of(chip.chip, image, patched.codes, layers=wrong)
     return Patch(chip.chip, patched, before, after, tuple(layers))
 
 
@@ -201,22 +202,21 @@ def _chosen(
     first = code_range(bit_width=layer.bit_width, encoding=layer.encoding)[0]
     # A quantizer of a narrow range leaves out the lowest code of the memory; so does this, unless stuck bits force it.
     lowest = first + int(first < 0 and int(codes.min()) > first)
-    index = moments.matrices(np.arange(codes.size).reshape(shape))
-    flat, found = codes.reshape(-1), codes.astype(np.int32).reshape(-1)
-    read = found.copy()
-    read[wrong.weight] = wrong.read
+    flat, found = codes.reshape(-1), codes.reshape(-1).copy()
+    found[wrong.weight] = wrong.read
     squares = np.zeros(3)
+    differ = 0
     for group in np.unique(hit // moments.rows).tolist():
-        inner = hit[hit // moments.rows == group] % moments.rows
-        at, scale = index[group][inner], moments.scale[group][inner]
+        inside = hit[hit // moments.rows == group]
+        at, scale = moments.weights(inside, shape), moments.scale[group][inside % moments.rows]
         wanted = flat[at].astype(np.float64)
         reachable = Reachable(stuck.sa0[at], stuck.sa1[at], bit_width=layer.bit_width, encoding=layer.encoding, lowest=lowest)
         chosen = descend(wanted, reachable, scale, moments, group, sweeps=sweeps)
-        for i, values in enumerate((read[at], reachable.nearest(wanted, 0), chosen)):
-            squares[i] += moments.squared(group, (values - wanted) * scale).sum()
-        found[at] = np.rint(chosen).astype(np.int32)
+        as_written = moments.squared(group, (found[at] - wanted) * scale)
+        squares += [as_written.sum(), chosen.nearest.sum(), chosen.error.sum()]
+        found[at] = np.rint(chosen.codes)
+        differ += int((chosen.codes != wanted).sum())
     before, nearest, after = np.sqrt(squares / (moments.power.sum() or 1.0)).tolist()
-    differ = int((found != flat).sum())
     return found.reshape(shape), PatchedLayer(layer.name, len(hit), len(wrong.weight), differ, before, nearest, after)
 
 
