@@ -61,7 +61,7 @@ class Reachable:
             column: Number of the first of those columns.
         """
         here = slice(column, column + wish.shape[1])
-        inside = np.minimum(np.maximum(wish, self._lowest), self._highest)
+        inside = np.fmin(np.fmax(wish, self._lowest), self._highest)  # NaN too; the descent sees it in the error
         if self._bit_width > MAX_TABLE_BIT_WIDTH:
             sa0, sa1 = (masks[:, here] for masks in self._masks)
             wanted = np.rint(inside).astype(np.int32)
