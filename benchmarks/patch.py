@@ -62,7 +62,7 @@ def main() -> None:
             weight = channel * columns + int(rng.integers(columns))
             cell = placement.cell("layer4", weight, bit=6)
             value = int(codes.reshape(-1)[weight]) >> 6 & 1
-            chip = tm.FaultMap(memory, [cell], [1 - value], f"chip {channel}")
+            chip = tm.FaultMap(memory, np.array([cell]), np.array([1 - value], dtype=np.uint8), f"chip {channel}")
             begin = time.perf_counter()
             found = patch(image, InputMoments.load(path), chip)
             times.append(time.perf_counter() - begin)

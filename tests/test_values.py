@@ -153,7 +153,7 @@ def same(one, other):
         assert one.digest == other.digest
     elif isinstance(one, planning.ResilienceCurve):
         same(one.points, other.points)
-        assert one.name == other.name
+        assert (one.name, one.error_of) == (other.name, other.error_of)
     else:
         assert one == other
 

@@ -12,6 +12,7 @@ from cli.test_maps import tremap
 from groups import Group, signed
 
 import tremap_brevitas as tm
+from tremap_brevitas import planning
 from tremap_brevitas.faults.formats import write_fault_map
 from tremap_brevitas.onnx_files import load_onnx, onnx_metadata, onnx_weights
 from tremap_brevitas.patching import patch
@@ -168,3 +169,19 @@ def test_neither_torch_nor_brevitas_is_loaded(bundle, chip_file, tmp_path):
     )
     assert found.returncode == 0, found.stderr
     assert found.stdout == GOLDEN.format(out=tmp_path / "A7.mem")
+
+
+def test_assign_by_errors_of_outputs(bundle, chip_file, tmp_path):
+    group, folder, chip = bundle
+    report = group.net.evaluate(group.chips, lambda model: 0.9, progress=False)
+    full = group.export(tmp_path / "full", report=report, moments=tm.Bundle.load(folder).moments())
+    points = [planning.Point(0.0, 0.9), planning.Point(1.0, 0.5)]
+    curve = planning.ResilienceCurve(points, error_of="outputs").save(tmp_path / "curve.json")
+    found = tremap("assign", chip_file, "--bundle", full, "--curve", curve, "--goal", 0.8, "--json")
+    (row,) = json.loads(found.stdout)
+    proof = tm.certificate(group.image, chip, deployment="chip_image")
+    assert row["error"] == pytest.approx(planning.output_error(proof, tm.Bundle.load(full).moments()))
+    assert row["verdict"] == "good enough"
+    bare = group.export(tmp_path / "bare", report=report)
+    found = tremap("assign", chip_file, "--bundle", bare, "--curve", curve, "--goal", 0.8, code=1)
+    assert f"{bare}: has no moments of its layers' inputs" in found.stderr

@@ -63,7 +63,8 @@ def assign(
 ) -> None:
     """Find for each chip the prepared network that serves it: exact, good enough by the curve, or to be retrained.
 
-    No network is run. Ends with 1 if a map is bad; chips that need retraining are no error.
+    No network is run. With a curve over errors of the layers' outputs the bundles need moments: export(moments=...). Ends with
+    1 if a map is bad; chips that need retraining are no error.
     """
     if goal is None:
         raise click.UsageError("give --goal, the accuracy that every chip must reach")
@@ -81,7 +82,8 @@ def assign(
         accuracy = network.manifest.accuracy
         if accuracy is None:
             raise click.ClickException(f"{path}: does not say its network's accuracy; export it with report=")
-        library.append(Prepared(str(path), network.image, accuracy))
+        by_outputs = curve is not None and curve.error_of == "outputs"
+        library.append(Prepared(str(path), network.image, accuracy, network.moments() if by_outputs else None))
     reader.expect(library[0].image.placement.memory)
 
     def chips() -> Iterator[FaultMap]:

@@ -49,12 +49,13 @@ def descend(
         ValueError: If the moments are not all finite.
     """
     scale = np.broadcast_to(scale, wanted.shape)
-    codes, nearest, error = reachable.nearest(wanted, 0), None, np.zeros(len(wanted))
-    for _ in range(sweeps):
+    codes, error = reachable.nearest(wanted, 0), np.zeros(len(wanted))
+    nearest = error
+    for sweep in range(sweeps):
         errors = (codes - wanted) * scale
         gradient = moments.times(group, errors)
         error = np.einsum("rk,rk->r", errors, gradient)
-        nearest = error if nearest is None else nearest
+        nearest = nearest if sweep else error
         error = error - _sweep(codes, gradient, reachable, scale, moments, group)
         if not np.isfinite(error).all():
             raise ValueError(f"layer {moments.name!r}: its second moments are not all finite")

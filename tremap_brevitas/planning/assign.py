@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_memory
+from tremap_brevitas.moments import InputMoments
 from tremap_brevitas.placement import MemoryImage
-from tremap_brevitas.placement.certificate import Deployment, check_deployment
+from tremap_brevitas.placement.certificate import Deployment, certificate, check_deployment
 from tremap_brevitas.planning.library import Library
+from tremap_brevitas.planning.output_error import output_error
 from tremap_brevitas.planning.resilience import ResilienceCurve
 
 Verdict = Literal["exact", "good enough", "retrain"]
@@ -27,11 +29,13 @@ class Prepared:
         name: What to call it, such as the folder of its bundle.
         image: The codes that its network was trained with.
         accuracy: Accuracy of that network.
+        moments: Moments of its layers' inputs, which a curve over errors of outputs needs; None for none.
     """
 
     name: str
     image: MemoryImage
     accuracy: float
+    moments: InputMoments | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Assignment:
         verdict: ``"exact"``: the chip computes the very network of the image, which reaches the goal. ``"good enough"``: the
             accuracy expected reaches it. ``"retrain"``: it does not, on any image.
         accuracy: The image's own if no weight differs, else what the curve predicts; NaN without a curve.
-        error: Relative error of the codes that the chip reads.
+        error: Relative error of the codes that the chip reads; with a curve over errors of outputs, that of the outputs.
         weights_that_differ: Number of weights that it reads differently.
     """
 
@@ -79,7 +83,8 @@ def assign(
         chips: The chips' own fault maps; taken one by one, so that a generator will do for thousands.
         library: The images, all in placements of one memory.
         goal: Accuracy that a chip must reach.
-        curve: Curve of the network; None knows no accuracy but an exact chip's, so that all others need retraining.
+        curve: Curve of the network, over errors of codes, or of outputs, for which every image needs moments: that takes some
+            milliseconds more a chip and image. None knows no accuracy but an exact chip's, so that all others need retraining.
         deployment: ``"chip_image"``: the image's codes are written to each chip as the nearest that it can hold.
             ``"group_image"``: as they are.
         margin: How far above the goal a predicted accuracy must lie, such as the curve's ``spread``.
@@ -88,8 +93,8 @@ def assign(
         One assignment a chip, in order.
 
     Raises:
-        ValueError: If the library is empty, its images or a chip are of different memories, two have the same name, or
-            ``deployment`` is unknown.
+        ValueError: If the library is empty, its images or a chip are of different memories, two have the same name,
+            ``deployment`` is unknown, or the curve is over errors of outputs and an image has no moments.
 
     Examples:
         >>> from tremap_brevitas import FaultMap, Memory
@@ -114,12 +119,18 @@ def assign(
             raise ValueError(
                 f"image {entry.name!r} is for {entry.image.placement.memory}, but {library[0].name!r} for {memory}"
             )
+    by_outputs = curve is not None and curve.error_of == "outputs"
+    bare = next((entry.name for entry in library if entry.moments is None), None)
+    if by_outputs and bare is not None:
+        raise ValueError(f"the curve is over errors of outputs, but image {bare!r} has no moments; export it with moments=")
     shelf = Library([entry.image for entry in library], deployment=deployment)
     accuracies = np.array([entry.accuracy for entry in library], dtype=np.float64)
     for chip in chips:
         check_memory(chip, memory, whose="the library's")
         errors, differ = shelf.read_by(chip)
         exact = differ == 0
+        if by_outputs:
+            errors = np.array([_output_error(entry, chip, deployment) for entry in library])
         expected, covered = _expected(accuracies, errors, exact, curve)
         serves = np.where(exact, expected >= goal, covered & (expected >= goal + margin))
         known = np.where(np.isnan(expected), -np.inf, expected)
@@ -127,6 +138,11 @@ def assign(
         best = np.lexsort((errors, -known, ~covered, ~(serves & exact), ~serves))[0]
         verdict: Verdict = "retrain" if not serves[best] else "exact" if exact[best] else "good enough"
         yield Assignment(chip.chip, library[best].name, verdict, float(expected[best]), float(errors[best]), int(differ[best]))
+
+
+def _output_error(entry: Prepared, chip: FaultMap, deployment: Deployment) -> float:
+    assert entry.moments is not None
+    return output_error(certificate(entry.image, chip, deployment=deployment), entry.moments)
 
 
 def _expected(

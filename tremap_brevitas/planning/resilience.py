@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,8 @@ from scipy.optimize import isotonic_regression
 from tremap_brevitas.files import atomic_file
 
 KIND = "tremap resilience curve"
-SCHEMA = 1
+SCHEMA = 2  # 1 knew errors of codes alone, and still holds those
+ErrorOf = Literal["codes", "outputs"]
 DECIMALS = 9  # of an error
 
 
@@ -28,7 +29,8 @@ class Point:
     """One measurement.
 
     Attributes:
-        error: Error of the codes before any retraining, such as a certificate's ``relative_error``; at least 0.
+        error: Error before any retraining: of the codes, such as a certificate's ``relative_error``, or of the layers' outputs,
+            such as a compensation report's ``error``; at least 0.
         accuracy: Accuracy after it.
         steps: Steps of retraining under the faults that cause the error; 0 for none.
     """
@@ -53,9 +55,12 @@ class ResilienceCurve:
     Args:
         points: Measurements, at least two without retraining; the more, and the more even over the errors, the better.
         name: What was measured.
+        error_of: What the errors are errors of: ``"codes"``, as certificates have them, or ``"outputs"`` of the layers, as
+            [output_error][tremap_brevitas.planning.output_error], patches and compensation reports have them. One curve holds
+            one kind, for chips that are all prepared in the same way.
 
     Raises:
-        ValueError: If there are fewer than two points without retraining.
+        ValueError: If there are fewer than two points without retraining, or ``error_of`` is unknown.
 
     Examples:
         >>> curve = ResilienceCurve([Point(0, 0.9), Point(0.2, 0.8), Point(0.4, 0.5), Point(0.4, 0.8, steps=100)])
@@ -65,7 +70,10 @@ class ResilienceCurve:
         (0, 67, None)
     """
 
-    def __init__(self, points: Iterable[Point], *, name: str = "") -> None:
+    def __init__(self, points: Iterable[Point], *, name: str = "", error_of: ErrorOf = "codes") -> None:
+        if error_of not in get_args(ErrorOf):
+            raise ValueError(f"error_of must be one of {', '.join(get_args(ErrorOf))}, got {error_of!r}")
+        self.error_of: ErrorOf = error_of
         self.points = tuple(sorted(points, key=lambda p: (p.steps, p.error, -p.accuracy)))
         self.name = name
         if sum(p.steps == 0 for p in self.points) < 2:
@@ -159,7 +167,9 @@ class ResilienceCurve:
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the points as JSON; the file appears whole or not at all."""
-        content = {"kind": KIND, "schema": SCHEMA, "name": self.name, "points": [asdict(p) for p in self.points]}
+        # A curve of codes is written as ever, so that older versions read it; they must not take the other for one.
+        about = {"schema": 1} if self.error_of == "codes" else {"schema": SCHEMA, "error_of": self.error_of}
+        content = {"kind": KIND, **about, "name": self.name, "points": [asdict(p) for p in self.points]}
         with atomic_file(Path(path)) as draft:
             draft.write_text(json.dumps(content, indent=1), encoding="utf-8")
         return Path(path)
@@ -178,12 +188,14 @@ class ResilienceCurve:
                 raise ValueError(f"it is a {content['kind']!r}")
             if content["schema"] > SCHEMA:
                 raise ValueError(f"its schema is {content['schema']}, newer than {SCHEMA}")
-            return cls([Point(**point) for point in content["points"]], name=str(content["name"]))
+            error_of: Any = content["error_of"] if content["schema"] > 1 else "codes"
+            return cls([Point(**point) for point in content["points"]], name=str(content["name"]), error_of=error_of)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"{path}: no {KIND}: {error}") from None
 
     def __repr__(self) -> str:
-        return f"ResilienceCurve({self.name!r}, {len(self.points)} points, budgets {', '.join(map(str, self.budgets))})"
+        of = "" if self.error_of == "codes" else f", over errors of {self.error_of}"
+        return f"ResilienceCurve({self.name!r}, {len(self.points)} points, budgets {', '.join(map(str, self.budgets))}{of})"
 
     def _measured(self, steps: int) -> float:
         """Largest error measured with the largest budget up to ``steps``."""
