@@ -182,6 +182,8 @@ def test_assign_by_errors_of_outputs(bundle, chip_file, tmp_path):
     proof = tm.certificate(group.image, chip, deployment="chip_image")
     assert row["error"] == pytest.approx(planning.output_error(proof, tm.Bundle.load(full).moments()))
     assert row["verdict"] == "good enough"
+    found = tremap("assign", chip_file, "--bundle", full, "--curve", curve, "--goal", 0.8, "--deployment", "patched", "--json")
+    assert json.loads(found.stdout)[0]["error"] < row["error"]
     bare = group.export(tmp_path / "bare", report=report)
     found = tremap("assign", chip_file, "--bundle", bare, "--curve", curve, "--goal", 0.8, code=1)
     assert f"{bare}: has no moments of its layers' inputs" in found.stderr

@@ -8,6 +8,7 @@ from patching.test_patch import a_case, relative_error
 
 import tremap_brevitas as tm
 from tremap_brevitas.moments import InputMoments
+from tremap_brevitas.patching import patch
 from tremap_brevitas.planning import Point, Prepared, ResilienceCurve, assign, output_error, plan_groups
 
 
@@ -57,8 +58,27 @@ def test_assigned_by_the_errors_of_outputs():
     (plain,) = assign([chip], library, goal=0.5, curve=ResilienceCurve(points))
     assert plain.error == pytest.approx(min(proof.relative_error for proof in proofs))
     bare = [library[0], dataclasses.replace(library[1], moments=None)]
-    with pytest.raises(ValueError, match="image 'b' has no moments; export it with moments="):
+    with pytest.raises(ValueError, match="errors of outputs are asked for, but image 'b' has no moments; export it"):
         next(assign([chip], bare, goal=0.5, curve=curve))
+
+
+def test_assigned_as_they_will_be_patched():
+    image, moments, _, chip = a_case(0, rate=0.05)
+    library = [Prepared("a", image, 0.9, moments)]
+    points = [Point(0.0, 0.9), Point(9.0, 0.0)]
+    curve = ResilienceCurve(points, error_of="outputs")
+    (found,) = assign([chip], library, goal=0.5, curve=curve, deployment="patched")
+    own = patch(image, moments, chip)
+    assert found.error == pytest.approx(output_error(own.after, moments))
+    assert found.error < output_error(tm.certificate(image, chip, deployment="chip_image"), moments)
+    assert found.accuracy == pytest.approx(curve.predict(found.error))
+    healthy = tm.FaultMap(image.placement.memory, [], [])
+    (exact,) = assign([healthy], library, goal=0.5, deployment="patched")
+    assert (exact.verdict, exact.error) == ("exact", 0.0)
+    with pytest.raises(ValueError, match="their curve must be over errors of outputs, not of codes"):
+        next(assign([chip], library, goal=0.5, curve=ResilienceCurve(points), deployment="patched"))
+    with pytest.raises(ValueError, match="deployment must be"):
+        next(assign([chip], library, goal=0.5, deployment="best"))
 
 
 def test_groups_go_by_errors_of_codes():

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_memory
 from tremap_brevitas.moments import InputMoments
+from tremap_brevitas.patching import patch
 from tremap_brevitas.placement import MemoryImage
 from tremap_brevitas.placement.certificate import Deployment, certificate, check_deployment
 from tremap_brevitas.planning.library import Library
@@ -19,6 +20,7 @@ from tremap_brevitas.planning.output_error import output_error
 from tremap_brevitas.planning.resilience import ResilienceCurve
 
 Verdict = Literal["exact", "good enough", "retrain"]
+Preparation = Deployment | Literal["patched"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +50,8 @@ class Assignment:
         verdict: ``"exact"``: the chip computes the very network of the image, which reaches the goal. ``"good enough"``: the
             accuracy expected reaches it. ``"retrain"``: it does not, on any image.
         accuracy: The image's own if no weight differs, else what the curve predicts; NaN without a curve.
-        error: Relative error of the codes that the chip reads; with a curve over errors of outputs, that of the outputs.
-        weights_that_differ: Number of weights that it reads differently.
+        error: Relative error of the codes that the chip reads; patched, or with a curve over errors of outputs, of the outputs.
+        weights_that_differ: Number of weights that it reads differently; with the nearest codes, if it is to be patched.
     """
 
     chip: str
@@ -66,7 +68,7 @@ def assign(
     *,
     goal: float,
     curve: ResilienceCurve | None = None,
-    deployment: Deployment = "chip_image",
+    deployment: Preparation = "chip_image",
     margin: float = 0.0,
 ) -> Iterator[Assignment]:
     """Find for each chip the image of a library that serves it best; no network is run.
@@ -86,7 +88,8 @@ def assign(
         curve: Curve of the network, over errors of codes, or of outputs, for which every image needs moments: that takes some
             milliseconds more a chip and image. None knows no accuracy but an exact chip's, so that all others need retraining.
         deployment: ``"chip_image"``: the image's codes are written to each chip as the nearest that it can hold.
-            ``"group_image"``: as they are.
+            ``"group_image"``: as they are. ``"patched"``: each chip's are chosen anew by the moments, as ``tremap patch`` does;
+            the curve is then over errors of outputs, of patched chips.
         margin: How far above the goal a predicted accuracy must lie, such as the curve's ``spread``.
 
     Yields:
@@ -94,7 +97,8 @@ def assign(
 
     Raises:
         ValueError: If the library is empty, its images or a chip are of different memories, two have the same name,
-            ``deployment`` is unknown, or the curve is over errors of outputs and an image has no moments.
+            ``deployment`` is unknown, an image has no moments and they are needed, or chips are patched and the curve is over
+            errors of codes.
 
     Examples:
         >>> from tremap_brevitas import FaultMap, Memory
@@ -112,18 +116,22 @@ def assign(
         raise ValueError("the library is empty")
     if len({entry.name for entry in library}) != len(library):
         raise ValueError(f"two images of the library have the same name: {', '.join(sorted(e.name for e in library))}")
-    check_deployment(deployment)
+    if deployment != "patched":
+        check_deployment(deployment)
     memory = library[0].image.placement.memory
     for entry in library:
         if entry.image.placement.memory != memory:
             raise ValueError(
                 f"image {entry.name!r} is for {entry.image.placement.memory}, but {library[0].name!r} for {memory}"
             )
-    by_outputs = curve is not None and curve.error_of == "outputs"
+    patched = deployment == "patched"
+    by_outputs = patched or (curve is not None and curve.error_of == "outputs")
+    if patched and curve is not None and curve.error_of != "outputs":
+        raise ValueError("patched chips have wrong codes on purpose: their curve must be over errors of outputs, not of codes")
     bare = next((entry.name for entry in library if entry.moments is None), None)
     if by_outputs and bare is not None:
-        raise ValueError(f"the curve is over errors of outputs, but image {bare!r} has no moments; export it with moments=")
-    shelf = Library([entry.image for entry in library], deployment=deployment)
+        raise ValueError(f"errors of outputs are asked for, but image {bare!r} has no moments; export it with moments=")
+    shelf = Library([entry.image for entry in library], deployment="chip_image" if deployment == "patched" else deployment)
     accuracies = np.array([entry.accuracy for entry in library], dtype=np.float64)
     for chip in chips:
         check_memory(chip, memory, whose="the library's")
@@ -140,9 +148,13 @@ def assign(
         yield Assignment(chip.chip, library[best].name, verdict, float(expected[best]), float(errors[best]), int(differ[best]))
 
 
-def _output_error(entry: Prepared, chip: FaultMap, deployment: Deployment) -> float:
+def _output_error(entry: Prepared, chip: FaultMap, deployment: Preparation) -> float:
     assert entry.moments is not None
-    return output_error(certificate(entry.image, chip, deployment=deployment), entry.moments)
+    if deployment != "patched":
+        proof = certificate(entry.image, chip, deployment=deployment)
+    elif not (proof := certificate(entry.image, chip)).bit_exact:
+        proof = patch(entry.image, entry.moments, chip).after
+    return output_error(proof, entry.moments)
 
 
 def _expected(
