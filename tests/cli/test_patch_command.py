@@ -1,6 +1,8 @@
 """``tremap patch`` on a real bundle: files in, files out, and what is said."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -120,8 +122,6 @@ def test_what_is_refused(bundle, chip_file, tmp_path):
 
 
 def test_a_damaged_or_foreign_file_of_moments(bundle, chip_file, tmp_path):
-    import shutil
-
     group, folder, _ = bundle
     copy = shutil.copytree(folder, tmp_path / "copy")
     data = (copy / "moments.npz").read_bytes()
@@ -141,6 +141,27 @@ def test_a_damaged_or_foreign_file_of_moments(bundle, chip_file, tmp_path):
     with pytest.raises(ValueError, match="moments belong to an image of digest"):
         group.export(tmp_path / "b", moments=tm.Bundle.load(foreign).moments())
     assert not (tmp_path / "b").exists()
+
+
+def test_sums_beyond_the_accumulators_are_named(bundle, chip_file, tmp_path):
+    group, folder, chip = bundle
+    image = patch(group.image, tm.Bundle.load(folder).moments(), chip).image
+    inputs = (0, 255)  # of layer 2: unsigned activations of 8 bits
+    sums = [sorted((c * inputs[0], c * inputs[1])) for c in image.codes["2"].astype(int).reshape(-1).tolist()]
+    rows = np.array(sums).reshape(10, 32, 2).sum(1)
+    said = {"2": (int(rows[:, 0].min()) + 1, int(rows[:, 1].max()))}
+    copy = shutil.copytree(folder, tmp_path / "narrow")
+    signed(copy, accumulators=said)
+    text = tremap("patch", copy, chip_file, "--out", tmp_path / "a.mem").stdout
+    found = re.search(r"layer '2': sums from (-\d+) to (\d+), the bundle says (-\d+) to (\d+)", text)
+    assert found is not None
+    low, high, *before = map(int, found.groups())
+    assert tuple(before) == said["2"]
+    assert low <= rows[:, 0].min()  # the trained codes count as well
+    assert high >= rows[:, 1].max()
+    assert json.loads(tremap("patch", copy, chip_file, "--out", tmp_path / "a.mem", "--json").stdout)[
+        "beyond_accumulators"
+    ] == {"2": [low, high]}
 
 
 def test_formats_without_comments_need_a_telling_name(bundle, chip_file, tmp_path):

@@ -57,6 +57,7 @@ def patch(
     form_of = network.manifest.image_format
     if not FORMATS[form_of].comments and "as_written" not in out.name:
         raise click.UsageError(f"--out {out}: {form_of} has no comments, so the name must contain as_written")
+    from tremap_brevitas.bundle.accumulators import beyond_accumulators
     from tremap_brevitas.bundle.apply import apply_to_onnx
     from tremap_brevitas.patching.patch import patch as patched
 
@@ -71,6 +72,7 @@ def patch(
             apply_to_onnx(network, faults, file, form=form, image=found.image)
     with to_file(out) as file:
         write_memory_image(found.image, file, format=form_of, faults=None)
+    beyond = beyond_accumulators(network, found.after)
     if as_json:
         print_json(
             {
@@ -80,8 +82,14 @@ def patch(
                 "error_nearest": found.nearest_error,
                 "error": found.error,
                 "image": found.image.digest,
+                "beyond_accumulators": {name: list(now) for name, (_, now) in beyond.items()},
                 "layers": [vars(layer) for layer in found.layers],
             }
         )
     else:
-        summary(f"{found}\n{out}", out, onnx_file)
+        summary(found, out, onnx_file)
+        for name, (before, now) in beyond.items():
+            summary(
+                f"layer {name!r}: sums from {now[0]} to {now[1]}, the bundle says {before[0]} to {before[1]}", out, onnx_file
+            )
+        summary(out, out, onnx_file)
