@@ -1,6 +1,6 @@
 """How well an accuracy is predicted by the error of codes, and by the error of the layers' outputs, on chips never seen.
 
-    python benchmarks/digits_prediction.py
+    python -m benchmarks.digits_prediction
 
 The digits network; chips with 1e-2 to 2e-1 of their cells stuck, each prepared in three ways: nearest codes, codes patched from
 moments alone (``tremap patch``), and compensated (``PlacedModel.compensate_``). Half of the chips make a resilience curve, the
@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import machine
 from tabulate import tabulate
+
+from benchmarks.measure import machine
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 

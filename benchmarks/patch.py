@@ -1,6 +1,6 @@
 """What it takes to choose a channel of ResNet-18 anew from its bundle's files, after a new stuck cell.
 
-    taskset -c 0 python benchmarks/patch.py
+    taskset -c 0 python -m benchmarks.patch
 
 The largest layer, 512 channels of 4,608 inputs each, codes of 8 bits; random codes, and moments of random inputs that are
 correlated. Neither torch nor Brevitas is imported.
@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import machine
 
 import tremap_brevitas as tm
+from benchmarks.measure import machine
 from tremap_brevitas.moments import InputMoments, LayerMoments
 from tremap_brevitas.patching import patch
 from tremap_brevitas.placement import LayerCodes, linear_placement

@@ -54,7 +54,7 @@ def test_assigned_by_the_errors_of_outputs():
     best = int(np.argmin(errors))
     assert (found.image, found.verdict) == ("ab"[best], "good enough")
     assert found.error == pytest.approx(errors[best])
-    assert found.accuracy == pytest.approx(curve.predict(errors[best]))
+    assert found.result.accuracy == pytest.approx(curve.predict(errors[best]))
     (plain,) = assign([chip], library, goal=0.5, curve=ResilienceCurve(points))
     assert plain.error == pytest.approx(min(proof.relative_error for proof in proofs))
     bare = [library[0], dataclasses.replace(library[1], moments=None)]
@@ -71,7 +71,7 @@ def test_assigned_as_they_will_be_patched():
     own = patch(image, moments, chip)
     assert found.error == pytest.approx(output_error(own.after, moments))
     assert found.error < output_error(tm.certificate(image, chip, deployment="chip_image"), moments)
-    assert found.accuracy == pytest.approx(curve.predict(found.error))
+    assert found.result.accuracy == pytest.approx(curve.predict(found.error))
     healthy = tm.FaultMap(image.placement.memory, [], [])
     (exact,) = assign([healthy], library, goal=0.5, deployment="patched")
     assert (exact.verdict, exact.error) == ("exact", 0.0)

@@ -21,7 +21,7 @@ from tremap_brevitas.placement.certificate import certificate, certificate_of
 
 def apply_to_onnx(
     bundle: str | os.PathLike[str] | Bundle,
-    chip: FaultMap,
+    fault_map: FaultMap,
     path: str | os.PathLike[str],
     *,
     form: Form = "qcdq",
@@ -31,8 +31,8 @@ def apply_to_onnx(
 
     Args:
         bundle: The folder of a bundle, or one that was loaded before.
-        chip: The chip's own fault map.
-        path: File to write; it appears whole or not at all. Its metadata names the chip.
+        fault_map: The chip's own fault map.
+        path: File to write, atomically. Its metadata names the chip.
         form: Which of the bundle's files to start from.
         image: What is written into the chip, such as [patch][tremap_brevitas.patching.patch] makes it; None for the image that
             the bundle has for it.
@@ -51,9 +51,9 @@ def apply_to_onnx(
         raise ValueError(f"form must be one of {', '.join(bundle.manifest.onnx)}, got {form!r}")
     if image is not None and image.placement.digest != bundle.image.placement.digest:
         raise ValueError(f"{bundle.folder}: image is in another placement than the bundle's")
-    proof = bundle.certificate(chip)
+    proof = bundle.certificate(fault_map)
     if image is not None:
-        proof = certificate_of(chip.chip, bundle.image, certificate(image, chip).read())
+        proof = certificate_of(fault_map.chip, bundle.image, certificate(image, fault_map).read())
     read = proof.read()
     graph = load_onnx(bundle.folder / bundle.manifest.onnx[form])
     names = {layer.name: layer.initializers[form] for layer in bundle.manifest.layers}
@@ -64,7 +64,7 @@ def apply_to_onnx(
         layer, name = difference.layer, f"{difference.layer}.as_read"
         set_weight(graph, {names[layer]}, read[layer], name)
         names[layer] = name
-    reader = {"chip": chip.chip, "digest": chip.digest, **({} if image is None else {"image": image.digest})}
+    reader = {"chip": fault_map.chip, "digest": fault_map.digest, **({} if image is None else {"image": image.digest})}
     set_metadata(graph, {**about, "layers": names, "read_by": reader})
     weights = onnx_weights(graph)
     for layer, initializer in names.items():

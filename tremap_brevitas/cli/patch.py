@@ -71,7 +71,7 @@ def patch(
         with to_file(onnx_file) as file:
             apply_to_onnx(network, faults, file, form=form, image=found.image)
     with to_file(out) as file:
-        write_memory_image(found.image, file, format=form_of, faults=None)
+        write_memory_image(found.image, file, format=form_of, fault_map=None)
     beyond = beyond_accumulators(network, found.after)
     if as_json:
         print_json(

@@ -105,7 +105,7 @@ class Patch:
         return f"Patch({self.chip!r}, {len(self.layers)} layers, error {self.error_before:.4g} -> {self.error:.4g})"
 
 
-def patch(image: MemoryImage, moments: InputMoments, chip: FaultMap, *, sweeps: int = 1) -> Patch:
+def patch(image: MemoryImage, moments: InputMoments, fault_map: FaultMap, *, sweeps: int = 1) -> Patch:
     """Choose the codes of every output channel in which a chip reads a wrong code, so that the channel's output is least wrong.
 
     All other channels keep their codes. Neither data nor a network is needed: the moments say what an error of one weight does
@@ -114,7 +114,7 @@ def patch(image: MemoryImage, moments: InputMoments, chip: FaultMap, *, sweeps: 
     Args:
         image: The codes that the network was trained with.
         moments: Moments of its layers' inputs.
-        chip: The chip's own fault map, with all of its stuck cells.
+        fault_map: The chip's own fault map, with all of its stuck cells.
         sweeps: Passes over the weights of a channel.
 
     Raises:
@@ -139,19 +139,19 @@ def patch(image: MemoryImage, moments: InputMoments, chip: FaultMap, *, sweeps: 
     """
     if sweeps < 1:
         raise ValueError(f"sweeps must be at least 1, got {sweeps}")
-    check_memory(chip, image.placement.memory, whose="the image's")
+    check_memory(fault_map, image.placement.memory, whose="the image's")
     if moments.image != image.digest:
         raise ValueError(f"the moments belong to an image of digest {moments.image}, but this one's is {image.digest}")
-    before = certificate(image, chip)
+    before = certificate(image, fault_map)
     if before.bit_exact:
-        raise ValueError(f"chip {chip.chip!r} reads every code of the image as it is: there is nothing to patch")
+        raise ValueError(f"chip {fault_map.chip!r} reads every code of the image as it is: there is nothing to patch")
     codes = dict(image.codes)
     layers = []
     wrong = {difference.layer: difference for difference in before.differences}
-    for sites in image.placement.sites(chip.cells):
+    for sites in image.placement.sites(fault_map.cells):
         name = sites.layer.name
         if name in wrong:
-            stuck = _Stuck.of(sites, chip)
+            stuck = _Stuck.of(sites, fault_map)
             layer = moments.layers.get(name)
             if layer is None:
                 codes[name], found = _nearest(codes[name], stuck, wrong[name])
@@ -159,9 +159,9 @@ def patch(image: MemoryImage, moments: InputMoments, chip: FaultMap, *, sweeps: 
                 codes[name], found = _chosen(codes[name], stuck, wrong[name], layer, sweeps)
             layers.append(found)
     patched = MemoryImage(image.placement, codes)
-    # What was chosen is what is read back; whoever wants to see that asks for certificate(patched, chip).
-    after = certificate_of(chip.chip, image, patched.codes, layers=wrong)
-    return Patch(chip.chip, patched, before, after, tuple(layers))
+    # What was chosen is what is read back; whoever wants to see that asks for certificate(patched, fault_map).
+    after = certificate_of(fault_map.chip, image, patched.codes, layers=wrong)
+    return Patch(fault_map.chip, patched, before, after, tuple(layers))
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,9 +173,9 @@ class _Stuck:
     sa1: NDArray[np.int32]
 
     @classmethod
-    def of(cls, sites: LayerSites, chip: FaultMap) -> _Stuck:
+    def of(cls, sites: LayerSites, fault_map: FaultMap) -> _Stuck:
         masks = np.zeros((2, sites.layer.size), dtype=np.int32)
-        np.bitwise_or.at(masks, (chip.stuck_at[sites.source], sites.weight), np.left_shift(1, sites.bit).astype(np.int32))
+        np.bitwise_or.at(masks, (fault_map.stuck_at[sites.source], sites.weight), np.left_shift(1, sites.bit).astype(np.int32))
         return cls(sites.layer, masks[0], masks[1])
 
 

@@ -15,6 +15,7 @@ from tremap_brevitas.moments import InputMoments
 from tremap_brevitas.patching import patch
 from tremap_brevitas.placement import MemoryImage
 from tremap_brevitas.placement.certificate import Deployment, certificate, check_deployment
+from tremap_brevitas.placement.chip_result import ChipResult
 from tremap_brevitas.planning.library import Library
 from tremap_brevitas.planning.output_error import output_error
 from tremap_brevitas.planning.resilience import ResilienceCurve
@@ -45,21 +46,18 @@ class Assignment:
     """Which image a chip gets.
 
     Attributes:
-        chip: Name of the chip.
+        result: What the chip makes of the image; its accuracy is what the curve predicts, or the image's own if no weight
+            differs; None if neither says it.
         image: Name of the image.
         verdict: ``"exact"``: the chip computes the very network of the image, which reaches the goal. ``"good enough"``: the
             accuracy expected reaches it. ``"retrain"``: it does not, on any image.
-        accuracy: The image's own if no weight differs, else what the curve predicts; NaN without a curve.
         error: Relative error of the codes that the chip reads; patched, or with a curve over errors of outputs, of the outputs.
-        weights_that_differ: Number of weights that it reads differently; with the nearest codes, if it is to be patched.
     """
 
-    chip: str
+    result: ChipResult
     image: str
     verdict: Verdict
-    accuracy: float
     error: float
-    weights_that_differ: int
 
 
 def assign(
@@ -107,8 +105,8 @@ def assign(
         >>> placement = linear_placement([LayerCodes("fc", (2,), 8, "twos_complement")], memory)
         >>> images = {"a": MemoryImage(placement, {"fc": [3, 8]}), "b": MemoryImage(placement, {"fc": [2, 8]})}
         >>> library = [Prepared(name, image, 0.9) for name, image in images.items()]
-        >>> for found in assign([FaultMap(memory, [0], [0], "A7"), FaultMap(memory, [1], [0], "A8")], library, goal=0.8):
-        ...     print(found.chip, found.image, found.verdict)
+        >>> for chosen in assign([FaultMap(memory, [0], [0], "A7"), FaultMap(memory, [1], [0], "A8")], library, goal=0.8):
+        ...     print(chosen.result.chip, chosen.image, chosen.verdict)
         A7 b exact
         A8 a retrain
     """
@@ -133,19 +131,25 @@ def assign(
         raise ValueError(f"errors of outputs are asked for, but image {bare!r} has no moments; export it with moments=")
     shelf = Library([entry.image for entry in library], deployment="chip_image" if deployment == "patched" else deployment)
     accuracies = np.array([entry.accuracy for entry in library], dtype=np.float64)
-    for chip in chips:
-        check_memory(chip, memory, whose="the library's")
-        errors, differ = shelf.read_by(chip)
+    for fault_map in chips:
+        check_memory(fault_map, memory, whose="the library's")
+        errors, differ, worst = shelf.read_by(fault_map)
         exact = differ == 0
         if by_outputs:
-            errors = np.array([_output_error(entry, chip, deployment) for entry in library])
+            errors = np.array([_output_error(entry, fault_map, deployment) for entry in library])
         expected, covered = _expected(accuracies, errors, exact, curve)
         serves = np.where(exact, expected >= goal, covered & (expected >= goal + margin))
         known = np.where(np.isnan(expected), -np.inf, expected)
-        # lexsort takes the last key first: who serves, who does so for certain, what is no guess.
+        # lexsort takes the last key first: who serves, who does so for certain, what is not a guess.
         best = np.lexsort((errors, -known, ~covered, ~(serves & exact), ~serves))[0]
         verdict: Verdict = "retrain" if not serves[best] else "exact" if exact[best] else "good enough"
-        yield Assignment(chip.chip, library[best].name, verdict, float(expected[best]), float(errors[best]), int(differ[best]))
+        result = ChipResult(
+            fault_map.chip,
+            weights_that_differ=int(differ[best]),
+            worst_error=int(worst[best]),
+            accuracy=None if np.isnan(expected[best]) else float(expected[best]),
+        )
+        yield Assignment(result, library[best].name, verdict, float(errors[best]))
 
 
 def _output_error(entry: Prepared, chip: FaultMap, deployment: Preparation) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -12,11 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
-from tremap_brevitas.files import atomic_file
+from tremap_brevitas.archive import load_json, save_json
 
 KIND = "tremap resilience curve"
 SCHEMA = 2  # 1 knew errors of codes alone, and still holds those
@@ -166,13 +166,11 @@ class ResilienceCurve:
         )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the points as JSON; the file appears whole or not at all."""
+        """Write the points to a JSON file, atomically."""
         # A curve of codes is written as ever, so that older versions read it; they must not take the other for one.
         about = {"schema": 1} if self.error_of == "codes" else {"schema": SCHEMA, "error_of": self.error_of}
         content = {"kind": KIND, **about, "name": self.name, "points": [asdict(p) for p in self.points]}
-        with atomic_file(Path(path)) as draft:
-            draft.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        return Path(path)
+        return save_json(path, content, indent=1)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ResilienceCurve:
@@ -180,18 +178,9 @@ class ResilienceCurve:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is no resilience curve, is damaged, or has a newer schema.
+            ValueError: If it is not a resilience curve, is damaged, or has a newer schema.
         """
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            if content["kind"] != KIND:
-                raise ValueError(f"it is a {content['kind']!r}")
-            if content["schema"] > SCHEMA:
-                raise ValueError(f"its schema is {content['schema']}, newer than {SCHEMA}")
-            error_of: Any = content["error_of"] if content["schema"] > 1 else "codes"
-            return cls([Point(**point) for point in content["points"]], name=str(content["name"]), error_of=error_of)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ValueError(f"{path}: no {KIND}: {error}") from None
+        return load_json(path, _loaded, what=f"a {KIND}", content=_Content)
 
     def __repr__(self) -> str:
         of = "" if self.error_of == "codes" else f", over errors of {self.error_of}"
@@ -207,6 +196,33 @@ class ResilienceCurve:
         return {budget: _fit([p for p in self.points if p.steps == budget]) for budget in self.budgets}
 
 
+class _Point(msgspec.Struct, forbid_unknown_fields=True):
+    error: float
+    accuracy: float
+    steps: int = 0
+
+
+class _Content(msgspec.Struct):
+    """What the file of a curve says."""
+
+    kind: str
+    schema: int
+    name: str
+    points: list[_Point]
+    error_of: ErrorOf | None = None
+
+
+def _loaded(content: _Content) -> ResilienceCurve:
+    if content.kind != KIND:
+        raise ValueError(f"it is a {content.kind!r}")
+    if not 1 <= content.schema <= SCHEMA:
+        raise ValueError(f"its schema is {content.schema}, but this version reads 1 to {SCHEMA} only")
+    if (content.error_of is None) != (content.schema == 1):
+        raise ValueError(f"its schema is {content.schema}, its error_of {content.error_of!r}")
+    points = [Point(**msgspec.structs.asdict(point)) for point in content.points]
+    return ResilienceCurve(points, name=content.name, error_of=content.error_of or "codes")
+
+
 _Fit = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
@@ -215,9 +231,9 @@ def _fit(points: Sequence[Point]) -> _Fit:
     # Points of one error, but for rounding, are one point: between two that near each other a line would have no slope.
     errors, place, sizes = np.unique(np.round([p.error for p in points], DECIMALS), return_inverse=True, return_counts=True)
     accuracies = np.bincount(place, weights=[p.accuracy for p in points]) / sizes
-    found: Any = isotonic_regression(accuracies, weights=sizes.astype(np.float64), increasing=False)
-    first = found.blocks[:-1]
-    return np.add.reduceat(errors * sizes, first) / np.add.reduceat(sizes, first), found.x[first]
+    fit: Any = isotonic_regression(accuracies, weights=sizes.astype(np.float64), increasing=False)
+    first = fit.blocks[:-1]
+    return np.add.reduceat(errors * sizes, first) / np.add.reduceat(sizes, first), fit.x[first]
 
 
 def _read(fit: _Fit, error: float) -> float:

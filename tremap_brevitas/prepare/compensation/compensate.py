@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
-from tremap_brevitas.faults import FaultMap, MergedFaultMap
+from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.placed.faults import check_fault_map, located
 from tremap_brevitas.placed.modes import evaluation_mode
 from tremap_brevitas.placed.slots import WeightSlot, matching_slots
@@ -82,19 +82,17 @@ class _Run:
         self.begin = time.perf_counter()
         self.forward = forward or (lambda model, batch: model(batch))
         self.slots = {n: e for n, e in matching_slots(net.model, net.placement).items() if not e.is_bias}
-        self.members: tuple[FaultMap, ...] = ()
-        if isinstance(fault_map, MergedFaultMap) and len(fault_map.conflicts):
-            self.members = fault_map.members
+        self.members = fault_map.members if len(fault_map.conflicts) else ()
         self.batches, self.images = _split([_first(b) for b in batches], len(self.members))
         self.samples = max(1, samples // len(self.batches))
         net.clear_faults_()
         self.healthy = copy.deepcopy(net.model)
         self.codes = {name: net.codes(name).wanted for name in self.slots}
         net.set_faults_(fault_map)
-        self.stuck = {sites.layer.name: (sites, stuck) for sites, stuck in located(net.placement, fault_map)}
+        self.stuck = {bits.layer.name: bits for bits in net.placement.stuck_bits(fault_map)}
         self.written = {name: entry.proxy.fault_slot(entry.slot) for name, entry in self.slots.items()}
         pairs = [(m.chip, located(net.placement, m)) for m in self.members]
-        self.member_stuck = [{s.layer.name: (s, stuck) for s, stuck in found} for _, found in pairs]
+        self.member_stuck = [{b.layer.name: b for b in net.placement.stuck_bits(m)} for m in self.members]
         reads = ImageReads(located(net.placement, fault_map), pairs, store=net.rule.store) if pairs else None
         self.reads = [reads.of(i) for i in range(len(reads))] if reads is not None else []
 
