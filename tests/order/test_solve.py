@@ -26,7 +26,7 @@ def wrong_in(image, groups, orders, chip):
     return networks.plainly_wrong(networks.plainly_ordered(image.codes, groups, orders), image.placement, chip)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(networks.networks(), st.integers(0, 2**32), st.sampled_from([0.02, 0.1, 0.4]), st.sampled_from(["wrong_codes", "error"]))
 def test_what_is_said_is_what_is_read(network, seed, rate, aim):
     image, groups = network
@@ -63,7 +63,7 @@ def test_what_is_said_is_what_is_read(network, seed, rate, aim):
     assert check_order(found, chip) == ()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=15)
 @given(st.integers(0, 2**32), st.sampled_from([0.05, 0.2]))
 def test_one_group_gets_the_best_of_all_orders(seed, rate):
     rng = np.random.default_rng(seed)
@@ -85,7 +85,8 @@ def test_one_group_gets_the_best_of_all_orders(seed, rate):
     assert harm(of_error.orders)[1] == pytest.approx(least, rel=1e-9)
 
 
-@settings(deadline=None, max_examples=40)
+@pytest.mark.slow
+@settings(deadline=None, max_examples=20)
 @given(networks.networks(), st.integers(0, 2**32))
 def test_no_order_beats_the_bound(network, seed):
     image, groups = network
@@ -97,7 +98,8 @@ def test_no_order_beats_the_bound(network, seed):
     assert bound <= min(len(wrong_in(image, groups, orders, chip)) for orders in all_orders(groups))
 
 
-@settings(deadline=None, max_examples=40)
+@pytest.mark.slow
+@settings(deadline=None, max_examples=15)
 @given(st.integers(0, 2**32))
 def test_two_groups_come_near_the_best_of_all_orders(seed):
     rng = np.random.default_rng(seed)
