@@ -24,8 +24,16 @@ from tremap_brevitas.order.chip_order import solved
 from tremap_brevitas.order.network import Network
 from tremap_brevitas.placement import LayerCodes, MemoryImage, linear_placement
 
-CASES = ("resnet20:1e-5", "resnet20:1e-4", "resnet20:2e-4", "resnet20:3e-4", "resnet32:1e-4", "resnet18:1e-5")
-CASES += ("resnet18:3e-5", "resnet18:1e-4")
+CASES = [
+    "resnet20:1e-5",
+    "resnet20:1e-4",
+    "resnet20:2e-4",
+    "resnet20:3e-4",
+    "resnet32:1e-4",
+    "resnet18:1e-5",
+    "resnet18:3e-5",
+    "resnet18:1e-4",
+]
 Shapes = dict[str, tuple[int, ...]]
 Sides = dict[str, list[Side]]
 
@@ -137,7 +145,7 @@ def row(name: str, net: Network, rate: float, count: int, kind: str, options: Se
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", nargs="+", default=list(CASES), metavar="NETWORK:RATE", help="resnet18, 20, 32, …")
+    parser.add_argument("--cases", nargs="+", default=CASES, metavar="NETWORK:RATE", help="resnet18, 20, 32, …")
     parser.add_argument("--chips", type=int, default=100, help="chips a case (default %(default)s)")
     parser.add_argument("--kind", choices=("uniform", "clustered"), default="uniform", help="(default %(default)s)")
     parser.add_argument("--aim", choices=("wrong_codes", "error"), default="wrong_codes", help="(default %(default)s)")

@@ -22,7 +22,7 @@ def a_network(seed=0):
 def some_chips(image, count=6):
     """From a clean one to a ruin."""
     memory, rng = image.placement.memory, np.random.default_rng(1)
-    chips = [networks.random_chip(memory, rng, 0.004 * index**2) for index in range(count)]
+    chips = [networks.random_chip(memory, rng, 0.0015 * index**2) for index in range(count)]
     return [FaultMap(memory, chip.cells, chip.stuck_at, f"c{index}") for index, chip in enumerate(chips)]
 
 
