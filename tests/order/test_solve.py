@@ -26,6 +26,7 @@ def wrong_in(image, groups, orders, chip):
     return networks.plainly_wrong(networks.plainly_ordered(image.codes, groups, orders), image.placement, chip)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=50)
 @given(networks.networks(), st.integers(0, 2**32), st.sampled_from([0.02, 0.1, 0.4]), st.sampled_from(["wrong_codes", "error"]))
 def test_what_is_said_is_what_is_read(network, seed, rate, aim):
@@ -63,7 +64,7 @@ def test_what_is_said_is_what_is_read(network, seed, rate, aim):
     assert check_order(found, chip) == ()
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=6)
 @given(st.integers(0, 2**32), st.sampled_from([0.05, 0.2]))
 def test_one_group_gets_the_best_of_all_orders(seed, rate):
     rng = np.random.default_rng(seed)
