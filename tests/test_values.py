@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tremap_brevitas as tm
-from tremap_brevitas import bundle, codes, faults, moments, onnx_files, patching, placement, planning, prepare
+from tremap_brevitas import bundle, codes, faults, moments, onnx_files, order, patching, placement, planning, prepare
 from tremap_brevitas import report as report_room
 from tremap_brevitas.bundle.chips import BundleChip
 from tremap_brevitas.bundle.manifest import BundleLayer, Manifest
@@ -62,6 +62,9 @@ def values():
         members=({"chip": "A7"},),
         layers=(layer,),
     )
+    rows = order.Side("fc", 0, np.arange(4)[:, None], (1, np.arange(6)))
+    channels = order.ChannelGroup("fc", 4, (rows,), (order.Side("scale", 0, np.arange(4)[:, None]),))
+    ordered_chip = order.solve(image, [channels], chips[0])
     compensated = prepare.CompensatedLayer("fc", 0.2, 0.05, 31, 2)
     inputs = rng.random((9, 8))
     second, mean = inputs.T @ inputs / 9, inputs.mean(0)
@@ -115,6 +118,11 @@ def values():
         manifest,
         layer,
         chip,
+        rows,
+        channels,
+        ordered_chip,
+        order.FleetOrders((ordered_chip,)),
+        order.SearchOptions(aim="error", seed=3),
         tm.Rule("plain", "zero_fully_stuck"),
         layer_moments,
         input_moments,
@@ -174,7 +182,7 @@ def test_a_value_survives(value, how):
 
 def test_no_public_value_is_left_out():
     kinds = {type(value) for value in values()}
-    rooms = (bundle, codes, faults, moments, onnx_files, patching, placement, planning, prepare, report_room)
+    rooms = (bundle, codes, faults, moments, onnx_files, order, patching, placement, planning, prepare, report_room)
     for module in (tm, *rooms, importlib.import_module("tremap_brevitas.cluster")):
         for name in getattr(module, "__all__", ()):
             found = getattr(module, name)
