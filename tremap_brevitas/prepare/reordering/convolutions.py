@@ -8,12 +8,15 @@ from tremap_brevitas.prepare.reordering.labels import Factor, Labels, fixed, one
 from tremap_brevitas.prepare.reordering.rules import Call, Result
 
 
+KERNEL = "positions of a kernel"
+
+
 def convolution(call: Call) -> Result:
     """``aten::convolution``: input (batch, channels, …), weight (out, in / groups, …)."""
     labels, weight, groups = call.of("input"), call.of("weight"), call.named["groups"]
     ndim = len(weight.dims)
     space = range(2, ndim)
-    call.stay(weight, space, f"kernel of {call.where}")
+    call.stay(weight, space, KERNEL)
     call.stay(labels, space)
     bias = call.of("bias") if isinstance(call.named.get("bias"), Tensor) else None
     pictures = call.joined([(labels, range(ndim))], [0, 1])

@@ -15,6 +15,8 @@ from tremap_brevitas.order import ChannelGroup, Side
 from tremap_brevitas.placed import PlacedModel
 from tremap_brevitas.placed.modes import evaluation_mode
 from tremap_brevitas.placed.slots import matching_slots
+from tremap_brevitas.prepare.reordering.apply import forget_cached
+from tremap_brevitas.prepare.reordering.convolutions import KERNEL
 from tremap_brevitas.prepare.reordering.exchange import Alike, Graph
 from tremap_brevitas.prepare.reordering.identities import Nodes
 from tremap_brevitas.prepare.reordering.trace import Traced, traced
@@ -80,6 +82,7 @@ def find_groups(
     """Find the groups of a placed model from one forward pass; not proved yet."""
     model = net.model
     with net.using(None), evaluation_mode(model):
+        forget_cached(model)
         seen = traced(model, lambda: model(*inputs), inputs, outputs_free=outputs_free)
     axes, stay = _axes(net, seen)
     groups: list[ChannelGroup] = []
@@ -210,6 +213,8 @@ def _left_alone(groups: Iterable[ChannelGroup], graph: Graph, axes: list[_Axis])
             reasons: dict[str, int] = {}
             for place in sorted(places):
                 reason = graph.reason(int(axis.nodes[place]))
+                if reason == KERNEL:
+                    continue
                 reasons[reason] = reasons.get(reason, 0) + 1
             left += [LeftAlone(layer, axis.axis, count, reason) for reason, count in reasons.items()]
     return left

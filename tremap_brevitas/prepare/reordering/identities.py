@@ -85,7 +85,7 @@ class Identities:
             if a == b:
                 continue
             if a == FIXED or b == FIXED:
-                self.freeze([max(a, b)], why)
+                self.freeze([max(a, b)], f"meets what does not move in {why}")
                 continue
             a, b = self.find(a), self.find(b)
             if a != b:
