@@ -169,14 +169,18 @@ def selected(labels: Labels, dim: int, pick: Callable[[Nodes], Nodes], identitie
     number = slot()
     if len(places) == 1:
         rest = tuple(s for s in factor.slots if s != slots[0])
-        factors = (*others, Factor(rest, nodes.squeeze(axis))) if rest else others
         if not rest:
             identities.freeze(nodes.reshape(-1).tolist(), f"one of them is picked out in {why}")
+            factors = others
         else:
             identities.seen(nodes.reshape(-1))
+            nodes = identities.parts(nodes.squeeze(axis), ("slice", places.tobytes()), 1)[..., 0]
+            factors = (*others, Factor(rest, nodes))
         return Labels((*labels.dims[:dim], (), *labels.dims[dim + 1 :]), factors, labels.spoiled)
-    new = Factor(tuple(number if s == slots[0] else s for s in factor.slots), nodes)
+    # Parts of their own: what meets another slice of the same axis must not become one with it.
     identities.seen(nodes.reshape(-1))
+    nodes = identities.parts(nodes, ("slice", places.tobytes()), 1)[..., 0]
+    new = Factor(tuple(number if s == slots[0] else s for s in factor.slots), nodes)
     return Labels((*labels.dims[:dim], (number,), *labels.dims[dim + 1 :]), (*others, new), labels.spoiled)
 
 

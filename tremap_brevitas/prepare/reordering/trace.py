@@ -142,7 +142,6 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for number, some in enumerate(rows):
             if (name, number) not in self.columns:
                 self.columns[name, number] = Columns(name, some, self.identities.new(factor.nodes.size))
-                self.identities.seen(self.columns[name, number].nodes)
         nodes = np.stack([self.columns[name, number].nodes for number in range(groups)])
         slots = slot(), slot()
         return Labels(((slots[0],), (slots[1],)), (Factor(slots, nodes),))
