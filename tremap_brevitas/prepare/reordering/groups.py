@@ -84,6 +84,7 @@ def find_groups(
     with net.using(None), evaluation_mode(model):
         forget_cached(model)
         seen = traced(model, lambda: model(*inputs), inputs, outputs_free=outputs_free)
+    seen.identities.settle()
     axes, stay = _axes(net, seen)
     groups: list[ChannelGroup] = []
     within = Graph(seen.identities, "within blocks", [axis.nodes for axis in axes], stay)
@@ -173,7 +174,9 @@ def _group(alike: Alike, graph: Graph, axes: list[_Axis]) -> list[ChannelGroup]:
     order = np.argsort(lead.index.min(axis=1), kind="stable")
 
     def sorted_(some: Iterable[Side]) -> tuple[Side, ...]:
-        return tuple(Side(side.layer, side.axis, side.index[order], side.within) for side in some)
+        # The same in every process: places of a channel in the order in which they lie in the first one.
+        ordered = ((side, side.index[order]) for side in some)
+        return tuple(Side(s.layer, s.axis, index[:, np.argsort(index[0])], s.within) for s, index in ordered)
 
     rest = [side for side in sides if side is not lead]
     return [ChannelGroup(lead.layer, len(order), sorted_([lead, *rest]), sorted_(values))]

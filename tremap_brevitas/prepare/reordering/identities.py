@@ -35,6 +35,7 @@ class Identities:
     edges: list[Edge] = field(default_factory=list)
     sets: dict[bytes, Nodes] = field(default_factory=dict)
     blocks: dict[int, Nodes] = field(default_factory=dict)
+    opaque: list[tuple[Nodes, list[int], str]] = field(default_factory=list)
     _parent: list[int] = field(default_factory=list)
     _why: dict[int, str] = field(default_factory=dict)
     _children: dict[tuple[int, Any], int] = field(default_factory=dict)
@@ -124,6 +125,29 @@ class Identities:
                     self.freeze([node], "a block with a fixed member")
             self._blocks_by_members[key] = nodes
         return self._blocks_by_members[key]
+
+    def hidden(self, count: int, nodes: list[int], why: str) -> Nodes:
+        """Fresh nodes for places whose own nodes are not followed any further.
+
+        It does no harm if all of these places are summed over, or the like. Where one of them is tied to anything, or told
+        apart, ``nodes`` are frozen; see ``settle``.
+        """
+        fresh = self.new(count)
+        self.opaque.append((fresh, nodes, why))
+        return fresh
+
+    def settle(self) -> None:
+        """Freeze what became opaque and is told apart nevertheless."""
+        ends = {end for edge in self.edges for end in (edge.source, edge.target)}
+        ends |= {int(node) for members in self.blocks.values() for node in members}
+        size: dict[int, int] = {}
+        for node in range(len(self)):
+            size[self.find(node)] = size.get(self.find(node), 0) + 1
+        for fresh, nodes, why in self.opaque:
+            own = fresh.tolist()
+            if not ends.isdisjoint(own) or any(size[self.find(n)] > 1 or self.why_frozen(n) is not None for n in own):
+                self.freeze(nodes, why)
+        self.opaque.clear()
 
     def rows_of_blocks(self) -> list[Nodes]:
         """The blocks, as they were made together."""

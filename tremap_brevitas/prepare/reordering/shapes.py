@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from tremap_brevitas.prepare.reordering.identities import FIXED
 from tremap_brevitas.prepare.reordering.labels import Factor, Labels, fresh, made, one_slot, selected, slot, viewed, with_dim
 from tremap_brevitas.prepare.reordering.rules import Call, Result
 
@@ -119,16 +120,16 @@ def cat(call: Call) -> Result:
         dim = call.named.get("dim", 0) % ndim
     columns = []
     for number, one in enumerate(parts):
-        one = one_slot(one, dim, call.identities, call.where)
-        if not one.dims[dim]:
-            one = with_dim_of_one(one, dim, call)
-        factor = one.factor_of(one.dims[dim][0])
-        if len(factor.slots) > 1:  # a place in several dimensions together, which cannot be told from one of them
-            call.identities.freeze(factor.nodes.reshape(-1).tolist(), f"concatenated in {call.where}")
-            columns.append(np.full(tensors[number].shape[dim] if call.name != "stack" else 1, -1))
-            continue
-        call.identities.seen(factor.nodes)
-        columns.append(call.identities.parts(factor.nodes, ("part", call.where, number), 1).reshape(-1))
+        factors = [one.factor_of(number) for number in one.dims[dim]]
+        if len(factors) > 1 or any(len(factor.slots) > 1 for factor in factors):
+            # Places in several dimensions together: followed no further, which is enough for a maximum over all of them.
+            hidden = [node for factor in factors for node in factor.nodes.reshape(-1).tolist()]
+            columns.append(call.identities.hidden(one.shape()[dim], hidden, f"concatenated in {call.where}"))
+        elif factors:
+            call.identities.seen(factors[0].nodes)
+            columns.append(call.identities.parts(factors[0].nodes, ("part", call.where, number), 1).reshape(-1))
+        else:
+            columns.append(np.full(1, FIXED))
     rest = [d for d in range(ndim) if d != dim]
     others = call.joined([(one, range(ndim)) for one in _without(parts, dim)], rest)
     if others is None:
@@ -150,13 +151,6 @@ def _without(parts: list[Labels], dim: int) -> list[Labels]:
     return result
 
 
-def with_dim_of_one(labels: Labels, dim: int, call: Call) -> Labels:
-    """Labels with a slot of one place, so that it can stand beside others."""
-    number = slot()
-    dims = (*labels.dims[:dim], (number,), *labels.dims[dim + 1 :])
-    return Labels(dims, (*labels.factors, Factor((number,), np.full(1, -1))), labels.spoiled)
-
-
 def pad(call: Call) -> Result:
     """Padding with a constant: what is added is alike, and may change places among itself."""
     labels = _first(call)
@@ -170,7 +164,7 @@ def pad(call: Call) -> Result:
             return None
         size = math.prod(labels.size(s) for s in labels.dims[dim])
         labels = one_slot(labels, dim, call.identities, call.where)
-        old: Any = np.full(1, -1)
+        old: Any = np.full(1, FIXED)
         if labels.dims[dim]:
             factor = labels.factor_of(labels.dims[dim][0])
             if len(factor.slots) > 1:

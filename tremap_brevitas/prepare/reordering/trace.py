@@ -66,6 +66,7 @@ def traced(model: nn.Module, run: Callable[[], Any], inputs: Iterable[Any], *, o
     if not outputs_free:
         for tensor in _tensors(result):
             recorder.stop([tensor], "the network's output")
+    recorder.stop_unused(model)
     return Traced(recorder.identities, recorder.axes, tuple(recorder.columns.values()))
 
 
@@ -78,6 +79,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._inside: list[str] = []
         self._labels: dict[int, tuple[Tensor, Labels]] = {}  # the tensors are kept, so that no id comes back
         self._by_memory: dict[tuple[Any, ...], Labels] = {}
+        self._used: set[int] = set()
         self._by_columns: dict[bytes, str] = {}
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
             labels = self._parameter(name, tensor)
@@ -104,6 +106,13 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             labels = self.labels(tensor)
             self.identities.freeze([*labels.all_nodes(), *labels.spoiled], why)
 
+    def stop_unused(self, model: nn.Module) -> None:
+        """Freeze parameters that the pass did not use: another may."""
+        for _, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            labels = self._labels[id(tensor)][1]
+            if id(labels) not in self._used:
+                self.identities.freeze(labels.all_nodes(), "not used in the pass")
+
     def _parameter(self, name: str, tensor: Tensor) -> Labels:
         axes = tuple(self.identities.new(n) if n > 1 else None for n in tensor.shape)
         self.axes[name] = axes
@@ -115,8 +124,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Labels of a tensor; one that comes from elsewhere is fixed, unless all its places are alike."""
         known = self._labels.get(id(tensor))
         if known is not None:
+            self._used.add(id(known[1]))
             return known[1]
         labels = self._by_memory.get(_memory(tensor))
+        self._used.add(id(labels))
         if labels is None:
             labels = made([self._constant(tensor, dim) for dim in range(tensor.dim())])
         self.keep(tensor, labels)
