@@ -58,7 +58,9 @@ def channel_groups(net: PlacedModel, *inputs: Any, outputs_free: bool = False, c
     return ChannelReport(tuple(groups), tuple(left))
 
 
-def _proved(net: PlacedModel, groups: list[ChannelGroup], inputs: tuple[Any, ...]) -> tuple[list[ChannelGroup], list[LeftAlone]]:
+def _proved(
+    net: PlacedModel, groups: list[ChannelGroup], inputs: tuple[Any, ...]
+) -> tuple[list[ChannelGroup], list[LeftAlone]]:
     if not groups or not _why_not(net, groups, inputs):
         return groups, []
     good, failed = [], []

@@ -60,7 +60,9 @@ def check_groups(
         tolerance = max(TOLERANCES.get(out.dtype, 1e-2) for out in before) if before else 0.0
         if not worst[kind] <= tolerance:
             names = ", ".join(group.name for group in groups)
-            raise ValueError(f"with the channels of {names} in another order an output differs by {worst[kind]:.3g} of the largest")
+            raise ValueError(
+                f"with the channels of {names} in another order an output differs by {worst[kind]:.3g} of the largest"
+            )
     return worst
 
 
@@ -107,7 +109,7 @@ def _varied(net: PlacedModel, seed: int) -> PlacedModel:
     """Numbers that differ from channel to channel, also where a fresh network has the same everywhere."""
     generator = torch.Generator().manual_seed(seed)
     for module in net.model.modules():
-        own = [*module.parameters(recurse=False)]
+        own: list[Tensor] = [*module.parameters(recurse=False)]
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             own += [*module.buffers(recurse=False)]
         for tensor in own:

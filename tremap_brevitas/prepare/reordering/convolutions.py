@@ -7,7 +7,6 @@ from torch import Tensor
 from tremap_brevitas.prepare.reordering.labels import Factor, Labels, fixed, one_slot, viewed
 from tremap_brevitas.prepare.reordering.rules import Call, Result
 
-
 KERNEL = "positions of a kernel"
 
 

@@ -47,9 +47,8 @@ class Graph:
             for node, members in identities.blocks.items():
                 # A block may stand for several rows: of queries and of keys. Members of one row are told apart by their place.
                 kind = self._kind_of_block(node)
-                edges |= {
-                    (self._class(node), ("member", kind, place), self._class(member)) for place, member in enumerate(members.tolist())
-                }
+                here = self._class(node)
+                edges |= {(here, ("member", kind, i), self._class(n)) for i, n in enumerate(members.tolist())}
         else:
             sets += list(identities.blocks.values())
             self.frozen |= self.blocks
@@ -91,9 +90,7 @@ class Graph:
     def _kind_of_block(self, node: int) -> int:
         """Which rows of blocks a node is of: rows that were made together are of one kind."""
         if not hasattr(self, "_kinds"):
-            self._kinds = {
-                int(n): kind for kind, nodes in enumerate(self.identities.rows_of_blocks()) for n in nodes.tolist()
-            }
+            self._kinds = {int(n): kind for kind, nodes in enumerate(self.identities.rows_of_blocks()) for n in nodes.tolist()}
         return self._kinds[node]
 
     def _merge_parts(self) -> None:

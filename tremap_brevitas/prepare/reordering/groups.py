@@ -76,9 +76,7 @@ class _Axis:
     within: Within = None
 
 
-def find_groups(
-    net: PlacedModel, inputs: Sequence[Any], *, outputs_free: bool
-) -> tuple[list[ChannelGroup], list[LeftAlone]]:
+def find_groups(net: PlacedModel, inputs: Sequence[Any], *, outputs_free: bool) -> tuple[list[ChannelGroup], list[LeftAlone]]:
     """Find the groups of a placed model from one forward pass; not proved yet."""
     model = net.model
     with net.using(None), evaluation_mode(model):
@@ -137,7 +135,7 @@ def _axes(net: PlacedModel, seen: Traced) -> tuple[list[_Axis], list[int]]:
 
 
 def _check_columns(seen: Traced, axes: list[_Axis]) -> None:
-    """Columns of a grouped convolution move row by row only if nothing else is tied to them, such as a scale for each column."""
+    """Columns of a grouped convolution move row by row only if nothing else is tied to them, such as scales."""
     identities = seen.identities
     others = {identities.find(node) for axis in axes for node in axis.nodes.tolist()}
     others |= {identities.find(end) for edge in identities.edges for end in (edge.source, edge.target)}
@@ -221,4 +219,3 @@ def _left_alone(groups: Iterable[ChannelGroup], graph: Graph, axes: list[_Axis])
                 reasons[reason] = reasons.get(reason, 0) + 1
             left += [LeftAlone(layer, axis.axis, count, reason) for reason, count in reasons.items()]
     return left
-

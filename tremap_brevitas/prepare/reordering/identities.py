@@ -146,7 +146,7 @@ class Identities:
         for fresh, nodes, why in self.opaque:
             own = fresh.tolist()
             if not ends.isdisjoint(own) or any(size[self.find(n)] > 1 or self.why_frozen(n) is not None for n in own):
-                self.freeze(nodes, why)
+                self.freeze([*own, *nodes], why)
         self.opaque.clear()
 
     def rows_of_blocks(self) -> list[Nodes]:

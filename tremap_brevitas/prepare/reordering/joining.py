@@ -90,9 +90,7 @@ def _meet(system: list[Factor], other: list[Factor], kept: set[int], identities:
     return result
 
 
-def _tied(
-    ours: list[Factor], theirs: list[Factor], kept: set[int], identities: Identities, why: str
-) -> list[Factor]:
+def _tied(ours: list[Factor], theirs: list[Factor], kept: set[int], identities: Identities, why: str) -> list[Factor]:
     if not ours or not theirs:
         return ours or theirs
     reach = [{s for factor in side for s in factor.slots} for side in (ours, theirs)]

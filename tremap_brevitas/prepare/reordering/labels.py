@@ -65,7 +65,8 @@ def slot() -> int:
 
 def made(columns: Sequence[Nodes | None], spoiled: tuple[int, ...] = ()) -> Labels:
     """Labels from the nodes along each dimension; None or one place for a dimension of size 1."""
-    dims, factors = [], []
+    dims: list[tuple[int, ...]] = []
+    factors = []
     for nodes in columns:
         if nodes is None or len(nodes) == 1:
             dims.append(())
@@ -206,9 +207,7 @@ def one_slot(labels: Labels, dim: int, identities: Identities, why: str) -> Labe
     nodes = product(inside, slots, identities, why).reshape(-1)
     number = slot()
     others = tuple(factor for factor in labels.factors if factor not in inside)
-    return Labels(
-        (*labels.dims[:dim], (number,), *labels.dims[dim + 1 :]), (*others, Factor((number,), nodes)), labels.spoiled
-    )
+    return Labels((*labels.dims[:dim], (number,), *labels.dims[dim + 1 :]), (*others, Factor((number,), nodes)), labels.spoiled)
 
 
 def product(factors: Sequence[Factor], slots: Sequence[int], identities: Identities, why: str) -> Nodes:

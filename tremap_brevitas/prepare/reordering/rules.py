@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import numpy as np
 from torch import Tensor
 
 from tremap_brevitas.prepare.reordering.identities import Identities
@@ -141,8 +140,9 @@ def along(call: Call) -> Result:
     labels = call.labels(call.tensors()[0])
     ndim = len(labels.dims)
     gone = _dims(call, ndim)
-    total = call.joined([(labels, range(ndim))], [d for d in range(ndim) if d not in gone])
-    return None if total is None else call.joined([(labels, range(ndim)), (total, [d for d in range(ndim) if d not in gone])], range(ndim))
+    rest = [d for d in range(ndim) if d not in gone]
+    total = call.joined([(labels, range(ndim))], rest)
+    return None if total is None else call.joined([(labels, range(ndim)), (total, rest)], range(ndim))
 
 
 def ordered(call: Call) -> Result:

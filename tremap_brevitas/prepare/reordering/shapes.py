@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from tremap_brevitas.prepare.reordering.identities import FIXED
+from tremap_brevitas.prepare.reordering.identities import FIXED, Nodes
 from tremap_brevitas.prepare.reordering.labels import Factor, Labels, fresh, made, one_slot, selected, slot, viewed, with_dim
 from tremap_brevitas.prepare.reordering.rules import Call, Result
 
@@ -79,7 +79,7 @@ def pick(call: Call) -> Result:
             labels = selected(
                 labels,
                 d % ndim,
-                lambda places, step=step: places[::-1] if step is None else np.roll(places, step),
+                _turned(step),
                 call.identities,
                 call.where,
             )
@@ -100,12 +100,20 @@ def pieces(call: Call) -> Result:
     start = 0
     for piece in call.result:
         count = 1 if call.name == "unbind" else piece.shape[dim]
-        one = selected(labels, dim, lambda p, a=start, n=count: p[a : a + n], call.identities, call.where)
+        one = selected(labels, dim, _between(start, start + count), call.identities, call.where)
         if call.name == "unbind":
             one = Labels((*one.dims[:dim], *one.dims[dim + 1 :]), one.factors, one.spoiled)
         result.append(one)
         start += count
     return result
+
+
+def _between(start: int, end: int) -> Callable[[Nodes], Nodes]:
+    return lambda places: places[start:end]
+
+
+def _turned(shift: int | None) -> Callable[[Nodes], Nodes]:
+    return lambda places: places[::-1] if shift is None else np.roll(places, shift)
 
 
 def cat(call: Call) -> Result:
@@ -120,7 +128,10 @@ def cat(call: Call) -> Result:
         dim = call.named.get("dim", 0) % ndim
     columns = []
     for number, one in enumerate(parts):
-        factors = [one.factor_of(number) for number in one.dims[dim]]
+        factors = list({id(factor): factor for factor in map(one.factor_of, one.dims[dim])}.values())
+        if len(factors) == 1 and set(factors[0].slots) == set(one.dims[dim]):
+            one = one_slot(one, dim, call.identities, call.where)
+            factors = [one.factor_of(one.dims[dim][0])]
         if len(factors) > 1 or any(len(factor.slots) > 1 for factor in factors):
             # Places in several dimensions together: followed no further, which is enough for a maximum over all of them.
             hidden = [node for factor in factors for node in factor.nodes.reshape(-1).tolist()]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tremap_brevitas.prepare.reordering.identities import FIXED, Identities, Nodes
-from tremap_brevitas.prepare.reordering.labels import Factor, Labels, fixed, fresh, made, slot
+from tremap_brevitas.prepare.reordering.labels import Factor, Labels, fixed, made, slot
 from tremap_brevitas.prepare.reordering.rules import Call
 from tremap_brevitas.prepare.reordering.table import RULES
 
