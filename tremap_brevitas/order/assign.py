@@ -10,9 +10,7 @@ from tremap_brevitas.order.groups import Index
 from tremap_brevitas.order.problem import SlotCosts
 
 
-def best_order(
-    found: SlotCosts, current: Index, *, tie: float, rng: np.random.Generator | None = None
-) -> tuple[Index, float]:
+def best_order(found: SlotCosts, current: Index, *, tie: float, rng: np.random.Generator | None = None) -> tuple[Index, float]:
     """The order of least cost of one group.
 
     Args:

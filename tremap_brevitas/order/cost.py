@@ -14,16 +14,15 @@ from tremap_brevitas.placement import PlacedLayer
 Stored = NDArray[np.unsignedinteger[Any]]
 
 
-def wrong_codes(
-    stored: Stored, sa0: NDArray[np.int32], sa1: NDArray[np.int32], layer: PlacedLayer
-) -> NDArray[np.bool_]:
+def wrong_codes(stored: Stored, sa0: NDArray[np.int32], sa1: NDArray[np.int32], layer: PlacedLayer) -> NDArray[np.bool_]:
     """Whether no word that the memory can give back holds these codes: a stuck bit disagrees.
 
     In sign-magnitude a zero may have either sign.
 
     Args:
         stored: Stored bits of codes; the masks broadcast against them.
-        sa0, sa1: Bits that are stuck at 0, and at 1.
+        sa0: Bits that are stuck at 0.
+        sa1: Bits that are stuck at 1.
         layer: Bit width and encoding.
 
     Examples:
@@ -39,9 +38,7 @@ def wrong_codes(
     return wrong
 
 
-def squared_errors(
-    stored: Stored, sa0: NDArray[np.int32], sa1: NDArray[np.int32], layer: PlacedLayer
-) -> NDArray[np.float64]:
+def squared_errors(stored: Stored, sa0: NDArray[np.int32], sa1: NDArray[np.int32], layer: PlacedLayer) -> NDArray[np.float64]:
     """Squared difference, in LSB, between these codes and the nearest that the memory can give back.
 
     Examples:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -68,7 +69,7 @@ class LayerSteps:
 
     def coordinates(self, weight: Index) -> Coordinates:
         """Index along every axis of flat indices."""
-        return list(np.unravel_index(weight, self.layer.shape)) if len(self.layer.shape) else [weight]
+        return list(np.unravel_index(weight, self.layer.shape))
 
     def at(self, coordinates: Coordinates) -> Index:
         """Index into the array of all stored codes."""
@@ -148,6 +149,11 @@ class Network:
         """The orders in which nothing moves."""
         return [np.arange(group.channels) for group in self.groups]
 
+    @property
+    def importance_digest(self) -> str | None:
+        """SHA-256 over the importances; None if there are none."""
+        return None if self.importance is None else hashlib.sha256(self.importance.astype("<f8").tobytes()).hexdigest()
+
     def _importances(self, given: Mapping[str, ArrayLike]) -> NDArray[np.float64] | None:
         """Importances of all stored codes; None if none is given."""
         if not given:
@@ -162,8 +168,8 @@ class Network:
                 values = np.asarray(given[entry.layer.name], dtype=np.float64)
                 if values.shape != entry.layer.shape or not np.all((values >= 0) & np.isfinite(values)):
                     raise ValueError(
-                        f"importance of layer {entry.layer.name!r} must be finite, not negative and of shape {entry.layer.shape}, "
-                        f"got shape {values.shape}, least {values.min(initial=0)}"
+                        f"importance of layer {entry.layer.name!r} must be finite, not negative and of shape "
+                        f"{entry.layer.shape}, got shape {values.shape}, least {values.min(initial=0)}"
                     )
                 result[entry.offset : entry.offset + entry.layer.size] = values.reshape(-1)
         return result

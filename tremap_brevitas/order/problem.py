@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from tremap_brevitas.codes import decode, nearest_reachable
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_memory
 from tremap_brevitas.order.cost import squared_errors, wrong_codes
 from tremap_brevitas.order.faults_in_slots import StuckCodes, stuck_codes
 from tremap_brevitas.order.groups import Index
 from tremap_brevitas.order.network import Coordinates, LayerSteps, Network, Step
+from tremap_brevitas.placement import LayerDifference
 
 _BLOCK = 1 << 22  # entries of an array of hits × channels that is made at once
 _ALL = slice(None)
@@ -82,6 +84,19 @@ class Problem:
             at = hits.entry.source(hits.coordinates, orders)
             result[_numbers(hits)] = self._harm(hits, _ALL, at)
         return result
+
+    def differences(self, orders: Sequence[Index]) -> tuple[LayerDifference, ...]:
+        """What the chip reads differently in these orders, in slots, the nearest code being written."""
+        result = []
+        for hits in self.layers:
+            layer, stuck = hits.entry.layer, hits.stuck
+            stored = self.network.stored[hits.entry.source(hits.coordinates, orders)]
+            wanted = decode(stored, bit_width=layer.bit_width, encoding=layer.encoding)
+            read = nearest_reachable(wanted, sa0=stuck.sa0, sa1=stuck.sa1, bit_width=layer.bit_width, encoding=layer.encoding)
+            wrong = read != wanted
+            if wrong.any():
+                result.append(LayerDifference(layer.name, stuck.weight[wrong], wanted[wrong], read[wrong]))
+        return tuple(result)
 
     def touching(self, orders: Sequence[Index], some: NDArray[np.bool_]) -> NDArray[np.int64]:
         """For each group, how many of some hits it moves."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -12,7 +11,6 @@ from numpy.typing import NDArray
 from tremap_brevitas.order.assign import best_order
 from tremap_brevitas.order.bound import unavoidable
 from tremap_brevitas.order.groups import Index
-from tremap_brevitas.order.network import Network
 from tremap_brevitas.order.problem import Problem
 
 Aim = Literal["wrong_codes", "error"]
@@ -65,7 +63,7 @@ class Search:
         self.wrong = problem.wrong(self.orders)
         self.best = list(self.orders)
         self.best_wrong = int(self.wrong.sum())
-        self.unavoidable: int | None = None
+        self.unavoidable = 0
 
     def run(self) -> list[Index]:
         """Orders of all groups: never worse than the identity."""
@@ -116,7 +114,7 @@ class Search:
         weights = np.ones(self.problem.hits)
         idle = 0
         for _ in range(self.options.rounds):
-            if self.best_wrong <= (self.unavoidable or 0) or idle >= self.options.patience:
+            if self.best_wrong <= self.unavoidable or idle >= self.options.patience:
                 return
             weights[self.wrong] += 1
             concerned = self._concerned()
@@ -154,8 +152,3 @@ class Search:
             if best == before:
                 break
         self.best_wrong = int(self.problem.wrong(self.best).sum())
-
-
-def order_names(network: Network, orders: Iterable[Index]) -> dict[str, Index]:
-    """Orders by the names of their groups."""
-    return {group.name: order for group, order in zip(network.groups, orders, strict=True)}
