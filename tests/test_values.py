@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tremap_brevitas as tm
-from tremap_brevitas import bundle, codes, faults, onnx_files, placement, planning, prepare
+from tremap_brevitas import bundle, codes, faults, onnx_files, order, placement, planning, prepare
 from tremap_brevitas import report as report_room
 from tremap_brevitas.bundle.chips import BundleChip
 from tremap_brevitas.bundle.manifest import BundleLayer, Manifest
@@ -62,6 +62,9 @@ def values():
         members=({"chip": "A7"},),
         layers=(layer,),
     )
+    hidden = tm.ChannelGroup("fc", 4, (order.Side("fc", 0, np.arange(4)[:, None]),))
+    in_order = order.solve(image, [hidden], chips[0])
+    left = prepare.LeftAlone("last", 0, 7, "the network's output")
     compensated = prepare.CompensatedLayer("fc", 0.2, 0.05, 31, 2)
     # What is worked out once and kept must not stand in the way, nor be lost.
     for cached in (proof.relative_error, image.bits, placed.digest, chips[0].digest, ordered.positions, curve.spread):
@@ -104,6 +107,13 @@ def values():
         tm.Rule("plain", "zero_fully_stuck"),
         compensated,
         tm.CompensationReport((compensated,), images=512, seconds=0.5),
+        hidden,
+        hidden.sides[0],
+        order.SearchOptions(),
+        in_order,
+        tm.FleetOrders((in_order,)),
+        left,
+        prepare.ChannelReport((hidden,), (left,)),
         prepare.Retrained(True, 0.9, 10, 1.0, ((0, 0.5), (10, 0.9))),
         RampState(3, 0.5, 2, 0.1, None),
         prepare.ByStep(10),
@@ -156,7 +166,7 @@ def test_a_value_survives(value, how):
 
 def test_no_public_value_is_left_out():
     kinds = {type(value) for value in values()}
-    rooms = (bundle, codes, faults, onnx_files, placement, planning, prepare, report_room)
+    rooms = (bundle, codes, faults, onnx_files, order, placement, planning, prepare, report_room)
     for module in (tm, *rooms, importlib.import_module("tremap_brevitas.cluster")):
         for name in getattr(module, "__all__", ()):
             found = getattr(module, name)

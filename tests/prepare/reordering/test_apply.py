@@ -39,18 +39,18 @@ def moved_one_by_one(array, sides, orders):
 @pytest.mark.parametrize("kind", NETWORKS, ids=lambda kind: kind.__name__)
 def test_codes_are_permuted_and_the_function_is_the_same(kind):
     net, x = placed(kind)
-    groups = channel_groups(net, x, check=False).groups
+    groups = channel_groups(net, x, prove=False).groups
     orders = random_orders(groups)
     codes = {layer.name: net.codes(layer.name).wanted.copy() for layer in net.placement.layers}
     state = {key: value.clone() for key, value in net.model.state_dict().items()}
     outputs = net.model(x).detach()
-    apply_order_(net, groups, orders)
+    apply_order_(net, orders, groups=groups)
     for name, before in codes.items():
         sides = [(s, orders[g.name]) for g in groups for s in g.sides if s.layer == name]
         assert np.array_equal(net.codes(name).wanted, moved_one_by_one(before, sides, orders)), name
     assert torch.allclose(net.model(x), outputs, atol=1e-2 * float(outputs.abs().max()))
     back = {name: np.argsort(order) for name, order in orders.items()}
-    apply_order_(net, groups[::-1], back)
+    apply_order_(net, back, groups=groups[::-1])
     assert all(torch.equal(value, state[key]) for key, value in net.model.state_dict().items())
     assert torch.equal(net.model(x), outputs)
 
@@ -61,7 +61,7 @@ def test_integer_networks_give_the_very_same_outputs():
     net = tm.place(tm.make_faulty(lively(DigitsNet(), x)), tm.Memory(words=3000, word_bits=32))
     outputs = net.model(x)
     groups = channel_groups(net, x).groups
-    with in_another_order(net, groups, random_orders(groups)):
+    with in_another_order(net, random_orders(groups), groups=groups):
         assert torch.equal(net.model(x), outputs)
     assert torch.equal(net.model(x), outputs)
 
@@ -94,7 +94,7 @@ def test_quantizers_of_every_family(name):
     assert report.groups
     orders = random_orders(report.groups)
     before = [brevitas_codes(model[0]), brevitas_codes(model[2])]
-    apply_order_(net, report.groups, orders)
+    apply_order_(net, orders, groups=report.groups)
     for layer, codes in zip(("0", "2"), before, strict=True):
         sides = [(s, orders[g.name]) for g in report.groups for s in g.sides if s.layer == layer]
         assert np.array_equal(brevitas_codes(model[int(layer)]), moved_one_by_one(codes, sides, orders))
@@ -103,11 +103,11 @@ def test_quantizers_of_every_family(name):
 
 def test_faults_belong_to_slots():
     net, x = placed(Residual)
-    groups = channel_groups(net, x, check=False).groups
+    groups = channel_groups(net, x, prove=False).groups
     chip = a_chip(net.placement, rate=0.02)
     net.set_faults_(chip)
     orders = random_orders(groups)
-    apply_order_(net, groups, orders)
+    apply_order_(net, orders, groups=groups)
     assert net.fault_map is chip
     with net.using(None):
         wanted = net.memory_image().codes
@@ -134,13 +134,13 @@ def test_a_tensor_of_two_names_is_moved_once():
     assert {v.layer for v in groups[0].values} >= {"stem.1.weight", "again.weight"}
     outputs = net.model(x)
     order = np.roll(np.arange(12), 5)
-    with in_another_order(net, groups, {"stem.0": order}):
+    with in_another_order(net, {"stem.0": order}, groups=groups):
         assert torch.equal(net.model(x), outputs[:, order])
 
 
 def test_a_quantizer_that_depends_on_the_order_is_refused_and_nothing_is_changed():
     net, x = placed(Residual)
-    groups = channel_groups(net, x, check=False).groups
+    groups = channel_groups(net, x, prove=False).groups
     proxy = net.model.two.weight_quant
     scale = proxy.tensor_quant.scaling_impl
     state = copy.deepcopy(net.model.state_dict())
@@ -151,16 +151,16 @@ def test_a_quantizer_that_depends_on_the_order_is_refused_and_nothing_is_changed
 
     scale.forward = by_first_weight
     with pytest.raises(ValueError, match="layer 'two': its quantizer makes other codes"):
-        apply_order_(net, groups, random_orders(groups))
+        apply_order_(net, random_orders(groups), groups=groups)
     assert all(torch.equal(value, state[key]) for key, value in net.model.state_dict().items())
 
 
 def test_wrong_orders_are_refused():
     net, x = placed(Residual)
-    groups = channel_groups(net, x, check=False).groups
+    groups = channel_groups(net, x, prove=False).groups
     state = copy.deepcopy(net.model.state_dict())
     with pytest.raises(ValueError, match="must be a permutation of 0 to 9"):
-        apply_order_(net, groups, {"stem.0": [1, 0, 2, 3, 4, 5], "two": [0] * 10})
+        apply_order_(net, {"stem.0": [1, 0, 2, 3, 4, 5], "two": [0] * 10}, groups=groups)
     with pytest.raises(ValueError, match="orders of groups"):
-        apply_order_(net, groups, {"nowhere": [0]})
+        apply_order_(net, {"nowhere": [0]}, groups=groups)
     assert all(torch.equal(value, state[key]) for key, value in net.model.state_dict().items())

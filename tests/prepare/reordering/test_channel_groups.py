@@ -13,7 +13,7 @@ from torch import nn
 
 import tremap_brevitas as tm
 from tremap_brevitas.order import ChannelGroup, Side
-from tremap_brevitas.prepare.reordering import channel_groups, check_groups
+from tremap_brevitas.prepare.reordering import channel_groups, prove_groups
 
 EXPECTED = {
     "Residual": {
@@ -72,7 +72,7 @@ def test_networks_of_many_kinds(kind):
     before = {key: value.clone() for key, value in net.model.state_dict().items()}
     report = channel_groups(net, x)
     assert sides_of(report) == EXPECTED[kind.__name__]
-    worst = check_groups(net, report.groups, x, seed=1, trials=3)
+    worst = prove_groups(net, report.groups, x, seed=1, trials=3)
     assert set(worst) == {"own", "varied"}
     assert max(worst.values()) < 1e-12
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.model.modules())
@@ -191,7 +191,7 @@ def test_scales_for_each_channel_follow():
     (scale,) = report.groups[0].values
     assert scale.layer.endswith("scaling_impl.value")
     assert net.model.state_dict()[scale.layer].unique().numel() > 1
-    assert max(check_groups(net, report.groups, x, trials=3).values()) < 1e-12
+    assert max(prove_groups(net, report.groups, x, trials=3).values()) < 1e-12
 
 
 def test_placed_biases_are_sides():
@@ -261,7 +261,7 @@ def test_the_check_finds_what_is_wrong(kind):
             if len(group.sides) > 1:
                 wrong = ChannelGroup(group.name, group.channels, group.sides[:kept] + group.sides[kept + 1 :], group.values)
                 with pytest.raises(ValueError, match="an output differs by"):
-                    check_groups(net, [wrong], x)
+                    prove_groups(net, [wrong], x)
         for kept in range(len(group.values)):
             wrong = ChannelGroup(group.name, group.channels, group.sides, group.values[:kept] + group.values[kept + 1 :])
             if kept % 2:
@@ -269,7 +269,7 @@ def test_the_check_finds_what_is_wrong(kind):
             if "bias" in group.values[kept].layer and kind is Attention:
                 continue  # a key's bias does not matter before a softmax
             with pytest.raises(ValueError, match="an output differs by"):
-                check_groups(net, [wrong], x)
+                prove_groups(net, [wrong], x)
 
 
 def test_a_group_that_fails_the_check_is_left_alone():
@@ -297,4 +297,4 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match="needs inputs"):
         channel_groups(net)
     with pytest.raises(ValueError, match="has no layer 'nowhere'"):
-        check_groups(net, [ChannelGroup("a", 2, (Side("nowhere", 0, np.arange(2)[:, None]),))], x)
+        prove_groups(net, [ChannelGroup("a", 2, (Side("nowhere", 0, np.arange(2)[:, None]),))], x)

@@ -10,7 +10,7 @@ from reorderable import conv, fc, lively
 from torch import nn
 
 import tremap_brevitas as tm
-from tremap_brevitas.prepare.reordering import channel_groups, check_groups
+from tremap_brevitas.prepare.reordering import channel_groups, prove_groups
 
 STEPS = (
     *("conv", "conv", "grouped", "depthwise", "norm", "quant", "relu", "add", "scaled", "cat", "slice", "halves", "pad"),
@@ -97,8 +97,8 @@ def test_the_function_is_unchanged(plan, end, seed):
     model, x = Graph(plan, end), torch.randn(2, 2, 4, 4)
     model(x)
     net = tm.place(tm.make_faulty(lively(model, x, seed=seed)), tm.Memory(words=20_000, word_bits=32))
-    report = channel_groups(net, x, check=False)
-    worst = check_groups(net, report.groups, x, seed=seed)
+    report = channel_groups(net, x, prove=False)
+    worst = prove_groups(net, report.groups, x, seed=seed)
     assert max(worst.values()) < 1e-9
     names = [group.name for group in report.groups]
     assert len(set(names)) == len(names)

@@ -12,42 +12,47 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from tremap_brevitas.faults.permutation import inverse
-from tremap_brevitas.order import ChannelGroup, Side, in_order
+from tremap_brevitas.order import ChannelGroup, ChipOrder, Side, in_order
 from tremap_brevitas.order.groups import Orders, checked_orders
 from tremap_brevitas.placed.slots import matching_slots
 from tremap_brevitas.placed.state import PlacedState
 
 
-def apply_order_(net: PlacedState, groups: Sequence[ChannelGroup], orders: Mapping[str, ArrayLike]) -> None:
+def apply_order_(
+    net: PlacedState, order: ChipOrder | Mapping[str, ArrayLike], *, groups: Sequence[ChannelGroup] | None = None
+) -> None:
     """Put a network's channels into another order: weights, biases, BatchNorms and scales for each channel, in place.
 
-    The network computes what it computed. Slot ``s`` of a group holds channel ``orders[group][s]`` afterwards. Faults that are
-    set stay where they are: they belong to the slots.
+    The network computes what it computed. Slot ``s`` of a group holds channel ``order[s]`` afterwards. Faults that are set
+    stay where they are: they belong to the slots. So a chip's order, applied, and its fault map, set, are the network as that
+    chip runs it.
 
     Args:
         net: The placed model.
-        groups: Its groups of channels, as [channel_groups][tremap_brevitas.channel_groups] finds them.
-        orders: A permutation for each group by name; groups without one stay as they are.
+        order: A chip's order, or a permutation for each group by name; groups without one stay as they are.
+        groups: With permutations: the groups, as [channel_groups][tremap_brevitas.channel_groups] finds them.
 
     Raises:
-        ValueError: If an order is no permutation, a group is not of this network, or a layer's quantizer makes other codes of
-            the weights in another order. The model is as it was then.
+        TypeError: If permutations are given without groups.
+        ValueError: If an order is no permutation, a group is not of this network, a chip's order is of other codes, or a
+            layer's quantizer makes other codes of the weights in another order. The model is as it was then.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
         >>> import tremap_brevitas as tm
-        >>> from tremap_brevitas.prepare.reordering import apply_order_, channel_groups
         >>> model = nn.Sequential(QuantLinear(4, 3, bias=True), nn.ReLU(), QuantLinear(3, 2, bias=True))
         >>> net = tm.place(tm.make_faulty(model), tm.Memory(words=32, word_bits=8))
         >>> x = torch.randn(5, 4)
-        >>> before, found = model(x), channel_groups(net, x)
-        >>> apply_order_(net, found.groups, {"0": [2, 0, 1]})
+        >>> before, found = model(x), tm.channel_groups(net, x)
+        >>> tm.apply_order_(net, {"0": [2, 0, 1]}, groups=found.groups)
         >>> torch.allclose(model(x), before, atol=1e-6)
         True
     """
-    checked = checked_orders(groups, orders)
+    groups, checked = _resolved(order, groups)
     with net.using(None):
         before = _codes(net)
+        if isinstance(order, ChipOrder):
+            _check_network(order, before)
         _move(net, groups, checked)
         wanted, now = in_order(before, groups, checked), _codes(net)
     wrong = [name for name, codes in now.items() if not np.array_equal(codes, wanted[name])]
@@ -60,13 +65,38 @@ def apply_order_(net: PlacedState, groups: Sequence[ChannelGroup], orders: Mappi
 
 
 @contextmanager
-def in_another_order(net: PlacedState, groups: Sequence[ChannelGroup], orders: Mapping[str, ArrayLike]) -> Iterator[None]:
-    """Put a network's channels into another order for a ``with`` block; see [apply_order_][tremap_brevitas.apply_order_]."""
-    apply_order_(net, groups, orders)
+def in_another_order(
+    net: PlacedState, order: ChipOrder | Mapping[str, ArrayLike], *, groups: Sequence[ChannelGroup] | None = None
+) -> Iterator[None]:
+    """Put a network's channels into another order for a ``with`` block; see [apply_order_][tremap_brevitas.apply_order_].
+
+    What is changed within the block, by training for example, comes back with its channels.
+    """
+    resolved, checked = _resolved(order, groups)
+    apply_order_(net, order, groups=groups)
     try:
         yield
     finally:
-        _move(net, groups[::-1], _inverses(checked_orders(groups, orders)))
+        _move(net, resolved[::-1], _inverses(checked))
+
+
+def _resolved(
+    order: ChipOrder | Mapping[str, ArrayLike], groups: Sequence[ChannelGroup] | None
+) -> tuple[Sequence[ChannelGroup], Orders]:
+    if isinstance(order, ChipOrder):
+        return order.groups, order.orders
+    if groups is None:
+        raise TypeError("permutations need groups=…: the groups of channels that they are of")
+    return groups, checked_orders(groups, order)
+
+
+def _check_network(order: ChipOrder, codes: Mapping[str, Any]) -> None:
+    for name, wanted in order.network.codes.items():
+        if name not in codes or not np.array_equal(codes[name], wanted):
+            raise ValueError(
+                f"layer {name!r}: the order of chip {order.chip!r} is of a network with other codes, or one that is in "
+                f"another order already"
+            )
 
 
 def forget_cached(model: nn.Module) -> None:

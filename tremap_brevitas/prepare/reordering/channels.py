@@ -7,11 +7,11 @@ from typing import Any
 from tremap_brevitas.order import ChannelGroup
 from tremap_brevitas.placed import PlacedModel
 from tremap_brevitas.placed.slots import check_type
-from tremap_brevitas.prepare.reordering.check import check_groups
 from tremap_brevitas.prepare.reordering.groups import ChannelReport, LeftAlone, find_groups
+from tremap_brevitas.prepare.reordering.prove import prove_groups
 
 
-def channel_groups(net: PlacedModel, *inputs: Any, outputs_free: bool = False, check: bool = True) -> ChannelReport:
+def channel_groups(net: PlacedModel, *inputs: Any, outputs_free: bool = False, prove: bool = True) -> ChannelReport:
     """Find which channels of a network may stand in another order, together with what follows them.
 
     The model is run once on the inputs, and every channel is followed through every operation: layers, BatchNorm, activations,
@@ -23,7 +23,7 @@ def channel_groups(net: PlacedModel, *inputs: Any, outputs_free: bool = False, c
         net: The placed model.
         inputs: What the model takes; two images will do. The model must not take another way for other inputs.
         outputs_free: Whether the network's outputs may come in another order.
-        check: Whether to prove the groups by trial.
+        prove: Whether to prove the groups by trial.
 
     Returns:
         The groups, and what was left alone. It prints as a table.
@@ -39,45 +39,47 @@ def channel_groups(net: PlacedModel, *inputs: Any, outputs_free: bool = False, c
         >>> model = torch.nn.Sequential(QuantLinear(4, 3, bias=True), torch.nn.ReLU(), QuantLinear(3, 2, bias=True))
         >>> net = tm.place(tm.make_faulty(model), tm.Memory(words=32, word_bits=8))
         >>> print(tm.channel_groups(net, torch.randn(2, 4)))
-        group      channels  layers [axis]
+        group    channels    layers [axis]
         -------  ----------  ---------------
-        0                 3  0[0], 2[1]
+        0        3           0[0], 2[1]
         <BLANKLINE>
-        left alone      axis    channels  because
-        ------------  ------  ----------  -----------------------------------------
-        0                  1           4  meets what does not move in addmm in '0'
-        2                  0           2  the network's output
+        left alone    axis    channels    because
+        ------------  ------  ----------  ----------------------------------------
+        0             1       4           meets what does not move in addmm in '0'
+        2             0       2           the network's output
     """
     check_type("net", net, PlacedModel)
     if not inputs:
         raise ValueError("channel_groups needs inputs to run the model on; two images will do")
     groups, left = find_groups(net, inputs, outputs_free=outputs_free)
-    if check and not outputs_free:
-        groups, failed = _proved(net, groups, inputs)
+    if prove:
+        groups, failed = _proved(net, groups, inputs, outputs_free)
         left += failed
     return ChannelReport(tuple(groups), tuple(left))
 
 
 def _proved(
-    net: PlacedModel, groups: list[ChannelGroup], inputs: tuple[Any, ...]
+    net: PlacedModel, groups: list[ChannelGroup], inputs: tuple[Any, ...], outputs_free: bool
 ) -> tuple[list[ChannelGroup], list[LeftAlone]]:
-    if not groups or not _why_not(net, groups, inputs):
+    if not groups or not _why_not(net, groups, inputs, outputs_free):
         return groups, []
     good, failed = [], []
     for group in groups:
-        reason = _why_not(net, [group], inputs)
+        reason = _why_not(net, [group], inputs, outputs_free)
         if reason:
             failed += [LeftAlone(side.layer, side.axis, group.channels, reason) for side in group.sides]
         else:
             good.append(group)
-    if not failed and _why_not(net, good, inputs):  # each by itself, but not together
-        raise RuntimeError("the groups of channels can be moved one by one, but not together; please report this network")
+    reason = _why_not(net, good, inputs, outputs_free) if good else ""
+    if reason:  # each by itself, but not together
+        failed += [LeftAlone(side.layer, side.axis, g.channels, reason) for g in good for side in g.sides]
+        good = []
     return good, failed
 
 
-def _why_not(net: PlacedModel, groups: list[ChannelGroup], inputs: tuple[Any, ...]) -> str:
+def _why_not(net: PlacedModel, groups: list[ChannelGroup], inputs: tuple[Any, ...], outputs_free: bool) -> str:
     try:
-        check_groups(net, groups, *inputs)
+        prove_groups(net, groups, *inputs, outputs_free=outputs_free)
     except ValueError as error:
         return str(error)
     return ""

@@ -21,8 +21,13 @@ Outputs = list[Tensor]
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-2}
 
 
-def check_groups(
-    net: PlacedModel, groups: Sequence[ChannelGroup], *inputs: Any, seed: int = 0, trials: int = 1
+def prove_groups(
+    net: PlacedModel,
+    groups: Sequence[ChannelGroup],
+    *inputs: Any,
+    outputs_free: bool = False,
+    seed: int = 0,
+    trials: int = 1,
 ) -> dict[str, float]:
     """Compare a network's outputs before and after its channels are put into random orders.
 
@@ -34,6 +39,7 @@ def check_groups(
         net: The placed model, which stays as it is.
         groups: The groups of channels; all are put into random orders together.
         inputs: What the model is run on.
+        outputs_free: Whether the numbers of an output may come in another order.
         seed: Seed of the orders.
         trials: How many random orders.
 
@@ -49,13 +55,13 @@ def check_groups(
     for kind, twin, values in _twins(net, inputs, seed):
         with twin.using(None), evaluation_mode(twin.model), torch.no_grad():
             forget_cached(twin.model)
-            before = _outputs(twin.model(*values))
+            before = _outputs(twin.model(*values), outputs_free)
             if kind == "varied" and not all(bool(out.isfinite().all()) for out in before):
                 continue
             for _ in range(trials):
                 orders = {group.name: _cycle(rng, group.channels) for group in groups}
-                with in_another_order(twin, groups, orders):
-                    after = _outputs(twin.model(*values))
+                with in_another_order(twin, orders, groups=groups):
+                    after = _outputs(twin.model(*values), outputs_free)
                 worst[kind] = max(worst.get(kind, 0.0), _difference(before, after))
         tolerance = max(TOLERANCES.get(out.dtype, 1e-2) for out in before) if before else 0.0
         if not worst[kind] <= tolerance:
@@ -128,8 +134,9 @@ def _doubled(tree: Any) -> Any:
     return torch.utils._pytree.tree_map(one, tree)
 
 
-def _outputs(tree: Any) -> Outputs:
-    return [leaf.detach().clone() for leaf in torch.utils._pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
+def _outputs(tree: Any, free: bool) -> Outputs:
+    tensors = [leaf.detach().clone() for leaf in torch.utils._pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
+    return [tensor.flatten().sort().values for tensor in tensors] if free else tensors
 
 
 def _difference(before: Outputs, after: Outputs) -> float:
