@@ -62,9 +62,10 @@ def values():
         members=({"chip": "A7"},),
         layers=(layer,),
     )
-    hidden = tm.ChannelGroup("fc", 4, (order.Side("fc", 0, np.arange(4)[:, None]),))
-    in_order = order.solve(image, [hidden], chips[0])
-    left = prepare.LeftAlone("last", 0, 7, "the network's output")
+    rows = order.Side("fc", 0, np.arange(4)[:, None], (1, np.arange(6)))
+    channels = order.ChannelGroup("fc", 4, (rows,), (order.Side("scale", 0, np.arange(4)[:, None]),))
+    ordered_chip = order.solve(image, [channels], chips[0])
+    left = prepare.LeftAlone("last", 0, 7, "the network\'s output")
     compensated = prepare.CompensatedLayer("fc", 0.2, 0.05, 31, 2)
     # What is worked out once and kept must not stand in the way, nor be lost.
     for cached in (proof.relative_error, image.bits, placed.digest, chips[0].digest, ordered.positions, curve.spread):
@@ -104,16 +105,16 @@ def values():
         manifest,
         layer,
         chip,
+        rows,
+        channels,
+        ordered_chip,
+        order.FleetOrders((ordered_chip,)),
+        order.SearchOptions(aim="error", seed=3),
         tm.Rule("plain", "zero_fully_stuck"),
         compensated,
         tm.CompensationReport((compensated,), images=512, seconds=0.5),
-        hidden,
-        hidden.sides[0],
-        order.SearchOptions(),
-        in_order,
-        tm.FleetOrders((in_order,)),
         left,
-        prepare.ChannelReport((hidden,), (left,)),
+        prepare.ChannelReport((channels,), (left,)),
         prepare.Retrained(True, 0.9, 10, 1.0, ((0, 0.5), (10, 0.9))),
         RampState(3, 0.5, 2, 0.1, None),
         prepare.ByStep(10),
