@@ -65,7 +65,7 @@ def values():
     rows = order.Side("fc", 0, np.arange(4)[:, None], (1, np.arange(6)))
     channels = order.ChannelGroup("fc", 4, (rows,), (order.Side("scale", 0, np.arange(4)[:, None]),))
     ordered_chip = order.solve(image, [channels], chips[0])
-    left = prepare.LeftAlone("last", 0, 7, "the network\'s output")
+    left = prepare.LeftAlone("last", 0, 7, "the network's output")
     compensated = prepare.CompensatedLayer("fc", 0.2, 0.05, 31, 2)
     # What is worked out once and kept must not stand in the way, nor be lost.
     for cached in (proof.relative_error, image.bits, placed.digest, chips[0].digest, ordered.positions, curve.spread):
