@@ -65,6 +65,7 @@ def values():
     rows = order.Side("fc", 0, np.arange(4)[:, None], (1, np.arange(6)))
     channels = order.ChannelGroup("fc", 4, (rows,), (order.Side("scale", 0, np.arange(4)[:, None]),))
     ordered_chip = order.solve(image, [channels], chips[0])
+    left = prepare.LeftAlone("last", 0, 7, "the network's output")
     compensated = prepare.CompensatedLayer("fc", 0.2, 0.05, 31, 2)
     inputs = rng.random((9, 8))
     second, mean = inputs.T @ inputs / 9, inputs.mean(0)
@@ -130,6 +131,8 @@ def values():
         patched.layers[0],
         compensated,
         tm.CompensationReport((compensated,), images=512, seconds=0.5),
+        left,
+        prepare.ChannelReport((channels,), (left,)),
         prepare.Retrained(True, 0.9, 10, 1.0, ((0, 0.5), (10, 0.9))),
         RampState(3, 0.5, 2, 0.1, None),
         prepare.ByStep(10),

@@ -4,6 +4,15 @@ from .combine import CleanAndFaulty, ClipWeights
 from .compensation.report import CompensatedLayer, CompensationReport
 from .ramp import Ramp
 from .read_by_members import ReadByMembers
+from .reordering import (
+    ChannelReport,
+    LeftAlone,
+    apply_order_,
+    channel_groups,
+    in_another_order,
+    prove_groups,
+    reorder,
+)
 from .schedule import ByEpoch, ByStep, OnRecovery, Schedule
 from .strategies import AllAtOnce, RandomMaps, RandomMember
 from .strategy import Strategy
@@ -13,12 +22,14 @@ __all__ = [
     "AllAtOnce",
     "ByEpoch",
     "ByStep",
+    "ChannelReport",
     "CleanAndFaulty",
     "ClipWeights",
     "CollapseDetector",
     "CollapseError",
     "CompensatedLayer",
     "CompensationReport",
+    "LeftAlone",
     "OnRecovery",
     "Ramp",
     "RandomMaps",
@@ -27,6 +38,11 @@ __all__ = [
     "Retrained",
     "Schedule",
     "Strategy",
+    "apply_order_",
+    "channel_groups",
+    "in_another_order",
+    "prove_groups",
     "reestimate_batchnorm_",
+    "reorder",
     "retrain_until",
 ]
