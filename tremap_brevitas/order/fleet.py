@@ -17,7 +17,6 @@ from tqdm import tqdm
 
 from tremap_brevitas.cluster.folder import RunFolder
 from tremap_brevitas.faults import FaultMap
-from tremap_brevitas.tables import write_table
 from tremap_brevitas.order.chip_order import ChipOrder, chip_order, solved
 from tremap_brevitas.order.groups import ChannelGroup, Index, checked_orders
 from tremap_brevitas.order.groups_file import groups_digest
@@ -25,6 +24,7 @@ from tremap_brevitas.order.network import Network
 from tremap_brevitas.order.problem import Problem
 from tremap_brevitas.order.search import SearchOptions
 from tremap_brevitas.placement import MemoryImage
+from tremap_brevitas.tables import write_table
 
 _AHEAD = 4  # chips that wait for each worker: enough to keep it busy, and a generator of maps is not run through at once
 
