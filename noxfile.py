@@ -1,0 +1,53 @@
+"""Tests on several versions of Python and Brevitas: nox -l lists the sessions, nox runs those that the machine has Pythons for."""
+
+from __future__ import annotations
+
+import nox
+
+nox.options.default_venv_backend = "venv"
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["torch_free", "whole"]
+
+TORCH_FREE = [
+    "tests/faults",
+    "tests/placement",
+    "tests/planning",
+    "tests/report",
+    "tests/test_codes.py",
+    "tests/test_archive.py",
+    "tests/test_optional_packages.py",
+]
+"""What needs neither torch nor Brevitas. (Their fixtures must not either.)"""
+
+LIGHT = ["numpy", "scipy", "click", "lazy_loader", "msgspec", "bincopy", "filelock", "tabulate", "tqdm", "onnx", "onnxruntime"]
+
+
+@nox.session(python=["3.10", "3.11", "3.12", "3.13"])
+def torch_free(session: nox.Session) -> None:
+    """Fault maps, placements, planning and reports, without torch and Brevitas installed."""
+    session.install("-c", "constraints.txt", *LIGHT, "greenlet", "matplotlib", "hypothesis", "pytest", "pytest-xdist")
+    session.install("--no-deps", ".")
+    session.run("pytest", "-q", "-n", "2", "-p", "no:cacheprovider", *TORCH_FREE, *session.posargs)
+
+
+@nox.session(python=["3.11"])
+def whole(session: nox.Session) -> None:
+    """Every fast test, with the pinned versions."""
+    session.install("-c", "constraints.txt", "-e", ".[test]")
+    session.run("pytest", "-q", *session.posargs)
+
+
+@nox.session(python=["3.11"])
+@nox.parametrize("brevitas", ["0.13.3", "0.13.4"])
+def brevitas(session: nox.Session, brevitas: str) -> None:
+    """The tests of the private seams, on each version of Brevitas that pyproject.toml allows."""
+    session.install("-c", "constraints.txt", "-e", ".[test]")
+    session.install("--no-deps", f"brevitas=={brevitas}")
+    session.run("pytest", "-q", "tests/quant", "tests/proxy", "tests/onnx_export", "tests/test_biases.py", *session.posargs)
+
+
+@nox.session(python=["3.11"])
+def site(session: nox.Session) -> None:
+    """The documentation site; a broken link or reference is an error."""
+    session.install("-c", "constraints.txt", "-e", ".[docs,examples]")
+    session.run("mkdocs", "build", "--strict")
