@@ -1,4 +1,4 @@
-"""Tests on several versions of Python and Brevitas: nox -l lists the sessions, nox runs those that the machine has Pythons for."""
+"""Tests on several versions of Python and Brevitas: ``nox -l`` lists the sessions; those without their Python are skipped."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ nox.options.error_on_missing_interpreters = False
 nox.options.sessions = ["torch_free", "whole"]
 
 TORCH_FREE = [
-    "tests/faults",
-    "tests/placement",
-    "tests/planning",
-    "tests/report",
-    "tests/test_codes.py",
-    "tests/test_archive.py",
-    "tests/test_optional_packages.py",
+    *("tests/faults/array/test_repair.py", "tests/faults/test_memory.py"),
+    *(f"tests/faults/formats/test_{name}.py" for name in ("logs", "sources", "stated_memory", "voltages")),
+    *("tests/faults/random/test_structured.py", "tests/faults/random/test_uniform.py"),
+    *("tests/placement/test_activated.py", "tests/placement/test_draw.py"),
+    *("tests/placement/test_image.py", "tests/placement/test_placement.py"),
+    *("tests/planning/test_library.py", "tests/planning/test_resilience.py"),
+    *("tests/report", "tests/test_archive.py"),
+    *(f"tremap_brevitas/{part}" for part in ("faults", "placement", "planning", "report", "memory_files", "cli", "codes.py")),
 ]
-"""What needs neither torch nor Brevitas. (Their fixtures must not either.)"""
+"""Tests and examples in docstrings that need neither torch nor Brevitas."""
 
 LIGHT = ["numpy", "scipy", "click", "lazy_loader", "msgspec", "bincopy", "filelock", "tabulate", "tqdm", "onnx", "onnxruntime"]
 
@@ -27,7 +28,7 @@ def torch_free(session: nox.Session) -> None:
     """Fault maps, placements, planning and reports, without torch and Brevitas installed."""
     session.install("-c", "constraints.txt", *LIGHT, "greenlet", "matplotlib", "hypothesis", "pytest", "pytest-xdist")
     session.install("--no-deps", ".")
-    session.run("pytest", "-q", "-n", "2", "-p", "no:cacheprovider", *TORCH_FREE, *session.posargs)
+    session.run("pytest", "-q", "-n", "2", "--noconftest", *TORCH_FREE, *session.posargs, env={"PYTHONPATH": "."})
 
 
 @nox.session(python=["3.11"])

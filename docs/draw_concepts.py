@@ -102,7 +102,9 @@ def merging() -> None:
     """Three maps, their union and a conflict."""
     geometry = tm.Memory(words=5, word_bits=6)
     stuck = [({3: 1, 8: 0, 20: 1}), ({8: 1, 13: 0}), ({3: 1, 26: 0})]
-    chips = [tm.FaultMap(geometry, sorted(m), [m[c] for c in sorted(m)], chip=f"chip {n}") for m, n in zip(stuck, "ABC", strict=True)]
+    chips = [
+        tm.FaultMap(geometry, sorted(m), [m[c] for c in sorted(m)], chip=f"chip {n}") for m, n in zip(stuck, "ABC", strict=True)
+    ]
     merged = tm.merge(chips, on_conflict="free")
     figure, axes = sheet(31, 8.6)
     for number, fault_map in enumerate(chips):
@@ -111,7 +113,11 @@ def merging() -> None:
         say(axes, x + 0.25, 4, "+", "center", INK, 15)
     say(axes, 22.0, 4, "=", "center", INK, 15)
     draw_map(axes, 23.5, tm.FaultMap(geometry, merged.cells, merged.stuck_at), "merged", [int(c) for c in merged.conflicts])
-    for x, colour, text in ((0.5, SA0, "stuck at 0"), (7.8, SA1, "stuck at 1"), (15.1, BOTH, "conflict: 0 on one chip, 1 on another")):
+    for x, colour, text in (
+        (0.5, SA0, "stuck at 0"),
+        (7.8, SA1, "stuck at 1"),
+        (15.1, BOTH, "conflict: 0 on one chip, 1 on another"),
+    ):
         cell(axes, x, 7.2, colour=colour)
         say(axes, x + 1.3, 7.7, text)
     figure.savefig(HERE / "concept_merge.png", dpi=150)

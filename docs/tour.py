@@ -12,8 +12,8 @@
 
 # %% [markdown]
 # # Tour
-# From a float PyTorch model to a report on a fleet, on the handwritten digits of scikit-learn. This page is `docs/tour.py`: run it as a
-# script, or open it as a notebook with jupytext. All that is shown below was computed when the page was built.
+# From a float PyTorch model to a report on a fleet, on the handwritten digits of scikit-learn. This page is `docs/tour.py`: run it
+# as a script, or open it as a notebook with jupytext. All that is shown below was computed when the page was built.
 
 # %%
 import logging
@@ -149,7 +149,8 @@ print(f"{merged.union_rate:.1%} of the cells are stuck on some chip; {len(merged
 
 # %% [markdown]
 # ## 8. No training: compensation
-# Codes are chosen so that each layer's output is least wrong, from 512 images without labels. The healthy weights are kept for later.
+# Codes are chosen so that each layer's output is least wrong, from 512 images without labels. The healthy weights are kept for
+# later.
 
 # %%
 state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -194,7 +195,7 @@ for chip in chips:
 
 # %% [markdown]
 # ## 12. A bundle for the hardware flow
-# ONNX files, the words of the memory, a table of the chips. It is checked from its files alone; neither PyTorch nor Brevitas is needed.
+# ONNX files, the words of the memory, a table of the chips. It is checked from its files alone, without PyTorch and Brevitas.
 
 # %%
 bundle = net.export(folder / "group_0", images[:1], report=retrained, probe=images[1200:1264])

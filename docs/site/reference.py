@@ -66,7 +66,7 @@ def public_names(name: str) -> dict[str, str]:
         member.path.removeprefix(f"{here.path}."): member.path
         for m in modules
         for member in m.members.values()
-        if (member.is_class or member.is_function or member.has_docstring) and not member.is_alias and member.name[0] != "_"
+        if not member.is_alias and member.name[0] != "_" and (member.is_class or member.is_function or member.has_docstring)
     }
 
 
@@ -79,7 +79,8 @@ def page(name: str) -> str:
     lines = [f"# {path}", "", here.docstring.value if here.docstring else "", ""]
     elsewhere = [n for n, defined in names.items() if defined in top]
     if elsewhere:
-        links = ", ".join(f"[{n}][tremap_brevitas.{n}]" for n in elsewhere)
+        short = [n.rpartition(".")[2] for n in elsewhere]
+        links = ", ".join(f"[{n}][tremap_brevitas.{n}]" for n in short)
         lines += [f"Described at the top level: {links}.", ""]
     for n in sorted(names, key=lambda n: (n.rsplit(".", 1)[0] if "." in n else "", n[0].islower(), n)):
         if n not in elsewhere:
@@ -89,7 +90,12 @@ def page(name: str) -> str:
 
 def index() -> str:
     """The page that lists all others."""
-    lines = ["# API", "", "`import tremap_brevitas as tm` has what most programs need. Everything else is imported from its package.", ""]
+    lines = [
+        "# API",
+        "",
+        "`import tremap_brevitas as tm` has what most programs need. Everything else is imported from its package.",
+        "",
+    ]
     lines += ["| package | what |", "| --- | --- |"]
     for name in PACKAGES:
         docstring = module(name).docstring
