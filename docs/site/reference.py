@@ -76,7 +76,7 @@ def page(name: str) -> str:
     path = here.path
     top = set(public_names("tremap_brevitas").values()) if name != "tremap_brevitas" else set()
     names = public_names(name)
-    lines = [f"# {path}", "", here.docstring.value if here.docstring else "", ""]
+    lines = [f"# {name}", "", here.docstring.value if here.docstring else "", ""]
     elsewhere = [n for n, defined in names.items() if defined in top]
     if elsewhere:
         short = [n.rpartition(".")[2] for n in elsewhere]
