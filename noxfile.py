@@ -25,10 +25,10 @@ LIGHT = ["numpy", "scipy", "click", "lazy_loader", "msgspec", "bincopy", "filelo
 
 @nox.session(python=["3.10", "3.11", "3.12", "3.13"])
 def torch_free(session: nox.Session) -> None:
-    """Fault maps, placements, planning and reports, without torch and Brevitas installed."""
+    """Fault maps, placements, planning and reports, without torch and Brevitas installed. CI: tests have no deadlines."""
     session.install("-c", "constraints.txt", *LIGHT, "greenlet", "matplotlib", "hypothesis", "pytest", "pytest-xdist")
     session.install("--no-deps", ".")
-    session.run("pytest", "-q", "-n", "2", "--noconftest", *TORCH_FREE, *session.posargs, env={"PYTHONPATH": "."})
+    session.run("pytest", "-q", "-n", "2", "--noconftest", *TORCH_FREE, *session.posargs, env={"PYTHONPATH": ".", "CI": "true"})
 
 
 @nox.session(python=["3.11"])

@@ -12,8 +12,8 @@
 
 # %% [markdown]
 # # Tour
-# From a float PyTorch model to a report on a fleet, on the handwritten digits of scikit-learn. This page is `docs/tour.py`: run it
-# as a script, or open it as a notebook with jupytext. All that is shown below was computed when the page was built.
+# From a float PyTorch model to a report on a fleet, on the handwritten digits of scikit-learn. This page is `docs/tour.py`: run
+# it as a script, or open it as a notebook with jupytext. All that is shown below was computed when the page was built.
 
 # %%
 import logging
