@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import lazy_loader
-
 from tremap_brevitas.memory_files.lines import BadLineError, lines_of, text_of
 
 if TYPE_CHECKING:
     import bincopy
 else:  # it brings a reader of ELF files along, which takes as long as all the rest of the command
+    import lazy_loader
+
     bincopy = lazy_loader.load("bincopy")
 
 # Numbers of payload bytes that each type of record may have; None for any.
