@@ -9,6 +9,8 @@ import tomllib
 import tremap_brevitas as tm
 from tremap_brevitas.core.versions import TESTED, check_brevitas
 
+tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib")
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
