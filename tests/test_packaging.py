@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-import tomllib
 
 import tremap_brevitas as tm
 from tremap_brevitas.core.versions import TESTED, check_brevitas
