@@ -14,8 +14,7 @@ from benchmarks.study.results import Figure, Results
 from benchmarks.study.rows import RATES
 from benchmarks.study.tables import BOTH, GOAL, NEVER_SEEN
 from tremap_brevitas.drawing import new_figure, save_figure
-from tremap_brevitas.report import ChipResult, FleetReport
-from tremap_brevitas.report.plot_fleet import plot_yield
+from tremap_brevitas.report import ChipResult, FleetReport, plot_yield
 
 COLOURS = ("#1b6ca8", "#c44e52", "#5a8f3c", "#8172b2", "#937860", "#444444", "#d9a400", "#2a9d8f", "#e377c2", "#17becf")
 
