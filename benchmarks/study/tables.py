@@ -31,7 +31,7 @@ READ_BY_MEMBERS: list[tuple[str, dict[str, Any]]] = [
 
 
 def markdown(heading: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table; rows of which nothing was run are left out."""
+    """Format a Markdown table; rows of which nothing was run are left out."""
     kept = [row for row in rows if _was_run(row)]
     if not kept:
         return "Not run yet."
