@@ -68,7 +68,7 @@ class Figure:
         return f"{len(chips)} × {chips[0]}" if len(set(chips)) == 1 else " + ".join(map(str, chips))
 
     def percent(self, value: float) -> str:
-        """Print a value in per cent, or a difference in points."""
+        """Format a value in per cent, or a difference in points."""
         value = round(100 * value, 2) + 0.0  # no "-0.00"
         return f"{value:+.2f}" if self.signed else f"{value:.2f}"
 

@@ -1,4 +1,4 @@
-"""The report on a fleet as a table and a CSV file."""
+"""Report on a fleet as a table and a CSV file."""
 
 from __future__ import annotations
 
