@@ -48,9 +48,9 @@ def test_the_public_names_are_these():
     expected = """
         AllAtOnce Bundle BundleReport Certificate CleanAndFaulty ClipWeights CollapseDetector CollapseError CompensationReport
         FaultMap FleetReport Memory MemoryImage MergedFaultMap OnnxReport PlacedModel Placement Ramp RandomMaps RandomMember
-        ReadByMembers Rule Strategy apply_to_onnx certificate comparison compiled make_faulty merge place plot_reports
-        random_fault_maps read_fault_map read_fault_maps reestimate_batchnorm_ restore retrain_until verify_bundle verify_onnx
-        write_csv write_fault_map
+        ReadByMembers Rule Strategy TeacherLoss apply_to_onnx certificate comparison compiled make_faulty merge place
+        plot_reports random_fault_maps read_fault_map read_fault_maps reestimate_batchnorm_ restore retrain_until verify_bundle
+        verify_onnx write_csv write_fault_map
     """
     assert tm.__all__ == expected.split()
     assert len([n for n in tq.__all__ if n.startswith("Faulty")]) == 27

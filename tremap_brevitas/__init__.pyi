@@ -17,6 +17,7 @@ from .prepare import (
     RandomMember,
     ReadByMembers,
     Strategy,
+    TeacherLoss,
     reestimate_batchnorm_,
     retrain_until,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "ReadByMembers",
     "Rule",
     "Strategy",
+    "TeacherLoss",
     "apply_to_onnx",
     "certificate",
     "comparison",

@@ -137,6 +137,7 @@ class PlacedModel(PlacedState):
         make: Callable[[], nn.Module] | None = None,
         folder: str | os.PathLike[str] | None = None,
         evaluation: str | None = None,
+        batchnorm: Iterable[Any] | None = None,
     ) -> FleetReport:
         """Find the accuracy of the network on every chip of a fleet, each with its own faults.
 
@@ -157,14 +158,16 @@ class PlacedModel(PlacedState):
             make: For an engine of other processes: makes a network of the same layers there, such as
                 ``lambda: tm.make_faulty(Net())``. A Brevitas model cannot be pickled; its state is sent instead.
             folder: Run folder that keeps the accuracy of every chip that was run; a run that was stopped goes on from it. It
-                knows the network by all its parameters and buffers, its layers and its nominal accuracy.
-            evaluation: What ``evaluate`` measures on, in words or as a digest: test images and labels, how many, how they are
-                prepared. Needed with ``folder``, since none of that can be seen from here: figures are taken from the folder
-                only if it says the same.
+                knows the network by its parameters, buffers, layers and nominal accuracy, and the batches of ``batchnorm``.
+            evaluation: What ``evaluate`` measures on, in words or as a digest: test images and labels, how many, how prepared.
+                Needed with ``folder``: figures are taken from it only if it says the same.
+            batchnorm: Inputs, or tuples whose first element is the input, on which the BatchNorm statistics of each chip are
+                measured anew, before its accuracy is; put back afterwards. All are kept in
+                memory, and sent to an engine. The nominal accuracy is that with the network's own. None to keep those.
 
         Raises:
             ValueError: If there is no chip, maps and placement do not match, an engine is given without ``make``, a folder
-                without ``evaluation``, or the folder holds the run of another network, deployment or evaluation.
+                without ``evaluation``, the folder holds another run, or there is no BatchNorm or no batch for ``batchnorm``.
         """
         from tremap_brevitas.placed.evaluate import evaluate_fleet
 
@@ -181,6 +184,7 @@ class PlacedModel(PlacedState):
             make=make,
             folder=folder,
             evaluation=evaluation,
+            batchnorm=batchnorm,
         )
 
     def export_qonnx(

@@ -4,29 +4,26 @@ from .combine import CleanAndFaulty, ClipWeights
 from .compensation.report import CompensatedLayer, CompensationReport
 from .ramp import Ramp
 from .read_by_members import ReadByMembers
-from .schedule import ByEpoch, ByStep, OnRecovery, Schedule
 from .strategies import AllAtOnce, RandomMaps, RandomMember
 from .strategy import Strategy
+from .teacher import TeacherLoss
 from .until import Retrained, retrain_until
 
 __all__ = [
     "AllAtOnce",
-    "ByEpoch",
-    "ByStep",
     "CleanAndFaulty",
     "ClipWeights",
     "CollapseDetector",
     "CollapseError",
     "CompensatedLayer",
     "CompensationReport",
-    "OnRecovery",
     "Ramp",
     "RandomMaps",
     "RandomMember",
     "ReadByMembers",
     "Retrained",
-    "Schedule",
     "Strategy",
+    "TeacherLoss",
     "reestimate_batchnorm_",
     "retrain_until",
 ]
