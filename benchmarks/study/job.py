@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import tremap_brevitas as tm
@@ -73,7 +72,7 @@ def evaluate(
     for result, chip in zip(report.chips, chips, strict=True):
         errors = tm.certificate(image, chip, deployment=deployment)
         values = {"deployment": deployment, "member": member, "rms": errors.rms_error, "relative": errors.relative_error}
-        results.append({**asdict(result), **values})
+        results.append({**result.row(), **values})
     return report.nominal, results
 
 
