@@ -16,6 +16,7 @@ from tremap_brevitas.placement.certificate import Certificate, Deployment, certi
 if TYPE_CHECKING:
     from tremap_brevitas.bundle.manifest import Form
     from tremap_brevitas.cluster.engine import Engine
+    from tremap_brevitas.moments import InputMoments
     from tremap_brevitas.onnx_export.call import Inputs
     from tremap_brevitas.placed.evaluator import Evaluate
     from tremap_brevitas.placement.image_file import Format
@@ -27,8 +28,7 @@ class PlacedModel(PlacedState):
     """A Brevitas model whose codes have their place in a memory, and the faults that it computes with at present.
 
     Made by [place][tremap_brevitas.place]. The model stays the user's own: train it, load state dicts, move it, as ever. Faults
-    are no part of a model's state dict; a load keeps those that are set. ``copy.deepcopy`` makes a twin with its own
-    model.
+    are no part of a model's state dict; a load keeps those that are set. ``copy.deepcopy`` makes a twin, model and all.
 
     Args:
         model: The model; its weight quantizers can hold faults.
@@ -148,22 +148,18 @@ class PlacedModel(PlacedState):
         Args:
             chips: Every chip's own fault map.
             evaluate: Measures the model, which is in evaluation mode: takes it, returns a number, the larger the better.
-            deployment: ``"group_image"``: one memory image for all chips. ``"chip_image"``: one a chip, in which every code is
-                the nearest that the chip can hold.
+            deployment: ``"group_image"``: one memory image for all chips. ``"chip_image"``: one a chip, of the nearest codes.
             name: Heading of the report.
             steps: Optimizer steps that the preparation took; for the report.
             seconds: Seconds that the preparation took; for the report.
             progress: Whether to show a progress bar on standard error.
             engine: Where chips are run, such as a ``RayEngine``; None for this process. ``evaluate`` must be picklable then.
-            make: For an engine of other processes: makes a network of the same layers there, such as
-                ``lambda: tm.make_faulty(Net())``. A Brevitas model cannot be pickled; its state is sent instead.
+            make: For an engine of other processes: makes such a network there, such as ``lambda: tm.make_faulty(Net())``.
             folder: Run folder that keeps the accuracy of every chip that was run; a run that was stopped goes on from it. It
                 knows the network by its parameters, buffers, layers and nominal accuracy, and the batches of ``batchnorm``.
-            evaluation: What ``evaluate`` measures on, in words or as a digest: test images and labels, how many, how prepared.
-                Needed with ``folder``: figures are taken from it only if it says the same.
-            batchnorm: Inputs, or tuples whose first element is the input, on which the BatchNorm statistics of each chip are
-                measured anew, before its accuracy is; put back afterwards. All are kept in
-                memory, and sent to an engine. The nominal accuracy is that with the network's own. None to keep those.
+            evaluation: What ``evaluate`` measures on, in words or as a digest; needed with ``folder``, which must say the same.
+            batchnorm: Batches (inputs, or tuples that begin with one) on which each chip's BatchNorm statistics are measured
+                before its accuracy, and then put back; kept in memory. The nominal accuracy is that with the network's own.
 
         Raises:
             ValueError: If there is no chip, maps and placement do not match, an engine is given without ``make``, a folder
@@ -243,6 +239,7 @@ class PlacedModel(PlacedState):
         dynamo: bool = True,
         dynamic_batch: bool = False,
         tolerance: float = 1e-2,
+        moments: InputMoments | Iterable[Any] | None = None,
         overwrite: bool = False,
     ) -> Path:
         """Write one folder, a bundle, with all that a group's network leaves Python with, and all that is needed to check it.
@@ -268,6 +265,7 @@ class PlacedModel(PlacedState):
             tolerance: Allowed difference between PyTorch's and onnxruntime's outputs for the probe, relative to the largest.
                 The codes are compared exactly; this catches a graph that is wrong elsewhere. Where the two round a sum
                 differently, an activation at a boundary moves to the next code.
+            moments: Batches of a few hundred inputs without labels; their second moments are kept for ``tremap patch``.
             overwrite: Whether to replace an existing bundle. A folder that holds anything else besides is left alone.
 
         Returns:
@@ -282,6 +280,7 @@ class PlacedModel(PlacedState):
             RuntimeError: If a layer cannot be exported.
         """
         from tremap_brevitas.onnx_export.bundle import export_bundle
+        from tremap_brevitas.prepare.compensation.collect import as_moments
 
         return export_bundle(
             self,
@@ -296,5 +295,6 @@ class PlacedModel(PlacedState):
             dynamo=dynamo,
             dynamic_batch=dynamic_batch,
             tolerance=tolerance,
+            moments=as_moments(self, moments),
             overwrite=overwrite,
         )

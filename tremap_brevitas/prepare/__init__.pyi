@@ -4,6 +4,15 @@ from .combine import CleanAndFaulty, ClipWeights
 from .compensation.report import CompensatedLayer, CompensationReport
 from .ramp import Ramp
 from .read_by_members import ReadByMembers
+from .reordering import (
+    ChannelReport,
+    LeftAlone,
+    apply_order_,
+    channel_groups,
+    in_another_order,
+    prove_groups,
+    reorder,
+)
 from .strategies import AllAtOnce, RandomMaps, RandomMember
 from .strategy import Strategy
 from .teacher import TeacherLoss
@@ -11,12 +20,14 @@ from .until import Retrained, retrain_until
 
 __all__ = [
     "AllAtOnce",
+    "ChannelReport",
     "CleanAndFaulty",
     "ClipWeights",
     "CollapseDetector",
     "CollapseError",
     "CompensatedLayer",
     "CompensationReport",
+    "LeftAlone",
     "Ramp",
     "RandomMaps",
     "RandomMember",
@@ -24,6 +35,11 @@ __all__ = [
     "Retrained",
     "Strategy",
     "TeacherLoss",
+    "apply_order_",
+    "channel_groups",
+    "in_another_order",
+    "prove_groups",
     "reestimate_batchnorm_",
+    "reorder",
     "retrain_until",
 ]
