@@ -66,8 +66,8 @@ def test_as_if_each_chip_was_prepared_by_hand(fleet, deployment):
     assert report.chips[0].accuracy != nominal  # bit-exact, and yet with other statistics
     assert same(seen[0], before)
     assert len(seen) == 1 + 3 + 1  # the two exact chips are one measurement
-    for found, (statistic, _) in zip(seen[1:4], expected[1:4], strict=True):
-        assert same(found, statistic)
+    for measured, (statistic, _) in zip(seen[1:4], expected[1:4], strict=True):
+        assert same(measured, statistic)
     for one, other in zip(report.chips, plain.chips, strict=True):
         assert (one.chip, one.weights_that_differ, one.worst_error) == (
             other.chip,
