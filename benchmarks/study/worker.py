@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -47,23 +48,29 @@ class Setup:
 
 @dataclass(frozen=True)
 class Baseline:
-    """Work of a job that trains a network in a healthy memory."""
+    """Work of a job that trains a network in a healthy memory.
+
+    Args:
+        setup: What a worker must know.
+        steps: Optimizer steps of each network.
+    """
 
     setup: Setup
+    steps: Mapping[str, int] = field(default_factory=lambda: BASELINES)
 
     def __call__(self, name: str) -> dict[str, Any]:
         """Train the baseline unless that is done; returns its accuracy compiled, as in every row, and in float32."""
         target, data = self.setup.state_of(name), _data(self.setup)
         if not target.exists():
-            options: dict[str, Any] = {"steps": BASELINES[name], "lr": BASELINE_LR, "bfloat16": self.setup.bfloat16}
+            options: dict[str, Any] = {"steps": self.steps[name], "lr": BASELINE_LR, "bfloat16": self.setup.bfloat16}
             train_baseline(name, data, self.setup.weights_of(name), target, **options)
-        bench = _bench(self.setup, name)
+        bench = workbench_of(self.setup, name)
         bench.reset()
         eager = new_network(name)
         eager.load_state_dict(torch.load(target, weights_only=True))
         float32 = accuracy_on(data.test_images, data.test_labels, batch=EVALUATION_BATCH)
         return {
-            "steps": BASELINES[name],
+            "steps": self.steps[name],
             "bfloat16": bench.accuracy(bench.model.eval()),
             "float32": float32(eager.eval()),
             "weights": content_digest(self.setup.weights_of(name)),
@@ -78,7 +85,7 @@ class Preparation:
 
     def __call__(self, row: Row) -> dict[str, Any]:
         """Run the row."""
-        return job.run(row, _bench(self.setup, row.network))
+        return job.run(row, workbench_of(self.setup, row.network))
 
 
 @cache
@@ -87,6 +94,7 @@ def _data(setup: Setup) -> Data:
 
 
 @cache
-def _bench(setup: Setup, network: str) -> Workbench:
+def workbench_of(setup: Setup, network: str) -> Workbench:
+    """Return the workbench of a trained baseline, made once on each worker."""
     state = torch.load(setup.state_of(network), weights_only=True)
     return Workbench(network, state, _data(setup), bfloat16=setup.bfloat16)

@@ -1,0 +1,60 @@
+"""The comparison without training in small: every preparation runs, and the table is that of its rows."""
+
+import csv
+import statistics
+
+import pytest
+import torch
+from training import Data
+
+from benchmarks.no_training import cases, preparations, table, work
+from benchmarks.no_training.cases import Case
+from benchmarks.no_training.preparations import PREPARATIONS
+from benchmarks.study import workbench
+
+
+@pytest.fixture(scope="module")
+def bench():
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    data = Data(
+        torch.randn(40, 3, 32, 32, generator=generator),
+        torch.randint(10, (40,), generator=generator),
+        torch.randn(20, 3, 32, 32, generator=generator),
+        torch.randint(10, (20,), generator=generator),
+    )
+    network = workbench.new_network("resnet20")
+    network(data.test_images[:8])
+    state = network.state_dict()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workbench.tm, "compiled", lambda model, **_: model)
+        patch.setattr(workbench, "BATCH", 8)
+        yield workbench.Workbench("resnet20", state, data, bfloat16=False)
+
+
+def test_every_case_has_a_preparation():
+    every = list(cases.cases(("resnet20", "resnet20-4bit", "resnet32")))
+    assert {case.preparation for case in every} == set(PREPARATIONS)
+    assert len({case.name for case in every}) == len(every)
+
+
+@pytest.mark.slow
+def test_every_preparation_and_the_table(bench, tmp_path, monkeypatch):
+    monkeypatch.setattr(preparations, "IMAGES", 8)
+    monkeypatch.setattr(work, "workbench_of", lambda setup, network: bench)
+    monkeypatch.setattr(work, "_clean", lambda setup, network: 0.5)
+    monkeypatch.setattr(bench, "train", lambda strategy, **_: strategy.step())
+    jobs = [Case("resnet20", 2e-2, name, 0) for name in PREPARATIONS if name != cases.BOTH]
+    jobs += [Case("resnet20", 6e-3, cases.COMPENSATED, 0, 3, None), Case("resnet20", 6e-3, cases.RETRAINED, 0, 3, 1)]
+    results = {case.name: work.Work(None)(case) for case in jobs}
+    table.write({case.name: case for case in jobs}, results, tmp_path / "rows.csv")
+    with (tmp_path / "rows.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(jobs) + 2 * 3  # a group: the union, then each chip with one image and with its own
+    assert all(0 <= float(row["accuracy"]) <= 1 for row in rows)
+    printed = table.table(tmp_path / "rows.csv")
+    of = {row["preparation"]: float(row["accuracy"]) for row in rows if row["rate"] == "0.02"}
+    nearest = 100 * (of[cases.NEAREST] - of[cases.RETRAINED])
+    assert f"{nearest:+.2f} [1]" in next(line for line in printed.splitlines() if f"| {cases.NEAREST} " in line)
+    one_image = [float(r["accuracy"]) for r in rows if r["written"] == "one image"]
+    assert f"{100 * statistics.fmean(one_image):.2f}" in next(x for x in printed.splitlines() if "; one image" in x)
