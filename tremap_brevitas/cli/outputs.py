@@ -99,17 +99,17 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path], *, ove
         click.UsageError: If an output is an input, or another output.
         FileExistsError: If an output is there already, and ``overwrite`` is False.
     """
-    outputs = [path for path in outputs if path is not None]
+    given = [path for path in outputs if path is not None]
     read = {os.path.realpath(path) for path in inputs}
     written: set[str] = set()
-    for path in outputs:
+    for path in given:
         real = "-" if path == STDOUT else os.path.realpath(path)
         if real in read:
             raise click.UsageError(f"{path} is to be read, and cannot be written as well")
         if real in written and not (os.path.lexists(real) and not os.path.isfile(real)):
             raise click.UsageError(f"{path} is to be written twice")
         written.add(real)
-    for path in outputs:
+    for path in given:
         if not overwrite and path != STDOUT and path.is_file() and open_descriptor(path) is None:
             raise FileExistsError(f"{path} exists already; --overwrite replaces it")
 
