@@ -168,8 +168,8 @@ def test_hostile_arguments(place, monkeypatch, name):
     for at in range(commands, len(arguments)):
         if arguments[at].startswith("--"):
             continue
-        # An old file is replaced by design; pictures take a while each.
-        choice = {"--out": OTHERS, "--list": OTHERS, "--yield": OTHERS[:9], "--title": HOSTILE[10:13]}
+        # Pictures take a while each.
+        choice = {"--yield": [*FILES, *OTHERS[:9]], "--title": HOSTILE[10:13]}
         for hostile in choice.get(arguments[at - 1], HOSTILE):
             codes.add(run(place, [*arguments[:at], hostile, *arguments[at + 1 :]], before))
             if arguments[at - 1] == "--option":

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from tremap_brevitas.cli.common import GEOMETRY, PATHS, Reading, loaded_geometry, map_options
+from tremap_brevitas.cli.common import GEOMETRY, PATHS, Reading, loaded_geometry, map_options, overwrite_option
 from tremap_brevitas.cli.exits import DOCUMENTED
 from tremap_brevitas.cli.outputs import STDOUT, check_outputs, filled_folder, new_file, summary, to_file
 from tremap_brevitas.cli.printing import echo
@@ -44,7 +44,7 @@ Examples:
     type=click.Path(path_type=Path, allow_dash=True),
     help="File; a folder for several maps. Two files: NAME-ones and NAME-zeros.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace that file, or what an earlier convert wrote into the folder.")
+@overwrite_option
 @click.option("--chip", help="Name of the chip, for a single map.")
 @GEOMETRY
 @click.option("--as", "as_", type=click.Choice(["logical", "physical"]), help="With --geometry: what to make of the maps.")
@@ -85,10 +85,7 @@ def convert(
         if out == STDOUT and to in PAIRS:
             raise click.UsageError(f"{to} is two files, which standard output cannot take")
         targets = _targets(out, to)
-        check_outputs(targets, files)
-        for target in targets:
-            if target.is_file() and not overwrite:
-                raise FileExistsError(f"{target} exists already; --overwrite replaces it")
+        check_outputs(targets, files, overwrite=overwrite)
         fault_map = reader.one_map(paths[0])
         with to_file(out) as file:
             _write(translated(fault_map), file, to)
@@ -110,7 +107,7 @@ def _convert_folder(
     overwrite: bool,
 ) -> Counter[str]:
     """Convert several maps into a folder, and say what was lost."""
-    check_outputs([out], [*files, *(path.parent for path in files)])
+    check_outputs([out], [*files, *(path.parent for path in files)], overwrite=overwrite)
     taken: dict[Path, Path] = {}
     lost: Counter[str] = Counter()
     written = 0
