@@ -62,8 +62,8 @@ def order(
     """Find for each chip the order of channels in which it reads the network exactly.
 
     Hidden channels may stand in any order, if the layers on both sides agree. CHIPS are fault maps, or folders of them; logs
-    need no geometry, since the bundle has it. Nothing is trained and no network is run. The bundle needs its groups of channels:
-    export(groups=...). Ends with 1 if a map is bad; chips that no order makes exact are not an error.
+    need no geometry, since the bundle has it. Nothing is trained, and no network is run. The bundle needs its groups of
+    channels: export(groups=...). Ends with 1 if a map is bad; chips that no order makes exact are not an error.
     """
     if as_json and STDOUT in (out, csv_file):
         raise click.UsageError("--json and a file would both write to standard output")
@@ -127,8 +127,7 @@ def _verdict(chip_order: ChipOrder) -> str:
 def _print(rows: list[dict[str, Any]], counts: Counter[str], out: Path, csv_file: Path | None) -> None:
     if len(rows) <= 40 and STDOUT not in (out, csv_file):
         heading = ("chip", "stuck cells", "wrong as it lies", "wrong in order", "worst error (LSB)", "relative error")
-        keys = ("chip", "faults", "wrong_as_it_lies", "wrong_in_order", "worst_error")
-        echo(table(heading, [(*(row[key] for key in keys), f"{row['relative_error']:.4f}") for row in rows]))
+        echo(table(heading, [_shown(row) for row in rows]))
     shares = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
     summary(f"{counted(len(rows), 'chip')}: {shares}", out, csv_file)
     if counts[LEFT_OVER]:
@@ -139,3 +138,8 @@ def _print(rows: list[dict[str, Any]], counts: Counter[str], out: Path, csv_file
             csv_file,
         )
     summary(out, out, csv_file)
+
+
+def _shown(row: dict[str, Any]) -> tuple[Any, ...]:
+    wrong = "exact" if row["exact"] else row["wrong_in_order"]
+    return row["chip"], row["faults"], row["wrong_as_it_lies"], wrong, row["worst_error"], f"{row['relative_error']:.4f}"
