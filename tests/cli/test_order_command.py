@@ -241,7 +241,7 @@ def test_a_chips_onnx_and_image(lot, tmp_path, form):
                 path, tm.MemoryImage(group.placement, read), inputs=group.x.numpy(), outputs=group.outputs(read)
             )
             assert found.ok, found
-        write_memory_image(order.image, tmp_path / "chip_as_written.mem", fault_map=None)
+        write_memory_image(order.image, tmp_path / "chip_as_written.mem", format="readmemh", fault_map=None)
         words = read_memory_image(tmp_path / "chip_as_written.mem", format="readmemh", word_bits=32)
         ordered = tm.MemoryImage.from_words(group.placement, words)
         assert ordered.digest == order.image.digest
