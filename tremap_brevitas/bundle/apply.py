@@ -37,9 +37,9 @@ def apply_to_onnx(
 
     With ``order`` the chip holds the network's channels in an order of its own. The file then holds the codes that it reads,
     *put back into the network's own order*: its weights are not permuted, nor are biases, BatchNorms and scales. It is the same
-    network; for a chip that is exact in its order it has exactly the bundle's integers. The words to write into the chip
-    are those in its order: ``write_memory_image(order.image, path, format="readmemh", fault_map=None)``. Whoever needs the graph itself in the
-    chip's order applies the order to the model ([apply_order_][tremap_brevitas.apply_order_]) and exports that.
+    network; for a chip that is exact in its order it has exactly the bundle's integers. The words to write into the chip are
+    those in its order, ``order.image``, which ``write_memory_image`` writes. Whoever needs the graph itself in the chip's order
+    applies the order to the model ([apply_order_][tremap_brevitas.apply_order_]) and exports that.
 
     Args:
         bundle: The folder of a bundle, or one that was loaded before.
