@@ -117,6 +117,8 @@ def test_logs_with_many_chips_and_bad_ones(lot, tmp_path):
     chips[2].save(tmp_path / "lot" / "C.npz")
     tm.FaultMap(tm.Memory(words=2, word_bits=2), [0], [0], "small").save(tmp_path / "lot" / "D.npz")
     (tmp_path / "lot" / "E.npz").write_bytes(b"no")
+    nameless = tm.FaultMap(chips[3].memory, chips[3].cells, chips[3].stuck_at)
+    nameless.save(tmp_path / "lot" / "F.npz")
     out = tmp_path / "orders.npz"
     found = tremap("order", folder, tmp_path / "lot", "--out", out, code=1)
     named = found.stderr.strip().splitlines()
@@ -125,7 +127,8 @@ def test_logs_with_many_chips_and_bad_ones(lot, tmp_path):
     assert "D.npz: is of a memory of 2 words × 2 bits, expected" in named[1]
     assert "E.npz" in named[2]
     assert named[3] == "tremap: 3 bad files"
-    assert [order.chip for order in loaded(folder, out)] == ["A1", "A2"]
+    assert [order.chip for order in loaded(folder, out)] == ["A1", "A2", "F"]
+    assert tm.verify_bundle(folder, [nameless], orders=out).bit_exact
     out.unlink()
     assert "chip 'A2' was read from" in tremap("order", folder, tmp_path / "lot", "--out", out, "--strict", code=1).stderr
     assert tremap("order", folder, tmp_path / "lot" / "D.npz", "--out", out, code=1).stdout == ""

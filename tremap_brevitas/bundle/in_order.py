@@ -37,22 +37,19 @@ def in_order(bundle: Bundle, chips: Sequence[FaultMap], orders: Orders) -> tuple
     from tremap_brevitas.order import load_orders
     from tremap_brevitas.order.chip_order import read_and_checked
 
-    by_name: dict[str, dict[str, ChipOrder]] = {}
     if isinstance(orders, (str, os.PathLike)):
-        where = os.fsdecode(orders)
-        given: Iterable[ChipOrder] = load_orders(orders, bundle.image, bundle.groups())
+        where, given = os.fsdecode(orders), list(load_orders(orders, bundle.image, bundle.groups()))
     else:
         where, given = "orders", list(orders)
         check_orders(bundle, given)
-    for order in given:
-        by_name.setdefault(order.chip, {})[order.fault_map] = order
+    by_name = {order.chip: order for order in given}
+    by_map = {order.fault_map: order for order in given}
     proofs, problems = [], []
     for chip in chips:
-        of_chip = by_name.get(chip.chip)
-        if of_chip is None:
+        # Under the chip's name the order of another map: then it is said that it is.
+        order = by_map.get(chip.digest) or by_name.get(chip.chip)
+        if order is None:
             raise ValueError(f"{where}: no order of chip {chip.chip!r}; there are {len(by_name)} chips in it")
-        # Under its own name, the order of another map: then it is said that it is.
-        order = of_chip.get(chip.digest) or next(iter(of_chip.values()))
         codes, wrong = read_and_checked(order, chip)
         problems += wrong
         proofs.append(certificate_of(chip.chip, bundle.image, codes))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -111,11 +112,13 @@ def _maps(reader: Reading, paths: tuple[Path, ...]) -> Iterator[FaultMap]:
     for path, fault_map in reader.maps(paths, progress="orders"):
         if fault_map.memory != reader.memory:
             reader.fail(path, ValueError(f"is of a memory of {fault_map.memory}, the bundle's is {reader.memory}"))
-        elif fault_map.chip in where:
-            reader.fail(path, ValueError(f"chip {fault_map.chip!r} was read from {where[fault_map.chip]} already"))
+            continue
+        named = fault_map if fault_map.chip else replace(fault_map, chip=path.stem)
+        if named.chip in where:
+            reader.fail(path, ValueError(f"chip {named.chip!r} was read from {where[named.chip]} already"))
         else:
-            where[fault_map.chip] = path
-            yield fault_map
+            where[named.chip] = path
+            yield named
 
 
 def _verdict(chip_order: ChipOrder) -> str:
