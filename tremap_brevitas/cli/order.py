@@ -37,7 +37,7 @@ Examples:
 @map_options
 @click.option("--out", required=True, type=NEW, help="File of the orders, for tremap verify --orders.")
 @click.option("--csv", "csv_file", type=NEW, help="Write a line for each chip to this CSV file.")
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes to use.")
+@click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes to use.")
 @click.option("--run", "run_folder", type=NEW_FOLDER, help="Keep what is finished here; a run that was killed goes on.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws among equal orders.")
 @click.option(
