@@ -44,7 +44,8 @@ def in_order(bundle: Bundle, chips: Sequence[FaultMap], orders: Orders) -> tuple
         check_orders(bundle, given)
     by_name = {order.chip: order for order in given}
     by_map = {order.fault_map: order for order in given}
-    proofs, problems = [], []
+    proofs: list[Certificate] = []
+    problems: list[str] = []
     for chip in chips:
         # Under the chip's name the order of another map: then it is said that it is.
         order = by_map.get(chip.digest) or by_name.get(chip.chip)

@@ -123,7 +123,7 @@ def report_on(
     """Report on a bundle that was examined, and on chips."""
     bundle, problems, measured = examined
     problems = list(problems)
-    certificates = []
+    certificates: list[Certificate] = []
     if bundle is not None and orders is not None:
         if not problems:  # else its groups may be damaged, and nothing is worth an order
             certificates, more = in_order(bundle, chips, orders)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -87,7 +88,7 @@ class OrdersFile:
             "groups": groups_digest(self.groups),
             "chips": [msgspec.to_builtins(chip) for chip in self._chips],
         }
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "moves": np.stack(self._moves),
             "counts": np.stack(self._counts),
             "weight": np.concatenate(self._weight),
