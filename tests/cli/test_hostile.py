@@ -102,7 +102,7 @@ COMMANDS = {
     "report": ["report", "fleet.csv", "--threshold", "0.5", "--title", "title", "--yield", "out"],
     "order": [
         *["order", "bundle", "nearly", "--out", "out", "--csv", "list", "--run", "run", "--seed", "1", "--workers", "1"],
-        *["--aim", "error"],
+        *["--aim", "error", "--images", "images"],
     ],
     "verify in order": ["verify", "bundle", "nearly", "--orders", "orders.npz"],
     "verify": ["verify", "bundle", "placed"],
@@ -187,6 +187,7 @@ def test_hostile_arguments(place, monkeypatch, name):
             "--list": OTHERS,
             "--csv": OTHERS,
             "--run": OTHERS,
+            "--images": OTHERS,
             "--yield": OTHERS[:9],
             "--title": HOSTILE[10:13],
         }

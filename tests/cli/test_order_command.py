@@ -109,6 +109,27 @@ def test_json_workers_and_a_run_folder(lot, tmp_path):
     assert "both write to standard output" in tremap("order", folder, where, "--out", "-", "--json", code=2).stderr
 
 
+def test_each_chip_has_its_own_image(lot, tmp_path):
+    group, folder, chips, where, orders = lot
+    images = tmp_path / "images"
+    tremap("order", folder, where, "--out", tmp_path / "orders.npz", "--images", images)
+    for order, chip in zip(loaded(folder, orders), chips, strict=True):
+        words = read_memory_image(images / f"{chip.chip}_as_written.mem", format="readmemh", word_bits=32)
+        written = tm.MemoryImage.from_words(group.placement, words)
+        assert written.digest == order.image.digest
+        assert tm.certificate(written, chip).bit_exact
+    assert len(list(images.glob("*.mem"))) == len(chips)
+    again = tremap("order", folder, where, "--out", tmp_path / "more.npz", "--images", images, code=1)
+    assert "images exists already, and is not empty" in again.stderr
+    assert not (tmp_path / "more.npz").exists()
+    tremap("order", folder, where / "A5.npz", "--out", tmp_path / "orders.npz", "--images", images, "--overwrite")
+    assert [path.name for path in images.glob("*.mem")] == ["A5_as_written.mem"]
+    strange = tm.FaultMap(chips[0].memory, [], [], "../out").save(tmp_path / "strange.npz")
+    found = tremap("order", folder, strange, "--out", tmp_path / "more.npz", "--images", tmp_path / "new", code=1)
+    assert "calls its chip '../out', which cannot be the name of a file in" in found.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "orders.npz", "strange.npz"]
+
+
 def test_logs_with_many_chips_and_bad_ones(lot, tmp_path):
     _, folder, chips, _, _ = lot
     (tmp_path / "lot").mkdir()

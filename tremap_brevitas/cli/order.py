@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from tremap_brevitas.cli.common import EXISTING, NEW, NEW_FOLDER, Reading, json_option, loaded_bundle, map_options
-from tremap_brevitas.cli.outputs import STDOUT, check_outputs, summary, to_file
+from tremap_brevitas.cli.outputs import STDOUT, can_name_a_file, check_outputs, filled_folder, summary, to_file
 from tremap_brevitas.cli.printing import csv_rows, echo, print_json, table
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.printable import counted
@@ -37,6 +38,10 @@ Examples:
 @map_options
 @click.option("--out", required=True, type=NEW, help="File of the orders, for tremap verify --orders.")
 @click.option("--csv", "csv_file", type=NEW, help="Write a line for each chip to this CSV file.")
+@click.option(
+    "--images", type=NEW_FOLDER, help="Write each chip's own memory image to this folder: as large as the network, each."
+)
+@click.option("--overwrite", is_flag=True, help="Replace the images that an earlier run wrote there.")
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes to use.")
 @click.option("--run", "run_folder", type=NEW_FOLDER, help="Keep what is finished here; a run that was killed goes on.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws among equal orders.")
@@ -53,6 +58,8 @@ def order(
     chips: tuple[Path, ...],
     out: Path,
     csv_file: Path | None,
+    images: Path | None,
+    overwrite: bool,
     workers: int,
     run_folder: Path | None,
     seed: int,
@@ -76,37 +83,44 @@ def order(
     from tremap_brevitas.order import SearchOptions, order_chips  # here, since SciPy takes a while
     from tremap_brevitas.order.fleet import fleet_row
     from tremap_brevitas.order.orders_file import OrdersFile
+    from tremap_brevitas.placement.image_file import write_memory_image
 
     reader.expect(network.image.placement.memory)
     collected = OrdersFile(network.image, groups)
     rows: list[dict[str, Any]] = []
-    for chip_order in order_chips(
-        network.image,
-        groups,
-        _maps(reader, chips),
-        options=SearchOptions(aim=aim, seed=seed),
-        workers=workers,
-        folder=run_folder,
-        progress=len(files) == 1 and sys.stderr is not None and sys.stderr.isatty(),  # else there is a bar over the files
-    ):
-        collected.add(chip_order)
-        rows.append({**fleet_row(chip_order), "verdict": _verdict(chip_order)})
-    if rows:
-        with to_file(out) as file:
-            collected.save(file)
-        if csv_file is not None:
-            with to_file(csv_file) as file:
-                write_table(file, csv_rows(rows))
+    with nullcontext() if images is None else filled_folder(images, command="tremap order", overwrite=overwrite) as draft:
+        for chip_order in order_chips(
+            network.image,
+            groups,
+            _maps(reader, chips, images),
+            options=SearchOptions(aim=aim, seed=seed),
+            workers=workers,
+            folder=run_folder,
+            progress=len(files) == 1 and sys.stderr is not None and sys.stderr.isatty(),  # else there is a bar over the files
+        ):
+            collected.add(chip_order)
+            rows.append({**fleet_row(chip_order), "verdict": _verdict(chip_order)})
+            if draft is not None:
+                name = f"{chip_order.chip}_as_written{Path(network.manifest.image).suffix}"
+                write_memory_image(chip_order.image, draft / name, format=network.manifest.image_format, fault_map=None)
+        if not rows:  # then nothing is written
+            reader.finish()
+            raise click.ClickException("no map could be read")
+    with to_file(out) as file:
+        collected.save(file)
+    if csv_file is not None:
+        with to_file(csv_file) as file:
+            write_table(file, csv_rows(rows))
     counts = Counter(row["verdict"] for row in rows)
     if as_json:
         said = {verdict.replace(" ", "_"): counts[verdict] for verdict in VERDICTS}
         print_json({"bundle": str(bundle), **said, "chips": rows})
-    elif rows:
+    else:
         _print(rows, counts, out, csv_file)
     reader.finish()
 
 
-def _maps(reader: Reading, paths: tuple[Path, ...]) -> Iterator[FaultMap]:
+def _maps(reader: Reading, paths: tuple[Path, ...], images: Path | None) -> Iterator[FaultMap]:
     """The maps one by one, so that thousands will do; those that cannot be served are named."""
     where: dict[str, Path] = {}
     for path, fault_map in reader.maps(paths, progress="orders"):
@@ -116,6 +130,8 @@ def _maps(reader: Reading, paths: tuple[Path, ...]) -> Iterator[FaultMap]:
         named = fault_map if fault_map.chip else replace(fault_map, chip=path.stem)
         if named.chip in where:
             reader.fail(path, ValueError(f"chip {named.chip!r} was read from {where[named.chip]} already"))
+        elif images is not None and not can_name_a_file(named.chip):
+            reader.fail(path, ValueError(f"calls its chip {named.chip!r}, which cannot be the name of a file in {images}"))
         else:
             where[named.chip] = path
             yield named

@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,15 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path]) -> Non
         if real in written and not (os.path.lexists(real) and not os.path.isfile(real)):
             raise click.UsageError(f"{path} is to be written twice")
         written.add(real)
+
+
+def can_name_a_file(name: str) -> bool:
+    """Whether a name leads nowhere else, is not hidden, and has no characters that a terminal would obey.
+
+    A stranger's map must not write where it likes, and a hidden file would not be read with its folder.
+    """
+    plain = Path(name).name == name and "\\" not in name and not name.startswith(".")
+    return plain and not any(unicodedata.category(character) == "Cc" for character in name)
 
 
 @contextlib.contextmanager
