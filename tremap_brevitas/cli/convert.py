@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,7 +13,7 @@ import click
 
 from tremap_brevitas.cli.common import GEOMETRY, PATHS, Reading, loaded_geometry, map_options, overwrite_option
 from tremap_brevitas.cli.exits import DOCUMENTED
-from tremap_brevitas.cli.outputs import STDOUT, check_outputs, filled_folder, new_file, summary, to_file
+from tremap_brevitas.cli.outputs import STDOUT, can_name_a_file, check_outputs, filled_folder, new_file, summary, to_file
 from tremap_brevitas.cli.printing import echo
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.formats import write_fault_map
@@ -114,7 +113,7 @@ def _convert_folder(
     with filled_folder(out, command="tremap map convert", overwrite=overwrite, parents=True) as draft:
         for path, fault_map in reader.maps(paths, besides=out):
             name = fault_map.chip or path.stem
-            if not _can_name_a_file(name):
+            if not can_name_a_file(name):
                 reader.fail(path, ValueError(f"calls its chip {name!r}, which cannot be the name of a file in {out}"))
                 continue
             targets = _targets(draft / f"{name}{ENDINGS[to]}", to)
@@ -138,15 +137,6 @@ def _convert_folder(
             reader.finish()
             sys.exit(1)
     return lost
-
-
-def _can_name_a_file(name: str) -> bool:
-    """Whether a name leads nowhere else, is not hidden, and has no characters that a terminal would obey.
-
-    A stranger's map must not write where it likes, and a hidden file would not be read with its folder.
-    """
-    plain = Path(name).name == name and "\\" not in name and not name.startswith(".")
-    return plain and not any(unicodedata.category(character) == "Cc" for character in name)
 
 
 def _each(translate: Callable[[FaultMap], FaultMap], fault_map: FaultMap) -> FaultMap:

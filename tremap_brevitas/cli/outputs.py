@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,15 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path], *, ove
     for path in given:
         if not overwrite and path != STDOUT and path.is_file() and open_descriptor(path) is None:
             raise FileExistsError(f"{path} exists already; --overwrite replaces it")
+
+
+def can_name_a_file(name: str) -> bool:
+    """Whether a name leads nowhere else, is not hidden, and has no characters that a terminal would obey.
+
+    A stranger's map must not write where it likes, and a hidden file would not be read with its folder.
+    """
+    plain = Path(name).name == name and "\\" not in name and not name.startswith(".")
+    return plain and not any(unicodedata.category(character) == "Cc" for character in name)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tremap_brevitas.cluster.engine import Engine
     from tremap_brevitas.moments import InputMoments
     from tremap_brevitas.onnx_export.call import Inputs
+    from tremap_brevitas.order import ChannelGroup
     from tremap_brevitas.placed.evaluator import Evaluate
     from tremap_brevitas.placement.image_file import Format
     from tremap_brevitas.prepare.compensation.report import CompensationReport
@@ -240,6 +241,7 @@ class PlacedModel(PlacedState):
         dynamic_batch: bool = False,
         tolerance: float = 1e-2,
         moments: InputMoments | Iterable[Any] | None = None,
+        groups: Iterable[ChannelGroup] | None = None,
         overwrite: bool = False,
     ) -> Path:
         """Write one folder, a bundle, with all that a group's network leaves Python with, and all that is needed to check it.
@@ -266,6 +268,7 @@ class PlacedModel(PlacedState):
                 The codes are compared exactly; this catches a graph that is wrong elsewhere. Where the two round a sum
                 differently, an activation at a boundary moves to the next code.
             moments: Batches of a few hundred inputs without labels; their second moments are kept for ``tremap patch``.
+            groups: What [channel_groups][tremap_brevitas.channel_groups] found; it is kept for ``tremap order``.
             overwrite: Whether to replace an existing bundle. A folder that holds anything else besides is left alone.
 
         Returns:
@@ -296,5 +299,6 @@ class PlacedModel(PlacedState):
             dynamic_batch=dynamic_batch,
             tolerance=tolerance,
             moments=as_moments(self, moments),
+            groups=groups,
             overwrite=overwrite,
         )
