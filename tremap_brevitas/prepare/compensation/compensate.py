@@ -22,7 +22,7 @@ from tremap_brevitas.prepare.compensation.absorb import traced
 from tremap_brevitas.prepare.compensation.descent import target_of
 from tremap_brevitas.prepare.compensation.layer import Solution
 from tremap_brevitas.prepare.compensation.lockstep import in_lockstep
-from tremap_brevitas.prepare.compensation.moments import Moments, has_rows, rows_of
+from tremap_brevitas.prepare.compensation.moments import Sums, has_rows, rows_of
 from tremap_brevitas.prepare.compensation.problem import clashes_of, problem_of
 from tremap_brevitas.prepare.compensation.report import CompensatedLayer, CompensationReport
 from tremap_brevitas.prepare.compensation.statistics import follow_
@@ -161,7 +161,7 @@ class _Run:
         if not has_rows(module):
             return CompensatedLayer(name, 0.0, 0.0, 0, 0, f"a {type(module).__name__} has no inputs to be weighed"), None
         own, healthy = ([_quantized(module, x) for x in inputs] for inputs in (own, healthy))
-        moments = Moments(samples=self.samples)
+        moments = Sums(samples=self.samples)
         for x, h in zip(own, healthy, strict=True):
             moments.add(module, x, h)
         second, cross = moments.own / moments.rows, moments.cross / moments.rows
