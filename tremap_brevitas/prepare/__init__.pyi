@@ -1,7 +1,9 @@
 from .batchnorm import reestimate_batchnorm_
 from .collapse import CollapseDetector, CollapseError
 from .combine import CleanAndFaulty, ClipWeights
+from .compensation.fleet import PreparedChip, PreparedFleet, prepare_fleet
 from .compensation.report import CompensatedLayer, CompensationReport
+from .compensation.shared import LayerMoments, Moments
 from .ramp import Ramp
 from .read_by_members import ReadByMembers
 from .schedule import ByEpoch, ByStep, OnRecovery, Schedule
@@ -19,7 +21,11 @@ __all__ = [
     "CollapseError",
     "CompensatedLayer",
     "CompensationReport",
+    "LayerMoments",
+    "Moments",
     "OnRecovery",
+    "PreparedChip",
+    "PreparedFleet",
     "Ramp",
     "RandomMaps",
     "RandomMember",
@@ -27,6 +33,7 @@ __all__ = [
     "Retrained",
     "Schedule",
     "Strategy",
+    "prepare_fleet",
     "reestimate_batchnorm_",
     "retrain_until",
 ]

@@ -107,6 +107,19 @@ def _spread(x: Tensor, layer: _ConvTransposeNd) -> Tensor:
     return nn.functional.pad(x, pads)
 
 
+def _gram(rows: Tensor, block: int = 144) -> Tensor:
+    """``rows' rows``, of which blocks above the diagonal alone are multiplied out."""
+    columns = rows.shape[-1]
+    if columns <= block:
+        return rows.mT @ rows
+    gram = rows.new_empty(rows.shape[0], columns, columns)
+    for begin in range(0, columns, block):
+        end = begin + block
+        gram[:, begin:end, begin:] = rows[..., begin:end].mT @ rows[..., begin:]
+        gram[:, end:, begin:end] = gram[:, begin:end, end:].mT
+    return gram
+
+
 class Sums:
     """Sums over a layer's inputs, and over healthy inputs with them, batch by batch in float64.
 
@@ -122,8 +135,8 @@ class Sums:
     def add(self, layer: nn.Module, x: Tensor, healthy: Tensor | None) -> None:
         """Add a batch of inputs, and the same images' inputs in the healthy network."""
         rows = rows_of(layer, x, samples=self.samples)
-        own = rows.mT @ rows
+        own = _gram(rows)
         cross = own if healthy is None else rows_of(layer, healthy, samples=self.samples).mT @ rows
         self.own, self.cross = own.double() + self.own.to(own.device), cross.double() + self.cross.to(cross.device)
-        self.first = rows.sum(1, dtype=torch.float64) + self.first.to(rows.device)
+        self.first = (rows.new_ones(1, rows.shape[1]) @ rows)[:, 0].double() + self.first.to(rows.device)
         self.rows += rows.shape[1]

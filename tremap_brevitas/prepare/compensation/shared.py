@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -72,6 +73,14 @@ class Moments:
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", MappingProxyType(dict(self.layers)))
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 over all of it, as 64 hexadecimal digits."""
+        sha = hashlib.sha256(repr((self.images, self.network)).encode())
+        for name, layer in self.layers.items():
+            sha.update(repr((name, layer.norm, layer.mean.shape)).encode() + layer.second.tobytes() + layer.mean.tobytes())
+        return sha.hexdigest()
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Moments, (dict(self.layers), self.images, self.network)
 
@@ -105,7 +114,9 @@ def moments_of_network(
 
     def hook(name: str) -> Callable[[nn.Module, Any], None]:
         def add(module: nn.Module, args: Any) -> None:
-            sums.setdefault(name, Sums(samples=max(1, samples // len(inputs)))).add(module, quantized_input(module, args[0]), None)
+            sums.setdefault(name, Sums(samples=max(1, samples // len(inputs)))).add(
+                module, quantized_input(module, args[0]), None
+            )
 
         return add
 
