@@ -61,8 +61,9 @@ def compensate_(
     live = net.fault_map, net.rule
     try:
         tries = FACTORS if factors else (1.0,)
-        if batches is None:
+        if moments is not None:
             return compensate_from_(Layers(net, fault_map), moments, tries, signs, sweeps, progress)
+        assert batches is not None
         return _Run(net, batches, fault_map, forward, samples)(tries, signs, sweeps, progress)
     except BaseException:
         for key, value in net.model.state_dict().items():
@@ -169,8 +170,9 @@ class _Run(Layers):
         problem = self.problem(entry, read)
         target = target_of(problem.healthy, second, cross, damping=DAMPING)
         report, found = self.solve_(entry, problem, read, target, second, tries, sweeps)
-        if found is not None and len(tries) == 1 and self.float_bias(entry) is not None:
-            module.bias += (_mean(module, healthy, problem.healthy) - _mean(module, own, found.values)).to(module.bias)
+        bias = self.float_bias(entry)
+        if found is not None and len(tries) == 1 and bias is not None:
+            bias += (_mean(module, healthy, problem.healthy) - _mean(module, own, found.values)).to(bias)
         return report, found
 
 

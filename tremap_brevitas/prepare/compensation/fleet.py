@@ -172,7 +172,7 @@ class _Work:
         arrays = {f"state/{key}": value for key, value in differs.items()}
         arrays |= {f"codes/{key}": value for key, value in net.memory_image().codes.items()}
         packed = io.BytesIO()
-        np.savez_compressed(packed, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(packed, **arrays)
         accuracy = None if self.evaluate is None else float(self.evaluate(net.model))
         # In the record itself, whose digest covers it: either all of a chip is there or nothing.
         return {"arrays": base64.b64encode(packed.getvalue()).decode(), "report": asdict(report), "accuracy": accuracy}
