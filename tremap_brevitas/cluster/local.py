@@ -41,7 +41,7 @@ class LocalCores:
         pool = ProcessPoolExecutor(
             min(self.workers, len(jobs)),
             mp_context=multiprocessing.get_context("spawn"),
-            initializer=_work.append,
+            initializer=_begin,
             initargs=(work,),
         )
         try:
@@ -54,6 +54,10 @@ class LocalCores:
                 yield names[future], result
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _begin(work: Callable[[Any], Any]) -> None:
+    _work.append(work)
 
 
 def _run(job: Any) -> Any:
