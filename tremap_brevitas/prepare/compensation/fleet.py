@@ -156,14 +156,15 @@ class _Work:
 
     def __getstate__(self) -> dict[str, Any]:
         assert self.net is not None
-        state = {key: value.cpu() for key, value in self.net.model.state_dict().items()}
+        # As arrays: tensors would go to a spawned process as open files of shared memory, not by value.
+        state = {key: value.cpu().numpy() for key, value in self.net.model.state_dict().items()}
         return {**self.__dict__, "net": None, "parts": (state, self.net.placement, self.net.rule)}
 
     def __call__(self, chip: FaultMap) -> dict[str, Any]:
         if self.net is None:
             state, placement, rule = self.__dict__["parts"]
             model = self.make()
-            model.load_state_dict(state)
+            model.load_state_dict({key: torch.from_numpy(value) for key, value in state.items()})
             self.net = PlacedModel(model.eval(), placement, rule=rule)
         net = copy.deepcopy(self.net)
         before = self.net.model.state_dict()
