@@ -1,6 +1,6 @@
 """What a bundle costs: writing it, and certifying chips against it, for a network of ResNet-18's size.
 
-    python benchmarks/bundle.py
+    python -m benchmarks.bundle
 
 Prints Markdown tables. Brevitas' own two exports of the same model are the yardstick.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,13 +18,11 @@ from pathlib import Path
 import brevitas.export as bex
 import brevitas.nn as qnn
 import torch
-from measure import interleaved, machine
+from networks import FullRangeWeight
 from torch import nn
 
 import tremap_brevitas as tm
-
-sys.path.append(str(Path(__file__).parents[1] / "examples"))
-from networks import FullRangeWeight
+from benchmarks.measure import interleaved, machine
 
 
 def network() -> nn.Module:
@@ -83,7 +80,7 @@ def main() -> None:
         taken = interleaved(ways, options.rounds, warm_up=1)
         taken["load and check a bundle"] = [timed(lambda: tm.Bundle.load(root / "bundle")) for _ in range(options.rounds)]
         bundle = tm.Bundle.load(root / "bundle")
-    print(f"Output of `python benchmarks/bundle.py` ({machine()}), medians of {options.rounds}:\n")
+    print(f"Output of `python -m benchmarks.bundle` ({machine()}), medians of {options.rounds}:\n")
     print(f"| {net.placement.weights / 1e6:.1f} million weights, 5 chips at 6e-3 | seconds | times the first |")
     print("| --- | --- | --- |")
     first = statistics.median(next(iter(taken.values())))

@@ -1,6 +1,6 @@
 """The command ``tremap`` on a folder of thousands of maps.
 
-    taskset -c 0 python benchmarks/commands.py
+    taskset -c 0 python -m benchmarks.commands
 
 Times include the start of the program.
 """
@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from measure import machine
+from benchmarks.measure import machine
 
 TREMAP = Path(sysconfig.get_path("scripts")) / "tremap"
 MEMORY = ["--words", "67000", "--word-bits", "32"]

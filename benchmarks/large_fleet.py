@@ -1,6 +1,6 @@
 """A fleet at size: assigning chips to a library of images, grouping, and measuring chips against the naive loop.
 
-    taskset -c 0 python benchmarks/large_fleet.py
+    taskset -c 0 python -m benchmarks.large_fleet
 
 Prints a Markdown table. Images have the size of a ResNet-18; chips are measured with the digits network of the examples.
 """
@@ -10,22 +10,18 @@ from __future__ import annotations
 import argparse
 import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
-from measure import machine
+from networks import ResNet
 
 import tremap_brevitas as tm
+from benchmarks.measure import machine
 from tremap_brevitas.placement import LayerCodes, linear_placement
 from tremap_brevitas.planning import Point, Prepared, ResilienceCurve, assign
 from tremap_brevitas.planning.group import group_chips
-
-sys.path.append(str(Path(__file__).parents[1] / "examples"))
-from networks import ResNet
 
 WIDTHS = [(64, 3, 7), *[(64, 64, 3)] * 4, (128, 64, 3), *[(128, 128, 3)] * 3, (256, 128, 3), *[(256, 256, 3)] * 3]
 WIDTHS += [(512, 256, 3), *[(512, 512, 3)] * 3]

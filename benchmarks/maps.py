@@ -1,6 +1,6 @@
 """What fault maps cost: drawing a large one, merging many, reading a long log.
 
-    python benchmarks/maps.py
+    python -m benchmarks.maps
 
 Prints a Markdown table. One core; each figure is the best of its repetitions, since nothing but other work on the machine can
 make one slower.
@@ -57,7 +57,7 @@ def main() -> None:
     broken = tm.random_fault_maps(banked, chips=1, fault_rate=1e6 / banked.cells, seed=0)[0]
     spared = best(lambda: allocate_repair(broken, spare_rows=16, spare_columns=16), repetitions)
     python, version = platform.python_version(), np.__version__
-    print(f"Output of `python benchmarks/maps.py` ({platform.machine()}, one core, Python {python}, NumPy {version}):\n")
+    print(f"Output of `python -m benchmarks.maps` ({platform.machine()}, one core, Python {python}, NumPy {version}):\n")
     print("| fault maps | seconds | |")
     print("| --- | --- | --- |")
     speed = round(6e-3 * large.cells) / drawn / 1e6

@@ -1,7 +1,7 @@
 """One chip's stuck bits in ResNet-20's weights: this package, the few lines a user would write, PyTorchFI and MRFI.
 
     python -m pip install -c constraints.txt --no-deps pytorchfi==0.6.0 mrfi==2.1.0
-    python benchmarks/peers.py
+    python -m benchmarks.peers
 
 Everyone gets the same quantized weights and the same fault map, and must give the same answers; that is checked. PyTorchFI and
 MRFI know no stuck bits of a code: they are told the values of the faulty weights, which are worked out beforehand, off the
@@ -13,21 +13,17 @@ from __future__ import annotations
 import argparse
 import copy
 import statistics
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from measure import interleaved, machine
+from networks import ResNet
 from torch import Tensor, nn
 
 import tremap_brevitas as tm
-
-sys.path.append(str(Path(__file__).parents[1] / "examples"))
-from networks import ResNet
+from benchmarks.measure import interleaved, machine
 
 BATCH = 128
 OWN, LINES, PYTORCHFI, MRFI = "tremap_brevitas", "a few lines", "PyTorchFI 0.6.0", "MRFI 2.1.0"

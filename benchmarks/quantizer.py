@@ -1,6 +1,6 @@
 """What the faults cost: weight quantizers, a training step, switching a map; interleaved medians in one run.
 
-    python benchmarks/quantizer.py
+    python -m benchmarks.quantizer
 
 Prints a Markdown table. Every variant is timed in turn, round after round, so that a machine that speeds up or slows
 down does so for all of them; a ratio is the median of the ratios within a round.
@@ -10,24 +10,20 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import brevitas.nn as qnn
 import torch
-from measure import interleaved, machine
+from networks import FullRangeWeight, ResNet
 from torch import Tensor, nn
 
 import tremap_brevitas as tm
+from benchmarks.measure import interleaved, machine
 from tremap_brevitas.placed.faults import faults_by_layer, located
 from tremap_brevitas.placed.live import Live
 from tremap_brevitas.placed.slots import checked_slots, faulty_slots
-
-sys.path.append(str(Path(__file__).parents[1] / "examples"))
-from networks import FullRangeWeight, ResNet
 
 PLAIN, NEAREST = tm.Rule("plain"), tm.Rule("nearest")
 

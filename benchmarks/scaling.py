@@ -1,6 +1,6 @@
 """How the time of each operation grows with chips, weights and fault rate: slopes, where 1 is linear.
 
-    taskset -c 0 python benchmarks/scaling.py
+    taskset -c 0 python -m benchmarks.scaling
 
 One of the three is doubled again and again while the other two stay. A slope is that of log time over log size, fitted to the
 three largest sizes.
@@ -15,9 +15,9 @@ from collections.abc import Callable
 import brevitas.nn as qnn
 import numpy as np
 import torch
-from measure import interleaved, machine
 
 import tremap_brevitas as tm
+from benchmarks.measure import interleaved, machine
 from tremap_brevitas.planning import Point, Prepared, ResilienceCurve, assign
 from tremap_brevitas.planning.group import group_chips
 

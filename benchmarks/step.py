@@ -1,6 +1,6 @@
 """A whole training step and an evaluation of ResNet-20, eager and compiled; interleaved medians in one run.
 
-    python benchmarks/step.py
+    python -m benchmarks.step
 
 Prints Markdown tables. "plain Brevitas" is the same network without the plugin, given the same means.
 """
@@ -9,21 +9,17 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
-from measure import interleaved, machine
+from networks import ResNet
 from torch import Tensor, nn
 
 import tremap_brevitas as tm
-
-sys.path.append(str(Path(__file__).parents[1] / "examples"))
-from networks import ResNet
+from benchmarks.measure import interleaved, machine
 
 BATCH = 128
 TESTED = 500

@@ -1,6 +1,6 @@
 """Where the time goes: in the main job, in a training step of ResNet-20, and in the rows of a study.
 
-python benchmarks/where_time_goes.py
+python -m benchmarks.where_time_goes
 """
 
 from __future__ import annotations
@@ -19,14 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measure import machine
+from networks import ResNet
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 import tremap_brevitas as tm
-
-sys.path.append(str(Path(__file__).parents[1] / "examples"))
-from networks import ResNet
+from benchmarks.measure import machine
 
 ROOT = Path(__file__).parents[1]
 BATCH = 128

@@ -47,7 +47,7 @@ def load_cifar10(folder: Path, *, test_images: int | None = None) -> Data:
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If a file is no whole number of records, or a label is above 9.
+        ValueError: If a file is not a whole number of records, or a label is above 9.
     """
     *files, test_file = data_files(folder)
     training = [_read(file) for file in files]
@@ -71,7 +71,7 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 def _read(path: Path) -> tuple[Tensor, Tensor]:
     raw = np.fromfile(path, dtype=np.uint8)
     if len(raw) == 0 or len(raw) % RECORD:
-        raise ValueError(f"{path}: {len(raw)} bytes are no whole number of records of {RECORD}")
+        raise ValueError(f"{path}: {len(raw)} bytes are not a whole number of records of {RECORD}")
     records = raw.reshape(-1, RECORD)
     if records[:, 0].max() > 9:
         raise ValueError(f"{path}: record {int(records[:, 0].argmax())} has label {records[:, 0].max()}, above 9")

@@ -145,7 +145,7 @@ def content_digest(*files: Path) -> str:
 
 
 def save(state: dict[str, Any], path: Path) -> None:
-    """Write a state for ``torch.load(weights_only=True)``; the file appears whole or not at all."""
+    """Write a state for ``torch.load(weights_only=True)``; atomically."""
     temporary = path.with_name(f".{path.name}.part")
     torch.save(state, temporary)
     os.replace(temporary, path)

@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from tremap_brevitas.archive import read_archive, write_archive
+from tremap_brevitas.archive import archive_kind, read_archive, write_archive
 
 
 def write(path, **changes):
@@ -67,3 +67,10 @@ def test_no_pickle_is_ever_loaded(tmp_path):
     np.savez(tmp_path / "f.npz", header=header, x=np.array([{}]))
     with pytest.raises(ValueError, match="array 'x': is of dtype object, and holds no numbers"):
         read_archive(tmp_path / "f.npz", kind="k", schema=1)
+
+
+def test_the_kind_of_an_archive(tmp_path):
+    assert archive_kind(write(tmp_path / "f")) == "k"
+    (tmp_path / "g").write_bytes((tmp_path / "f").read_bytes()[:40])
+    assert archive_kind(tmp_path / "g") is None
+    assert archive_kind(tmp_path / "nowhere") is None

@@ -157,9 +157,9 @@ def npy(shape, dtype="<i8", data=b""):
 def test_what_is_no_file(tmp_path, load):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    with pytest.raises(ValueError, match="pipe: is no regular file"):
+    with pytest.raises(ValueError, match="pipe: is not a regular file"):
         load(pipe)
-    with pytest.raises(ValueError, match="/dev/zero: is no regular file"):
+    with pytest.raises(ValueError, match="/dev/zero: is not a regular file"):
         load("/dev/zero")
     with pytest.raises(IsADirectoryError):
         load(tmp_path)

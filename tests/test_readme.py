@@ -18,7 +18,7 @@ def test_the_call_site_runs(capsys, monkeypatch, tmp_path):
     assert report.mean > 0.85
     assert len(report.chips) == 5
     printed = capsys.readouterr().out
-    assert "group_0: 7 files whole, 3552 codes equal in image and ONNX" in printed
+    assert "group_0: 7 files unchanged, 3552 codes equal in image and ONNX" in printed
     assert (tmp_path / "chip_0.onnx").exists()
     comment = re.search(r"print\(net.placement.weights_at\(4711\)\[0\]\)  # (.*)", code)
     assert comment is not None

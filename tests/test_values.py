@@ -42,11 +42,11 @@ def values():
     curve = planning.ResilienceCurve(
         [planning.Point(0, 0.9), planning.Point(5, 0.5), planning.Point(9, 0.4), planning.Point(5, 0.9, 10)], name="net"
     )
-    result = report_room.ChipResult("A7", 0.5, False, 3, 64)
+    result = report_room.ChipResult("A7", weights_that_differ=3, worst_error=64, accuracy=0.5)
     report = tm.FleetReport("merged", 0.9, (result,), 200, 1.5, 0.25)
     geometry = ArrayGeometry(MEMORY, column_mux=2, word_order=rng.permutation(16), bit_order=rng.permutation(32))
     layer = BundleLayer("fc", (4, 8), 8, True, "binary", 0, 4, (0.5,), (0.0,), None, {"qonnx": "w"})
-    chip = BundleChip("A7", "d", 3, True, False, 2, 64, None, "image.hex")
+    chip = BundleChip(result, "d", 3, True, "image.hex")
     manifest = Manifest(
         files={"a": "b"},
         onnx={"qcdq": "m.onnx"},
@@ -81,6 +81,7 @@ def values():
         ordered,
         placed,
         placed.sites(chips[0].cells)[0],
+        placed.stuck_bits(chips[0])[0],
         placement.WeightBit("fc", (1, 2), 3),
         LAYERS[0],
         image,

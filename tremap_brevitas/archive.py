@@ -1,4 +1,4 @@
-"""One way to put arrays into a file: a compressed ``.npz`` with a JSON header, no pickle, a schema version."""
+"""How values are saved and loaded: arrays as a compressed ``.npz`` with a JSON header and no pickle, others as JSON."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import math
 import os
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,8 +20,109 @@ from tremap_brevitas.files import atomic_file
 from tremap_brevitas.reading import read_file, reading
 
 MAX_BYTES = 8 << 30
+MAX_JSON_BYTES = 1 << 30
 MAX_RATIO = 1032  # Deflate cannot do better: 258 bytes for two bits
 _HEADER = "header"
+
+
+class Digested(Protocol):
+    """A value that says what it holds by a digest."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over all that the value says."""
+
+
+class DigestedHeader(Protocol):
+    """What a file says beside its arrays; the digest may be missing in files of earlier versions."""
+
+    @property
+    def digest(self) -> str | None:
+        """The digest that the value must have."""
+
+
+Value = TypeVar("Value")
+DigestedValue = TypeVar("DigestedValue", bound=Digested)
+Content = TypeVar("Content")
+Header = TypeVar("Header", bound=DigestedHeader)
+
+
+def save_archive(
+    value: Digested,
+    path: str | os.PathLike[str],
+    *,
+    kind: str,
+    schema: int,
+    header: Mapping[str, Any],
+    arrays: Mapping[str, NDArray[Any]],
+) -> Path:
+    """Save a value as [write_archive][tremap_brevitas.archive.write_archive] does, with its digest in the header."""
+    return write_archive(path, kind=kind, schema=schema, header={**header, "digest": value.digest}, arrays=arrays)
+
+
+def load_archive(
+    path: str | os.PathLike[str],
+    make: Callable[[Header, dict[str, NDArray[Any]]], DigestedValue],
+    *,
+    kind: str,
+    schema: int,
+    header: type[Header],
+) -> DigestedValue:
+    """Load what ``save_archive`` wrote.
+
+    Args:
+        path: The file.
+        make: Makes the value of header and arrays.
+        kind: What the file should hold.
+        schema: Newest schema that ``make`` understands.
+        header: What the header says, a ``msgspec.Struct`` with a ``digest``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged, holds something else, has a newer schema, or the value has another digest than the
+            header says.
+    """
+    said, arrays = read_archive(path, kind=kind, schema=schema)
+    with reading(path, f"a {kind}"):
+        head = msgspec.convert(said, header)
+        value = make(head, arrays)
+        if head.digest not in (None, value.digest):
+            raise ValueError(f"content has digest {value.digest}, header says {head.digest}")
+    return value
+
+
+def archive_kind(path: str | os.PathLike[str]) -> str | None:
+    """What an archive says that it holds; None if it is not one, or damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return str(json.loads(_array(_HEADER, archive.read(f"{_HEADER}.npy")).tobytes().decode())["kind"])
+    except Exception:  # whatever a damaged file makes of a library
+        return None
+
+
+def save_json(path: str | os.PathLike[str], content: Mapping[str, Any], *, indent: int | None = None) -> Path:
+    """Save a value as a JSON file, atomically."""
+    with atomic_file(path) as draft:
+        draft.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")
+    return Path(path)
+
+
+def load_json(path: str | os.PathLike[str], make: Callable[[Content], Value], *, what: str, content: type[Content]) -> Value:
+    """Load what ``save_json`` wrote.
+
+    Args:
+        path: The file.
+        make: Makes the value of the content.
+        what: What the file should be, with its article, such as ``"a resilience curve"``.
+        content: What the file says, a ``msgspec.Struct``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file holds anything else.
+    """
+    data = read_file(path, limit=MAX_JSON_BYTES)
+    with reading(path, what):
+        return make(msgspec.convert(json.loads(data), content))
 
 
 def write_archive(
@@ -31,7 +133,7 @@ def write_archive(
     header: Mapping[str, Any],
     arrays: Mapping[str, NDArray[Any]],
 ) -> Path:
-    """Write ``header`` and ``arrays`` to ``path``: the whole file appears at once, or nothing does.
+    """Write ``header`` and ``arrays`` to a file, atomically.
 
     The header also says which arrays there are: the directory of a zip file is under no checksum, and one damaged byte in it
     can hide an array.
@@ -81,14 +183,14 @@ def read_archive(path: str | os.PathLike[str], *, kind: str, schema: int) -> tup
         arrays = _arrays(data)
         header = json.loads(arrays.pop(_HEADER).tobytes().decode())
         arrays.pop("allow_pickle", None)  # see write_archive: files of earlier versions, under NumPy below 2.1
-        found = header.pop("kind"), header["schema"]
+        said_kind, said_schema = header.pop("kind"), header["schema"]
         said = header.pop("arrays", None)  # files of earlier versions do not say it
         if said is not None and said != sorted(arrays):
             raise ValueError(f"its header announces the arrays {said}, but it holds {sorted(arrays)}")
-    if found[0] != kind:
-        raise ValueError(f"{path}: holds a {found[0]}, expected a {kind}")
-    if type(found[1]) is not int or not 1 <= found[1] <= schema:
-        raise ValueError(f"{path}: schema {found[1]} of {kind}, but this version reads 1 to {schema} only")
+    if said_kind != kind:
+        raise ValueError(f"{path}: holds a {said_kind}, expected a {kind}")
+    if type(said_schema) is not int or not 1 <= said_schema <= schema:
+        raise ValueError(f"{path}: schema {said_schema} of {kind}, but this version reads 1 to {schema} only")
     return header, arrays
 
 

@@ -1,4 +1,4 @@
-"""What all pictures share: a figure without a window, and a file that appears whole. Needs matplotlib (extra ``plot``)."""
+"""What all pictures share: a figure without a window, and a file written atomically. Needs matplotlib (extra ``plot``)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Files and folders that appear whole or not at all, and replace nothing that an earlier run did not write."""
+"""Atomic files and folders: written completely or not at all. They replace nothing that an earlier run did not write."""
 
 from __future__ import annotations
 
-import csv
 import errno
 import fcntl
 import os
@@ -11,24 +10,26 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tremap_brevitas.reading import file_digest, os_error
 
-# ``.tremap-draft-…`` is made beside what is to be written. It holds ``new/NAME`` or ``NAME``, and ``old/NAME`` in the instant
-# in which a folder is replaced.
-_DRAFT = ".tremap-draft-"
+# A temporary folder ``.tremap-draft-…`` is made beside what is to be written. It holds ``new/NAME`` or ``NAME``, and
+# ``old/NAME`` in the instant in which a folder is replaced.
+_PREFIX = ".tremap-draft-"
 _tidied: set[str] = set()
 
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a draft; it takes the name ``path`` at the end of the block, and vanishes on an error.
+    """Write a file atomically: yield a temporary one, which takes the name ``path`` at the end of the block.
 
-    An existing file is replaced, and its mode kept. A link stays, and what it leads to is written. What is no regular file (a
-    device, a pipe, ``/dev/stdout``) is written to at the end of the block.
+    On an error the temporary file is removed, and what was there before stays.
+
+    An existing file is replaced, and its mode kept. A link stays, and what it leads to is written. What is not a regular file
+    (a device, a pipe, ``/dev/stdout``) is written to at the end of the block.
 
     Raises:
         FileNotFoundError: If the folder does not exist.
@@ -41,59 +42,34 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     descriptor = _descriptor(path)
     if descriptor is not None or (old is not None and not stat.S_ISREG(old.st_mode)):
         with tempfile.TemporaryDirectory(prefix="tremap-") as folder:
-            draft = Path(folder, target.name)
-            draft.touch()
-            yield draft
+            temporary = Path(folder, target.name)
+            temporary.touch()
+            yield temporary
             sys.stdout.flush()  # what was printed before stands before it
             handle = os.open(path, os.O_WRONLY) if descriptor is None else os.dup(descriptor)
-            with draft.open("rb") as source, os.fdopen(handle, "wb") as sink:
+            with temporary.open("rb") as source, os.fdopen(handle, "wb") as sink:
                 shutil.copyfileobj(source, sink)
         return
     if old is not None and not os.access(target, os.W_OK):
         raise os_error(errno.EACCES, path)
-    with _draft_folder(target.parent, path) as folder:
-        draft = folder / target.name
-        draft.touch()
-        yield draft
-        _sync(draft)
+    with _temporary_folder(target.parent, path) as folder:
+        temporary = folder / target.name
+        temporary.touch()
+        yield temporary
+        _sync(temporary)
         if old is not None:
-            _keep_mode(draft, old)
-        os.replace(draft, target)
-
-
-def write_table(path: str | os.PathLike[str], rows: Sequence[Mapping[str, object]]) -> Path:
-    """Write rows of the same columns as CSV; the file appears whole or not at all.
-
-    Raises:
-        ValueError: If there is no row.
-    """
-    if not rows:
-        raise ValueError(f"{path}: no row to write")
-    with atomic_file(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return Path(path)
-
-
-def read_flag(text: str, column: str) -> bool:
-    """Read what ``write_table`` makes of a bool, or ``yes`` and ``no``, as earlier tables have it.
-
-    Raises:
-        ValueError: If it is something else.
-    """
-    if text not in ("True", "False", "yes", "no"):
-        raise ValueError(f"{column} is {text!r}, neither True nor False")
-    return text in ("True", "yes")
+            _keep_mode(temporary, old)
+        os.replace(temporary, target)
 
 
 @contextmanager
 def atomic_folder(
     path: str | os.PathLike[str], *, overwrite: bool, wrote: Callable[[Path], Mapping[str, str]] | None = None
 ) -> Iterator[Path]:
-    """Yield a draft folder; it takes the name ``path`` at the end of the block, and vanishes on an error.
+    """Write a folder atomically: yield a temporary one, which takes the name ``path`` at the end of the block.
 
-    Of several that write the same folder, one succeeds.
+    On an error the temporary folder is removed, and what was there before stays. Of several that write the same folder, one
+    succeeds.
 
     Args:
         path: The folder to make. A link stays, and the folder that it leads to is made.
@@ -103,30 +79,30 @@ def atomic_folder(
             replaced; None: only an empty one is.
 
     Raises:
-        FileExistsError: If there is something of that name, and ``overwrite`` is False, or it is no folder, or holds what no
+        FileExistsError: If there is something of that name, and ``overwrite`` is False, or it is not a folder, or holds what no
             earlier run wrote; or if something else made or replaced it before the end of the block.
         FileNotFoundError: If the folder above does not exist.
         PermissionError: If the folder above cannot be written to.
     """
     target, old = _resolved(path)
     if old is not None and not (overwrite and stat.S_ISDIR(old.st_mode)):
-        hint = "; give overwrite=True to replace it" if stat.S_ISDIR(old.st_mode) else ", and is no folder"
+        hint = "; give overwrite=True to replace it" if stat.S_ISDIR(old.st_mode) else ", and is not a folder"
         raise FileExistsError(f"{path} exists already{hint}")
     if old is not None:
         _check_replaceable(target, path, wrote)
-    with _draft_folder(target.parent, path) as folder:
-        draft, aside = folder / "new" / target.name, folder / "old" / target.name
+    with _temporary_folder(target.parent, path) as folder:
+        temporary, aside = folder / "new" / target.name, folder / "old" / target.name
         aside.parent.mkdir()
-        draft.mkdir(parents=True)
-        yield draft
-        for file in draft.rglob("*"):
+        temporary.mkdir(parents=True)
+        yield temporary
+        for file in temporary.rglob("*"):
             _sync(file)
         try:
             if old is not None:
-                _keep_mode(draft, old)
+                _keep_mode(temporary, old)
                 _move_aside(target, old, aside, path)
                 _check_replaceable(aside, path, wrote)  # once more, now that nobody can put anything into it
-            _move_to_free_name(draft, target, path)
+            _move_to_free_name(temporary, target, path)
         except BaseException:
             _put_back(aside, target)
             raise
@@ -141,7 +117,7 @@ def _move_aside(target: Path, old: os.stat_result, aside: Path, path: str | os.P
         raise FileExistsError(f"{path} was replaced meanwhile")
 
 
-def _move_to_free_name(draft: Path, target: Path, path: str | os.PathLike[str]) -> None:
+def _move_to_free_name(temporary: Path, target: Path, path: str | os.PathLike[str]) -> None:
     # A rename alone would replace an empty folder; mkdir takes the name for one run only.
     message = f"{path} exists already: it was made meanwhile"
     try:
@@ -149,7 +125,7 @@ def _move_to_free_name(draft: Path, target: Path, path: str | os.PathLike[str]) 
     except FileExistsError:
         raise FileExistsError(message) from None
     try:
-        os.rename(draft, target)
+        os.rename(temporary, target)
     except OSError as error:
         with suppress(OSError):
             os.rmdir(target)
@@ -180,11 +156,11 @@ def _put_back(aside: Path, target: Path) -> None:
 
 
 @contextmanager
-def _draft_folder(parent: Path, path: str | os.PathLike[str]) -> Iterator[Path]:
+def _temporary_folder(parent: Path, path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a hidden folder in ``parent``, locked for as long as it is used."""
     while True:
         try:
-            folder = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=parent))
+            folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
         except OSError as error:
             raise os_error(error.errno or errno.EIO, path) from None
         with suppress(FileNotFoundError):
@@ -202,12 +178,12 @@ def _draft_folder(parent: Path, path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def _tidy(parent: Path) -> None:
-    """Remove the drafts of runs that are no more, once for each folder: a run that lives holds a lock."""
+    """Remove what killed runs left, once for each folder: the temporary folder of a run that lives is locked."""
     if str(parent) in _tidied:
         return
     _tidied.add(str(parent))
     with suppress(OSError):
-        for folder in [p for p in parent.iterdir() if re.fullmatch(re.escape(_DRAFT) + "[a-z0-9_]{8}", p.name)]:
+        for folder in [p for p in parent.iterdir() if re.fullmatch(re.escape(_PREFIX) + "[a-z0-9_]{8}", p.name)]:
             if folder.is_symlink() or not folder.is_dir():
                 continue
             handle = os.open(folder, os.O_RDONLY)
@@ -223,7 +199,7 @@ def _tidy(parent: Path) -> None:
 
 
 def _resolved(path: str | os.PathLike[str]) -> tuple[Path, os.stat_result | None]:
-    """Where a path leads, and what is there, once the drafts that killed runs have left beside it are gone."""
+    """Where a path leads, and what is there, once the temporary folders that killed runs have left beside it are gone."""
     target = Path(os.path.realpath(path))
     _tidy(target.parent)
     try:
@@ -248,10 +224,10 @@ def _descriptor(path: str | os.PathLike[str]) -> int | None:
     return None
 
 
-def _keep_mode(draft: Path, old: os.stat_result) -> None:
+def _keep_mode(temporary: Path, old: os.stat_result) -> None:
     with suppress(OSError):  # only root can give a file away
-        os.chown(draft, old.st_uid, old.st_gid)
-    draft.chmod(stat.S_IMODE(old.st_mode))
+        os.chown(temporary, old.st_uid, old.st_gid)
+    temporary.chmod(stat.S_IMODE(old.st_mode))
 
 
 def _sync(path: Path) -> None:

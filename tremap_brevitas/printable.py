@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    r"""Write characters that cannot be shown as escapes: control characters, marks of direction, bytes that are no UTF-8.
+    r"""Write characters that cannot be shown as escapes: control characters, marks of direction, bytes that are not UTF-8.
 
     A chip's name may come from anybody's file; a terminal would obey the escape sequences in it.
 
@@ -21,8 +21,18 @@ def printable(text: str, *, keep: str = "") -> str:
     return "".join(c if c.isprintable() or c in keep else _escaped(c) for c in text)
 
 
+def counted(count: int, thing: str) -> str:
+    """A number of things, in the singular or the plural.
+
+    Examples:
+        >>> counted(1, "chip"), counted(2, "chip")
+        ('1 chip', '2 chips')
+    """
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
 def _escaped(character: str) -> str:
     code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte of a file's name that is no UTF-8
+    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte of a file's name that is not UTF-8
         return f"\\x{code - 0xDC00:02x}"
     return character.encode("unicode_escape").decode("ascii")

@@ -47,14 +47,14 @@ def check_regular(path: str | os.PathLike[str]) -> int:
     Raises:
         FileNotFoundError: If there is no such file.
         IsADirectoryError: If it is a folder.
-        ValueError: If it is no regular file: a pipe would be waited for, and a device may never end.
+        ValueError: If it is not a regular file: a pipe would be waited for, and a device may never end.
     """
-    found = os.stat(path)
-    if stat.S_ISDIR(found.st_mode):
+    status = os.stat(path)
+    if stat.S_ISDIR(status.st_mode):
         raise os_error(errno.EISDIR, path)
-    if not stat.S_ISREG(found.st_mode):
-        raise ValueError(f"{path}: is no regular file, but a pipe or a device")
-    return found.st_size
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{path}: is not a regular file, but a pipe or a device")
+    return status.st_size
 
 
 def read_file(path: str | os.PathLike[str], *, limit: int) -> bytes:
@@ -63,7 +63,7 @@ def read_file(path: str | os.PathLike[str], *, limit: int) -> bytes:
     Raises:
         FileNotFoundError: If there is no such file.
         IsADirectoryError: If it is a folder.
-        ValueError: If it is no regular file, or larger.
+        ValueError: If it is not a regular file, or larger.
     """
     size = check_regular(path)
     if size > limit:

@@ -1,13 +1,13 @@
 """The study: every way of preparing a fleet, side by side at equal cost, on CIFAR-10.
 
-    python benchmarks/study --data cifar-10-batches-bin --weights FOLDER --ray
+    python -m benchmarks.study --data cifar-10-batches-bin --weights FOLDER --ray
 
 Runs what is missing and writes the tables and pictures of docs/study.md. Finished rows are records in the output folder; kill
 it, start it again, and it goes on with the others. FOLDER holds float weights, plain state dicts, as
 resnet20_cifar10_float.pt and resnet32_cifar10_float.pt. Data and weights are known by their content: an output folder of
 others is refused. Needs pandas and matplotlib (extra "test").
 
-    python benchmarks/study --from-csv
+    python -m benchmarks.study --from-csv
 
 Runs nothing and needs no data: makes page and pictures from the CSV files that lie beside the page.
 """
@@ -20,12 +20,12 @@ import sys
 from pathlib import Path
 
 import torch
-from report import write_report
-from results import collect
-from rows import NETWORKS, TABLES, all_rows
-from workbench import content_digest, data_files
-from worker import Baseline, Preparation, Setup
 
+from benchmarks.study.report import write_report
+from benchmarks.study.results import collect
+from benchmarks.study.rows import NETWORKS, TABLES, all_rows
+from benchmarks.study.workbench import content_digest, data_files, has_bfloat16
+from benchmarks.study.worker import Baseline, Preparation, Setup
 from tremap_brevitas.cluster import Engine, InProcess, RayEngine, run_jobs
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -65,11 +65,14 @@ def main() -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run what is missing."""
-    setup = Setup(options.data.resolve(), options.weights.resolve(), options.out.resolve(), options.test_images)
+    bfloat16 = has_bfloat16()
+    setup = Setup(options.data.resolve(), options.weights.resolve(), options.out.resolve(), options.test_images, bfloat16)
     rows = all_rows() if options.tables is None else list(dict.fromkeys(r for t in options.tables for r in TABLES[t]()))
     engine = engine_of(options.ray)
     needed = {name: name for name in NETWORKS if any(row.network == name for row in rows)}
     measured = {"test_images": options.test_images, "data": content_digest(*data_files(options.data))}
+    if not bfloat16:  # the published rows are in bfloat16: a folder does not mix the two
+        measured["arithmetic"] = "float32"
     given = {name: content_digest(setup.weights_of(name)) for name in needed}
     found = run_jobs(
         Baseline(setup), needed, engine=engine, folder=setup.out / "baselines", options=measured, progress="baselines"

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from prediction import new_cases, predicted, resilience_curve
-from results import Figure, Results
-from rows import RATES
-from tables import BOTH, CHIP, GOAL, NEVER_SEEN
 
+from benchmarks.study.methods import CHIP
+from benchmarks.study.prediction import new_cases, predicted, resilience_curve
+from benchmarks.study.results import Figure, Results
+from benchmarks.study.rows import RATES
+from benchmarks.study.tables import BOTH, GOAL, NEVER_SEEN
 from tremap_brevitas.drawing import new_figure, save_figure
 from tremap_brevitas.report import ChipResult, FleetReport
 from tremap_brevitas.report.plot_fleet import plot_yield
@@ -62,7 +63,7 @@ def draw_yield(results: Results, path: Path) -> None:
         fields: dict[str, Any] = {"method": method, "steps": steps, "rate": 2e-2, "unseen": 10}
         found = results.accuracy(CHIP, member=False, **fields)
         if found:
-            chips = tuple(ChipResult(str(where), accuracy, False, 0, 0) for where, accuracy in found.values.items())
+            chips = tuple(ChipResult(str(where), accuracy=accuracy) for where, accuracy in found.values.items())
             reports.append(FleetReport(name, results.nominal(**fields).mean, chips, steps))
     if reports:
         title = f"{len(reports[0].chips)} chips never seen, fault rate 2e-2"

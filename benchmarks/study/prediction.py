@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from results import Results
-from rows import Row
 
+from benchmarks.study import methods
+from benchmarks.study.results import Results
+from benchmarks.study.rows import Row
 from tremap_brevitas.planning.resilience import Point, ResilienceCurve
 
 MEASURED_WITH = 10  # seed of the rows that the curve is made of; none of their chips is predicted
@@ -22,9 +23,9 @@ def resilience_curve(results: Results, *, scale: str = "relative") -> Resilience
         scale: ``"relative"`` or ``"rms"``: which error of the codes.
     """
     runs, chips = (t[(t.seed == MEASURED_WITH) & (t.network == "resnet20")] for t in (results.runs, results.chips))
-    retrained = runs[runs.method != "none"]
-    chips = chips[chips.method == "none"]
-    points = [Point(0.0, accuracy) for accuracy in runs[runs.method == "none"].nominal]
+    retrained = runs[runs.method != methods.NONE]
+    chips = chips[chips.method == methods.NONE]
+    points = [Point(0.0, accuracy) for accuracy in runs[runs.method == methods.NONE].nominal]
     points += map(Point, chips[scale], chips.accuracy)
     points += map(Point, retrained[f"{scale}_before"], retrained.nominal, retrained.steps)
     return ResilienceCurve(points, name="ResNet-20, 8 bits, CIFAR-10, nearest codes")
@@ -39,7 +40,7 @@ def new_cases(results: Results, scale: str = "relative") -> pd.DataFrame:
     chips, runs = (
         t[(t.seed != MEASURED_WITH) & (t.network == "resnet20") & (t.store == "nearest")] for t in (results.chips, results.runs)
     )
-    chips = chips[(chips.method == "none") & (chips.rate <= 2e-2) & (chips.deployment == "chip_image")]
+    chips = chips[(chips.method == methods.NONE) & (chips.rate <= 2e-2) & (chips.deployment == "chip_image")]
     chips = chips.drop_duplicates(["seed", "chip", "member", "rate", "pattern", "reuse"])
     where = np.where(chips.pattern == "clustered", ", clustered", "")
     loaded = chips.reuse.map(lambda n: f", memory loaded {n} times" if n > 1 else "")
@@ -48,11 +49,16 @@ def new_cases(results: Results, scale: str = "relative") -> pd.DataFrame:
     usual = Row().fields()
     for field in ("entry", "lr", "pattern", "reuse", "teacher", "recalibrated"):
         runs = runs[runs[field] == usual[field]]
-    runs = runs[runs.method.isin(["merged", "per chip"])]
-    single = runs.method == "per chip"
+    runs = runs[runs.method.isin([methods.MERGED, methods.PER_CHIP])]
+    single = runs.method == methods.PER_CHIP
     alike = ["method", "seed", "rate", "chips", "chip", "steps", "on_conflict"]
     runs = runs[~runs.assign(chips=runs.chips.where(~single, 1)).duplicated(alike)]
-    kinds = runs.method.map({"merged": "group", "per chip": "chip"}) + ", retrained " + runs.steps.astype(str) + " steps"
+    kinds = (
+        runs.method.map({methods.MERGED: "group", methods.PER_CHIP: "chip"})
+        + ", retrained "
+        + runs.steps.astype(str)
+        + " steps"
+    )
     retrained = {"kind": kinds, "error": runs[f"{scale}_before"], "steps": runs.steps, "accuracy": runs.nominal}
     return pd.concat([untrained, pd.DataFrame(retrained)], ignore_index=True)
 

@@ -6,12 +6,11 @@ import contextlib
 import re
 from pathlib import Path
 
-from pictures import draw_grid, draw_resilience, draw_yield
-from prediction import resilience_curve
-from results import Results
-from rows import all_rows
-from tables import TABLES
-
+from benchmarks.study.pictures import draw_grid, draw_resilience, draw_yield
+from benchmarks.study.prediction import resilience_curve
+from benchmarks.study.results import Results
+from benchmarks.study.rows import all_rows
+from benchmarks.study.tables import TABLES
 from tremap_brevitas.files import atomic_file
 
 

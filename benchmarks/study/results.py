@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rows import NETWORKS, SEEDS, Row, all_rows
 
+from benchmarks.study import methods
+from benchmarks.study.rows import NETWORKS, SEEDS, Row, all_rows
 from tremap_brevitas.cluster import RunFolder
-from tremap_brevitas.files import write_table
+from tremap_brevitas.tables import write_table
 
 RUN = ("faults", "union_rate", "conflicts", "rms_before", "relative_before", "nominal", "seconds", "evaluation_seconds")
 CHIP = ("chip", "member", "deployment", "accuracy", "bit_exact", "weights_that_differ", "worst_error", "rms", "relative")
@@ -147,12 +148,12 @@ class Results:
 
     def per_chip(self, **fields: Any) -> Figure:
         """Accuracy of each chip that was retrained by itself."""
-        return self.accuracy(method="per chip", **fields)
+        return self.accuracy(method=methods.PER_CHIP, **fields)
 
     def untrained(self, *, store: str = "nearest", **fields: Any) -> Figure:
         """Accuracy of each chip without training, every one with an image of its own."""
         deployment = "chip_image" if store == "nearest" else "group_image"
-        return self.accuracy(deployment, method="none", store=store, steps=0, **fields)
+        return self.accuracy(deployment, method=methods.NONE, store=store, steps=0, **fields)
 
     def _having(self, table: pd.DataFrame, fields: dict[str, Any]) -> pd.DataFrame:
         wanted = {**Row().fields(), **fields}

@@ -6,19 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-Method = Literal[
-    "none",
-    "batchnorm",
-    "clean",
-    "per chip",
-    "merged",
-    "read by members",
-    "random",
-    "random, clean too",
-    "merged + random",
-    "member",
-]
-Entry = Literal["all at once", "by step", "by chip", "lsb first", "on recovery"]
+from benchmarks.study import methods
+
 Pattern = Literal["uniform", "clustered"]
 
 NETWORKS = ("resnet20", "resnet20-4bit", "resnet32")
@@ -32,10 +21,9 @@ class Row:
 
     Args:
         network: Network of the study.
-        method: How the network is prepared. ``"clean"`` trains as long, but in a healthy memory;
-            ``"member"`` under another chip of the group at every step; ``"read by members"`` likewise, but with one image.
+        method: How the network is prepared: a name in ``methods.METHODS``.
         store: Rule by which codes are stored, in training and afterwards.
-        entry: How faults enter.
+        entry: How faults enter: a name in ``methods.ENTRIES``.
         chips: Chips in the group.
         rate: Fault rate of each chip.
         steps: Optimizer steps.
@@ -44,7 +32,7 @@ class Row:
         pattern: How faults lie in the memory.
         reuse: How many times the memory is loaded for one network.
         on_conflict: Rule of the merge.
-        unseen: Chips outside the group that are judged too.
+        unseen: Chips outside the group that are evaluated too.
         lr: Highest learning rate.
         recalibrated: Whether BatchNorm statistics are measured anew after training: a group's under the union, else each
             chip's under its own.
@@ -52,9 +40,9 @@ class Row:
     """
 
     network: str = "resnet20"
-    method: Method = "merged"
+    method: str = methods.MERGED
     store: Literal["nearest", "plain"] = "nearest"
-    entry: Entry = "all at once"
+    entry: str = methods.AT_ONCE
     chips: int = 5
     rate: float = 6e-3
     steps: int = 200
@@ -68,12 +56,16 @@ class Row:
     teacher: bool = False
     recalibrated: bool = False
 
+    def __post_init__(self) -> None:
+        for field, value, known in (("method", self.method, methods.METHODS), ("entry", self.entry, methods.ENTRIES)):
+            if value not in known:
+                raise ValueError(f"{field} must be one of {', '.join(known)}, got {value!r}")
+
     @property
     def name(self) -> str:
         """Name of the row: all that differs from the defaults."""
         default = asdict(Row())
-        found = {k: v for k, v in asdict(self).items() if v != default[k]}
-        return ", ".join(f"{k}={v}" for k, v in found.items()) or "default"
+        return ", ".join(f"{k}={v}" for k, v in asdict(self).items() if v != default[k]) or "default"
 
     def fields(self) -> dict[str, Any]:
         """All fields, for a table."""
@@ -83,13 +75,13 @@ class Row:
 def per_chip(row: Row, chips: int) -> Iterator[Row]:
     """Rows for the first chips of a group, each retrained by itself; they are the same in a smaller group."""
     for chip in range(chips):
-        yield replace(row, method="per chip", chips=5, chip=chip, on_conflict="free", entry="all at once")
+        yield replace(row, method=methods.PER_CHIP, chips=5, chip=chip, on_conflict="free", entry=methods.AT_ONCE)
 
 
 def untrained(row: Row) -> Iterator[Row]:
     """Rows for a group that is not trained at all: as is, and with nearest codes."""
     for store in ("plain", "nearest"):
-        yield replace(row, method="none", store=store, steps=0)
+        yield replace(row, method=methods.NONE, store=store, steps=0)
 
 
 def headline() -> Iterator[Row]:
@@ -101,7 +93,7 @@ def headline() -> Iterator[Row]:
         yield from per_chip(row, 5)
     for seed in SEEDS:
         row = Row(network="resnet32", seed=seed)
-        yield replace(row, store="plain", entry="by step")
+        yield replace(row, store="plain", entry=methods.BY_STEP)
         yield from per_chip(replace(row, store="plain"), 5 if seed == 0 else 1)
         yield replace(row, steps=100)
 
@@ -118,7 +110,7 @@ def learning_rate() -> Iterator[Row]:
 def image_a_chip() -> Iterator[Row]:
     """Where every chip gets an image of its own, no union is needed: what one training does for all of them then."""
     for seed in SEEDS:
-        for method in ("member", "random", "clean"):
+        for method in (methods.MEMBER, methods.RANDOM, methods.CLEAN):
             yield Row(chips=20, seed=seed, method=method)
             yield Row(network="resnet32", seed=seed, method=method)
 
@@ -127,9 +119,9 @@ def equal_cost() -> Iterator[Row]:
     """Retraining every chip, with no more steps in all than one merged retraining has; and BatchNorm statistics alone."""
     for seed in SEEDS:
         yield from per_chip(Row(seed=seed, steps=10), 5)
-        yield Row(seed=seed, method="batchnorm", steps=0)
+        yield Row(seed=seed, method=methods.BATCHNORM, steps=0)
         yield from per_chip(Row(network="resnet32", seed=seed, steps=40), 5)
-        yield Row(network="resnet32", seed=seed, method="batchnorm", steps=0)
+        yield Row(network="resnet32", seed=seed, method=methods.BATCHNORM, steps=0)
 
 
 def recalibrated() -> Iterator[Row]:
@@ -138,7 +130,7 @@ def recalibrated() -> Iterator[Row]:
         for row in (Row(network="resnet32", seed=seed, recalibrated=True), Row(chips=20, seed=seed, recalibrated=True)):
             yield row
             yield from per_chip(row, 1)
-        yield Row(chips=20, seed=seed, method="member", recalibrated=True)
+        yield Row(chips=20, seed=seed, method=methods.MEMBER, recalibrated=True)
 
 
 def teacher() -> Iterator[Row]:
@@ -148,7 +140,7 @@ def teacher() -> Iterator[Row]:
         yield Row(chips=20, seed=seed, teacher=True)
         yield from per_chip(Row(network="resnet32", seed=seed, teacher=True), 2)
     for seed in SEEDS:
-        row = Row(seed=seed, method="read by members", teacher=True)
+        row = Row(seed=seed, method=methods.READ_BY_MEMBERS, teacher=True)
         yield replace(row, network="resnet32")
         yield replace(row, chips=20)
         yield replace(row, chips=20, steps=400)
@@ -167,7 +159,7 @@ def large_group_options() -> Iterator[Row]:
     """Conflicts settled by majority, or as every member reads them; and twice the steps."""
     for seed in SEEDS:
         for on_conflict in ("free", "majority"):
-            row = Row(seed=seed, method="read by members", on_conflict=on_conflict)
+            row = Row(seed=seed, method=methods.READ_BY_MEMBERS, on_conflict=on_conflict)
             yield replace(row, chips=20)
             yield replace(row, network="resnet32")
         yield Row(chips=20, seed=seed, on_conflict="majority")
@@ -188,7 +180,7 @@ def collapse() -> Iterator[Row]:
     """All at once against every ramp, on one union."""
     for seed in SEEDS:
         for store in ("plain", "nearest"):
-            for entry in ("all at once", "by step", "by chip", "lsb first", "on recovery"):
+            for entry in methods.ENTRIES:
                 yield Row(chips=20, seed=seed, store=store, entry=entry)
 
 
@@ -198,7 +190,7 @@ def no_training() -> Iterator[Row]:
         for network in ("resnet20", "resnet20-4bit"):
             for rate in (1e-3, 6e-3, 2e-2, 4e-2, 1e-1):
                 yield from untrained(Row(network=network, rate=rate, seed=seed))
-                yield Row(network=network, rate=rate, seed=seed, method="batchnorm", steps=0)
+                yield Row(network=network, rate=rate, seed=seed, method=methods.BATCHNORM, steps=0)
 
 
 def trained_at_high_rates() -> Iterator[Row]:
@@ -212,9 +204,16 @@ def trained_at_high_rates() -> Iterator[Row]:
 def never_seen() -> Iterator[Row]:
     """Chips that were not in the group."""
     for seed in SEEDS:
-        for method in ("none", "clean", "merged", "random", "random, clean too", "merged + random"):
+        for method in (
+            methods.NONE,
+            methods.CLEAN,
+            methods.MERGED,
+            methods.RANDOM,
+            methods.RANDOM_AND_CLEAN,
+            methods.MERGED_AND_RANDOM,
+        ):
             # A step of clean and faulty passes costs two: half as many, so that all rows cost the same.
-            steps = {"none": 0, "random, clean too": 100}.get(method, 200)
+            steps = {methods.NONE: 0, methods.RANDOM_AND_CLEAN: 100}.get(method, 200)
             yield Row(method=method, seed=seed, steps=steps, rate=2e-2, unseen=10)
 
 
@@ -242,7 +241,7 @@ def resilience() -> Iterator[Row]:
     for seed in (10,):
         for steps in (0, 25, 50, 100, 200):
             for rate in (6e-3, 2e-2, 4e-2, 7e-2, 1e-1, 1.5e-1):
-                yield Row(method="none" if steps == 0 else "per chip", rate=rate, seed=seed, steps=steps, chips=5)
+                yield Row(method=methods.NONE if steps == 0 else methods.PER_CHIP, rate=rate, seed=seed, steps=steps, chips=5)
 
 
 TABLES = {

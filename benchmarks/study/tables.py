@@ -5,30 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from grouping import grouping_table
-from prediction import prediction_table
-from results import Figure, Results
-from rows import RATES
-
+from benchmarks.study import methods
+from benchmarks.study.grouping import grouping_table
+from benchmarks.study.methods import CHIP, GROUP
+from benchmarks.study.prediction import prediction_table
+from benchmarks.study.results import Figure, Results
+from benchmarks.study.rows import RATES
 from tremap_brevitas.placement.certificate import Deployment
 
-ENTRIES = ("all at once", "by step", "by chip", "lsb first", "on recovery")
-GROUP: Deployment = "group_image"
-CHIP: Deployment = "chip_image"
 BOTH = ((GROUP, "one image for all"), (CHIP, "one image a chip"))
 NEVER_SEEN = {  # name, steps, and passes of a step
-    "none": ("no training", 0, 1),
-    "clean": ("trained on in a healthy memory", 200, 1),
-    "merged": ("merged (5 other chips)", 200, 1),
-    "random": ("random maps", 200, 1),
-    "random, clean too": ("random maps, clean and faulty passes (RandBET)", 100, 2),
-    "merged + random": ("merged and random maps", 200, 1),
+    methods.NONE: ("no training", 0, 1),
+    methods.CLEAN: ("trained on in a healthy memory", 200, 1),
+    methods.MERGED: ("merged (5 other chips)", 200, 1),
+    methods.RANDOM: ("random maps", 200, 1),
+    methods.RANDOM_AND_CLEAN: ("random maps, clean and faulty passes (RandBET)", 100, 2),
+    methods.MERGED_AND_RANDOM: ("merged and random maps", 200, 1),
 }
 GOAL = 0.86
 READ_BY_MEMBERS: list[tuple[str, dict[str, Any]]] = [
-    ("merged, nearest, read by members", {"method": "read by members"}),
-    ("merged, nearest, majority, read by members", {"method": "read by members", "on_conflict": "majority"}),
-    ("merged, nearest, read by members, healthy network as teacher", {"method": "read by members", "teacher": True}),
+    ("merged, nearest, read by members", {"method": methods.READ_BY_MEMBERS}),
+    ("merged, nearest, majority, read by members", {"method": methods.READ_BY_MEMBERS, "on_conflict": "majority"}),
+    ("merged, nearest, read by members, healthy network as teacher", {"method": methods.READ_BY_MEMBERS, "teacher": True}),
 ]
 
 
@@ -68,7 +66,7 @@ def fleet_table(results: Results, network: str, chips: int, extra: Sequence[tupl
 
     add("written as is, no training", results.untrained(network=network, chips=chips, store="plain"), 0)
     add("nearest codes, no training", results.untrained(network=network, chips=chips), 0)
-    batchnorm = results.accuracy(CHIP, network=network, method="batchnorm", steps=0)
+    batchnorm = results.accuracy(CHIP, network=network, method=methods.BATCHNORM, steps=0)
     add("nearest codes, BatchNorm re-estimated on each chip", batchnorm, 0)
     single("plain (as before TRE-Map)", store="plain")
     single("nearest")
@@ -76,13 +74,13 @@ def fleet_table(results: Results, network: str, chips: int, extra: Sequence[tupl
     add(f"per-chip retraining, nearest, {few} steps each", results.per_chip(network=network, steps=few), 200)
     single("nearest, BatchNorm re-estimated", recalibrated=True)
     single("nearest, healthy network as teacher", teacher=True)
-    group("merged, plain, ramp by step (as TRE-Map)", GROUP, store="plain", entry="by step")
+    group("merged, plain, ramp by step (as TRE-Map)", GROUP, store="plain", entry=methods.BY_STEP)
     for deployment, what in BOTH:
         group(f"merged, nearest; {what}", deployment)
     for method, where in (
-        ("clean", "in a healthy memory"),
-        ("random", "under random maps"),
-        ("member", "under a random member"),
+        (methods.CLEAN, "in a healthy memory"),
+        (methods.RANDOM, "under random maps"),
+        (methods.MEMBER, "under a random member"),
     ):
         group(f"trained {where}, then nearest; one image a chip", CHIP, method=method)
     for name, fields in extra:
@@ -97,7 +95,9 @@ def fleet_table(results: Results, network: str, chips: int, extra: Sequence[tupl
         f"steps for {chips} chips",
     )
     runs = results.runs_with(network=network, chips=chips)
-    note = f"Clean network: {results.nominal(network=network, chips=chips, method='none', steps=0)}. " if len(runs) else ""
+    note = (
+        f"Clean network: {results.nominal(network=network, chips=chips, method=methods.NONE, steps=0)}. " if len(runs) else ""
+    )
     if len(runs):
         note += f"Union {100 * runs.union_rate.mean():.2f} % of the cells, {runs.conflicts.mean():.0f} conflicts. "
     return f"{note}Per-chip retraining: {reference}.\n\n{markdown(heading, rows)}"
@@ -120,11 +120,14 @@ def large_group(results: Results) -> str:
         *READ_BY_MEMBERS,
         ("merged, nearest, majority", {"on_conflict": "majority"}),
         ("merged, nearest, BatchNorm re-estimated", {"recalibrated": True}),
-        ("trained under a random member, then nearest, BatchNorm re-estimated", {"method": "member", "recalibrated": True}),
+        (
+            "trained under a random member, then nearest, BatchNorm re-estimated",
+            {"method": methods.MEMBER, "recalibrated": True},
+        ),
         ("merged, nearest, 400 steps", {"steps": 400}),
         (
             "merged, nearest, read by members, teacher, 400 steps",
-            {"method": "read by members", "teacher": True, "steps": 400},
+            {"method": methods.READ_BY_MEMBERS, "teacher": True, "steps": 400},
         ),
         ("merged, nearest, healthy network as teacher", {"teacher": True}),
     ]
@@ -151,7 +154,7 @@ def grid(results: Results) -> str:
 def collapse(results: Results) -> str:
     """Entries of the faults, plain and nearest, on the union of twenty chips."""
     rows = []
-    for entry in ENTRIES:
+    for entry in methods.ENTRIES:
         cells: list[Figure] = []
         for store in ("plain", "nearest"):
             fields: dict[str, Any] = {"chips": 20, "entry": entry, "store": store}
@@ -167,8 +170,8 @@ def no_training(results: Results) -> str:
     for network, bits in (("resnet20", 8), ("resnet20-4bit", 4)):
         for rate in (1e-3, 6e-3, 2e-2, 4e-2, 1e-1):
             fields: dict[str, Any] = {"network": network, "rate": rate}
-            clean = results.nominal(method="none", steps=0, **fields)
-            batchnorm = results.accuracy(CHIP, method="batchnorm", steps=0, **fields)
+            clean = results.nominal(method=methods.NONE, steps=0, **fields)
+            batchnorm = results.accuracy(CHIP, method=methods.BATCHNORM, steps=0, **fields)
             trained = results.per_chip(**fields)
             untrained = results.untrained(store="plain", **fields), results.untrained(**fields)
             rows.append((bits, f"{rate:g}", clean, *untrained, batchnorm, trained, trained - batchnorm))

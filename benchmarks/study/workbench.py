@@ -1,26 +1,24 @@
 """A network of the study on one worker: quantized and compiled once, reset for every training.
 
-Compiled and with convolutions in bfloat16, a step takes half as long. Codes have 8 bits at most, so that weights and
-activations are exact in bfloat16; sums are rounded. Every accuracy of the study is measured the same way.
+Compiled and with convolutions in bfloat16, a step takes half as long on a processor that has it, and ten times as long on one
+that emulates it: there float32 is used. Codes have 8 bits at most, so that weights and activations are exact in bfloat16; sums
+are rounded. All rows of a run are measured the same way.
 """
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
-import tremap_brevitas as tm
-
-sys.path.append(str(Path(__file__).parents[2] / "examples"))
 from cifar10 import augment, data_files, load_cifar10
 from networks import FullRangeWeight, ResNet
+from torch import Tensor, nn
 from training import Data, accuracy_on, content_digest, save, seed_everything, train
+
+import tremap_brevitas as tm
 
 __all__ = [
     "BATCH",
@@ -29,6 +27,7 @@ __all__ = [
     "augment",
     "content_digest",
     "data_files",
+    "has_bfloat16",
     "load_cifar10",
     "new_network",
     "train_baseline",
@@ -36,10 +35,17 @@ __all__ = [
 
 BATCH = 128
 EVALUATION_BATCH = 500
+BN_BATCHES = 20  # of BATCH images, for BatchNorm statistics
 COLLECT = 300  # steps in which Brevitas measures the scales of activations
 WORD_BITS = 32
 TEMPERATURE = 2.0  # of the teacher's and the network's outputs
 TEACHER_SHARE = 0.7
+
+
+def has_bfloat16() -> bool:
+    """Whether this processor computes in bfloat16 itself, and does not emulate it."""
+    can = torch.cpu.get_capabilities()
+    return any(can.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16"))
 
 
 class FourBitWeight(FullRangeWeight):
@@ -63,14 +69,15 @@ class Workbench:
         name: One of ``rows.NETWORKS``.
         state: State of the trained network.
         data: Training and test images.
+        bfloat16: Whether to compute in bfloat16, else in float32.
 
     Attributes:
         model: The network.
         net: It in a memory that has room for all of them; rows place it anew.
     """
 
-    def __init__(self, name: str, state: Mapping[str, Tensor], data: Data) -> None:
-        self.name = name
+    def __init__(self, name: str, state: Mapping[str, Tensor], data: Data, *, bfloat16: bool) -> None:
+        self.name, self.bfloat16 = name, bfloat16
         self.model = new_network(name)
         self._teacher: Any = None
         self.model.load_state_dict(state)
@@ -78,7 +85,7 @@ class Workbench:
         self.net = tm.place(self.model, tm.Memory(words=10_000_000, word_bits=WORD_BITS))
         self._start = {key: value.clone() for key, value in self.model.state_dict().items()}
         self.data = data
-        self._compiled = tm.compiled(self.model, bfloat16=True)
+        self._compiled = tm.compiled(self.model, bfloat16=bfloat16)
         self._accuracy = accuracy_on(
             data.test_images.contiguous(memory_format=torch.channels_last), data.test_labels, batch=EVALUATION_BATCH
         )
@@ -93,7 +100,7 @@ class Workbench:
         if self._teacher is None:
             network = new_network(self.name)
             network.load_state_dict(self._start)
-            self._teacher = tm.compiled(network.eval(), bfloat16=True)
+            self._teacher = tm.compiled(network.eval(), bfloat16=self.bfloat16)
         with torch.no_grad():
             said = self._teacher(images.contiguous(memory_format=torch.channels_last))
         soft = nn.functional.kl_div(
@@ -106,6 +113,11 @@ class Workbench:
         """Share of right answers of the network on the test images."""
         assert model is self.model
         return self._accuracy(_Forward(self))
+
+    def some_batches(self, seed: int) -> Iterator[Tensor]:
+        """Training images, to measure BatchNorm statistics on."""
+        batches = self.data.batches(BATCH, seed=seed, augment=augment)
+        return (batches(n)[0] for n in range(BN_BATCHES))
 
     def reset(self) -> None:
         """Go back to the state that every training starts from; no faults."""
@@ -152,7 +164,7 @@ class _Forward(nn.Module):
         return self.bench[0].forward(images)
 
 
-def train_baseline(name: str, data: Data, weights: Path, target: Path, *, steps: int, lr: float) -> None:
+def train_baseline(name: str, data: Data, weights: Path, target: Path, *, steps: int, lr: float, bfloat16: bool) -> None:
     """Quantization-aware training in a healthy memory, long enough that a short retraining wins nothing by itself.
 
     Args:
@@ -162,6 +174,7 @@ def train_baseline(name: str, data: Data, weights: Path, target: Path, *, steps:
         target: File for the trained state; ``train`` keeps a checkpoint beside it.
         steps: Optimizer steps.
         lr: Highest learning rate.
+        bfloat16: Whether to compute in bfloat16.
     """
     seed_everything(0)
     first = target.with_suffix(".scales.pt")
@@ -172,7 +185,7 @@ def train_baseline(name: str, data: Data, weights: Path, target: Path, *, steps:
             raise SystemExit(f"{weights}: does not fit {name}; missing or unexpected: {missing + unexpected}")
         train(model, data.batches(BATCH, seed=0, augment=augment), steps=COLLECT, lr=lr / 5, title=f"{name}: scales")
         save(model.state_dict(), first)
-    bench = Workbench(name, torch.load(first, weights_only=True), data)
+    bench = Workbench(name, torch.load(first, weights_only=True), data, bfloat16=bfloat16)
     bench.train(steps=steps, lr=lr, seed=1, title=name, checkpoint=target.with_suffix(".checkpoint.pt"))
     save(bench.model.state_dict(), target)
     first.unlink()

@@ -7,11 +7,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import job
 import torch
-from rows import Row
 from training import Data, accuracy_on
-from workbench import EVALUATION_BATCH, Workbench, content_digest, load_cifar10, new_network, train_baseline
+
+from benchmarks.study import job
+from benchmarks.study.rows import Row
+from benchmarks.study.workbench import EVALUATION_BATCH, Workbench, content_digest, load_cifar10, new_network, train_baseline
 
 BASELINES = {"resnet20": 3000, "resnet20-4bit": 1500, "resnet32": 2000}  # steps of quantization-aware training
 BASELINE_LR = 0.05
@@ -26,12 +27,14 @@ class Setup:
         weights: Folder with the float weights.
         out: Output folder.
         test_images: Test images used.
+        bfloat16: Whether networks compute in bfloat16, on every worker alike; else in float32.
     """
 
     data: Path
     weights: Path
     out: Path
     test_images: int
+    bfloat16: bool
 
     def weights_of(self, network: str) -> Path:
         """File of the float weights that a baseline begins with."""
@@ -52,7 +55,8 @@ class Baseline:
         """Train it unless that is done; returns its accuracy compiled, as in every row, and in float32."""
         target, data = self.setup.state_of(name), _data(self.setup)
         if not target.exists():
-            train_baseline(name, data, self.setup.weights_of(name), target, steps=BASELINES[name], lr=BASELINE_LR)
+            options: dict[str, Any] = {"steps": BASELINES[name], "lr": BASELINE_LR, "bfloat16": self.setup.bfloat16}
+            train_baseline(name, data, self.setup.weights_of(name), target, **options)
         bench = _bench(self.setup, name)
         bench.reset()
         eager = new_network(name)
@@ -85,4 +89,4 @@ def _data(setup: Setup) -> Data:
 @cache
 def _bench(setup: Setup, network: str) -> Workbench:
     state = torch.load(setup.state_of(network), weights_only=True)
-    return Workbench(network, state, _data(setup))
+    return Workbench(network, state, _data(setup), bfloat16=setup.bfloat16)

@@ -210,7 +210,7 @@ def check_dat(bundle: tm.Bundle, layer: LayerCodes, path: Path, said: dict[str, 
         digits = -(-memory.word_bits // 4)
         if not re.fullmatch(f"[0-9a-fA-F]{{{digits}}}", line.strip()) or int(line, 16) >> memory.word_bits:
             raise SystemExit(
-                f"{path}:{number}: {line[:40]!r} is no word of {memory.word_bits} bits in {digits} hexadecimal digits"
+                f"{path}:{number}: {line[:40]!r} is not a word of {memory.word_bits} bits in {digits} hexadecimal digits"
             )
         words.append(int(line, 16))
     if len(words) != memory.words:

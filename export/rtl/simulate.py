@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
             image = bundle.image_file(chip)
             if bundle.manifest.image_format != "readmemh":  # what the test bench reads
                 written = read_image(image, bundle.manifest, placement)
-                image = write_memory_image(written, folder / "image.mem", format="readmemh", faults=None)
+                image = write_memory_image(written, folder / "image.mem", format="readmemh", fault_map=None)
             read = tm.MemoryImage.from_words(placement, words_read(program, image, chip, folder)).codes
             wrong = sum(int((read[layer] != trained[layer]).sum()) for layer in trained)
             proof = bundle.certificate(chip)

@@ -87,7 +87,7 @@ def test_the_manifest_itself(copied):
         assert reason in report.problems[0]
         assert report.certificates == ()
     path.unlink()
-    with pytest.raises(FileNotFoundError, match=r"no manifest\.json in it, so it is no bundle"):
+    with pytest.raises(FileNotFoundError, match=r"no manifest\.json in it, so it is not a bundle"):
         tm.verify_bundle(folder, chips)
     with pytest.raises(FileNotFoundError, match="no such folder"):
         tm.verify_bundle(folder / "none", chips)
@@ -110,7 +110,7 @@ def test_one_flipped_bit_in_the_image(copied, group):
     words = group.image.words()
     words[100] ^= 1 << 7
     forged = tm.MemoryImage.from_words(group.placement, words)
-    write_memory_image(forged, folder / "weights_as_written.mem", format="readmemh", faults=None)
+    write_memory_image(forged, folder / "weights_as_written.mem", format="readmemh", fault_map=None)
     signed(folder)
     text = str(tm.verify_bundle(folder, chips))
     assert "weights_as_written.mem: holds codes of digest" in text
@@ -182,16 +182,16 @@ def test_a_table_that_lies(copied):
     fields[4:7] = ["True", "0", "0"]
     path.write_text("\n".join([lines[0], ",".join(fields), *lines[2:]]) + "\n")
     signed(folder)
-    assert "chips.csv: says of chip 'chip-0' that 0 weights differ" in str(tm.verify_bundle(folder, chips))
+    assert "chips.csv: says of chip 'chip-0': bit-exact; its certificate says: " in str(tm.verify_bundle(folder, chips))
     path.write_text(text.replace("chip-1,", "chip-1,x,", 1))
     signed(folder)
     assert "chips.csv:3: " in str(tm.verify_bundle(folder, chips))
     path.write_text(text.replace("digest", "hash", 1))
     signed(folder)
-    assert "chips.csv:1: columns chip,hash,faults" in str(tm.verify_bundle(folder, chips))
+    assert "chips.csv:1: not a table of chips: its columns are chip,hash,faults" in str(tm.verify_bundle(folder, chips))
     path.write_text(text.replace("weights_as_written.mem", "other.mem", 1))
     signed(folder)
-    assert "is to get 'other.mem', which is no file of the bundle" in str(tm.verify_bundle(folder, chips))
+    assert "is to get 'other.mem', which is not a file of the bundle" in str(tm.verify_bundle(folder, chips))
 
 
 def test_an_onnx_file_that_is_none_or_lacks_a_weight(copied):

@@ -19,7 +19,7 @@ def test_it_verifies():
     assert report.ok, report
     assert (report.inputs, report.inputs_equal) == (2, 2)
     assert [c.weights_that_differ for c in report.certificates] == [0, 3]
-    assert [row.bit_exact for row in tm.Bundle.load(FOLDER).chips] == [True, False]
+    assert [row.result.bit_exact for row in tm.Bundle.load(FOLDER).chips] == [True, False]
 
 
 @pytest.mark.parametrize("form", ["qcdq", "qonnx"])

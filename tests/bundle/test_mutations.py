@@ -16,6 +16,7 @@ from tremap_brevitas import quant as tq
 from tremap_brevitas.bundle import manifest as manifests
 from tremap_brevitas.bundle.chips import BundleChip, write_chips
 from tremap_brevitas.bundle.manifest import NAME, file_digest
+from tremap_brevitas.report import ChipResult
 
 
 @pytest.fixture(scope="module")
@@ -116,20 +117,22 @@ def test_what_is_no_file(bundle, name):
     path = folder / name
     path.unlink()
     os.mkfifo(path)
-    assert f"{name}: is no file that can be read" in problems(folder, chips)
+    assert f"{name}: is not a file that can be read" in problems(folder, chips)
     path.unlink()
     path.mkdir()
-    assert f"{name}: is no file that can be read" in problems(folder, chips)
+    assert f"{name}: is not a file that can be read" in problems(folder, chips)
 
 
 def test_a_long_table_with_one_damaged_byte(bundle):
     folder, chips = bundle
-    rows = [BundleChip(f"chip-{i}", "ab" * 32, 9, False, True, 0, 0, 0.9, "weights_as_written.mem") for i in range(1500)]
+    rows = [
+        BundleChip(ChipResult(f"chip-{i}", accuracy=0.9), "ab" * 32, 9, False, "weights_as_written.mem") for i in range(1500)
+    ]
     write_chips(rows, folder / "chips.csv")
     data = (folder / "chips.csv").read_bytes()
     (folder / "chips.csv").write_bytes(data.replace(b"\nchip-3,", b'\n"hip-3,'))
     signed(folder)
-    assert problems(folder, chips) == ("chips.csv:5: Error: field larger than field limit (131072)",)
+    assert problems(folder, chips) == ("chips.csv:5: field larger than field limit (131072)",)
 
 
 def test_a_bundle_is_replaced_by_a_bundle_and_nothing_else_is(bundle, group):

@@ -28,7 +28,7 @@ def bundle(tmp_path_factory):
 def test_logs_need_no_geometry(bundle):
     group, folder = bundle
     out = tremap("verify", folder, folder.parent / "chips").stdout
-    assert f"{folder}: 7 files whole, 2368 codes equal in image and ONNX" in out
+    assert f"{folder}: 7 files unchanged, 2368 codes equal in image and ONNX" in out
     assert "0 of 4 chips compute exactly the network that was trained" in out
     found = json.loads(tremap("verify", folder, folder.parent / "chips", "--json").stdout)
     assert found["ok"]
@@ -43,7 +43,7 @@ def test_exit_codes(bundle, tmp_path):
     tremap("verify", folder, exact, folder.parent / "chips", "--exact", code=1)
     (tmp_path / "bad.log").write_text("address,expected,read\nzz,0,1\n")
     found = tremap("verify", folder, tmp_path / "bad.log", exact, code=1)
-    assert "bad.log:2: address 'zz' is no number of base 16" in found.stderr
+    assert "bad.log:2: address 'zz' is not a number of base 16" in found.stderr
     assert "1 of 1 chips" in found.stdout
     small = tm.FaultMap(tm.Memory(words=2, word_bits=2), [0], [0], "small").save(tmp_path / "small.npz")
     assert "is of a memory of 2 words × 2 bits" in tremap("verify", folder, small, code=1).stderr

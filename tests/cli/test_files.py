@@ -208,7 +208,7 @@ def test_standard_input_and_output(tmp_path, folder, chips):  # noqa: F811
     for name in ("-", "/dev/stdout"):
         found = tremap("map", "convert", path, "--to", "csv", "--out", name)
         assert found.stdout == (tmp_path / "a.csv").read_text()
-        assert "1 maps written to -" in found.stderr
+        assert "1 map written to -" in found.stderr
         merge = ["map", "merge", folder, "--on-conflict", "free", "--out", name]
         found = tremap(*merge)
         (tmp_path / "m.npz").write_bytes(found.stdout_bytes)

@@ -76,6 +76,7 @@ COMMANDS = {
     "diff": ["map", "diff", "chip.npz", "chips/chip-1.npz"],
     "repair": ["map", "repair", "chip.npz", "--spare-rows", "1", "--spare-columns", "1", "--out", "out", "--list", "list"],
     "repair by list": ["map", "repair", "chip.npz", "--column-mux", "1", "--apply", "repair.csv", "--out", "out"],
+    "ecc": ["map", "ecc", "chip.npz", "--data-bits", "3", "--out", "out"],
     "plot": ["map", "plot", "chip.npz", "--geometry", "geometry.json", "--title", "title", "--out", "out"],
     "plot activated": ["map", "plot", "placed", "--kind", "activated", "--bundle", "bundle", "--out", "out"],
     "group": ["group", "chips", "--union-rate", "0.5", "--largest", "2", "--out", "out"],

@@ -194,7 +194,7 @@ def test_addresses_and_arrays(tmp_path, folder, chips):
     assert "leave --column-mux out" in tremap(*said, *geometry, "--column-mux", 2, code=2).stderr
     (tmp_path / "bad.json").write_text('{"words": 64}')
     found = tremap(*said, "--geometry", tmp_path / "bad.json", code=1)
-    assert "bad.json: no geometry: needs 'word_bits'" in found.stderr
+    assert "bad.json: not the geometry of an array, or damaged (it needs 'word_bits')" in found.stderr
 
 
 def test_diff(tmp_path, folder):
@@ -222,9 +222,21 @@ def test_repair(tmp_path, folder, chips):
     ).stdout
     after = tm.FaultMap.load(out)
     assert 0 < len(after) < len(chips[0])
-    assert said.startswith(f"{len(chips[0])} stuck cells, 12 rows and columns replaced, {len(after)} stuck cells left")
+    assert said.startswith(f"{len(chips[0])} stuck cells, 8 rows and 4 columns replaced, {len(after)} stuck cells left")
     tremap("map", "repair", folder / "chip-0.npz", "--apply", tmp_path / "l.csv", "--out", tmp_path / "again.npz")
     assert tm.FaultMap.load(tmp_path / "again.npz").digest == after.digest
+
+
+def test_ecc(tmp_path):
+    (chip,) = tm.random_fault_maps(tm.Memory(words=64, word_bits=39), chips=1, fault_rate=0.02, seed=0)
+    chip.save(tmp_path / "A7.npz")
+    said = tremap("map", "ecc", tmp_path / "A7.npz", "--data-bits", 32, "--out", tmp_path / "behind.npz").stdout
+    behind = tm.FaultMap.load(tmp_path / "behind.npz")
+    assert 0 < len(behind) < len(chip)
+    assert said.startswith(f"{len(chip)} stuck cells (2.0e-02), {len(behind)} of data left behind the code (")
+    assert "a map and --out go together" in tremap("map", "ecc", tmp_path / "A7.npz", "--data-bits", 32, code=2).stderr
+    refused = tremap("map", "ecc", tmp_path / "A7.npz", "--data-bits", 38, "--out", tmp_path / "no.npz", code=1)
+    assert "to correct one wrong bit takes 6" in refused.stderr
 
 
 @pytest.mark.parametrize("kind", ["map", "overlap", "growth"])

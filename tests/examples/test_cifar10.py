@@ -39,7 +39,7 @@ def test_damaged_files(tmp_path):
     path = tmp_path / "data_batch_3.bin"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
-    with pytest.raises(ValueError, match="data_batch_3.bin: .* are no whole number of records of 3073"):
+    with pytest.raises(ValueError, match="data_batch_3.bin: .* are not a whole number of records of 3073"):
         load_cifar10(tmp_path)
     path.write_bytes(whole[: 5 * RECORD] + b"\x0b" + whole[5 * RECORD + 1 :])
     with pytest.raises(ValueError, match="data_batch_3.bin: record 5 has label 11, above 9"):

@@ -42,7 +42,7 @@ def test_no_training(tmp_path):
     mean = {method: sum(values) / len(values) for method, values in mean.items()}
     assert mean["0.1: compensated"] > mean["0.1: nearest"] > mean["0.1: as they are"]
     assert mean["0.1: compensated"] > 0.96
-    assert f"{tmp_path}/group: 7 files whole, 9744 codes equal in image and ONNX" in out
+    assert f"{tmp_path}/group: 7 files unchanged, 9744 codes equal in image and ONNX" in out
 
 
 @pytest.mark.slow
@@ -57,7 +57,7 @@ def test_the_main_job(tmp_path):
     assert mean["merged, read by members, nearest"] > 0.94
     assert mean["merged, read by members, nearest"] > mean["untreated"] + 0.05
     assert "points in 60/180 = 1/3 of its steps: merged, read by members, nearest" in out
-    assert f"{tmp_path}/group_0: 7 files whole, 9744 codes equal in image and ONNX" in out
+    assert f"{tmp_path}/group_0: 7 files unchanged, 9744 codes equal in image and ONNX" in out
     assert f"The bundle lies in {tmp_path}/group_0/" in out
     assert (tmp_path / "fleet.png").read_bytes().startswith(b"\x89PNG")
     flows(

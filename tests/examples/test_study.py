@@ -7,21 +7,14 @@ import runpy
 import shutil
 from pathlib import Path
 
-import job
 import pandas as pd
-import prediction
 import pytest
-import report
-import results
-import rows
-import tables
 import torch
-import workbench
-import worker
 from examples.test_cifar10 import write_data_set
 from networks import ResNet
 from training import Data
 
+from benchmarks.study import job, methods, prediction, report, results, rows, tables, workbench, worker
 from tremap_brevitas.cluster import RunFolder
 
 ROOT = Path(__file__).parents[2]
@@ -44,10 +37,9 @@ def bench():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workbench.tm, "compiled", lambda model, **_: model)
         patch.setattr(workbench, "BATCH", 8)
-        patch.setattr(job, "BATCH", 8)
-        patch.setattr(job, "BN_BATCHES", 1)
-        patch.setattr(job, "JUDGED", 2)
-        yield workbench.Workbench("resnet20", state, data)
+        patch.setattr(workbench, "BN_BATCHES", 1)
+        patch.setattr(job, "MAX_MEMBERS", 2)
+        yield workbench.Workbench("resnet20", state, data, bfloat16=False)
 
 
 def test_rows_are_distinct_and_none_is_left_out():
@@ -56,6 +48,23 @@ def test_rows_are_distinct_and_none_is_left_out():
     assert {row for table in rows.TABLES.values() for row in table()} == set(every)
     for row in every:
         assert row.network in rows.NETWORKS
+
+
+@pytest.mark.parametrize(("can", "expected"), [({}, False), ({"amx_bf16": True}, True), ({"avx512_bf16": False}, False)])
+def test_bfloat16_only_where_the_processor_has_it(monkeypatch, can, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: can)
+    assert workbench.has_bfloat16() == expected
+
+
+def test_a_method_is_registered_once_and_rows_name_registered_ones():
+    for field, known in (("method", methods.METHODS), ("entry", methods.ENTRIES)):
+        assert {getattr(row, field) for row in rows.all_rows()} == set(known)
+        with pytest.raises(ValueError, match=f"{field} must be one of .*{re.escape(list(known)[-1])}, got 'prayer'"):
+            rows.Row(**{field: "prayer"})
+    with pytest.raises(ValueError, match="there is a method 'merged' already: retrain"):
+        methods.method(methods.MERGED, "group")(lambda task: 0.0)
+    with pytest.raises(ValueError, match="there is an entry 'by step' already: by_step"):
+        methods.entry(methods.BY_STEP)(lambda task: None)
 
 
 @pytest.mark.slow
@@ -105,8 +114,7 @@ def test_the_command_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     torch.save(weights, tmp_path / "resnet20_cifar10_float.pt")
     (tmp_path / "docs").mkdir()
     shutil.copy(ROOT / "docs" / "study.md", tmp_path / "docs")
-    for module in (workbench, job):
-        monkeypatch.setattr(module, "BATCH", 8)
+    monkeypatch.setattr(workbench, "BATCH", 8)
     monkeypatch.setattr(workbench.tm, "compiled", lambda model, **_: model)
     monkeypatch.setattr(workbench, "COLLECT", 2)
     monkeypatch.setitem(worker.BASELINES, "resnet20", 2)
@@ -119,7 +127,7 @@ def test_the_command_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
         folders = {"data": tmp_path / "data", "weights": tmp_path, "out": tmp_path / "out", "docs": tmp_path / "docs"}
         given = [text for name, folder in folders.items() for text in (f"--{name}", str(folder))]
         monkeypatch.setattr("sys.argv", ["study", *given, *options])
-        runpy.run_path(str(ROOT / "benchmarks" / "study"), run_name="__main__")
+        runpy.run_module("benchmarks.study", run_name="__main__")
 
     threads = torch.get_num_threads()
     try:

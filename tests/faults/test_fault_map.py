@@ -7,7 +7,8 @@ from hypothesis import given
 from strategies import fault_maps
 
 from tremap_brevitas import FaultMap, Memory
-from tremap_brevitas.faults.fault_map import KIND, write_archive
+from tremap_brevitas.archive import write_archive
+from tremap_brevitas.faults.fault_map import KIND
 
 MEMORY = Memory(words=16, word_bits=8)
 

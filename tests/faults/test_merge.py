@@ -68,7 +68,7 @@ def test_merging_is_commutative_associative_and_idempotent(group):
 
 def test_error_policy_names_cell_and_chips():
     a, b = chip({3: 0, 5: 1}, "a"), chip({5: 0}, "b")
-    with pytest.raises(ValueError, match="1 conflicts, the first at cell 5: stuck at 0 on chip 'b', at 1 on chip 'a'"):
+    with pytest.raises(ValueError, match="1 conflict, the first at cell 5: stuck at 0 on chip 'b', at 1 on chip 'a'"):
         merge([a, b], on_conflict="error")
     assert merge([a, chip({9: 0}, "c")], on_conflict="error").cells.tolist() == [3, 5, 9]
 
@@ -89,6 +89,17 @@ def test_a_chip_counts_once_whatever_its_metadata(tmp_path):
     # A file that was written when such a chip counted twice still says what it said.
     old = MergedFaultMap(MEMORY, [5], [1], "a+a+b", members=(first, second, other), conflicts=[5], on_conflict="majority")
     assert MergedFaultMap.load(old.save(tmp_path / "old.npz")).stuck_at.tolist() == [1]
+
+
+def test_every_map_has_members():
+    """A chip's own map stands for itself, so that nobody need ask which of the two a map is."""
+    a, b = chip({3: 0, 5: 1}, "a"), chip({5: 0}, "b")
+    assert (a.members, a.on_conflict, a.conflicts.tolist()) == ((a,), None, [])
+    merged = merge([a, b], on_conflict="free")
+    assert (merged.members, merged.on_conflict, merged.conflicts.tolist()) == ((a, b), "free", [5])
+    for fault_map in (a, merged):
+        assert copy.deepcopy(fault_map).conflicts.tolist() == fault_map.conflicts.tolist()
+        assert not fault_map.conflicts.flags.writeable
 
 
 def test_chips_without_a_name_are_counted_each():

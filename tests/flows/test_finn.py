@@ -113,7 +113,7 @@ def test_depthwise_convolutions(unit, pe, simd, expected):
         ((4, 2, 3, 3), {}, {"PE": 1, "SIMD": 1, "input_shape": (2, 3, 3)}, "is for linear layers"),
         ((4, 6), {}, {"PE": 1, "SIMD": 1, "input_shape": (2, 2, 2)}, "has 8 numbers, its weight 6 columns"),
         ((4, 6), {"channels": 3}, {"PE": 1, "SIMD": 1, "input_shape": (2, 3, 1)}, "2 channels, but in the model 3"),
-        ((4, 6), {"channels": 4}, (1, 1), "6 columns are no feature map of 4 channels"),
+        ((4, 6), {"channels": 4}, (1, 1), "6 columns are not a feature map of 4 channels"),
         ((4, 6), {"channels": 0}, (1, 1), 'Say so in the folding: "input_shape"'),
         ((4, 6), {}, {"PE": 1}, "give \\(PE, SIMD\\)"),
         ((4, 6), {}, {"PE": 1, "SIMD": 1, "ram_style": "block"}, "some of PE, SIMD, input_shape, unit"),
@@ -149,7 +149,7 @@ def test_what_does_not_fit():
     ):
         with pytest.raises(ValueError, match=reason):
             finn_placement(layers, memory, folding=folding)
-    with pytest.raises(ValueError, match="is no matrix"):
+    with pytest.raises(ValueError, match="is not a matrix"):
         finn_placement([LayerCodes("v", (4,), 8, "twos_complement")], memory, folding={"v": (1, 1)})
 
 

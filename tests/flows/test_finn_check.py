@@ -244,7 +244,7 @@ def test_memories(bundle, codes, tmp_path, capsys):
     for text, reason in (
         ("\n".join(lines[:-1]), "5 words, PE 2 and SIMD 3 of layer '0' make 6"),
         ("\n".join([*lines, lines[0]]), "7 words"),
-        ("\n".join([lines[0], lines[1][:-1], *lines[2:]]), r"0\.dat:2: .* is no word of 48 bits in 12"),
+        ("\n".join([lines[0], lines[1][:-1], *lines[2:]]), r"0\.dat:2: .* is not a word of 48 bits in 12"),
         ("\n".join([lines[0], "x" * 12, *lines[2:]]), r"0\.dat:2:"),
         ("\n".join([lines[0], "", *lines[2:]]), r"0\.dat:2:"),
     ):

@@ -24,11 +24,11 @@ def _iverilog():
 @given(data=st.data(), image=images())
 @settings(max_examples=12)
 def test_any_memory_any_order_any_faults(data, image, tmp_path_factory):
-    """Word widths that are no multiple of four, reused memories, orders of their own."""
+    """Word widths that are not a multiple of four, reused memories, orders of their own."""
     folder = tmp_path_factory.mktemp("rtl")
     chip = data.draw(fault_maps(image.placement.memory))
     program = rtl.compile_memory(image.placement.memory, image.placement.tiles, folder)
-    path = write_memory_image(image, folder / "image.mem", format="readmemh", faults=None)
+    path = write_memory_image(image, folder / "image.mem", format="readmemh", fault_map=None)
     assert rtl.words_read(program, path, chip, folder) == words_read(image, chip)
 
 

@@ -80,7 +80,7 @@ def test_the_report_reads_well(exported):
     folder, chips = exported
     text = str(tm.verify_bundle(folder, chips[-2:]))
     first, second, bad, good = text.splitlines()
-    assert first == f"{folder}: 7 files whole, 9744 codes equal in image and ONNX"
+    assert first == f"{folder}: 7 files unchanged, 9744 codes equal in image and ONNX"
     assert second == "  onnxruntime gives PyTorch's outputs for 6 of 6 inputs"
     assert bad.startswith("  chip 'chip': ")
     assert "weights differ, by " in bad
@@ -145,7 +145,7 @@ def test_one_image_a_chip(group, tmp_path):
     shutil.copy(folder / "weights_as_written_chip_0001.mem", mine)
     assert "has the content of weights_as_written_chip_0001.mem" in str(tm.verify_bundle(folder, group.chips))
     signed(folder)  # even then the table gives it away
-    assert "chips.csv: says of chip 'chip-2' that" in str(tm.verify_bundle(folder, group.chips))
+    assert "chips.csv: says of chip 'chip-2': " in str(tm.verify_bundle(folder, group.chips))
 
 
 @pytest.mark.parametrize("live", ["merged", "one_chip"])
@@ -200,7 +200,7 @@ def test_nothing_is_left_when_it_fails(group, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError):
         group.export(tmp_path / "file" / "b")
-    with pytest.raises(FileExistsError, match="file exists already, and is no folder"):
+    with pytest.raises(FileExistsError, match="file exists already, and is not a folder"):
         group.export(tmp_path / "file", overwrite=True)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 

@@ -31,7 +31,7 @@ WORDS = [0b11111_00001, 0b10000_01111, 0b00011, 0]
 def test_golden_files(tmp_path, form):
     name = f"{form}.as_written"
     assert IMAGE.words() == WORDS
-    written = write_memory_image(IMAGE, tmp_path / name, format=form, faults=None)
+    written = write_memory_image(IMAGE, tmp_path / name, format=form, fault_map=None)
     assert written.read_bytes() == (GOLDEN / name).read_bytes()
     assert read_memory_image(GOLDEN / name, format=form, word_bits=12) == WORDS
 
@@ -39,7 +39,7 @@ def test_golden_files(tmp_path, form):
 @given(images(), st.sampled_from(FORMATS))
 def test_files_read_back_as_the_codes_that_were_written(tmp_path_factory, image, form):
     path = tmp_path_factory.mktemp("images") / "weights.as_written"
-    write_memory_image(image, path, format=form, faults=None)
+    write_memory_image(image, path, format=form, fault_map=None)
     words = read_memory_image(path, format=form, word_bits=image.placement.memory.word_bits)
     again = tm.MemoryImage.from_words(image.placement, words)
     assert again.digest == image.digest
@@ -50,7 +50,7 @@ def test_files_read_back_as_the_codes_that_were_written(tmp_path_factory, image,
 def test_the_words_that_a_chip_reads_are_what_its_certificate_says(tmp_path_factory, image, seed, form):
     (chip,) = tm.random_fault_maps(image.placement.memory, chips=1, fault_rate=0.1, seed=seed)
     path = tmp_path_factory.mktemp("images") / "weights.as_read"
-    write_memory_image(image, path, format=form, faults=chip)
+    write_memory_image(image, path, format=form, fault_map=chip)
     words = read_memory_image(path, format=form, word_bits=image.placement.memory.word_bits)
     assert words == words_read(image, chip)
     read = tm.MemoryImage.from_words(image.placement, words)
@@ -60,15 +60,15 @@ def test_the_words_that_a_chip_reads_are_what_its_certificate_says(tmp_path_fact
 
 def test_every_file_says_whether_it_is_before_or_after_the_faults(tmp_path):
     chip = tm.FaultMap(MEMORY, [0, 4], [0, 0], "Ä7")
-    with pytest.raises(TypeError, match="faults"):
+    with pytest.raises(TypeError, match="fault_map"):
         write_memory_image(IMAGE, tmp_path / "w.mem", format="readmemh")
     for form in FORMATS:
-        before = write_memory_image(IMAGE, tmp_path / f"{form}.as_written", format=form, faults=None)
-        after = write_memory_image(IMAGE, tmp_path / f"{form}.as_read", format=form, faults=chip)
+        before = write_memory_image(IMAGE, tmp_path / f"{form}.as_written", format=form, fault_map=None)
+        after = write_memory_image(IMAGE, tmp_path / f"{form}.as_read", format=form, fault_map=chip)
         if form in BARE:
             for faults, said in ((None, "as_written"), (chip, "as_read")):
                 with pytest.raises(ValueError, match=f"the name must say .*put '{said}' into it"):
-                    write_memory_image(IMAGE, tmp_path / "w.bin", format=form, faults=faults)
+                    write_memory_image(IMAGE, tmp_path / "w.bin", format=form, fault_map=faults)
         else:
             assert b"words as written: before any fault, image " + IMAGE.digest.encode() in before.read_bytes()
             assert read_memory_image(after, format=form, word_bits=12) == words_read(IMAGE, chip)
@@ -84,16 +84,16 @@ MIF = "WIDTH=12; DEPTH=2;\nADDRESS_RADIX=HEX;\nDATA_RADIX=HEX;\nCONTENT\nBEGIN\n
 @pytest.mark.parametrize(
     ("form", "text", "message"),
     [
-        ("readmemh", "@0\n000\n00g\n", ":3: '00g' is no number of base 16"),
+        ("readmemh", "@0\n000\n00g\n", ":3: '00g' is not a number of base 16"),
         ("readmemh", "@0 000 @2 001", ":1: no word for address 1, but one for a higher address"),
         ("readmemh", "@0 1000", ":1: word 0 is 0x1000, which has more than 12 bits"),
         ("readmemh", "@0 001\n@0 002\n", ":2: a second word for address 0x0"),
         ("readmemh", "001 /* 002\n003\n", r":1: a comment that begins with /\* and never ends"),
         ("readmemh", "001\n00\n", ":2: word '00' has 2 digits, but 12 bits need 3; was it cut short"),
-        ("readmemh", "001\n0x2\n", ":2: '0x2' is no number of base 16"),
+        ("readmemh", "001\n0x2\n", ":2: '0x2' is not a number of base 16"),
         ("readmemh", "// words\r001\r", ":1: a carriage return without a line feed"),
         ("amd_mif", "000000000000\n0000\n", ":2: 4 digits, expected 12"),
-        ("amd_mif", "00000000000x\n", ":1: '00000000000x' is no number of base 2"),
+        ("amd_mif", "00000000000x\n", ":1: '00000000000x' is not a number of base 2"),
         ("coe", "memory_initialization_radix=16;\n012,\n", ":2: expected memory_initialization_vector"),
         ("coe", "memory_initialization_vector=0;", ":1: no memory_initialization_radix"),
         ("coe", "memory_initialization_radix=16;\nmemory_initialization_vector=\n012,\n", "the vector does not end"),
@@ -124,21 +124,21 @@ MIF = "WIDTH=12; DEPTH=2;\nADDRESS_RADIX=HEX;\nDATA_RADIX=HEX;\nCONTENT\nBEGIN\n
         ("altera_mif", f"{MIF}[0..1] : 1;\nEND;\n2 : 1;", ":8: text after END;"),
         ("altera_mif", f"{MIF}0 : 1;\n% no end\n1 : 2;\nEND;", ":7: a comment that begins with % and never ends"),
         ("altera_mif", f"DEPTH=2;\n{MIF}", ":2: a second DEPTH"),
-        ("altera_mif", f"{MIF}0 : 1;\n1 : -2;\nEND;", ":7: '-2' is no number of base 16"),
+        ("altera_mif", f"{MIF}0 : 1;\n1 : -2;\nEND;", ":7: '-2' is not a number of base 16"),
         ("altera_mif", MIF.replace("DATA_RADIX=HEX", "DATA_RADIX=DEC") + "0 : -2049;", ":6: -2049 has more than 12 bits"),
         ("altera_mif", MIF.replace("DEPTH=2", "DEPTH=99999999999"), ":5: DEPTH is 99999999999, more than"),
         ("intel_hex", ":0100000001FF\n", ":1: wrong checksum FF, expected FE"),
         ("intel_hex", ":00000001FF\n:00000001FF\n", ":2: a record after the end record"),
-        ("intel_hex", "hello\n", ":1: 'hello' is no Intel HEX record"),
+        ("intel_hex", "hello\n", ":1: 'hello' is not an Intel HEX record"),
         ("intel_hex", ":0200000001FFFE\n:0200010002FFFC\n:00000001FF\n", ":2: bytes 0x1 to 0x2: some were given before"),
         ("intel_hex", ":0200020001FFFC\n:03000000FFFFFF00\n:00000001FF\n", ":2: bytes 0x0 to 0x2: some were given before"),
         ("intel_hex", ":0200020001FFFC\n:00000001FF\n", ":2: no byte for address 0, but one for a higher address"),
         ("intel_hex", ":00000006FA\n", ":1: record type 6, expected 0 to 5"),
         ("intel_hex", ":0100000401FA\n", ":1: a record of type 4 with 1 bytes, expected 2"),
         ("intel_hex", ":020000020000FC\n:02FFFF0001FF00\n", ":2: a record that runs over the end of its segment"),
-        ("intel_hex", ":01000000FF00\n:00000001FF\n", ":2: 1 bytes are no whole number of words of 2 bytes"),
+        ("intel_hex", ":01000000FF00\n:00000001FF\n", ":2: 1 bytes are not a whole number of words of 2 bytes"),
         ("intel_hex", ":0100000001FE\n", ":1: no end record"),
-        ("raw", "abc", ":1: 3 bytes are no whole number of words of 2 bytes"),
+        ("raw", "abc", ":1: 3 bytes are not a whole number of words of 2 bytes"),
     ],
 )
 def test_damage_is_named_by_file_and_line(tmp_path, form, text, message):
@@ -223,10 +223,10 @@ def test_verilog_files_are_read_as_icarus_reads_them(tmp_path):
 
 def test_bad_arguments(tmp_path):
     with pytest.raises(ValueError, match="format must be one of readmemh, .*, got 'hex'"):
-        write_memory_image(IMAGE, tmp_path / "w", format="hex", faults=None)
+        write_memory_image(IMAGE, tmp_path / "w", format="hex", fault_map=None)
     other = tm.FaultMap(tm.Memory(1, 8), [0], [0], "x")
     with pytest.raises(ValueError, match="chip 'x' is of a memory of 1 words × 8 bits"):
-        write_memory_image(IMAGE, tmp_path / "w", format="coe", faults=other)
+        write_memory_image(IMAGE, tmp_path / "w", format="coe", fault_map=other)
     with pytest.raises(ValueError, match="3 words, but the placement has 4"):
         tm.MemoryImage.from_words(PLACEMENT, WORDS[:3])
     with pytest.raises(ValueError, match="word 1 is 0x1000, which does not fit into 12 bits"):

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from helpers import expected_codes
@@ -60,12 +62,12 @@ def test_an_exact_image_wins_whatever_the_others():
     cells = [3, 77, 200, 401]
     chip = tm.FaultMap(MEMORY, cells, stored(LIBRARY[2].image, cells), "A7")
     (found,) = assign([chip], LIBRARY, goal=0.9, curve=CURVE)
-    assert (found.image, found.verdict, found.accuracy, found.error) == ("image 2", "exact", 0.92, 0.0)
+    assert (found.image, found.verdict, found.result.accuracy, found.error) == ("image 2", "exact", 0.92, 0.0)
     healthy = tm.FaultMap(MEMORY, [], [], "A8")
     (found,) = assign([healthy], LIBRARY, goal=0.9, curve=CURVE)
     assert (found.image, found.verdict) == ("image 3", "exact")  # all are: the most accurate
     (found,) = assign([healthy], LIBRARY, goal=0.99, curve=CURVE)
-    assert (found.verdict, found.accuracy) == ("retrain", 0.93)
+    assert (found.verdict, found.result.accuracy) == ("retrain", 0.93)
 
 
 def test_good_enough_by_the_curve_or_not():
@@ -75,11 +77,11 @@ def test_good_enough_by_the_curve_or_not():
             image = next(e for e in LIBRARY if e.name == found.image)
             proof = tm.certificate(image.image, chip, deployment="chip_image")
             assert found.error == pytest.approx(proof.relative_error)
-            assert found.weights_that_differ == proof.weights_that_differ
+            assert dataclasses.replace(found.result, accuracy=None) == proof.result
             if proof.bit_exact:
                 continue
             expected = image.accuracy - 0.9 + CURVE.predict(proof.relative_error)
-            assert found.accuracy == pytest.approx(expected)
+            assert found.result.accuracy == pytest.approx(expected)
             assert found.verdict == ("good enough" if expected >= goal + margin else "retrain")
 
 
@@ -87,7 +89,7 @@ def test_without_a_curve_only_exact_chips_are_served():
     chips = tm.random_fault_maps(MEMORY, chips=10, fault_rate=0.05, seed=2)
     for found in assign(chips, LIBRARY, goal=0.5):
         assert found.verdict == "retrain"
-        assert np.isnan(found.accuracy)
+        assert found.result.accuracy is None
 
 
 def test_beyond_what_was_measured_it_must_be_retrained():
@@ -124,8 +126,8 @@ def test_no_image_would_have_served_better(drawn, accuracies, deployment, with_c
         served[entry.name] = (sure and accuracy >= goal, proof.bit_exact, accuracy, proof)
     reached, exact, accuracy, proof = served[found.image]
     assert found.error == pytest.approx(proof.relative_error)
-    assert found.weights_that_differ == proof.weights_that_differ
-    assert found.accuracy == pytest.approx(accuracy, nan_ok=True)
+    assert dataclasses.replace(found.result, accuracy=None) == proof.result
+    assert found.result.accuracy == (None if np.isnan(accuracy) else pytest.approx(accuracy))
     assert found.verdict == ("retrain" if not reached else "exact" if exact else "good enough")
     rivals = [s for s in served.values() if s[0]]
     if rivals:
@@ -141,7 +143,7 @@ def test_a_zero_with_its_sign_stuck_is_no_harm():
     library = [Prepared(str(codes), tm.MemoryImage(placement, {"fc": codes}), 0.9) for codes in ([-4, 9], [0, 8])]
     for deployment in ("chip_image", "group_image"):
         (found,) = assign([tm.FaultMap(memory, [7, 8], [1, 0])], library, goal=0.8, deployment=deployment)
-        assert (found.image, found.verdict, found.weights_that_differ) == ("[0, 8]", "exact", 0)
+        assert (found.image, found.verdict, found.result.weights_that_differ) == ("[0, 8]", "exact", 0)
 
 
 def test_an_image_that_reaches_the_goal_wins_over_the_least_harm():

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 import tremap_brevitas as tm
 from tremap_brevitas.report import ChipResult, FleetReport, read_csv
 
+WRONG = ChipResult("b", weights_that_differ=12, worst_error=64, accuracy=0.84)
 REPORTS = [
-    tm.FleetReport("merged", 0.91, (ChipResult("a", 0.91, True, 0, 0), ChipResult("b", 0.84, False, 12, 64)), 200, 1.5),
-    tm.FleetReport("per chip", 0.92, (ChipResult("a", 0.92, True, 0, 0), ChipResult("b", 0.92, True, 0, 0)), 400, 3.0),
+    tm.FleetReport("merged", 0.91, (ChipResult("a", accuracy=0.91), WRONG), 200, 1.5),
+    tm.FleetReport("per chip", 0.92, (ChipResult("a", accuracy=0.92), ChipResult("b", accuracy=0.92)), 400, 3.0),
 ]
 
 
@@ -40,6 +41,15 @@ def test_reports_as_table_and_joined():
         tm.FleetReport.joined([], name="none")
 
 
+def test_a_report_needs_accuracies(tmp_path):
+    with pytest.raises(ValueError, match="chip 'a' has no accuracy; a report needs that of every chip"):
+        FleetReport("x", 0.9, (ChipResult("a"),))
+    text = tm.write_csv(REPORTS, tmp_path / "fleet.csv").read_text()
+    (tmp_path / "fleet.csv").write_text(text.replace(",12,64,0.84", ",12,64,"))
+    with pytest.raises(ValueError, match=r"fleet.csv:3: chip 'b' has no accuracy"):
+        read_csv(tmp_path / "fleet.csv")
+
+
 def test_no_reports(tmp_path):
     for call in (lambda: tm.comparison([], threshold=0.9), lambda: tm.write_csv([], tmp_path / "fleet.csv")):
         with pytest.raises(ValueError, match="no report"):
@@ -49,7 +59,10 @@ def test_no_reports(tmp_path):
 
 names = st.sampled_from(["", "merged", "a, b"])
 figures = st.floats(0, 1) | st.floats(0, 1e9)
-results = st.builds(ChipResult, names, figures, st.booleans(), st.integers(0, 9), st.integers(0, 9))
+counts = st.integers(1, 9)
+results = st.builds(ChipResult, names, accuracy=figures) | st.builds(
+    ChipResult, names, weights_that_differ=counts, worst_error=counts, accuracy=figures
+)
 fleets = st.builds(
     FleetReport, names, figures, st.lists(results, min_size=1, max_size=3).map(tuple), st.integers(0, 9), figures, figures
 )
@@ -90,7 +103,7 @@ def test_a_chip_without_a_figure(tmp_path):
     """NaN is no accuracy: whatever the order, the worst is not known, and the chip reaches no threshold."""
     accuracies = (0.5, math.nan, 0.9)
     for order in itertools.permutations(accuracies):
-        report = FleetReport("x", 0.9, tuple(ChipResult(str(i), a, False, 1, 1) for i, a in enumerate(order)))
+        report = FleetReport("x", 0.9, tuple(ChipResult(str(i), accuracy=a) for i, a in enumerate(order)))
         assert math.isnan(report.worst)
         assert math.isnan(report.mean)
         assert report.yield_at(0.5) == 2 / 3

@@ -10,8 +10,14 @@ from tremap_brevitas.report import plot_fleet
 from tremap_brevitas.report.fleet_report import ChipResult, FleetReport
 
 REPORTS = [
-    FleetReport("one", 0.95, tuple(ChipResult(str(i), a, False, 1, 1) for i, a in enumerate([0.9, 0.95, 0.8, 0.9]))),
-    FleetReport("two", 0.95, tuple(ChipResult(str(i), 0.93, True, 0, 0) for i in range(4))),
+    FleetReport(
+        "one",
+        0.95,
+        tuple(
+            ChipResult(str(i), weights_that_differ=1, worst_error=1, accuracy=a) for i, a in enumerate([0.9, 0.95, 0.8, 0.9])
+        ),
+    ),
+    FleetReport("two", 0.95, tuple(ChipResult(str(i), accuracy=0.93) for i in range(4))),
 ]
 
 
@@ -33,8 +39,12 @@ def test_yield():
 
 
 def test_a_chip_without_a_figure_reaches_no_accuracy():
-    report = FleetReport("x", 0.9, tuple(ChipResult(str(i), a, False, 1, 1) for i, a in enumerate([0.8, np.nan, 0.9])))
-    nothing = FleetReport("y", 0.9, (ChipResult("a", np.nan, False, 1, 1),))
+    report = FleetReport(
+        "x",
+        0.9,
+        tuple(ChipResult(str(i), weights_that_differ=1, worst_error=1, accuracy=a) for i, a in enumerate([0.8, np.nan, 0.9])),
+    )
+    nothing = FleetReport("y", 0.9, (ChipResult("a", accuracy=np.nan),))
     left, right = plot_fleet._yield_figure([report, nothing], None, "").axes
     assert np.asarray(left.lines[0].get_ydata()) == pytest.approx([90, 80])
     assert np.asarray(right.lines[0].get_ydata()) == pytest.approx([100 * 2 / 3, 100 * 2 / 3, 100 / 3, 0])

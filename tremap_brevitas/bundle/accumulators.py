@@ -40,9 +40,9 @@ def accumulator_ranges(
     """
     inputs = layer_inputs(model, initializers)
     sums = {
-        name: _Sums(codes, found)
+        name: _Sums(codes, layer_input)
         for name, codes in image.codes.items()
-        if codes.ndim > 1 and (found := inputs.get(name)) is not None and found.integers is not None
+        if codes.ndim > 1 and (layer_input := inputs.get(name)) is not None and layer_input.integers is not None
     }
     ranges = {name: layer.range() for name, layer in sums.items()}
     for proof in certificates:
@@ -65,12 +65,12 @@ def accumulator_type(sums: Range) -> str:
 class _Sums:
     """Highest and lowest sum of every output of one layer."""
 
-    def __init__(self, codes: NDArray[Any], found: LayerInput) -> None:
-        assert found.integers is not None
-        self.low, self.high = found.integers
+    def __init__(self, codes: NDArray[Any], layer_input: LayerInput) -> None:
+        assert layer_input.integers is not None
+        self.low, self.high = layer_input.integers
         index = np.arange(codes.shape[0])
-        if found.operator == "ConvTranspose":  # (inputs, outputs of a group, …)
-            group = index // (codes.shape[0] // found.groups)
+        if layer_input.operator == "ConvTranspose":  # (inputs, outputs of a group, …)
+            group = index // (codes.shape[0] // layer_input.groups)
             index = group[:, None] * codes.shape[1] + np.arange(codes.shape[1])
         shape = (*index.shape, *[1] * (codes.ndim - index.ndim))
         self.output = np.broadcast_to(index.reshape(shape), codes.shape).reshape(-1)

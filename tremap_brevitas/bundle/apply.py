@@ -19,7 +19,7 @@ from tremap_brevitas.onnx_files.weights import OnnxWeight, load_onnx, metadata_o
 
 def apply_to_onnx(
     bundle: str | os.PathLike[str] | Bundle,
-    chip: FaultMap,
+    fault_map: FaultMap,
     path: str | os.PathLike[str],
     *,
     form: Form = "qcdq",
@@ -28,8 +28,8 @@ def apply_to_onnx(
 
     Args:
         bundle: The folder of a bundle, or one that was loaded before.
-        chip: The chip's own fault map.
-        path: File to write; it appears whole or not at all. Its metadata names the chip.
+        fault_map: The chip's own fault map.
+        path: File to write, atomically. Its metadata names the chip.
         form: Which of the bundle's files to start from.
 
     Returns:
@@ -43,7 +43,7 @@ def apply_to_onnx(
         bundle = Bundle.load(bundle)
     if form not in bundle.manifest.onnx:
         raise ValueError(f"form must be one of {', '.join(bundle.manifest.onnx)}, got {form!r}")
-    proof = bundle.certificate(chip)
+    proof = bundle.certificate(fault_map)
     read = proof.read()
     graph = load_onnx(bundle.folder / bundle.manifest.onnx[form])
     names = {layer.name: layer.initializers[form] for layer in bundle.manifest.layers}
@@ -54,7 +54,7 @@ def apply_to_onnx(
         layer, name = difference.layer, f"{difference.layer}.as_read"
         set_weight(graph, {names[layer]}, read[layer], name)
         names[layer] = name
-    set_metadata(graph, {**about, "layers": names, "read_by": {"chip": chip.chip, "digest": chip.digest}})
+    set_metadata(graph, {**about, "layers": names, "read_by": {"chip": fault_map.chip, "digest": fault_map.digest}})
     weights = onnx_weights(graph)
     for layer, initializer in names.items():
         uses = [weight.codes for weight in weights if weight.initializer == initializer]

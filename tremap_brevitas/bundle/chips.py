@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tremap_brevitas.files import read_flag
-from tremap_brevitas.reading import read_file, reading
+from tremap_brevitas.placement.chip_result import COLUMNS as RESULT
+from tremap_brevitas.placement.chip_result import ChipResult
+from tremap_brevitas.tables import read_count, read_flag, read_table, write_table
 
-MAX_BYTES = 1 << 30
+COLUMNS = (RESULT[0], "digest", "faults", "member", *RESULT[1:], "image")
 
 
 @dataclass(frozen=True)
@@ -19,81 +18,49 @@ class BundleChip:
     """One line of a bundle's ``chips.csv``.
 
     Attributes:
-        chip: Name of the chip.
-        digest: Digest of its fault map.
-        faults: Stuck cells.
+        result: How the network does on the chip; its accuracy is None if no report said it.
+        digest: Digest of the chip's fault map.
+        faults: Number of stuck cells.
         member: Whether the network was trained under its faults.
-        bit_exact: Whether it reads every code as trained.
-        weights_that_differ: Number of weights that it reads differently.
-        worst_error: Largest difference, in LSB.
-        accuracy: As measured, or None.
         image: Name of the memory image to write into it.
     """
 
-    chip: str
+    result: ChipResult
     digest: str
     faults: int
     member: bool
-    bit_exact: bool
-    weights_that_differ: int
-    worst_error: int
-    accuracy: float | None
     image: str
 
-
-COLUMNS = tuple(BundleChip.__annotations__)
+    @property
+    def chip(self) -> str:
+        """Name of the chip."""
+        return self.result.chip
 
 
 def read_chips(path: Path) -> tuple[BundleChip, ...]:
-    """Read the table.
+    """Read the table; one without a chip has no rows.
 
     Raises:
         FileNotFoundError: If there is none.
         ValueError: If a line is not of the table (``path:line: …``).
     """
-    data = read_file(path, limit=MAX_BYTES)
-    with reading(path, "a table of chips"):
-        lines = csv.reader(io.StringIO(data.decode("utf-8"), newline=""), strict=True)
-        heading = next(lines, [])
-        if tuple(heading) != COLUMNS:
-            raise ValueError(f"{path}:1: columns {','.join(heading)}, expected {','.join(COLUMNS)}")
-        rows, first = [], 2
-        try:
-            for line in lines:
-                rows.append(_chip(line))
-                first = lines.line_num + 1
-        except (ValueError, KeyError, csv.Error) as error:
-            raise ValueError(f"{path}:{first}: {type(error).__name__}: {error}") from None
-    return tuple(rows)
+    return tuple(read_table(path, _chip, columns=COLUMNS, what="a table of chips"))
 
 
-def _chip(line: Sequence[str]) -> BundleChip:
-    if len(line) != len(COLUMNS):
-        raise ValueError(f"{len(line)} columns, expected {len(COLUMNS)}")
-    row = dict(zip(COLUMNS, line, strict=True))
+def _chip(row: Mapping[str, str]) -> BundleChip:
     return BundleChip(
-        chip=row["chip"],
+        ChipResult.from_row(row),
         digest=row["digest"],
-        faults=_count(row["faults"]),
-        member=read_flag(row["member"], "member"),
-        bit_exact=read_flag(row["bit_exact"], "bit_exact"),
-        weights_that_differ=_count(row["weights_that_differ"]),
-        worst_error=_count(row["worst_error"]),
-        accuracy=float(row["accuracy"]) if row["accuracy"] else None,
+        faults=read_count(row, "faults"),
+        member=read_flag(row, "member"),
         image=row["image"],
     )
 
 
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise ValueError(f"{text!r} is no count")
-    return int(text)
-
-
-def write_chips(rows: Sequence[BundleChip], path: Path) -> None:
+def write_chips(chips: Sequence[BundleChip], path: Path) -> None:
     """Write the table of chips, one line each."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for row in rows:
-            writer.writerow([getattr(row, column) for column in COLUMNS])  # None becomes an empty cell
+    rows = [
+        {**chip.result.row(), "digest": chip.digest, "faults": chip.faults, "member": chip.member, "image": chip.image}
+        for chip in chips
+    ]
+    write_table(path, rows, columns=COLUMNS)

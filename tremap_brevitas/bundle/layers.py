@@ -31,9 +31,9 @@ def bundle_layers(bundle: Bundle) -> list[LayerCodes]:
             layers[name].shape,
             layers[name].bit_width,
             placed.layer(name).encoding,
-            found.groups,
-            found.operator == "ConvTranspose",
-            None if len(layers[name].shape) > 2 else found.channels,
+            layer_input.groups,
+            layer_input.operator == "ConvTranspose",
+            None if len(layers[name].shape) > 2 else layer_input.channels,
         )
-        for name, found in inputs.items()
+        for name, layer_input in inputs.items()
     ]

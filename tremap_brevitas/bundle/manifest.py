@@ -122,7 +122,7 @@ class Manifest:
 
         Raises:
             FileNotFoundError: If there is none.
-            ValueError: If it is damaged, was changed, is no manifest, or has a newer schema.
+            ValueError: If it is damaged, was changed, is not a manifest, or has a newer schema.
         """
         path = folder / NAME
         data = read_file(path, limit=MAX_BYTES)

@@ -17,7 +17,7 @@ Arrays = tuple[NDArray[Any], ...]
 
 
 def write_probe(path: Path, inputs: Sequence[NDArray[Any]], outputs: Sequence[NDArray[Any]]) -> Path:
-    """Write a probe: an array for each input of the network, and one for each output; it appears whole or not at all."""
+    """Write a probe: an array for each input of the network, and one for each output. The file is written atomically."""
     if len(inputs) == len(outputs) == 1:  # schema 1 knows one of each only, and all versions read it
         schema, arrays = 1, {"inputs": inputs[0], "outputs": outputs[0]}
     else:
@@ -39,5 +39,5 @@ def read_probe(path: Path) -> tuple[Arrays, Arrays]:
     names = [f"input_{i}" for i in range(count)], [f"output_{i}" for i in range(len(arrays) - count)]
     if not all(names) or set(arrays) != {*names[0], *names[1]}:
         raise ValueError(f"{path}: damaged {PROBE_KIND}: holds {sorted(arrays)}")
-    inputs, outputs = (tuple(arrays[name] for name in found) for found in names)
+    inputs, outputs = (tuple(arrays[name] for name in several) for several in names)
     return inputs, outputs

@@ -26,7 +26,7 @@ ROUNDING = 1e-6  # of the largest output: a few times what float32 sums in anoth
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Bundle:
-    """A bundle whose files were found whole, unchanged and in agreement with each other. Made by ``Bundle.load``.
+    """A bundle whose files were found complete, unchanged and in agreement with each other. Made by ``Bundle.load``.
 
     Attributes:
         folder: Where it lies.
@@ -53,25 +53,25 @@ class Bundle:
             raise ValueError(f"{folder}: the bundle is not what was exported:\n  " + "\n  ".join(problems))
         return bundle
 
-    def image_file(self, chip: FaultMap) -> Path:
+    def image_file(self, fault_map: FaultMap) -> Path:
         """File to write into a chip: its own, known by its map's digest, in a ``"chip_image"`` bundle; else the group's."""
-        own = next((row.image for row in self.chips if row.digest == chip.digest), self.manifest.image)
+        own = next((row.image for row in self.chips if row.digest == fault_map.digest), self.manifest.image)
         return self.folder / own
 
-    def certificate(self, chip: FaultMap) -> Certificate:
+    def certificate(self, fault_map: FaultMap) -> Certificate:
         """What a chip makes of the image that the bundle has for it, against the integers in the ONNX files.
 
         Args:
-            chip: Any chip's own fault map.
+            fault_map: Any chip's own fault map.
 
         Raises:
             ValueError: If the map is of another memory.
         """
-        file = self.image_file(chip)
+        file = self.image_file(fault_map)
         if file.name == self.manifest.image:
-            return certificate(self.image, chip)
+            return certificate(self.image, fault_map)
         written = read_image(file, self.manifest, self.image.placement)
-        return certificate_of(chip.chip, self.image, certificate(written, chip).read())
+        return certificate_of(fault_map.chip, self.image, certificate(written, fault_map).read())
 
     def __repr__(self) -> str:
         return f"Bundle({str(self.folder)!r}, {self.image}, {len(self.chips)} chips)"
@@ -103,7 +103,7 @@ def examine(folder: str | os.PathLike[str]) -> tuple[Bundle | None, list[str], M
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder")
     if not (root / NAME).is_file():
-        raise FileNotFoundError(f"{root}: no {NAME} in it, so it is no bundle")
+        raise FileNotFoundError(f"{root}: no {NAME} in it, so it is not a bundle")
     measured = Measured()
     try:
         manifest = Manifest.read(root)
@@ -125,7 +125,9 @@ def examine(folder: str | os.PathLike[str]) -> tuple[Bundle | None, list[str], M
                 said = "a member" if row.member else "no member"
                 problems.append(f"{manifest.chips}: says that chip {row.chip!r} is {said} of the group; {NAME} says otherwise")
             if row.image not in manifest.files:
-                problems.append(f"{manifest.chips}: chip {row.chip!r} is to get {row.image!r}, which is no file of the bundle")
+                problems.append(
+                    f"{manifest.chips}: chip {row.chip!r} is to get {row.image!r}, which is not a file of the bundle"
+                )
     except (OSError, ValueError) as error:
         problems.append(relative(error, root))
         return None, problems, measured
@@ -176,19 +178,19 @@ def _check_digests(root: Path, manifest: Manifest) -> list[str]:
             except OSError as error:
                 problems.append(relative(error, root))
     for name, digest in manifest.files.items():
-        found = there.get(name)
-        if found == digest:
+        actual = there.get(name)
+        if actual == digest:
             continue
         elsewhere = next((other for other, d in there.items() if d == digest), None)
-        whose = next((other for other, d in manifest.files.items() if d == found), None)
-        if found is None and os.path.lexists(root / name):
-            problems.append(f"{name}: is no file that can be read")
-        elif found is None:
+        whose = next((other for other, d in manifest.files.items() if d == actual), None)
+        if actual is None and os.path.lexists(root / name):
+            problems.append(f"{name}: is not a file that can be read")
+        elif actual is None:
             problems.append(f"{name}: missing" + (f"; {elsewhere} has its content" if elsewhere else ""))
         elif whose is not None:
             problems.append(f"{name}: has the content of {whose}" + (f", and {elsewhere} has its own" if elsewhere else ""))
         else:
-            problems.append(f"{name}: damaged or replaced: SHA-256 is {found}, expected {digest}")
+            problems.append(f"{name}: damaged or replaced: SHA-256 is {actual}, expected {digest}")
     return problems
 
 
@@ -235,8 +237,8 @@ def _check_onnx(path: Path, form: str, manifest: Manifest, image: MemoryImage) -
 
 def _check_scale(layer: BundleLayer, scale: NDArray[Any], zero_point: NDArray[Any]) -> list[str]:
     problems = []
-    for what, found, expected in (("scale", scale, layer.scale), ("zero point", zero_point, layer.zero_point)):
-        values = np.asarray(found, dtype=np.float64).reshape(-1)
+    for what, numbers, expected in (("scale", scale, layer.scale), ("zero point", zero_point, layer.zero_point)):
+        values = np.asarray(numbers, dtype=np.float64).reshape(-1)
         # One number for all channels may be written once, or once a channel.
         if not len(expected) or (len(values) != len(expected) and 1 not in (len(values), len(expected))):
             problems.append(f"{len(values)} numbers as {what}, expected {len(expected)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +48,7 @@ class BundleReport:
 
     @property
     def ok(self) -> bool:
-        """Whether the files are whole, and hold one and the same network. Says nothing about the chips."""
+        """Whether the files are complete and unchanged, and hold one and the same network. Says nothing about the chips."""
         return not self.problems
 
     @property
@@ -59,7 +59,7 @@ class BundleReport:
     def __str__(self) -> str:
         lines = [f"{self.folder}: NOT what was exported", *(f"  {p}" for p in self.problems)]
         if self.ok:
-            lines = [f"{self.folder}: {self.files} files whole, {self.codes} codes equal in image and ONNX"]
+            lines = [f"{self.folder}: {self.files} files unchanged, {self.codes} codes equal in image and ONNX"]
             if self.output_error is not None:
                 rest = "" if self.inputs_equal == self.inputs else f", and within {self.output_error:.1e} for the rest"
                 lines.append(f"  onnxruntime gives PyTorch's outputs for {self.inputs_equal} of {self.inputs} inputs{rest}")
@@ -88,27 +88,27 @@ def verify_bundle(bundle: str | os.PathLike[str] | Bundle, chips: Iterable[Fault
     """
     chips = list(chips)
     if isinstance(bundle, Bundle):
-        certificates = tuple(bundle.certificate(chip) for chip in chips)
+        certificates = tuple(bundle.certificate(fault_map) for fault_map in chips)
         return BundleReport(str(bundle.folder), (), certificates, codes=bundle.image.placement.weights)
     return report_on(Path(bundle), examine(bundle), chips)
 
 
 def report_on(folder: Path, examined: tuple[Bundle | None, list[str], Measured], chips: Sequence[FaultMap]) -> BundleReport:
     """Report on a bundle that was examined, and on chips."""
-    found, problems, measured = examined
+    bundle, problems, measured = examined
     problems = list(problems)
     certificates = []
-    if found is not None:
-        rows = {row.digest: row for row in found.chips}
-        for chip in chips:
-            check_memory(chip, found.image.placement.memory, whose="the image's")
+    if bundle is not None:
+        rows = {row.digest: row for row in bundle.chips}
+        for fault_map in chips:
+            check_memory(fault_map, bundle.image.placement.memory, whose="the image's")
             try:
-                proof = found.certificate(chip)
+                proof = bundle.certificate(fault_map)
             except (OSError, ValueError) as error:  # its own image cannot be read
                 problems.append(relative(error, folder))
             else:
                 certificates.append(proof)
-                problems += _contradictions(found.manifest.chips, rows.get(chip.digest), proof)
+                problems += _contradictions(bundle.manifest.chips, rows.get(fault_map.digest), proof)
     return BundleReport(
         str(folder),
         tuple(problems),
@@ -118,19 +118,15 @@ def report_on(folder: Path, examined: tuple[Bundle | None, list[str], Measured],
         output_error=measured.output_error,
         inputs=measured.inputs,
         inputs_equal=measured.inputs_equal,
-        codes=0 if found is None else found.image.placement.weights,
+        codes=0 if bundle is None else bundle.image.placement.weights,
     )
 
 
 def _contradictions(table: str, row: BundleChip | None, proof: Certificate) -> list[str]:
     """Does the table say of a chip what its certificate says?"""
-    said = None if row is None else (row.bit_exact, row.weights_that_differ, row.worst_error)
-    if row is None or said == (proof.bit_exact, proof.weights_that_differ, proof.worst_error):
+    if row is None or replace(row.result, chip=proof.chip, accuracy=None) == proof.result:
         return []
-    return [
-        f"{table}: says of chip {row.chip!r} that {row.weights_that_differ} weights differ, by {row.worst_error} LSB at most; "
-        f"found are {proof.weights_that_differ}, by {proof.worst_error}"
-    ]
+    return [f"{table}: says of chip {row.chip!r}: {row.result}; its certificate says: {proof.result}"]
 
 
 def _verdict(proof: Certificate) -> str:
@@ -139,6 +135,6 @@ def _verdict(proof: Certificate) -> str:
     first = proof.differences[0]
     index = np.unravel_index(first.weight[0], proof.image.codes[first.layer].shape)
     return (
-        f"{proof.weights_that_differ} weights differ, by {proof.worst_error} LSB at most; the first is "
-        f"{parameter_of(first.layer, tuple(index))}, which reads {first.read[0]}, trained {first.trained[0]}"
+        f"{proof.result}; the first is {parameter_of(first.layer, tuple(index))}, which reads {first.read[0]}, trained "
+        f"{first.trained[0]}"
     )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,8 +27,10 @@ from tremap_brevitas.cli.common import (
 from tremap_brevitas.cli.outputs import STDOUT, check_outputs, summary, to_file
 from tremap_brevitas.cli.printing import csv_rows, echo, print_json, table
 from tremap_brevitas.faults.fault_map import FaultMap
-from tremap_brevitas.files import write_table
 from tremap_brevitas.placement.certificate import Deployment
+from tremap_brevitas.placement.chip_result import ChipResult
+from tremap_brevitas.printable import counted
+from tremap_brevitas.tables import write_table
 
 
 @click.command(
@@ -63,7 +64,7 @@ def assign(
 ) -> None:
     """Find for each chip the prepared network that serves it: exact, good enough by the curve, or to be retrained.
 
-    No network is run. Ends with 1 if a map is bad; chips that need retraining are no error.
+    No network is run. Ends with 1 if a map is bad; chips that need retraining are not an error.
     """
     if goal is None:
         raise click.UsageError("give --goal, the accuracy that every chip must reach")
@@ -85,30 +86,35 @@ def assign(
     reader.expect(library[0].image.placement.memory)
 
     def chips() -> Iterator[FaultMap]:
-        for path, chip in reader.maps(paths):
-            if chip.memory != reader.memory:
-                reader.fail(path, ValueError(f"is of a memory of {chip.memory}, the bundles' is {reader.memory}"))
+        for path, fault_map in reader.maps(paths):
+            if fault_map.memory != reader.memory:
+                reader.fail(path, ValueError(f"is of a memory of {fault_map.memory}, the bundles' is {reader.memory}"))
             else:
-                yield chip
+                yield fault_map
 
-    found = list(assigned(chips(), library, goal=goal, curve=curve, deployment=deployment, margin=margin))
-    rows = [{**asdict(a), "accuracy": None if math.isnan(a.accuracy) else round(a.accuracy, 4)} for a in found]
+    assignments = list(assigned(chips(), library, goal=goal, curve=curve, deployment=deployment, margin=margin))
+    rows = [{**_rounded(a.result).row(), "image": a.image, "verdict": a.verdict, "error": a.error} for a in assignments]
     if out is not None and rows:
         with to_file(out) as file:
             write_table(file, csv_rows(rows))
     if as_json:
         print_json(rows)
     else:
-        for verdict, count in Counter(a.verdict for a in found).items():
-            summary(f"{count} of {len(found)} chips: {verdict}", out)
+        for verdict, count in Counter(a.verdict for a in assignments).items():
+            summary(f"{count} of {counted(len(assignments), 'chip')}: {verdict}", out)
         if len(rows) <= 40 and out is None and rows:
             heading = ("chip", "image", "verdict", "accuracy", "weights_that_differ")
             echo(table([h.replace("_", " ") for h in heading], [[_shown(row[h]) for h in heading] for row in rows]))
         elif out is not None:
             summary(out, out)
     reader.finish()
-    if not found:
+    if not assignments:
         sys.exit(1)
+
+
+def _rounded(result: ChipResult) -> ChipResult:
+    """The result with an accuracy of four digits: it is a prediction, or an average over some thousand images."""
+    return replace(result, accuracy=None if result.accuracy is None else round(result.accuracy, 4))
 
 
 def _shown(value: Any) -> str:

@@ -46,16 +46,8 @@ def verify(bundle: Path, chips: tuple[Path, ...], exact: bool, as_json: bool, **
     report = report_on(bundle, examined, maps)
     inexact = sum(not proof.bit_exact for proof in report.certificates)
     if as_json:
-        proofs = [
-            {
-                "chip": proof.chip,
-                "bit_exact": proof.bit_exact,
-                "weights_that_differ": proof.weights_that_differ,
-                "worst_error": proof.worst_error,
-            }
-            for proof in report.certificates
-        ]
-        print_json({"bundle": str(bundle), "ok": report.ok, "problems": list(report.problems), "chips": proofs})
+        results = [proof.result.row() for proof in report.certificates]
+        print_json({"bundle": str(bundle), "ok": report.ok, "problems": list(report.problems), "chips": results})
     else:
         echo(replace(report, certificates=()))
         if report.certificates:
@@ -83,12 +75,12 @@ Examples:
 @click.option("--cell", "cells", multiple=True, type=int, help="Cell: word × bits of a word + bit.")
 def layout(placement: Path, words: tuple[int, ...], cells: tuple[int, ...]) -> None:
     """Say where the weights lie: PLACEMENT is a bundle, or a placement's file."""
-    found = Placement.load(placement / "placement.npz" if placement.is_dir() else placement)
+    placed = Placement.load(placement / "placement.npz" if placement.is_dir() else placement)
     if words:
-        echo(drawn_words(found, words))
+        echo(drawn_words(placed, words))
     for cell in cells:
-        word, bit = divmod(cell, found.memory.word_bits)
-        held = "; ".join(str(w) for w in found.weights_at(cell)) or "unused"
+        word, bit = divmod(cell, placed.memory.word_bits)
+        held = "; ".join(str(w) for w in placed.weights_at(cell)) or "unused"
         echo(f"cell {cell}, bit {bit} of word {word}: {held}")
     if not words and not cells:
-        echo(found)
+        echo(placed)

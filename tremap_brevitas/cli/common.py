@@ -22,7 +22,7 @@ from tremap_brevitas.faults.array.geometry import ArrayGeometry
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.formats import Format, Source, read_fault_maps, sources
 from tremap_brevitas.faults.memory import Memory
-from tremap_brevitas.printable import printable
+from tremap_brevitas.printable import counted, printable
 
 if TYPE_CHECKING:
     from tremap_brevitas.bundle.read import Bundle
@@ -162,11 +162,11 @@ class Reading:
         files = self.sources(paths, besides=besides)
         for source in tqdm(files, desc=progress, unit="file", leave=False, disable=None if len(files) > 1 else True):
             try:
-                found = self._read(source, given=source.path in paths)
+                maps = self._read(source, given=source.path in paths)
             except DOCUMENTED as error:
                 self.fail(source.path, error)
             else:
-                yield from ((source.path, chip) for chip in found)
+                yield from ((source.path, fault_map) for fault_map in maps)
 
     def one_map(self, path: Path) -> FaultMap:
         """Read a file that holds one chip.
@@ -175,10 +175,10 @@ class Reading:
             click.ClickException: If it is bad, or holds several.
         """
         self.strict = True
-        found = [chip for _, chip in self.maps([path])]
-        if len(found) > 1:
-            raise click.ClickException(f"{path}: holds {len(found)} chips; give a map of one")
-        return found[0]
+        maps = [fault_map for _, fault_map in self.maps([path])]
+        if len(maps) > 1:
+            raise click.ClickException(f"{path}: holds {len(maps)} chips; give a map of one")
+        return maps[0]
 
     def all_maps(self, paths: Sequence[Path]) -> list[FaultMap]:
         """Read the files, at least one of which must be good.
@@ -186,32 +186,32 @@ class Reading:
         Raises:
             click.ClickException: If none is, or one is bad and ``--strict`` was given.
         """
-        maps = [chip for _, chip in self.maps(paths)]
+        maps = [fault_map for _, fault_map in self.maps(paths)]
         if not maps:
             raise click.ClickException("no map could be read")
         return maps
 
     def files(self, paths: Sequence[Path], *, besides: Path | None = None) -> list[Path]:
         """All files that are read, those that options name as well."""
-        found = self.sources(paths, besides=besides)
-        named = [value for source in found for value in source.options.values() if isinstance(value, Path)]
+        files = self.sources(paths, besides=besides)
+        named = [value for source in files for value in source.options.values() if isinstance(value, Path)]
         named += [Path(self.options[name]) for name in ("other", "sa1") if self.options.get(name)]
-        return [*(source.path for source in found), *named]
+        return [*(source.path for source in files), *named]
 
     def _read(self, source: Source, *, given: bool) -> list[FaultMap]:
         if source.path.is_dir():
             raise IsADirectoryError(f"{source.path}: a folder within a folder; give it by itself")
         with regular(source.path, piped=given) as file:
             options = {**source.options, **self.options}
-            found = read_fault_maps(file, format=self.format_, memory=self.memory, **options)
-        return [self._in_banks(chip) for chip in found]
+            maps = read_fault_maps(file, format=self.format_, memory=self.memory, **options)
+        return [self._in_banks(fault_map) for fault_map in maps]
 
-    def _in_banks(self, chip: FaultMap) -> FaultMap:
-        if self.banks is None or chip.memory.banks == self.banks:
-            return chip
-        if chip.memory.banks > 1:
-            raise ValueError(f"is of a memory of {chip.memory}, --banks says {self.banks}")
-        return replace(chip, memory=replace(chip.memory, banks=self.banks))
+    def _in_banks(self, fault_map: FaultMap) -> FaultMap:
+        if self.banks is None or fault_map.memory.banks == self.banks:
+            return fault_map
+        if fault_map.memory.banks > 1:
+            raise ValueError(f"is of a memory of {fault_map.memory}, --banks says {self.banks}")
+        return replace(fault_map, memory=replace(fault_map.memory, banks=self.banks))
 
     def fail(self, path: Path, error: BaseException) -> None:
         """Name a bad file.
@@ -230,7 +230,7 @@ class Reading:
     def finish(self) -> None:
         """End with 1 if a file was bad."""
         if self.bad:
-            echo(f"tremap: {self.bad} bad files", err=True)
+            echo(f"tremap: {counted(self.bad, 'bad file')}", err=True)
             sys.exit(1)
 
 

@@ -18,7 +18,8 @@ from tremap_brevitas.cli.outputs import STDOUT, check_outputs, filled_folder, ne
 from tremap_brevitas.cli.printing import echo
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.formats import write_fault_map
-from tremap_brevitas.faults.merge import MergedFaultMap, merge
+from tremap_brevitas.faults.merge import merge
+from tremap_brevitas.printable import counted
 
 ENDINGS = {"tremap": ".npz", "csv": ".csv", "log": ".log", "readback": ".hex", "neuralfuse": ".txt"}
 PAIRS = {"readback": ("ones", "zeros"), "neuralfuse": ("sa0", "sa1")}
@@ -72,8 +73,10 @@ def convert(
         reader.options["chip"] = chip
     files = reader.files(paths, besides=out if many else None)
 
-    def translated(found: FaultMap) -> FaultMap:
-        return found if array is None else _each(array.to_physical if as_ == "physical" else array.to_logical, found)
+    def translated(fault_map: FaultMap) -> FaultMap:
+        if array is None:
+            return fault_map
+        return _each(array.to_physical if as_ == "physical" else array.to_logical, fault_map)
 
     if many:
         lost = _convert_folder(reader, paths, files, translated, to, out, overwrite)
@@ -86,13 +89,13 @@ def convert(
         for target in targets:
             if target.is_file() and not overwrite:
                 raise FileExistsError(f"{target} exists already; --overwrite replaces it")
-        found = reader.one_map(paths[0])
+        fault_map = reader.one_map(paths[0])
         with to_file(out) as file:
-            _write(translated(found), file, to)
-        lost = _lost(found, to)
-        summary(f"1 maps written to {out}", out)
+            _write(translated(fault_map), file, to)
+        lost = _lost(fault_map, to)
+        summary(f"1 map written to {out}", out)
     if lost:
-        said = ", ".join(f"{what} ({count} maps)" if many else what for what, count in sorted(lost.items()))
+        said = ", ".join(f"{what} ({counted(count, 'map')})" if many else what for what, count in sorted(lost.items()))
         echo(f"tremap: not written, since {to} has no place for it: {said}", err=True)
     reader.finish()
 
@@ -112,28 +115,28 @@ def _convert_folder(
     lost: Counter[str] = Counter()
     written = 0
     with filled_folder(out, command="tremap map convert", overwrite=overwrite, parents=True) as draft:
-        for path, found in reader.maps(paths, besides=out):
-            name = found.chip or path.stem
+        for path, fault_map in reader.maps(paths, besides=out):
+            name = fault_map.chip or path.stem
             if not _can_name_a_file(name):
                 reader.fail(path, ValueError(f"calls its chip {name!r}, which cannot be the name of a file in {out}"))
                 continue
             targets = _targets(draft / f"{name}{ENDINGS[to]}", to)
             twice = next((target for target in targets if target in taken), None)
             if twice is not None:
-                said = f"would overwrite {out / twice.name}, made of {taken[twice]}: both call the chip {found.chip!r}"
+                said = f"would overwrite {out / twice.name}, made of {taken[twice]}: both call the chip {fault_map.chip!r}"
                 reader.fail(path, ValueError(said))
                 continue
             taken |= dict.fromkeys(targets, path)
             try:
-                _write(translated(found), draft / f"{name}{ENDINGS[to]}", to)
-                lost.update(_lost(found, to))
+                _write(translated(fault_map), draft / f"{name}{ENDINGS[to]}", to)
+                lost.update(_lost(fault_map, to))
                 written += 1
             except DOCUMENTED as error:
                 reader.fail(path, error)
                 for target in targets:
                     with suppress(OSError):
                         target.unlink(missing_ok=True)
-        echo(f"{written} maps written to {out}")
+        echo(f"{counted(written, 'map')} written to {out}")
         if not written:
             reader.finish()
             sys.exit(1)
@@ -149,18 +152,19 @@ def _can_name_a_file(name: str) -> bool:
     return plain and not any(unicodedata.category(character) == "Cc" for character in name)
 
 
-def _each(translate: Callable[[FaultMap], FaultMap], found: FaultMap) -> FaultMap:
+def _each(translate: Callable[[FaultMap], FaultMap], fault_map: FaultMap) -> FaultMap:
     """Translate a map; of a merged one its members, so that it stays one."""
-    if isinstance(found, MergedFaultMap):
-        return merge([translate(member) for member in found.members], on_conflict=found.on_conflict)
-    return translate(found)
+    if fault_map.on_conflict is None:
+        return translate(fault_map)
+    return merge([translate(member) for member in fault_map.members], on_conflict=fault_map.on_conflict)
 
 
-def _lost(found: FaultMap, to: str) -> Counter[str]:
+def _lost(fault_map: FaultMap, to: str) -> Counter[str]:
     """What a format has no place for, but for the name of the chip, which the file has."""
-    lost = [] if to in ("tremap", "csv") else [f"metadata {key}" for key in found.metadata]
-    if isinstance(found, MergedFaultMap) and to != "tremap":
-        lost.append(f"{len(found.members)} members and {len(found.conflicts)} conflicts ({found.on_conflict}) of a merged map")
+    lost = [] if to in ("tremap", "csv") else [f"metadata {key}" for key in fault_map.metadata]
+    if fault_map.on_conflict is not None and to != "tremap":
+        members, conflicts = counted(len(fault_map.members), "member"), counted(len(fault_map.conflicts), "conflict")
+        lost.append(f"{members} and {conflicts} ({fault_map.on_conflict}) of a merged map")
     return Counter(lost)
 
 
@@ -171,12 +175,12 @@ def _targets(target: Path, to: str) -> list[Path]:
     return [target.with_name(f"{target.stem}-{kind}{target.suffix}") for kind in PAIRS[to]]
 
 
-def _write(found: FaultMap, target: Path, to: str) -> None:
+def _write(fault_map: FaultMap, target: Path, to: str) -> None:
     if to == "tremap":
-        found.save(target)
+        fault_map.save(target)
         return
-    if isinstance(found, MergedFaultMap):
-        found = FaultMap(found.memory, found.cells, found.stuck_at, found.chip, found.metadata)
+    # Of a merged map its cells alone.
+    plain = FaultMap(fault_map.memory, fault_map.cells, fault_map.stuck_at, fault_map.chip, fault_map.metadata)
     first, *second = _targets(target, to)
     options = {{"readback": "other", "neuralfuse": "sa1"}[to]: second[0]} if second else {}
-    write_fault_map(found, first, format=to, **options)
+    write_fault_map(plain, first, format=to, **options)

@@ -1,6 +1,6 @@
 """How the command ends: mistakes of the user as one line, and an exit code that says what happened.
 
-Whatever ends a command goes up as an exception, so that drafts of files and folders are removed on the way.
+Whatever ends a command goes up as an exception, so that temporary files and folders are removed on the way.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.faults.random.fitted import fit_fault_model
 from tremap_brevitas.faults.random.structured import clustered_fault_maps, line_fault_maps, nested_fault_maps
 from tremap_brevitas.faults.random.uniform import random_fault_maps
+from tremap_brevitas.printable import counted
 
 DRAWN = ("uniform", "clustered", "lines", "nested")
 KINDS = {  # that go by an option; what is not named here, all do
@@ -123,7 +124,7 @@ def generate(
     with filled_folder(out, command="tremap map generate", overwrite=overwrite, parents=True) as draft:
         for chip in maps:
             chip.save(draft / f"{chip.chip}.npz")
-    echo(f"{len(maps)} maps of {memory} written to {out}/")
+    echo(f"{counted(len(maps), 'map')} of {memory} written to {out}/")
 
 
 def _check_options(kind: str) -> None:

@@ -29,9 +29,9 @@ from tremap_brevitas.cli.outputs import check_outputs, filled_folder
 from tremap_brevitas.cli.printing import csv_rows, echo, print_json, table
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.merge import MergedFaultMap, merge
-from tremap_brevitas.files import write_table
 from tremap_brevitas.planning.group import group_chips
-from tremap_brevitas.printable import printable
+from tremap_brevitas.printable import counted, printable
+from tremap_brevitas.tables import write_table
 
 Rows = list[dict[str, Any]]
 
@@ -107,7 +107,8 @@ def group(
     else:
         heading = list(table_rows[0])[:-1]
         echo(table([h.replace("_", " ") for h in heading], [[row[h] for h in heading] for row in table_rows]))
-        echo(f"{sum(len(m.members) for m in merged)} chips in {len(merged)} groups: {out}/")
+        chips, groups = counted(sum(len(m.members) for m in merged), "chip"), counted(len(merged), "group")
+        echo(f"{chips} in {groups}: {out}/")
     reader.finish()
 
 

@@ -10,6 +10,7 @@ import click
 
 from tremap_brevitas.cli.common import FILE, NEW, PATHS, Reading, json_option, map_options
 from tremap_brevitas.cli.convert import convert
+from tremap_brevitas.cli.ecc import ecc
 from tremap_brevitas.cli.generate import generate
 from tremap_brevitas.cli.inputs import STDIN
 from tremap_brevitas.cli.outputs import STDOUT, check_outputs, summary, to_file
@@ -17,19 +18,20 @@ from tremap_brevitas.cli.plot import plot
 from tremap_brevitas.cli.printing import echo, print_json, table
 from tremap_brevitas.cli.repair import repair
 from tremap_brevitas.faults.analysis.statistics import compare_maps, group_statistics, map_statistics, nesting
-from tremap_brevitas.faults.merge import OnConflict, merge
+from tremap_brevitas.faults.fault_map import OnConflict
+from tremap_brevitas.faults.merge import merge
 
 
 @click.group("map")
 def map_group() -> None:
-    """Fault maps: info, convert, generate, merge, diff, repair, plot.
+    """Fault maps: info, convert, generate, merge, diff, repair, ecc, plot.
 
     Wherever PATHS are asked for, files and folders of files will do, of any known format; - is standard input. For --out, - is
     standard output.
     """
 
 
-for command in (convert, generate, plot, repair):
+for command in (convert, ecc, generate, plot, repair):
     map_group.add_command(command)
 
 
@@ -56,9 +58,10 @@ def info(paths: tuple[Path, ...], as_json: bool, **reading: Any) -> None:
             echo("metadata: " + ", ".join(f"{k}={v}" for k, v in maps[0].metadata.items()))
     elif maps:
         rows = []
-        for chip in maps:
-            found = map_statistics(chip)
-            rows.append((chip.chip, chip.memory, len(chip), f"{found.rate:.2e}", int(chip.stuck_at.sum()), found.banks_hit))
+        for fault_map in maps:
+            said = map_statistics(fault_map)
+            ones = int(fault_map.stuck_at.sum())
+            rows.append((fault_map.chip, fault_map.memory, len(fault_map), f"{said.rate:.2e}", ones, said.banks_hit))
         echo(table(("chip", "memory", "faults", "rate", "stuck at 1", "banks hit"), rows))
         if len({chip.memory for chip in maps}) == 1:
             echo(f"\n{group_statistics(maps)}")
@@ -124,11 +127,11 @@ def diff(first: Path, second: Path, as_json: bool, **reading: Any) -> None:
     if str(first) in STDIN and str(second) in STDIN:
         raise click.UsageError("standard input can be read only once")
     a, b = reader.one_map(first), reader.one_map(second)
-    found = compare_maps(a, b)
+    comparison = compare_maps(a, b)
     contained = nesting(a, b), nesting(b, a)
     if as_json:
-        print_json({**found.as_dict(), "first_in_second": contained[0], "second_in_first": contained[1]})
+        print_json({**comparison.as_dict(), "first_in_second": contained[0], "second_in_first": contained[1]})
     else:
-        echo(str(found))
+        echo(str(comparison))
         echo(f"{100 * contained[0]:.1f} % of the first's faults are in the second, {100 * contained[1]:.1f} % the other way")
     sys.exit(int(a.digest != b.digest))

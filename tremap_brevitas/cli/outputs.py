@@ -105,7 +105,7 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path]) -> Non
 
 @contextlib.contextmanager
 def to_file(out: Path) -> Iterator[Path]:
-    """Yield the file to write: ``out`` itself, or a draft that goes to standard output at the end of the block."""
+    """Yield the file to write: ``out`` itself, or a temporary one that goes to standard output at the end of the block."""
     if out != STDOUT:
         yield out
         return
@@ -129,11 +129,11 @@ def summary(text: object, *outputs: Path | None) -> None:
 def filled_folder(
     path: Path, *, command: str, overwrite: bool, parents: bool = False, earlier: Iterable[str] = ()
 ) -> Iterator[Path]:
-    """Yield a draft folder; at the end of the block its files take their place in ``path``, and on an error nothing changes.
+    """Yield a temporary folder; at the end of the block its files take their place in ``path``, on an error nothing changes.
 
-    A new folder appears whole. In one that is there already, what an earlier run of the same command wrote and nobody has
-    changed since is replaced, and removed if this run has no file of that name: a chip of an earlier fleet would be taken for
-    one of this. Whatever else lies there stays. A hidden file in the folder says what was written.
+    A new folder is written atomically. In one that is there already, what an earlier run of the same command wrote and nobody
+    has changed since is replaced, and removed if this run has no file of that name: a chip of an earlier fleet would be taken
+    for one of this. Whatever else lies there stays. A hidden file in the folder says what was written.
 
     Args:
         path: The folder.
@@ -159,7 +159,7 @@ def filled_folder(
         raise FileExistsError(f"{path} exists already, and is not empty; --overwrite replaces what {command} wrote there")
     if there and recorded is None:
         raise FileExistsError(f"{path} exists already, and {command} did not write it; remove it, or choose another")
-    own = {name: found for name, old in (recorded or {}).items() if (found := _digest(path / name)) and set(found) <= set(old)}
+    own = {name: now for name, old in (recorded or {}).items() if (now := _digest(path / name)) and set(now) <= set(old)}
     strange = [name for name in there if name not in own]
     with tempfile.TemporaryDirectory(prefix=".tremap-", dir=path) as folder:
         draft = Path(folder)

@@ -49,7 +49,7 @@ def reader_options(texts: Iterable[str], format_: Format | None) -> dict[str, An
         click.UsageError: If an option has no ``=``, is given twice, is not one of the format's, or has no such value.
     """
     known = _known(format_)
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
@@ -61,10 +61,10 @@ def reader_options(texts: Iterable[str], format_: Format | None) -> dict[str, An
             parsed = _parsed(value, known[name])
         except ValueError as error:
             raise click.UsageError(f"--option {name}: {error}") from None
-        if name in found and not isinstance(parsed, dict):
+        if name in values and not isinstance(parsed, dict):
             raise click.UsageError(f"--option {name} is given twice")
-        found[name] = {**found[name], **parsed} if name in found else parsed
-    return found
+        values[name] = {**values[name], **parsed} if name in values else parsed
+    return values
 
 
 def check_reader_options(options: Mapping[str, Any], format_: Format | None) -> None:

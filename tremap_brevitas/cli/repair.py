@@ -13,6 +13,7 @@ from tremap_brevitas.cli.outputs import check_outputs, summary, to_file
 from tremap_brevitas.faults.array.allocate import allocate_repair
 from tremap_brevitas.faults.array.geometry import ArrayGeometry
 from tremap_brevitas.faults.array.repair import Repair, repaired
+from tremap_brevitas.printable import counted
 
 
 @click.command(
@@ -47,19 +48,20 @@ def repair(
         raise click.UsageError("--geometry says the column mux; leave --column-mux out")
     reader = Reading.of(**reading)
     check_outputs([out, list_], [p for p in (path, geometry, apply_) if p is not None])
-    chip = reader.one_map(path)
-    array = ArrayGeometry(chip.memory, column_mux=column_mux) if geometry is None else loaded_geometry(geometry)
+    fault_map = reader.one_map(path)
+    array = ArrayGeometry(fault_map.memory, column_mux=column_mux) if geometry is None else loaded_geometry(geometry)
     if apply_ is not None:
         with regular(apply_) as file:
             done = Repair.load(file)
-        remaining = repaired(chip, done, geometry=array)
+        remaining = repaired(fault_map, done, geometry=array)
     else:
-        plan = allocate_repair(chip, spare_rows=spare_rows, spare_columns=spare_columns, geometry=array)
+        plan = allocate_repair(fault_map, spare_rows=spare_rows, spare_columns=spare_columns, geometry=array)
         done, remaining = plan.repair, plan.remaining
     with to_file(out) as file:
         remaining.save(file)
     if list_ is not None:
         with to_file(list_) as file:
             done.save(file)
-    found = f"{len(chip)} stuck cells, {len(done)} rows and columns replaced, {len(remaining)} stuck cells left"
-    summary(f"{found}: {out}", out, list_)
+    before, after = counted(len(fault_map), "stuck cell"), counted(len(remaining), "stuck cell")
+    lines = f"{counted(len(done.rows), 'row')} and {counted(len(done.columns), 'column')}"
+    summary(f"{before}, {lines} replaced, {after} left: {out}", out, list_)

@@ -23,7 +23,7 @@ SCHEMA = 1
 class RunFolder:
     """The folder of a run, for one process at a time; use it in a ``with`` block.
 
-    Each finished job is a file of its own that appears whole or not at all. After a crash the next process finds what was
+    Each finished job is a file of its own, written atomically. After a crash the next process finds what was
     finished. The lock is the operating system's: a process that dies lets it go.
 
     Args:

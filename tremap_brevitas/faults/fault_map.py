@@ -9,18 +9,20 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tremap_brevitas.archive import read_archive, write_archive
+from tremap_brevitas.archive import load_archive, save_archive
 from tremap_brevitas.faults.memory import Memory
-from tremap_brevitas.reading import reading
+from tremap_brevitas.printable import counted
 
 KIND = "tremap fault map"
 SCHEMA = 1
+
+OnConflict = Literal["error", "majority", "sa0", "sa1", "free"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -89,6 +91,21 @@ class FaultMap:
         """Stuck cells over all cells of the memory."""
         return len(self) / self.memory.cells
 
+    @property
+    def members(self) -> tuple[FaultMap, ...]:
+        """The maps of the chips that this one stands for: of a chip's own map that map alone, of a merged one its members."""
+        return (self,)
+
+    @property
+    def on_conflict(self) -> OnConflict | None:
+        """How conflicts between the members were settled; None for a chip's own map, which has none."""
+        return None
+
+    @cached_property
+    def conflicts(self) -> NDArray[np.int64]:
+        """Sorted cells that are stuck at 0 on one member and at 1 on another; of a chip's own map none."""
+        return _read_only(np.empty(0), np.int64)
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 over geometry, cells and stuck values, as 64 hexadecimal digits."""
@@ -116,14 +133,14 @@ class FaultMap:
         ones = int(self.stuck_at.sum())
         chip = f"chip {self.chip!r}, " if self.chip else ""
         return (
-            f"{chip}{self.memory}, {len(self)} faults: {len(self) - ones} stuck at 0, {ones} stuck at 1, "
+            f"{chip}{self.memory}, {counted(len(self), 'fault')}: {len(self) - ones} stuck at 0, {ones} stuck at 1, "
             f"rate {self.fault_rate:.2e}"
         )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the map to one compressed file that holds no pickle.
 
-        The file appears whole or not at all. The path is taken as it stands; ``.npz`` is the usual ending.
+        The file is written atomically. The path is taken as it stands; ``.npz`` is the usual ending.
         """
         header = {
             "words": self.memory.words,
@@ -131,10 +148,9 @@ class FaultMap:
             "banks": self.memory.banks,
             "chip": self.chip,
             "metadata": dict(self.metadata),
-            "digest": self.digest,
         }
         arrays: dict[str, NDArray[Any]] = {"cells": self.cells, "stuck_at": self.stuck_at}
-        return write_archive(path, kind=KIND, schema=SCHEMA, header=header, arrays=arrays)
+        return save_archive(self, path, kind=KIND, schema=SCHEMA, header=header, arrays=arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> FaultMap:
@@ -142,17 +158,10 @@ class FaultMap:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the file is damaged, is no fault map, has a newer schema, or its content does
+            ValueError: If the file is damaged, is not a fault map, has a newer schema, or its content does
                 not match its digest.
         """
-        header, arrays = read_archive(path, kind=KIND, schema=SCHEMA)
-        with reading(path, f"a {KIND}"):
-            said = msgspec.convert(header, _Header)
-            memory = Memory(words=said.words, word_bits=said.word_bits, banks=said.banks)
-            loaded = FaultMap(memory, arrays["cells"], arrays["stuck_at"], said.chip, said.metadata)
-            if loaded.digest != said.digest:
-                raise ValueError(f"content has digest {loaded.digest}, header says {said.digest}")
-        return loaded
+        return load_archive(path, _loaded, kind=KIND, schema=SCHEMA, header=_Header)
 
 
 class _Header(msgspec.Struct):
@@ -164,6 +173,11 @@ class _Header(msgspec.Struct):
     metadata: dict[str, str]
     digest: str
     banks: int = 1
+
+
+def _loaded(header: _Header, arrays: Mapping[str, NDArray[Any]]) -> FaultMap:
+    memory = Memory(words=header.words, word_bits=header.word_bits, banks=header.banks)
+    return FaultMap(memory, arrays["cells"], arrays["stuck_at"], header.chip, header.metadata)
 
 
 def check_memory(fault_map: FaultMap, memory: Memory, *, whose: str) -> None:

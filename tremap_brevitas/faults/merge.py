@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from tremap_brevitas.archive import read_archive, write_archive
-from tremap_brevitas.faults.fault_map import FaultMap, check_same_memory
+from tremap_brevitas.archive import load_archive, save_archive
+from tremap_brevitas.faults.fault_map import FaultMap, OnConflict, check_same_memory
 from tremap_brevitas.faults.memory import Memory
-from tremap_brevitas.reading import reading
+from tremap_brevitas.printable import counted
 
 KIND = "tremap merged fault map"
 SCHEMA = 1
-
-OnConflict = Literal["error", "majority", "sa0", "sa1", "free"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -55,14 +53,13 @@ class MergedFaultMap(FaultMap):
         """Write members and conflict rule to one compressed file; reading it merges them again."""
         header = {
             "on_conflict": self.on_conflict,
-            "digest": self.digest,
             "memory": [self.memory.words, self.memory.word_bits, self.memory.banks],
             "members": [{"chip": m.chip, "metadata": dict(m.metadata), "digest": m.digest} for m in self.members],
         }
         arrays: dict[str, NDArray[Any]] = {}
         for index, member in enumerate(self.members):
             arrays[f"cells_{index}"], arrays[f"stuck_at_{index}"] = member.cells, member.stuck_at
-        return write_archive(path, kind=KIND, schema=SCHEMA, header=header, arrays=arrays)
+        return save_archive(self, path, kind=KIND, schema=SCHEMA, header=header, arrays=arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> MergedFaultMap:
@@ -70,23 +67,9 @@ class MergedFaultMap(FaultMap):
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the file is damaged, is no merged fault map, or has a newer schema.
+            ValueError: If the file is damaged, is not a merged fault map, or has a newer schema.
         """
-        header, arrays = read_archive(path, kind=KIND, schema=SCHEMA)
-        with reading(path, f"a {KIND}"):
-            said = msgspec.convert(header, _Header)
-            memory = Memory(*said.memory)
-            members = [
-                FaultMap(memory, arrays[f"cells_{i}"], arrays[f"stuck_at_{i}"], member.chip, member.metadata)
-                for i, member in enumerate(said.members)
-            ]
-            for i, (member, found) in enumerate(zip(said.members, members, strict=True)):
-                if member.digest not in (None, found.digest):
-                    raise ValueError(f"member {i} has digest {found.digest}, header says {member.digest}")
-            merged = _merged(tuple(members), said.on_conflict)
-            if merged.digest != said.digest:
-                raise ValueError(f"content has digest {merged.digest}, header says {said.digest}")
-        return merged
+        return load_archive(path, _loaded, kind=KIND, schema=SCHEMA, header=_Header)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, MergedFaultMap):
@@ -101,8 +84,8 @@ class MergedFaultMap(FaultMap):
 
     def __repr__(self) -> str:
         return (
-            f"MergedFaultMap({len(self.members)} chips, {self._described()}, "
-            f"{len(self.conflicts)} conflicts: {self.on_conflict})"
+            f"MergedFaultMap({counted(len(self.members), 'chip')}, {self._described()}, "
+            f"{counted(len(self.conflicts), 'conflict')}: {self.on_conflict})"
         )
 
 
@@ -119,6 +102,17 @@ class _Header(msgspec.Struct):
     members: list[_Member]
     on_conflict: OnConflict
     digest: str
+
+
+def _loaded(header: _Header, arrays: Mapping[str, NDArray[Any]]) -> MergedFaultMap:
+    memory = Memory(*header.memory)
+    members = []
+    for i, said in enumerate(header.members):
+        member = FaultMap(memory, arrays[f"cells_{i}"], arrays[f"stuck_at_{i}"], said.chip, said.metadata)
+        if said.digest not in (None, member.digest):
+            raise ValueError(f"member {i} has digest {member.digest}, header says {said.digest}")
+        members.append(member)
+    return _merged(tuple(members), header.on_conflict)
 
 
 def merge(maps: Iterable[FaultMap], *, on_conflict: OnConflict) -> MergedFaultMap:
@@ -176,7 +170,7 @@ def _merged(members: tuple[FaultMap, ...], on_conflict: OnConflict) -> MergedFau
         cell = int(conflicts[0])
         names = {value: _holders(members, cell, value) for value in (0, 1)}
         raise ValueError(
-            f"{len(conflicts)} conflicts, the first at cell {cell}: stuck at 0 on chip {names[0]!r}, at 1 on chip "
+            f"{counted(len(conflicts), 'conflict')}, the first at cell {cell}: stuck at 0 on chip {names[0]!r}, at 1 on chip "
             f"{names[1]!r}; choose another on_conflict, or group the chips otherwise"
         )
     value = ones > 0
@@ -221,12 +215,12 @@ def overlaid(first: FaultMap, second: FaultMap) -> FaultMap:
 
 
 def _members(maps: Iterable[FaultMap]) -> tuple[FaultMap, ...]:
-    found: dict[object, FaultMap] = {}
-    for item in maps:
-        for member in item.members if isinstance(item, MergedFaultMap) else (item,):
+    members: dict[object, FaultMap] = {}
+    for fault_map in maps:
+        for member in fault_map.members:
             # Two chips without a name may well have the same faults; only the same object is the same chip then.
-            found.setdefault((member.chip, member.digest) if member.chip else id(member), member)
-    return tuple(found.values())
+            members.setdefault((member.chip, member.digest) if member.chip else id(member), member)
+    return tuple(members.values())
 
 
 def _holders(members: tuple[FaultMap, ...], cell: int, value: int) -> str:

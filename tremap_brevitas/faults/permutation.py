@@ -10,7 +10,7 @@ def permutation(values: ArrayLike | None, name: str, count: int) -> NDArray[np.i
     """Check that ``values`` are the numbers below ``count`` in some order; None for none, and if nothing moves.
 
     Raises:
-        TypeError: If they are no integers.
+        TypeError: If they are not integers.
         ValueError: If one is missing.
     """
     if values is None:

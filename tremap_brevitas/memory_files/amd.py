@@ -19,14 +19,14 @@ def read_amd_mif(data: bytes, bits: int) -> list[int]:
     """Words of a file.
 
     Raises:
-        BadLineError: If a line is no word of so many bits.
+        BadLineError: If a line is not a word of so many bits.
     """
     words = []
     for line, text in lines_of(text_of(data)):
         if len(text) != bits:
             raise BadLineError(line, f"{len(text)} digits, expected {bits}")
         if "_" in text:
-            raise BadLineError(line, f"{text!r} is no number of base 2")
+            raise BadLineError(line, f"{text!r} is not a number of base 2")
         words.append(number(text, 2, line))
     return words
 

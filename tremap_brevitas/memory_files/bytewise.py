@@ -21,11 +21,11 @@ def read_raw(data: bytes, bits: int, line: int = 1) -> list[int]:
     """Words of some bytes.
 
     Raises:
-        BadLineError: If they are no whole number of words, or a word has more bits.
+        BadLineError: If they are not a whole number of words, or a word has more bits.
     """
     size = -(-bits // 8)
     if len(data) % size:
-        raise BadLineError(line, f"{len(data)} bytes are no whole number of words of {size} bytes")
+        raise BadLineError(line, f"{len(data)} bytes are not a whole number of words of {size} bytes")
     words = [int.from_bytes(data[i : i + size], "little") for i in range(0, len(data), size)]
     for address, word in enumerate(words):
         if word >> bits:
@@ -49,7 +49,7 @@ def read_intel_hex(data: bytes, bits: int) -> list[int]:
     """Words of a file with records of the types 00 to 05. Start addresses (03 and 05) say nothing about the content.
 
     Raises:
-        BadLineError: If a line is no record, or a byte is given twice or missing.
+        BadLineError: If a line is not a record, or a byte is given twice or missing.
     """
     image = bincopy.BinFile()
     upper, segmented, ended, line, count = 0, False, False, 1, 0
@@ -91,16 +91,16 @@ def _add(image: bincopy.BinFile, address: int, payload: bytes, count: int, line:
 
 def _taken_apart(text: str, line: int) -> tuple[int, int, bytes]:
     if not text.isascii() or " " in text:
-        raise BadLineError(line, f"{text[:20]!r} is no Intel HEX record")
+        raise BadLineError(line, f"{text[:20]!r} is not an Intel HEX record")
     try:
         kind, address, _, payload = bincopy.unpack_ihex(text)
     except bincopy.Error as error:
         if "crc" not in str(error):
-            raise BadLineError(line, f"{text[:20]!r} is no Intel HEX record") from None
+            raise BadLineError(line, f"{text[:20]!r} is not an Intel HEX record") from None
         wrong = sum(bytes.fromhex(text[1:-2]))
         raise BadLineError(line, f"wrong checksum {text[-2:].upper()}, expected {-wrong & 0xFF:02X}") from None
     except ValueError:
-        raise BadLineError(line, f"{text[:20]!r} is no Intel HEX record") from None
+        raise BadLineError(line, f"{text[:20]!r} is not an Intel HEX record") from None
     if kind not in _SIZES:
         raise BadLineError(line, f"record type {kind}, expected 0 to 5")
     if _SIZES[kind] not in (None, len(payload)):

@@ -69,7 +69,7 @@ def number(text: str, base: int, line: int) -> int:
         BadLineError: If it is none.
     """
     if not re.fullmatch(_DIGITS[base], text) or not text.strip("_"):
-        raise BadLineError(line, f"{text!r} is no number of base {base}")
+        raise BadLineError(line, f"{text!r} is not a number of base {base}")
     digits = text.replace("_", "")
     if len(digits) > 4096:  # 16,384 bits in base 16; Python refuses decimals beyond that as well
         raise BadLineError(line, f"a number of {len(digits)} digits")

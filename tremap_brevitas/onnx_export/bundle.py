@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, get_args
@@ -17,7 +18,7 @@ from tremap_brevitas.bundle.chips import BundleChip, write_chips
 from tremap_brevitas.bundle.manifest import FORMS, BundleLayer, Form, Manifest, file_digest, written_files
 from tremap_brevitas.bundle.probe import write_probe
 from tremap_brevitas.bundle.verify import verify_bundle
-from tremap_brevitas.faults import FaultMap, MergedFaultMap
+from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.files import atomic_folder
 from tremap_brevitas.onnx_export.call import Inputs, as_inputs, check_batch, outputs_of
 from tremap_brevitas.onnx_export.export import OnnxExport, Written
@@ -67,27 +68,23 @@ def export_bundle(
     with atomic_folder(folder, overwrite=overwrite, wrote=written_files) as draft:
         written = {form: onnx_export.write(form, draft / f"model.{form}.onnx") for form in FORMS if form in onnx_forms}
         group = f"weights_as_written.{ending}"
-        write_memory_image(image, draft / group, format=memory_format, faults=None)
+        write_memory_image(image, draft / group, format=memory_format, fault_map=None)
         images = [group] * len(fleet)
         if deployment == "chip_image":
             images = [f"weights_as_written_chip_{i:04}.{ending}" for i in range(len(fleet))]
             for proof, name in zip(proofs, images, strict=True):
                 own = MemoryImage(placement, proof.read())  # the nearest code that the chip can hold, for every code
-                write_memory_image(own, draft / name, format=memory_format, faults=None)
+                write_memory_image(own, draft / name, format=memory_format, fault_map=None)
         members = {m.digest for m in onnx_export.members}
         rows = tuple(
             BundleChip(
-                chip=chip.chip,
-                digest=chip.digest,
-                faults=len(chip),
-                member=chip.digest in members,
-                bit_exact=proof.bit_exact,
-                weights_that_differ=proof.weights_that_differ,
-                worst_error=proof.worst_error,
-                accuracy=accuracies.get(chip.chip),
+                replace(proof.result, accuracy=accuracies.get(proof.chip)),
+                digest=fault_map.digest,
+                faults=len(fault_map),
+                member=fault_map.digest in members,
                 image=name,
             )
-            for chip, proof, name in zip(fleet, proofs, images, strict=True)
+            for fault_map, proof, name in zip(fleet, proofs, images, strict=True)
         )
         write_chips(rows, draft / "chips.csv")
         placement.save(draft / "placement.npz")
@@ -104,7 +101,7 @@ def export_bundle(
             chips="chips.csv",
             deployment=deployment,
             fault_map=fault_map.digest,
-            on_conflict=fault_map.on_conflict if isinstance(fault_map, MergedFaultMap) else None,
+            on_conflict=fault_map.on_conflict,
             members=tuple({"chip": m.chip, "digest": m.digest} for m in onnx_export.members),
             layers=layers,
             probe="probe.npz",
@@ -134,17 +131,17 @@ def _check_arguments(fleet: Sequence[FaultMap], memory_format: str, onnx_forms: 
 def _accuracies(report: FleetReport | None, proofs: Sequence[Certificate]) -> dict[str, float]:
     if report is None:
         return {}
-    found = {proof.chip: proof for proof in proofs}
+    by_chip = {proof.chip: proof for proof in proofs}
     for result in report.chips:
-        proof = found.get(result.chip)
+        proof = by_chip.get(result.chip)
         if proof is None:
             raise ValueError(f"the report {report.name!r} is about chip {result.chip!r}, which is none of chips")
-        if (result.weights_that_differ, result.worst_error) != (proof.weights_that_differ, proof.worst_error):
+        if replace(result, accuracy=None) != proof.result:
             raise ValueError(
-                f"the report {report.name!r} is of another network or deployment: on chip {result.chip!r} it counts "
-                f"{result.weights_that_differ} weights that differ, here {proof.weights_that_differ} do"
+                f"the report {report.name!r} is of another network or deployment: on chip {result.chip!r} it says {result}; "
+                f"here {proof.result}"
             )
-    return {result.chip: result.accuracy for result in report.chips}
+    return dict(zip((result.chip for result in report.chips), report.accuracies, strict=True))
 
 
 def _inputs(example_input: Inputs, probe: Inputs | None, dynamic_batch: bool) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from torch import Tensor
 
-from tremap_brevitas.faults import FaultMap, MergedFaultMap
+from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.onnx_export.call import Inputs, as_inputs, check_float32, leaves_of
 from tremap_brevitas.onnx_files.graph import (
     complete_gemms,
@@ -90,12 +90,11 @@ class OnnxExport:
             _check_layers(form, self._slots, net.placement, dynamo)
         live = net.fault_map
         self.fault_map = FaultMap(net.placement.memory, [], []) if live is None else live  # type: ignore[arg-type]
-        self.members = live.members if isinstance(live, MergedFaultMap) else () if live is None else (live,)
+        self.members = () if live is None else live.members
         self.certificate = certificate(self.image, self.fault_map)
         if not self.certificate.bit_exact:
             raise ValueError(
-                f"the model's codes do not satisfy the fault map of chip {self.fault_map.chip!r}: "
-                f"{self.certificate.weights_that_differ} weights read differently"
+                f"the model's codes do not satisfy the fault map of chip {self.fault_map.chip!r}: {self.certificate.result}"
             )
         placed = {(entry.proxy, entry.slot) for entry in self._slots.values()}
         others = [_codes_of(entry) for entry in slots.values() if (entry.proxy, entry.slot) not in placed]
@@ -149,7 +148,7 @@ class OnnxExport:
             "schema": SCHEMA,
             "fault_map": self.fault_map.digest,
             "chips": [{"chip": m.chip, "digest": m.digest} for m in self.members],
-            "on_conflict": self.fault_map.on_conflict if isinstance(self.fault_map, MergedFaultMap) else None,
+            "on_conflict": self.fault_map.on_conflict,
             "placement": self.net.placement.digest,
             "image": self.image.digest,
             "store": {name: None if found is None else found.store for name, found in faults.items()},

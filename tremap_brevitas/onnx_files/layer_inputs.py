@@ -61,13 +61,13 @@ def layer_inputs(model: ModelProto, initializers: Mapping[str, str]) -> dict[str
     """
     graph = _Graph(model)
     place = {output: index for index, node in enumerate(model.graph.node) for output in node.output}
-    found = []
+    entries = []
     for layer, initializer in initializers.items():
         users = graph.users(initializer)
         uses = [graph.use(node, position) for node, position in users]
         if uses and uses[0] is not None and all(use == uses[0] for use in uses):
-            found.append((min(place[node.output[0]] for node, _ in users), layer, uses[0]))
-    return {layer: use for _, layer, use in sorted(found, key=lambda entry: entry[0])}
+            entries.append((min(place[node.output[0]] for node, _ in users), layer, uses[0]))
+    return {layer: use for _, layer, use in sorted(entries, key=lambda entry: entry[0])}
 
 
 class _Graph:
@@ -86,13 +86,13 @@ class _Graph:
 
     def users(self, initializer: str) -> list[tuple[NodeProto, int]]:
         """Nodes that take a weight, quantized and turned, with the position at which they do."""
-        found = []
+        readers = []
         for node, position in self.takers.get(initializer, ()):
             if node.op_type in (*QUANTIZERS, "Transpose", "Identity", "Cast") and position == 0:
-                found += self.users(node.output[0])
+                readers += self.users(node.output[0])
             else:
-                found.append((node, position))
-        return found
+                readers.append((node, position))
+        return readers
 
     def use(self, node: NodeProto, position: int) -> LayerInput | None:
         if node.op_type not in OPERATORS or position != 1:
@@ -120,8 +120,8 @@ class _Graph:
         if node.op_type in ("Conv", "ConvTranspose"):
             return 0
         columns = self._columns(node)
-        found = self._source(node.input[0], flattened=False, columns=columns)
-        return found if found and columns % found == 0 else 0
+        channels = self._source(node.input[0], flattened=False, columns=columns)
+        return channels if channels and columns % channels == 0 else 0
 
     def _columns(self, node: NodeProto) -> int:
         weight, turned = node.input[1], bool(_attribute(node, "transB", 0))

@@ -38,10 +38,10 @@ def onnx_runner(path: str | os.PathLike[str]) -> Callable[..., Any]:
 
     def once(inputs: tuple[NDArray[Any], ...]) -> list[NDArray[Any]]:
         try:
-            found: list[NDArray[Any]] = session.run(None, {e.name: x for e, x in zip(entries, inputs, strict=True)})
+            outputs: list[NDArray[Any]] = session.run(None, {e.name: x for e, x in zip(entries, inputs, strict=True)})
         except Exception as error:
             raise ValueError(f"{path}: onnxruntime cannot run it ({type(error).__name__}: {error})") from None
-        return found
+        return outputs
 
     def run(*inputs: NDArray[Any]) -> Any:
         if len(inputs) != len(entries):

@@ -70,7 +70,7 @@ def verify_onnx(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no ONNX file, or only one of ``inputs`` and ``outputs`` is given.
+        ValueError: If it is not an ONNX file, or only one of ``inputs`` and ``outputs`` is given.
     """
     if (inputs is None) != (outputs is None):
         raise ValueError("give inputs and outputs together, or neither")
@@ -82,9 +82,9 @@ def verify_onnx(
         weights, problems = matched_weights(onnx_weights(graph), image, scales or {})
     for name, scale in (scales or {}).items():
         if name in weights and not np.array_equal(weights[name].scale.reshape(-1), np.asarray(scale).reshape(-1)):
-            found = weights[name].scale.reshape(-1)
+            file_scale = weights[name].scale.reshape(-1)
             problems.append(
-                f"layer {name!r}: scale {found[0]:.8g} … in the file, expected {np.asarray(scale).reshape(-1)[0]:.8g} …"
+                f"layer {name!r}: scale {file_scale[0]:.8g} … in the file, expected {np.asarray(scale).reshape(-1)[0]:.8g} …"
             )
     error = None
     if inputs is not None and outputs is not None:
@@ -103,7 +103,7 @@ def named_weights(
     Returns:
         The layers whose initializer has exactly the right codes wherever it is used, and a sentence for each other.
     """
-    found: dict[str, OnnxWeight] = {}
+    matched: dict[str, OnnxWeight] = {}
     problems: list[str] = []
     for name, codes in image.codes.items():
         uses = [w for w in weights if w.initializer == names[name]]
@@ -113,12 +113,12 @@ def named_weights(
             continue
         wrong = next((w for w in uses if w.codes.shape != codes.shape or not np.array_equal(w.codes, codes)), None)
         if wrong is None:
-            found[name] = uses[0]
+            matched[name] = uses[0]
         elif wrong.codes.shape != codes.shape:
             problems.append(f"layer {name!r}: {wrong.initializer!r} has shape {wrong.codes.shape}, expected {codes.shape}")
         else:
             problems.append(f"layer {name!r}: {code_difference(image.placement.layer(name), wrong, codes)}")
-    return found, problems
+    return matched, problems
 
 
 def matched_weights(
@@ -131,7 +131,7 @@ def matched_weights(
         same shape and where it differs.
     """
     left = list(weights)
-    found: dict[str, OnnxWeight] = {}
+    matched: dict[str, OnnxWeight] = {}
     problems: list[str] = []
     unclear: set[str] = set()
 
@@ -151,10 +151,10 @@ def matched_weights(
                 )
                 unclear.add(name)
         if equal:
-            found[name] = max(equal, key=lambda w: fits(w, name))
-            left.remove(found[name])
+            matched[name] = max(equal, key=lambda w: fits(w, name))
+            left.remove(matched[name])
     for name, codes in image.codes.items():
-        if name in found or name in unclear:
+        if name in matched or name in unclear:
             continue
         layer = image.placement.layer(name)
         same_shape = [w for w in left if w.codes.shape == codes.shape]
@@ -165,7 +165,7 @@ def matched_weights(
         nearest = min(same_shape, key=lambda w: int((w.codes != codes).sum()))
         left.remove(nearest)
         problems.append(f"layer {name!r}: {code_difference(layer, nearest, codes)}")
-    return found, problems
+    return matched, problems
 
 
 def code_difference(layer: PlacedLayer, weight: OnnxWeight, codes: Array) -> str:
@@ -196,15 +196,15 @@ def output_errors(path: str | os.PathLike[str], inputs: Arrays, outputs: Arrays)
     Raises:
         ValueError: If the file cannot be run, or its outputs have another number or shape.
     """
-    found, expected = several(onnx_runner(path)(*several(inputs))), several(outputs)
+    actual, expected = several(onnx_runner(path)(*several(inputs))), several(outputs)
     if len(expected) == 1:
-        found = found[:1]  # earlier versions wrote scale and zero point of a QuantTensor as outputs of their own
-    if [f.shape for f in found] != [e.shape for e in expected]:
-        shapes = (", ".join(str(x.shape) for x in arrays) for arrays in (found, expected))
+        actual = actual[:1]  # earlier versions wrote scale and zero point of a QuantTensor as outputs of their own
+    if [f.shape for f in actual] != [e.shape for e in expected]:
+        shapes = (", ".join(str(x.shape) for x in arrays) for arrays in (actual, expected))
         raise ValueError("{}: outputs of shape {}, expected {}".format(path, *shapes))
     count = len(several(inputs)[0])
     errors = []
-    for f, e in zip(found, expected, strict=True):
+    for f, e in zip(actual, expected, strict=True):
         wrong = np.abs(f.astype(np.float64) - e)
         rows = wrong.reshape(count, -1) if wrong.ndim and len(wrong) == count else wrong.reshape(1, -1)
         errors.append(np.broadcast_to(rows.max(axis=1) / max(float(np.abs(e).max()), 1e-30), count))

@@ -45,7 +45,7 @@ def load_onnx(path: str | os.PathLike[str]) -> ModelProto:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no ONNX file, or a damaged one.
+        ValueError: If it is not an ONNX file, or a damaged one.
     """
     try:
         model = onnx.load(os.fspath(path))
@@ -74,12 +74,12 @@ def onnx_weights(model: ModelProto) -> list[OnnxWeight]:
 
 def constants(model: ModelProto) -> dict[str, Array]:
     """All constant tensors of a graph by name: its initializers, and what its ``Constant`` nodes give."""
-    found = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
+    constants = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant":
             (value,) = [helper.get_attribute_value(a) for a in node.attribute]
-            found[node.output[0]] = numpy_helper.to_array(value) if hasattr(value, "data_type") else np.asarray(value)
-    return found
+            constants[node.output[0]] = numpy_helper.to_array(value) if hasattr(value, "data_type") else np.asarray(value)
+    return constants
 
 
 def sources(model: ModelProto) -> Callable[[NodeProto], str]:

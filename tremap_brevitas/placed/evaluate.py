@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from torch import nn
 
@@ -12,17 +13,17 @@ from tremap_brevitas.cluster.engine import Engine
 from tremap_brevitas.cluster.jobs import run_jobs
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_same_memory
-from tremap_brevitas.placed.evaluator import Evaluator, measured
+from tremap_brevitas.placed.evaluator import Evaluate, Evaluator, measured
 from tremap_brevitas.placed.identity import network_digest
 from tremap_brevitas.placed.state import PlacedState
 from tremap_brevitas.placement.certificate import Deployment, certificate
-from tremap_brevitas.report.fleet_report import ChipResult, FleetReport
+from tremap_brevitas.report.fleet_report import FleetReport
 
 
 def evaluate_fleet(
     net: PlacedState,
     chips: Iterable[FaultMap],
-    evaluate: Callable[[nn.Module], float],
+    evaluate: Evaluate,
     *,
     deployment: Deployment = "group_image",
     name: str = "",
@@ -46,12 +47,12 @@ def evaluate_fleet(
     check_same_memory(chips)
     image = net.memory_image()
     begin = time.perf_counter()
-    certificates = [certificate(image, chip, deployment=deployment) for chip in chips]
+    certificates = [certificate(image, fault_map, deployment=deployment) for fault_map in chips]
     nominal = measured(net, image.codes, evaluate)
     to_run = {
-        f"{index}: {chip.chip} {chip.digest[:16]}": found.differences
-        for index, (chip, found) in enumerate(zip(chips, certificates, strict=True))
-        if not found.bit_exact
+        f"{index}: {fault_map.chip} {fault_map.digest[:16]}": proof.differences
+        for index, (fault_map, proof) in enumerate(zip(chips, certificates, strict=True))
+        if not proof.bit_exact
     }
     accuracies = iter(
         run_jobs(
@@ -69,16 +70,7 @@ def evaluate_fleet(
             progress=(name or "chips") if progress else None,
         ).values()
     )
-    results = [
-        ChipResult(
-            chip=found.chip,
-            accuracy=nominal if found.bit_exact else next(accuracies),
-            bit_exact=found.bit_exact,
-            weights_that_differ=found.weights_that_differ,
-            worst_error=found.worst_error,
-        )
-        for found in certificates
-    ]
+    results = [replace(proof.result, accuracy=nominal if proof.bit_exact else next(accuracies)) for proof in certificates]
     return FleetReport(
         name=name,
         nominal=nominal,

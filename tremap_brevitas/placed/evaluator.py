@@ -15,6 +15,10 @@ from tremap_brevitas.placement import MemoryImage
 from tremap_brevitas.placement.certificate import LayerDifference, with_differences
 
 Evaluate = Callable[[nn.Module], float]
+"""A user's function that measures a model: takes it, in evaluation mode, and returns its accuracy.
+
+Every function of the package that needs an accuracy takes such a one.
+"""
 
 _networks: dict[str, PlacedState] = {}  # the one that this process has built, by its evaluator's token
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tremap_brevitas.bundle.manifest import Form
     from tremap_brevitas.cluster.engine import Engine
     from tremap_brevitas.onnx_export.call import Inputs
+    from tremap_brevitas.placed.evaluator import Evaluate
     from tremap_brevitas.placement.image_file import Format
     from tremap_brevitas.prepare.compensation.report import CompensationReport
     from tremap_brevitas.prepare.compensation.shared import Moments
@@ -55,9 +56,9 @@ class PlacedModel(PlacedState):
         True
     """
 
-    def certificate(self, chip: FaultMap, *, deployment: Deployment = "group_image") -> Certificate:
+    def certificate(self, fault_map: FaultMap, *, deployment: Deployment = "group_image") -> Certificate:
         """What a chip makes of the codes that the model computes with now; see [certificate][tremap_brevitas.certificate]."""
-        return certificate(self.memory_image(), chip, deployment=deployment)
+        return certificate(self.memory_image(), fault_map, deployment=deployment)
 
     def compensate_(
         self,
@@ -166,7 +167,7 @@ class PlacedModel(PlacedState):
     def evaluate(
         self,
         chips: Iterable[FaultMap],
-        evaluate: Callable[[nn.Module], float],
+        evaluate: Evaluate,
         *,
         deployment: Deployment = "group_image",
         name: str = "",
@@ -285,7 +286,7 @@ class PlacedModel(PlacedState):
 
         QONNX and QCDQ file, memory image, a table of the chips, the placement, a probe (inputs and the network's outputs
         for them) and a manifest with a digest of every file. The folder is checked by
-        [verify_bundle][tremap_brevitas.verify_bundle] before it gets its name, and appears whole or not at all.
+        [verify_bundle][tremap_brevitas.verify_bundle] before it gets its name: the folder is written atomically.
 
         Args:
             folder: Folder to make.

@@ -9,6 +9,7 @@ from tremap_brevitas.placement.image_file import read_memory_image, words_read, 
 from tremap_brevitas.placement.layer import LayerSites, PlacedLayer, WeightBit
 from tremap_brevitas.placement.linear import LayerCodes, linear_placement
 from tremap_brevitas.placement.placement import Placement
+from tremap_brevitas.placement.stuck_bits import StuckBits
 
 __all__ = [
     "ActivatedFaults",
@@ -20,6 +21,7 @@ __all__ = [
     "MemoryImage",
     "PlacedLayer",
     "Placement",
+    "StuckBits",
     "WeightBit",
     "activated_faults",
     "certificate",

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from tremap_brevitas.faults import FaultMap
-from tremap_brevitas.faults.fault_map import check_memory
 from tremap_brevitas.placement.image import MemoryImage
 
 
@@ -32,31 +31,25 @@ class ActivatedFaults:
     faults_by_bit: tuple[int, ...]
 
 
-def activated_faults(image: MemoryImage, chip: FaultMap) -> ActivatedFaults:
+def activated_faults(image: MemoryImage, fault_map: FaultMap) -> ActivatedFaults:
     """Find out which of a chip's faults change what is read.
 
     Raises:
         ValueError: If image and map are of different memories.
     """
     placement = image.placement
-    check_memory(chip, placement.memory, whose="the image's")
     width = max(layer.bit_width for layer in placement.layers)
-    by_bit, all_bits = np.zeros((2, width), dtype=np.int64)
+    of_mask = np.arange(1 << width)[:, None] >> np.arange(width) & 1
+    count_of = of_mask.sum(axis=1)
     by_layer = dict.fromkeys((layer.name for layer in placement.layers), 0)
-    for sites in placement.sites(chip.cells):
-        position = sites.weight if sites.layer.positions is None else sites.layer.positions[sites.weight]
-        word, code = np.divmod(position, sites.layer.codes_per_word)
-        cell = (sites.layer.first_word + word) * placement.memory.word_bits + code * sites.layer.bit_width + sites.bit
-        stored = (image.bits[cell >> 3] >> (cell & 7).astype(np.uint8)) & 1
-        wrong = stored != chip.stuck_at[sites.source]
-        by_layer[sites.layer.name] = int(wrong.sum())
-        by_bit += np.bincount(sites.bit[wrong], minlength=width)
-        all_bits += np.bincount(sites.bit, minlength=width)
-    return ActivatedFaults(
-        chip.chip,
-        int(all_bits.sum()),
-        int(by_bit.sum()),
-        by_layer,
-        tuple(by_bit.tolist()),
-        tuple(all_bits.tolist()),
+    activated, stuck = [np.empty(0, np.int32)], [np.empty(0, np.int32)]
+    for bits in placement.stuck_bits(fault_map):
+        masks = bits.activated(image.codes[bits.layer.name].reshape(-1)[bits.weight])
+        by_layer[bits.layer.name] = int(count_of[masks].sum())
+        activated.append(masks)
+        stuck.append(bits.sa0 | bits.sa1)
+    # How often each mask occurs says how often each of its bits does.
+    by_bit, faults_by_bit = (
+        (np.bincount(np.concatenate(masks), minlength=1 << width) @ of_mask).tolist() for masks in (activated, stuck)
     )
+    return ActivatedFaults(fault_map.chip, sum(faults_by_bit), sum(by_bit), by_layer, tuple(by_bit), tuple(faults_by_bit))

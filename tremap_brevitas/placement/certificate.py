@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tremap_brevitas.codes import decode, encode, nearest_reachable
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_memory
+from tremap_brevitas.placement.chip_result import ChipResult
 from tremap_brevitas.placement.image import MemoryImage
-from tremap_brevitas.placement.layer import LayerSites
+from tremap_brevitas.placement.stuck_bits import StuckBits, merged_bits
 
 Deployment = Literal["group_image", "chip_image"]
 
@@ -65,6 +65,11 @@ class Certificate:
         return max((int(np.abs(d.read - d.trained).max()) for d in self.differences), default=0)
 
     @property
+    def result(self) -> ChipResult:
+        """The verdict in figures; its accuracy is not known."""
+        return ChipResult(self.chip, weights_that_differ=self.weights_that_differ, worst_error=self.worst_error)
+
+    @property
     def rms_error(self) -> float:
         """Root of the mean squared difference over all weights of the image, in LSB."""
         squares = sum(float(np.square((d.read - d.trained).astype(np.float64)).sum()) for d in self.differences)
@@ -87,13 +92,10 @@ class Certificate:
         return with_differences(self.image.codes, self.differences)
 
     def __repr__(self) -> str:
-        verdict = (
-            "bit-exact" if self.bit_exact else f"{self.weights_that_differ} weights differ, by {self.worst_error} LSB at most"
-        )
-        return f"Certificate(chip {self.chip!r}: {verdict})"
+        return f"Certificate(chip {self.chip!r}: {self.result})"
 
 
-def certificate(image: MemoryImage, chip: FaultMap, *, deployment: Deployment = "group_image") -> Certificate:
+def certificate(image: MemoryImage, fault_map: FaultMap, *, deployment: Deployment = "group_image") -> Certificate:
     """Work out which weights a chip reads differently from what was trained, and by how much.
 
     Only faults and stored bits are looked at: no network is run. A chip whose stuck values equal the stored bits
@@ -101,7 +103,7 @@ def certificate(image: MemoryImage, chip: FaultMap, *, deployment: Deployment = 
 
     Args:
         image: The codes that the network was trained with (its read-back codes).
-        chip: The chip's own fault map.
+        fault_map: The chip's own fault map.
         deployment: ``"group_image"``: the image is written as it is, the same for every chip. ``"chip_image"``: each chip gets
             its own, in which every trained code is replaced by the nearest that the chip can hold.
 
@@ -117,27 +119,21 @@ def certificate(image: MemoryImage, chip: FaultMap, *, deployment: Deployment = 
         >>> certificate(image, FaultMap(memory, cells=[0, 15], stuck_at=[1, 1], chip="good"))
         Certificate(chip 'good': bit-exact)
         >>> certificate(image, FaultMap(memory, cells=[15], stuck_at=[0], chip="bad"))
-        Certificate(chip 'bad': 1 weights differ, by 128 LSB at most)
+        Certificate(chip 'bad': 1 weight differs, by 128 LSB at most)
     """
     check_deployment(deployment)
     placement = image.placement
-    check_memory(chip, placement.memory, whose="the image's")
-    wrong = wrong_cells(image, chip)
+    check_memory(fault_map, placement.memory, whose="the image's")
+    wrong = (image.stored(fault_map.cells) != fault_map.stuck_at).any(axis=0)
     if not wrong.any():
-        return Certificate(chip.chip, image, ())
-    hit = placement.sites(chip.cells[wrong])
+        return Certificate(fault_map.chip, image, ())
     if deployment == "group_image":
-        stuck_at = chip.stuck_at[wrong]
-        found = [_misread(image, sites, stuck_at) for sites in hit]
+        hit = merged_bits(placement.sites(fault_map.cells[wrong]), fault_map.stuck_at[wrong])
+        differences = [_misread(image, bits) for bits in hit]
     else:
         # All stuck bits of a weight, not only the wrong ones: the nearest reachable code depends on every one of them.
-        weights = {sites.layer.name: _grouped(sites)[0] for sites in hit}
-        found = [
-            _rewritten(image, chip, sites, weights[sites.layer.name])
-            for sites in placement.sites(chip.cells)
-            if sites.layer.name in weights
-        ]
-    return Certificate(chip.chip, image, tuple(difference for difference in found if len(difference.weight)))
+        differences = [_rewritten(image, bits) for bits in placement.stuck_bits(fault_map)]
+    return Certificate(fault_map.chip, image, tuple(d for d in differences if len(d.weight)))
 
 
 def check_deployment(deployment: str) -> None:
@@ -150,56 +146,18 @@ def check_deployment(deployment: str) -> None:
         raise ValueError(f"deployment must be 'group_image' or 'chip_image', got {deployment!r}")
 
 
-def wrong_cells(image: MemoryImage, chip: FaultMap) -> NDArray[np.bool_]:
-    """Which of a chip's stuck cells do not hold what is stored there, in any tile."""
-    wrong = np.zeros(len(chip), dtype=bool)
-    for tile in range(image.placement.tiles):
-        cell = chip.cells + tile * image.placement.memory.cells
-        stored = (image.bits[cell >> 3] >> (cell & 7).astype(np.uint8)) & 1
-        wrong |= stored != chip.stuck_at
-    return wrong
-
-
-def _grouped(sites: LayerSites) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64] | None]:
-    """Weights hit, ascending; where the sites of each begin; the order that brings a weight's sites together, if not as is."""
-    order, weight = None, sites.weight
-    if sites.layer.order is not None:
-        order = np.argsort(weight, kind="stable")
-        weight = weight[order]
-    first = np.flatnonzero(np.append(True, weight[1:] != weight[:-1]))
-    return weight[first], first, order
-
-
-def _misread(image: MemoryImage, sites: LayerSites, stuck_at: NDArray[np.uint8]) -> LayerDifference:
+def _misread(image: MemoryImage, bits: StuckBits) -> LayerDifference:
     """What a chip reads when these are its wrong bits (in a reused memory: wrong in some tile)."""
-    layer = sites.layer
-    weights, first, order = _grouped(sites)
-    bits, stuck = np.left_shift(1, sites.bit), stuck_at[sites.source]
-    if order is not None:
-        bits, stuck = bits[order], stuck[order]
-    ones = np.add.reduceat(bits * stuck, first).astype(np.int32)
-    zeros = np.add.reduceat(bits, first).astype(np.int32) - ones
-    trained = image.codes[layer.name].reshape(-1)[weights].astype(np.int32)
-    stored = encode(trained, bit_width=layer.bit_width, encoding=layer.encoding)
-    read = decode((stored | ones) & ~zeros, bit_width=layer.bit_width, encoding=layer.encoding)
-    return _where_changed(layer.name, weights, trained, read)
+    trained = image.codes[bits.layer.name].reshape(-1)[bits.weight].astype(np.int32)
+    return _where_changed(bits.layer.name, bits.weight, trained, bits.read_back(trained))
 
 
-def _rewritten(image: MemoryImage, chip: FaultMap, sites: LayerSites, weights: NDArray[np.int64]) -> LayerDifference:
-    """What a chip reads when these weights are written to it as the nearest code that it can hold."""
-    layer = sites.layer
-    at = np.minimum(np.searchsorted(weights, sites.weight), len(weights) - 1)
-    mine = weights[at] == sites.weight
-    bits = np.left_shift(1, sites.bit[mine])
-    stuck = chip.stuck_at[sites.source[mine]]
-    # Every bit of a weight appears once, so that a sum of bits is their union; floats hold 16 bits exactly.
-    sa0, sa1 = (
-        np.bincount(at[mine][stuck == value], weights=bits[stuck == value], minlength=len(weights)).astype(np.int32)
-        for value in (0, 1)
-    )
-    trained = image.codes[layer.name].reshape(-1)[weights].astype(np.int32)
-    read = nearest_reachable(trained, sa0=sa0, sa1=sa1, bit_width=layer.bit_width, encoding=layer.encoding)
-    return _where_changed(layer.name, weights, trained, read)
+def _rewritten(image: MemoryImage, bits: StuckBits) -> LayerDifference:
+    """What a chip reads when its weights are written to it as the nearest code that it can hold."""
+    trained = image.codes[bits.layer.name].reshape(-1)[bits.weight].astype(np.int32)
+    wrong = bits.activated(trained) != 0
+    bits, trained = bits.at(wrong), trained[wrong]
+    return _where_changed(bits.layer.name, bits.weight, trained, bits.nearest(trained))
 
 
 def _where_changed(
@@ -231,8 +189,8 @@ def certificate_of(chip: str, image: MemoryImage, read: Mapping[str, NDArray[Any
     """
     differences = []
     for name, trained in image.codes.items():
-        flat, found = trained.reshape(-1), read[name].reshape(-1)
-        weights = np.flatnonzero(flat != found)
+        trained, got = trained.reshape(-1), read[name].reshape(-1)
+        weights = np.flatnonzero(trained != got)
         if len(weights):
-            differences.append(LayerDifference(name, weights, flat[weights].astype(np.int32), found[weights].astype(np.int32)))
+            differences.append(LayerDifference(name, weights, trained[weights].astype(np.int32), got[weights].astype(np.int32)))
     return Certificate(chip, image, tuple(differences))

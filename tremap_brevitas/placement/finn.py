@@ -87,9 +87,9 @@ def finn_placement(layers: Iterable[LayerCodes], memory: Memory, *, folding: Map
                 f"layer {layer.name!r}: PE × SIMD = {codes_per_word} codes of {layer.bit_width} bits do not fit into a word of "
                 f"{memory.word_bits}"
             )
-        found = PlacedLayer(layer.name, layer.shape, layer.bit_width, layer.encoding, word, codes_per_word, order)
-        placed.append(found)
-        word += found.words
+        placed_layer = PlacedLayer(layer.name, layer.shape, layer.bit_width, layer.encoding, word, codes_per_word, order)
+        placed.append(placed_layer)
+        word += placed_layer.words
     return Placement(memory, tuple(placed))
 
 
@@ -124,7 +124,7 @@ def finn_matrix(layer: LayerCodes, channels: int | None = None) -> NDArray[np.in
     """
     where = f"layer {layer.name!r}"
     if len(layer.shape) < 2:
-        raise ValueError(f"{where}: a weight of shape {layer.shape} is no matrix")
+        raise ValueError(f"{where}: a weight of shape {layer.shape} is not a matrix")
     if len(layer.shape) > (4 if layer.groups == 1 or is_depthwise(layer) else 0):
         what = "transposed convolution" if layer.transposed else "convolution"
         raise ValueError(
@@ -184,7 +184,7 @@ def flattened_channels(layer: LayerCodes, input_shape: Iterable[int] | None) -> 
                 f'folding: "input_shape": (channels, height, width), or ({columns},) if they are none'
             )
         if layer.channels and columns % layer.channels:
-            raise ValueError(f"{where}: {columns} columns are no feature map of {layer.channels} channels")
+            raise ValueError(f"{where}: {columns} columns are not a feature map of {layer.channels} channels")
         return layer.channels
     shape = tuple(int(n) for n in input_shape)
     if not shape or math.prod(shape) != columns or min(shape) < 1:

@@ -100,6 +100,31 @@ class MemoryImage:
         packed.flags.writeable = False
         return packed
 
+    def stored(self, cells: ArrayLike) -> NDArray[np.uint8]:
+        """The bit that is stored in each of some cells; 0 in a cell that no weight uses.
+
+        Args:
+            cells: Cell indices of the memory, in any order, (cells,).
+
+        Returns:
+            Zeros and ones, (tiles, cells): a reused memory stores another bit in each tile.
+
+        Raises:
+            ValueError: If a cell is outside the memory.
+
+        Examples:
+            >>> from tremap_brevitas import Memory
+            >>> layer = PlacedLayer("fc", (3,), 4, "twos_complement", first_word=0, codes_per_word=2)
+            >>> image = MemoryImage(Placement(Memory(words=2, word_bits=8), (layer,)), {"fc": [1, -1, 7]})
+            >>> image.stored([0, 1, 4, 10, 11])
+            array([[1, 0, 1, 1, 0]], dtype=uint8)
+        """
+        asked, size = np.asarray(cells, dtype=np.int64), self.placement.memory.cells
+        if asked.size and not 0 <= asked.min() <= asked.max() < size:
+            raise ValueError(f"cells {asked.min()} to {asked.max()} are not all inside the memory of {size} cells")
+        cell = asked + size * np.arange(self.placement.tiles)[:, None]
+        return (self.bits[cell >> 3] >> (cell & 7).astype(np.uint8)) & 1
+
     def words(self) -> list[int]:
         """Every word as a number, tile after tile."""
         width = self.placement.memory.word_bits

@@ -18,12 +18,12 @@ from tremap_brevitas.memory_files import Format as Format
 from tremap_brevitas.placement.image import MemoryImage
 
 
-def write_memory_image(image: MemoryImage, path: str | os.PathLike[str], *, format: Format, faults: FaultMap | None) -> Path:
+def write_memory_image(image: MemoryImage, path: str | os.PathLike[str], *, format: Format, fault_map: FaultMap | None) -> Path:
     """Write the words of a memory image to a file, and say in it whether they are before or after the faults.
 
     Args:
         image: The codes and where they lie.
-        path: File to write; it appears whole or not at all.
+        path: File to write, atomically.
         format: One of
 
             - ``"readmemh"``: Verilog ``$readmemh`` (IEEE 1800-2017, 21.4), also AMD's ``.mem``: ``@address``, hexadecimal
@@ -36,9 +36,9 @@ def write_memory_image(image: MemoryImage, path: str | os.PathLike[str], *, form
             - ``"intel_hex"``: Intel HEX (1988): data, extended linear address and end records; a word is its bytes, lowest
               first, at byte address ``word * bytes per word``.
             - ``"raw"``: bytes of the words, lowest first, nothing else.
-        faults: None: the words as they are written into any chip. A chip's map: the words as that chip gives them back. There
-            is no default, since files that do not say which are mistaken for each other. ``amd_mif``, ``intel_hex`` and
-            ``raw`` have no comments; there the file's name must contain ``as_written`` or ``as_read``.
+        fault_map: None: the words as they are written into any chip. A chip's map: the words as that chip gives them back.
+            There is no default, since files that do not say which are mistaken for each other. ``amd_mif``, ``intel_hex``
+            and ``raw`` have no comments; there the file's name must contain ``as_written`` or ``as_read``.
 
     Returns:
         The path written.
@@ -48,14 +48,14 @@ def write_memory_image(image: MemoryImage, path: str | os.PathLike[str], *, form
     """
     kind = _format(format)
     target = Path(path)
-    said = "as_written" if faults is None else "as_read"
+    said = "as_written" if fault_map is None else "as_read"
     if not kind.comments and said not in target.name:
         raise ValueError(
             f"{target}: {format} has no comments, so the name must say whether the words are before or after the faults; "
             f"put {said!r} into it"
         )
-    words = image.words() if faults is None else words_read(image, faults)
-    by = "before any fault" if faults is None else f"after the faults of chip {faults.chip!a}, digest {faults.digest}"
+    words = image.words() if fault_map is None else words_read(image, fault_map)
+    by = "before any fault" if fault_map is None else f"after the faults of chip {fault_map.chip!a}, digest {fault_map.digest}"
     text = f"words {said.replace('_', ' ')}: {by}, image {image.digest}"
     with atomic_file(target) as draft:
         draft.write_bytes(kind.write(words, image.placement.memory.word_bits, text))
@@ -86,17 +86,17 @@ def read_memory_image(path: str | os.PathLike[str], *, format: Format, word_bits
         raise ValueError(f"{path}:{error.line}: {error}") from None
 
 
-def words_read(image: MemoryImage, faults: FaultMap) -> list[int]:
+def words_read(image: MemoryImage, fault_map: FaultMap) -> list[int]:
     """Words that a chip gives back after ``image`` was written to it.
 
     Raises:
         ValueError: If the map is of another memory.
     """
     placement = image.placement
-    check_memory(faults, placement.memory, whose="the image's")
+    check_memory(fault_map, placement.memory, whose="the image's")
     words = image.words()
     stuck: dict[int, tuple[int, int]] = {}
-    for cell, value in zip(faults.cells.tolist(), faults.stuck_at.tolist(), strict=True):
+    for cell, value in zip(fault_map.cells.tolist(), fault_map.stuck_at.tolist(), strict=True):
         word, bit = divmod(cell, placement.memory.word_bits)
         ones, zeros = stuck.get(word, (0, 0))
         stuck[word] = (ones | value << bit, zeros | (1 - value) << bit)

@@ -32,8 +32,8 @@ class PlacedLayer:
         order: Flat, row-major index of the weight at each position; None for row-major order itself.
 
     Raises:
-        TypeError: If a number is no integer.
-        ValueError: If a number is out of its range, the encoding unknown, or the order no permutation.
+        TypeError: If a number is not an integer.
+        ValueError: If a number is out of its range, the encoding unknown, or the order not a permutation.
     """
 
     name: str

@@ -22,7 +22,8 @@ class LayerCodes(NamedTuple):
         groups: Groups of a convolution.
         transposed: Whether it is a transposed convolution, whose weight begins with its input channels.
         channels: Of a linear layer, the channels of the feature map that its columns are, flattened by channel, then row, then
-            pixel; the number of columns if they are no feature map. None if nobody said, 0 if it was looked for and not found.
+            pixel; the number of columns if they are not a feature map. None if nobody said, 0 if it was looked for and
+            not found.
     """
 
     name: str

@@ -13,13 +13,14 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from tremap_brevitas.archive import read_archive, write_archive
+from tremap_brevitas.archive import load_archive, save_archive
 from tremap_brevitas.codes import Encoding
+from tremap_brevitas.faults.fault_map import FaultMap, check_memory
 from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.placement.layer import LayerSites, PlacedLayer, WeightBit
-from tremap_brevitas.reading import reading
+from tremap_brevitas.placement.stuck_bits import StuckBits, merged_bits
 
 KIND = "tremap placement"
 SCHEMA = 2  # 1: no digest
@@ -47,7 +48,7 @@ class Placement:
         >>> placement = Placement(Memory(words=4, word_bits=8), (layer,))
         >>> placement.cell("fc", (1, 0), bit=3)
         15
-        >>> [str(found) for found in placement.weights_at(15)]
+        >>> [str(bit) for bit in placement.weights_at(15)]
         ['bit 3 of fc.weight[1,0]']
     """
 
@@ -162,9 +163,9 @@ class Placement:
             raise ValueError("cells must be in ascending order")
         if len(asked) and (asked[0] < 0 or asked[-1] >= self.memory.cells):
             raise ValueError(f"cells {asked[0]} to {asked[-1]} are not all inside the memory of {self.memory.cells} cells")
-        found: list[LayerSites] = []
+        hit: list[LayerSites] = []
         if not len(asked):
-            return found
+            return hit
         source = None
         if self.tiles > 1:  # the same cells once for each time that the memory is loaded
             source = np.tile(np.arange(len(asked)), self.tiles)
@@ -190,8 +191,31 @@ class Placement:
                 if not len(position):
                     continue
             weight = position if layer.order is None else layer.order[position]
-            found.append(LayerSites(layer, weight, bit, index if source is None else source[index]))
-        return found
+            hit.append(LayerSites(layer, weight, bit, index if source is None else source[index]))
+        return hit
+
+    def stuck_bits(self, fault_map: FaultMap) -> list[StuckBits]:
+        """Find the weights that a chip's stuck cells hit, each once, with all its stuck bits.
+
+        Args:
+            fault_map: A map of this memory.
+
+        Returns:
+            For each layer that is hit, in the order of the layers, its weights and their masks.
+
+        Raises:
+            ValueError: If the map is of another memory.
+
+        Examples:
+            >>> from tremap_brevitas import FaultMap
+            >>> layer = PlacedLayer("fc", (2, 3), 4, "twos_complement", first_word=0, codes_per_word=2)
+            >>> placement = Placement(Memory(words=4, word_bits=8), (layer,))
+            >>> (bits,) = placement.stuck_bits(FaultMap(placement.memory, [12, 15, 16], [0, 1, 1]))
+            >>> bits.weight, bits.sa0, bits.sa1
+            (array([3, 4]), array([1, 0], dtype=int32), array([8, 1], dtype=int32))
+        """
+        check_memory(fault_map, self.memory, whose="the placement's")
+        return merged_bits(self.sites(fault_map.cells), fault_map.stuck_at)
 
     def description(self) -> dict[str, Any]:
         """Everything but the orders, as JSON can hold it."""
@@ -217,10 +241,9 @@ class Placement:
         return hash(self.digest)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the placement to one compressed file that holds no pickle; it appears whole or not at all."""
+        """Write the placement to one compressed file that holds no pickle, atomically."""
         orders = {f"order_{i}": layer.order for i, layer in enumerate(self.layers) if layer.order is not None}
-        header = {**self.description(), "digest": self.digest}
-        return write_archive(path, kind=KIND, schema=SCHEMA, header=header, arrays=orders)
+        return save_archive(self, path, kind=KIND, schema=SCHEMA, header=self.description(), arrays=orders)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Placement:
@@ -228,21 +251,10 @@ class Placement:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the file is damaged, is no placement, has a newer schema, or its content does not match its digest.
+            ValueError: If the file is damaged, is not a placement, has a newer schema, or its content does not match
+                its digest.
         """
-        header, arrays = read_archive(path, kind=KIND, schema=SCHEMA)
-        with reading(path, f"a {KIND}"):
-            said = msgspec.convert(header, _Header)
-            layers = [
-                PlacedLayer(**msgspec.structs.asdict(layer), order=arrays.pop(f"order_{i}", None))
-                for i, layer in enumerate(said.layers)
-            ]
-            loaded = cls(Memory(words=said.words, word_bits=said.word_bits), tuple(layers), said.reuse)
-            if arrays:
-                raise ValueError(f"it holds {', '.join(arrays)}, which is the order of none of its {len(layers)} layers")
-            if said.schema > 1 and loaded.digest != said.digest:
-                raise ValueError(f"content has digest {loaded.digest}, header says {said.digest}")
-        return loaded
+        return load_archive(path, _loaded, kind=KIND, schema=SCHEMA, header=_Header)
 
     def __str__(self) -> str:
         used = f"{self.words} of {self.memory.words} words"
@@ -277,6 +289,18 @@ class _Header(msgspec.Struct):
     reuse: bool
     layers: list[_LayerHeader]
     digest: str | None = None
+
+
+def _loaded(header: _Header, arrays: dict[str, NDArray[Any]]) -> Placement:
+    layers = [
+        PlacedLayer(**msgspec.structs.asdict(layer), order=arrays.pop(f"order_{i}", None))
+        for i, layer in enumerate(header.layers)
+    ]
+    if arrays:
+        raise ValueError(f"it holds {', '.join(arrays)}, which is the order of none of its {len(layers)} layers")
+    if header.schema > 1 and header.digest is None:
+        raise ValueError("its header says no digest")
+    return Placement(Memory(words=header.words, word_bits=header.word_bits), tuple(layers), header.reuse)
 
 
 def _shape_for(index: Sequence[int] | int, layer: PlacedLayer) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_memory
 from tremap_brevitas.placement import MemoryImage
 from tremap_brevitas.placement.certificate import Deployment, check_deployment
+from tremap_brevitas.placement.chip_result import ChipResult
 from tremap_brevitas.planning.library import Library
 from tremap_brevitas.planning.resilience import ResilienceCurve
 
@@ -39,21 +40,18 @@ class Assignment:
     """Which image a chip gets.
 
     Attributes:
-        chip: Name of the chip.
+        result: What the chip makes of the image; its accuracy is what the curve predicts, or the image's own if no weight
+            differs; None if neither says it.
         image: Name of the image.
         verdict: ``"exact"``: the chip computes the very network of the image, which reaches the goal. ``"good enough"``: the
             accuracy expected reaches it. ``"retrain"``: it does not, on any image.
-        accuracy: The image's own if no weight differs, else what the curve predicts; NaN without a curve.
         error: Relative error of the codes that the chip reads.
-        weights_that_differ: Number of weights that it reads differently.
     """
 
-    chip: str
+    result: ChipResult
     image: str
     verdict: Verdict
-    accuracy: float
     error: float
-    weights_that_differ: int
 
 
 def assign(
@@ -98,8 +96,8 @@ def assign(
         >>> placement = linear_placement([LayerCodes("fc", (2,), 8, "twos_complement")], memory)
         >>> images = {"a": MemoryImage(placement, {"fc": [3, 8]}), "b": MemoryImage(placement, {"fc": [2, 8]})}
         >>> library = [Prepared(name, image, 0.9) for name, image in images.items()]
-        >>> for found in assign([FaultMap(memory, [0], [0], "A7"), FaultMap(memory, [1], [0], "A8")], library, goal=0.8):
-        ...     print(found.chip, found.image, found.verdict)
+        >>> for chosen in assign([FaultMap(memory, [0], [0], "A7"), FaultMap(memory, [1], [0], "A8")], library, goal=0.8):
+        ...     print(chosen.result.chip, chosen.image, chosen.verdict)
         A7 b exact
         A8 a retrain
     """
@@ -116,17 +114,23 @@ def assign(
             )
     shelf = Library([entry.image for entry in library], deployment=deployment)
     accuracies = np.array([entry.accuracy for entry in library], dtype=np.float64)
-    for chip in chips:
-        check_memory(chip, memory, whose="the library's")
-        errors, differ = shelf.read_by(chip)
+    for fault_map in chips:
+        check_memory(fault_map, memory, whose="the library's")
+        errors, differ, worst = shelf.read_by(fault_map)
         exact = differ == 0
         expected, covered = _expected(accuracies, errors, exact, curve)
         serves = np.where(exact, expected >= goal, covered & (expected >= goal + margin))
         known = np.where(np.isnan(expected), -np.inf, expected)
-        # lexsort takes the last key first: who serves, who does so for certain, what is no guess.
+        # lexsort takes the last key first: who serves, who does so for certain, what is not a guess.
         best = np.lexsort((errors, -known, ~covered, ~(serves & exact), ~serves))[0]
         verdict: Verdict = "retrain" if not serves[best] else "exact" if exact[best] else "good enough"
-        yield Assignment(chip.chip, library[best].name, verdict, float(expected[best]), float(errors[best]), int(differ[best]))
+        result = ChipResult(
+            fault_map.chip,
+            weights_that_differ=int(differ[best]),
+            worst_error=int(worst[best]),
+            accuracy=None if np.isnan(expected[best]) else float(expected[best]),
+        )
+        yield Assignment(result, library[best].name, verdict, float(errors[best]))
 
 
 def _expected(

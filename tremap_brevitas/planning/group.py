@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tremap_brevitas.faults.distinct import thinned
 from tremap_brevitas.faults.fault_map import FaultMap, check_same_memory
+from tremap_brevitas.printable import counted
 
 Cost = Callable[[FaultMap], ArrayLike]
 
@@ -35,7 +36,7 @@ class Group:
 
     def __repr__(self) -> str:
         return (
-            f"Group({len(self.members)} chips, cost {self.cost:.4g}, {self.conflicts} conflicts of cost "
+            f"Group({counted(len(self.members), 'chip')}, cost {self.cost:.4g}, {counted(self.conflicts, 'conflict')} of cost "
             f"{self.conflict_cost:.4g}{'' if self.fits else ', too much'})"
         )
 
@@ -77,7 +78,7 @@ def group_chips(
         >>> a, b = FaultMap(memory, [1, 2, 3], [0, 0, 1], "a"), FaultMap(memory, [40, 41], [0, 0], "b")
         >>> c = FaultMap(memory, [2, 3], [0, 1], "c")
         >>> group_chips([a, b, c], limit=3)
-        [Group(2 chips, cost 3, 0 conflicts of cost 0), Group(1 chips, cost 2, 0 conflicts of cost 0)]
+        [Group(2 chips, cost 3, 0 conflicts of cost 0), Group(1 chip, cost 2, 0 conflicts of cost 0)]
     """
     if not limit > 0 or not conflict_limit >= 0:
         raise ValueError(f"limit must be positive and conflict_limit not negative, got {limit} and {conflict_limit}")
@@ -130,11 +131,11 @@ class _Fleet:
         for index, chip in enumerate(chips):
             costs = _costs(chip, cost)
             at = np.searchsorted(shared, chip.cells)
-            found = at < len(shared)
-            found[found] = shared[at[found]] == chip.cells[found]
-            self.at.append(at[found])
-            self.stuck_at.append(chip.stuck_at[found])
-            self.own.append(costs[found])
+            known = at < len(shared)
+            known[known] = shared[at[known]] == chip.cells[known]
+            self.at.append(at[known])
+            self.stuck_at.append(chip.stuck_at[known])
+            self.own.append(costs[known])
             self.alone[index] = costs.sum()
             table[self.stuck_at[-1], self.at[-1]] = self.own[-1]
         # By status: healthy, stuck at 0, stuck at 1, in conflict.
@@ -220,13 +221,13 @@ class _Groups:
 
     def closed(self) -> list[Group]:
         """The groups, by their first chips."""
-        found = []
+        groups = []
         for group in sorted(range(len(self.chips)), key=lambda g: min(self.chips[g])):
             members = tuple(self.fleet.chips[index] for index in sorted(self.chips[group]))
             fits = self.cost[group] <= self.limits.cost and self.conflict_cost[group] <= self.limits.conflict_cost
             conflicts = int((self.status[:, group] == 3).sum())
-            found.append(Group(members, self.cost[group], conflicts, self.conflict_cost[group], fits))
-        return found
+            groups.append(Group(members, self.cost[group], conflicts, self.conflict_cost[group], fits))
+        return groups
 
     def _with(self, index: int, group: int, status: NDArray[np.uint8]) -> tuple[float, float]:
         """Cost and conflict cost of a group if a chip came too; ``status`` is that of the chip's cells."""
@@ -238,8 +239,10 @@ class _Groups:
         return self.cost[group] + cost, self.conflict_cost[group] + float(more.sum())
 
 
-def _costs(chip: FaultMap, cost: Cost | None) -> NDArray[np.float64]:
-    found = np.ones(len(chip)) if cost is None else np.asarray(cost(chip), dtype=np.float64)
-    if found.shape != (len(chip),) or not np.all(found >= 0):
-        raise ValueError(f"chip {chip.chip!r}: cost must give a number >= 0 for each of its {len(chip)} cells, got {found}")
-    return found
+def _costs(fault_map: FaultMap, cost: Cost | None) -> NDArray[np.float64]:
+    costs = np.ones(len(fault_map)) if cost is None else np.asarray(cost(fault_map), dtype=np.float64)
+    if costs.shape != (len(fault_map),) or not np.all(costs >= 0):
+        raise ValueError(
+            f"chip {fault_map.chip!r}: cost must give a number >= 0 for each of its {len(fault_map)} cells, got {costs}"
+        )
+    return costs

@@ -12,6 +12,7 @@ from tremap_brevitas.codes import Encoding, decode, encode, nearest_formula
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.placement import MemoryImage, PlacedLayer, Placement
 from tremap_brevitas.placement.certificate import Deployment
+from tremap_brevitas.placement.stuck_bits import StuckBits
 
 
 class Library:
@@ -30,17 +31,18 @@ class Library:
             for digest, placement in placements.items()
         ]
 
-    def read_by(self, chip: FaultMap) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """``relative_error`` and ``weights_that_differ`` of the chip's certificate for each image."""
-        squared, wrong = np.zeros(self._count), np.zeros(self._count, dtype=np.int64)
+    def read_by(self, fault_map: FaultMap) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+        """``relative_error``, ``weights_that_differ`` and ``worst_error`` of the chip's certificate for each image."""
+        squared, differ, worst = np.zeros(self._count), *np.zeros((2, self._count), dtype=np.int64)
         for shelf in self._shelves:
-            for hits in shelf.hits(chip):
+            for hits in shelf.hits(fault_map):
                 for index, codes, signal in shelf.images[hits.kind]:
-                    found = codes[hits.weight].astype(np.int32)
-                    error = hits.read(found, self._deployment) - found
-                    wrong[index] += np.count_nonzero(error)
+                    trained = codes[hits.weight].astype(np.int32)
+                    error = hits.read(trained, self._deployment) - trained
+                    differ[index] += np.count_nonzero(error)
+                    worst[index] = max(worst[index], error.max(), -error.min())
                     squared[index] += np.square(error, dtype=np.float64) @ signal[hits.layer]
-        return np.sqrt(squared), wrong
+        return np.sqrt(squared), differ, worst
 
 
 _Kind = tuple[int, Encoding]  # bits of a code, and how it is stored
@@ -72,19 +74,22 @@ class _Shelf:
             for kind, layers in kinds.items()
         }
 
-    def hits(self, chip: FaultMap) -> list[_Hits]:
+    def hits(self, fault_map: FaultMap) -> list[_Hits]:
         """The weights that the chip's faults hit, by kind."""
-        found: dict[_Kind, list[tuple[NDArray[np.int64], ...]]] = {}
-        for sites in self._placement.sites(chip.cells):
-            layer = sites.layer
-            parts = (
-                sites.weight + self._start[layer.name],
-                np.left_shift(1, sites.bit),
-                chip.stuck_at[sites.source].astype(np.int64),
-                np.full(len(sites.weight), self._rank[layer.name]),
-            )
-            found.setdefault((layer.bit_width, layer.encoding), []).append(parts)
-        return [_Hits.of(kind, *(np.concatenate(part) for part in zip(*parts, strict=True))) for kind, parts in found.items()]
+        by_kind: dict[_Kind, list[StuckBits]] = {}
+        for bits in self._placement.stuck_bits(fault_map):
+            by_kind.setdefault((bits.layer.bit_width, bits.layer.encoding), []).append(bits)
+        return [self._joined(kind, layers) for kind, layers in by_kind.items()]
+
+    def _joined(self, kind: _Kind, layers: list[StuckBits]) -> _Hits:
+        sizes = [len(bits.weight) for bits in layers]
+        return _Hits(
+            kind,
+            np.concatenate([bits.weight + self._start[bits.layer.name] for bits in layers]),
+            np.repeat([self._rank[bits.layer.name] for bits in layers], sizes),
+            np.concatenate([bits.sa0 for bits in layers]),
+            np.concatenate([bits.sa1 for bits in layers]),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,23 +101,6 @@ class _Hits:
     layer: NDArray[np.int64]
     sa0: NDArray[np.int32]
     sa1: NDArray[np.int32]
-
-    @classmethod
-    def of(
-        cls,
-        kind: _Kind,
-        weight: NDArray[np.int64],
-        bit: NDArray[np.int64],
-        stuck_at: NDArray[np.int64],
-        layer: NDArray[np.int64],
-    ) -> _Hits:
-        if np.any(weight[1:] < weight[:-1]):
-            order = np.argsort(weight, kind="stable")
-            weight, bit, stuck_at, layer = (part[order] for part in (weight, bit, stuck_at, layer))
-        first = np.flatnonzero(np.append(True, weight[1:] != weight[:-1]))
-        # Every bit of a weight appears once, so that a sum of bits is their union.
-        stuck, ones = np.add.reduceat(bit, first), np.add.reduceat(bit * stuck_at, first)
-        return cls(kind, weight[first], layer[first], (stuck - ones).astype(np.int32), ones.astype(np.int32))
 
     def read(self, codes: NDArray[np.int32], deployment: Deployment) -> NDArray[np.int32]:
         """What the chip reads where these codes are wanted."""

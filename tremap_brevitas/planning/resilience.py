@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -12,11 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
-from tremap_brevitas.files import atomic_file
+from tremap_brevitas.archive import load_json, save_json
 
 KIND = "tremap resilience curve"
 SCHEMA = 1
@@ -158,11 +158,9 @@ class ResilienceCurve:
         )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the points as JSON; the file appears whole or not at all."""
+        """Write the points to a JSON file, atomically."""
         content = {"kind": KIND, "schema": SCHEMA, "name": self.name, "points": [asdict(p) for p in self.points]}
-        with atomic_file(Path(path)) as draft:
-            draft.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        return Path(path)
+        return save_json(path, content, indent=1)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ResilienceCurve:
@@ -170,17 +168,9 @@ class ResilienceCurve:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is no resilience curve, is damaged, or has a newer schema.
+            ValueError: If it is not a resilience curve, is damaged, or has a newer schema.
         """
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            if content["kind"] != KIND:
-                raise ValueError(f"it is a {content['kind']!r}")
-            if content["schema"] > SCHEMA:
-                raise ValueError(f"its schema is {content['schema']}, newer than {SCHEMA}")
-            return cls([Point(**point) for point in content["points"]], name=str(content["name"]))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ValueError(f"{path}: no {KIND}: {error}") from None
+        return load_json(path, _loaded, what=f"a {KIND}", content=_Content)
 
     def __repr__(self) -> str:
         return f"ResilienceCurve({self.name!r}, {len(self.points)} points, budgets {', '.join(map(str, self.budgets))})"
@@ -195,6 +185,29 @@ class ResilienceCurve:
         return {budget: _fit([p for p in self.points if p.steps == budget]) for budget in self.budgets}
 
 
+class _Point(msgspec.Struct, forbid_unknown_fields=True):
+    error: float
+    accuracy: float
+    steps: int = 0
+
+
+class _Content(msgspec.Struct):
+    """What the file of a curve says."""
+
+    kind: str
+    schema: int
+    name: str
+    points: list[_Point]
+
+
+def _loaded(content: _Content) -> ResilienceCurve:
+    if content.kind != KIND:
+        raise ValueError(f"it is a {content.kind!r}")
+    if not 1 <= content.schema <= SCHEMA:
+        raise ValueError(f"its schema is {content.schema}, but this version reads 1 to {SCHEMA} only")
+    return ResilienceCurve([Point(**msgspec.structs.asdict(point)) for point in content.points], name=content.name)
+
+
 _Fit = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
@@ -203,9 +216,9 @@ def _fit(points: Sequence[Point]) -> _Fit:
     # Points of one error, but for rounding, are one point: between two that near each other a line would have no slope.
     errors, place, sizes = np.unique(np.round([p.error for p in points], DECIMALS), return_inverse=True, return_counts=True)
     accuracies = np.bincount(place, weights=[p.accuracy for p in points]) / sizes
-    found: Any = isotonic_regression(accuracies, weights=sizes.astype(np.float64), increasing=False)
-    first = found.blocks[:-1]
-    return np.add.reduceat(errors * sizes, first) / np.add.reduceat(sizes, first), found.x[first]
+    fit: Any = isotonic_regression(accuracies, weights=sizes.astype(np.float64), increasing=False)
+    first = fit.blocks[:-1]
+    return np.add.reduceat(errors * sizes, first) / np.add.reduceat(sizes, first), fit.x[first]
 
 
 def _read(fit: _Fit, error: float) -> float:

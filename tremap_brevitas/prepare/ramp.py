@@ -89,7 +89,7 @@ class Ramp(Strategy):
         rank[self._entry] = np.arange(len(fault_map))
         # Every layer's bits by the rank of their cells: the live ones are then a prefix.
         self._layers = [_by_rank(s, fault_map, rank[s.source]) for s in sites]
-        members = getattr(fault_map, "members", ()) or [fault_map]
+        members = fault_map.members
         self._identity = identity(
             self,
             members,

@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import nn
-
+from tremap_brevitas.placed.evaluator import Evaluate
 from tremap_brevitas.placed.modes import evaluation_mode
 from tremap_brevitas.prepare.strategy import Strategy
 
@@ -35,7 +34,7 @@ class Retrained:
 def retrain_until(
     goal: float,
     train_step: Callable[[int], float | None],
-    evaluate: Callable[[nn.Module], float],
+    evaluate: Evaluate,
     *,
     strategy: Strategy,
     max_steps: int,

@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tremap_brevitas.files import read_flag, write_table
+from tremap_brevitas.placement.chip_result import COLUMNS
+from tremap_brevitas.placement.chip_result import ChipResult as ChipResult
+from tremap_brevitas.printable import counted
+from tremap_brevitas.tables import read_count, read_number, read_table, write_table
 
-
-@dataclass(frozen=True)
-class ChipResult:
-    """One chip of a report.
-
-    Attributes:
-        chip: Name of the chip.
-        accuracy: Measured, or the network's own if the chip is bit-exact.
-        bit_exact: Whether the chip reads every code as it was trained.
-        weights_that_differ: Number of weights that it reads differently.
-        worst_error: Largest difference, in LSB.
-    """
-
-    chip: str
-    accuracy: float
-    bit_exact: bool
-    weights_that_differ: int
-    worst_error: int
+HEAD = ("method", "nominal", "steps", "seconds", "evaluation_seconds")
 
 
 @dataclass(frozen=True)
@@ -40,13 +25,13 @@ class FleetReport:
     Attributes:
         name: Heading, such as the name of the method.
         nominal: Accuracy of the network as trained.
-        chips: One result a chip.
+        chips: One result a chip, with its accuracy.
         steps: Optimizer steps that the preparation took.
         seconds: Seconds that the preparation took.
         evaluation_seconds: Seconds that the evaluation took.
 
     Examples:
-        >>> chips = (ChipResult("a", 0.91, True, 0, 0), ChipResult("b", 0.84, False, 12, 64))
+        >>> chips = (ChipResult("a", accuracy=0.91), ChipResult("b", weights_that_differ=12, worst_error=64, accuracy=0.84))
         >>> report = FleetReport("merged", 0.91, chips, steps=200)
         >>> report.yield_at(0.9), report.mean, report.worst
         (0.5, 0.875, 0.84)
@@ -64,6 +49,10 @@ class FleetReport:
     steps: int = 0
     seconds: float = 0.0
     evaluation_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        for chip in self.chips:
+            check_measured(chip)
 
     @classmethod
     def joined(
@@ -92,15 +81,19 @@ class FleetReport:
         )
 
     @property
+    def accuracies(self) -> tuple[float, ...]:
+        """Accuracy of each chip."""
+        return tuple(c.accuracy for c in self.chips if c.accuracy is not None)  # none is, see above
+
+    @property
     def mean(self) -> float:
         """Mean accuracy over the chips; NaN if one is."""
-        return statistics.fmean(c.accuracy for c in self.chips)
+        return statistics.fmean(self.accuracies)
 
     @property
     def worst(self) -> float:
         """Accuracy of the worst chip; NaN if one is NaN, in whatever order they stand."""
-        accuracies = [c.accuracy for c in self.chips]
-        return math.nan if any(map(math.isnan, accuracies)) else min(accuracies)
+        return math.nan if any(map(math.isnan, self.accuracies)) else min(self.accuracies)
 
     @property
     def bit_exact(self) -> int:
@@ -109,19 +102,20 @@ class FleetReport:
 
     def yield_at(self, threshold: float) -> float:
         """Share of the chips whose accuracy is at or above ``threshold``, which NaN is not."""
-        return sum(c.accuracy >= threshold for c in self.chips) / len(self.chips)
+        return sum(accuracy >= threshold for accuracy in self.accuracies) / len(self.chips)
 
     def __str__(self) -> str:
         width = max(4, *(len(c.chip) for c in self.chips))
         lines = [
-            f"{self.name or 'fleet'}: nominal accuracy {self.nominal:.4f}, {self.steps} steps"
+            f"{self.name or 'fleet'}: nominal accuracy {self.nominal:.4f}, {counted(self.steps, 'step')}"
             + (f", {self.seconds:.1f} s" if self.seconds else ""),
             f"{'chip':<{width}}  accuracy  weights that differ  worst error (LSB)",
         ]
-        for c in self.chips:
+        for c, accuracy in zip(self.chips, self.accuracies, strict=True):
             differ = "bit-exact" if c.bit_exact else str(c.weights_that_differ)
-            lines.append(f"{c.chip:<{width}}  {c.accuracy:>8.4f}  {differ:>19}  {c.worst_error:>17}")
-        lines.append(f"mean {self.mean:.4f}, worst {self.worst:.4f}, {self.bit_exact} of {len(self.chips)} chips bit-exact")
+            lines.append(f"{c.chip:<{width}}  {accuracy:>8.4f}  {differ:>19}  {c.worst_error:>17}")
+        exact = f"{self.bit_exact} of {counted(len(self.chips), 'chip')} bit-exact"
+        lines.append(f"mean {self.mean:.4f}, worst {self.worst:.4f}, {exact}")
         return "\n".join(lines)
 
 
@@ -136,7 +130,7 @@ def comparison(reports: Sequence[FleetReport], *, threshold: float) -> str:
         ValueError: If there is no report.
 
     Examples:
-        >>> chips = (ChipResult("a", 0.91, True, 0, 0), ChipResult("b", 0.84, False, 12, 64))
+        >>> chips = (ChipResult("a", accuracy=0.91), ChipResult("b", weights_that_differ=12, worst_error=64, accuracy=0.84))
         >>> print(comparison([FleetReport("merged", 0.91, chips, steps=200)], threshold=0.9))
         method  nominal    mean   worst  yield at 0.900  bit-exact  steps  seconds
         merged   0.9100  0.8750  0.8400            50 %        1/2    200      0.0
@@ -157,7 +151,7 @@ def comparison(reports: Sequence[FleetReport], *, threshold: float) -> str:
 
 
 def write_csv(reports: Sequence[FleetReport], path: str | os.PathLike[str]) -> Path:
-    """Write one row for each report and chip; the file appears whole or not at all.
+    """Write a CSV file, atomically, with one row for each report and chip.
 
     Columns: ``report`` (0 for the first), ``method``, ``nominal``, ``steps``, ``seconds``, ``evaluation_seconds``, then those
     of a chip's result. Figures have all their digits.
@@ -173,7 +167,7 @@ def write_csv(reports: Sequence[FleetReport], path: str | os.PathLike[str]) -> P
             "steps": r.steps,
             "seconds": r.seconds,
             "evaluation_seconds": r.evaluation_seconds,
-            **asdict(c),
+            **c.row(),
         }
         for number, r in enumerate(reports)
         for c in r.chips
@@ -190,52 +184,62 @@ def read_csv(path: str | os.PathLike[str]) -> list[FleetReport]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no such table, or an earlier one in which reports cannot be told apart; says the line.
+        ValueError: If it is not such a table, or an earlier one in which reports cannot be told apart; says the line.
 
     Examples:
         >>> import tempfile
-        >>> report = FleetReport("merged", 0.91, (ChipResult("a", 0.91, True, 0, 0), ChipResult("b", 0.84, False, 12, 64)), 200)
+        >>> chips = (ChipResult("a", accuracy=0.91), ChipResult("b", weights_that_differ=12, worst_error=64, accuracy=0.84))
+        >>> report = FleetReport("merged", 0.91, chips, 200)
         >>> read_csv(write_csv([report], Path(tempfile.mkdtemp()) / "fleet.csv")) == [report]
         True
     """
-    heads: dict[object, tuple[str, ...]] = {}
+    heads: dict[object, FleetReport] = {}
     chips: dict[object, list[ChipResult]] = {}
-    with Path(path).open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        try:
-            for row in reader:
-                head, chip = _head(row), _chip(row)
-                numbered = "report" in row
-                key = int(row["report"]) if numbered else head
-                if heads.setdefault(key, head) != head:
-                    raise ValueError(f"report {key} has {', '.join(head)} here, but {', '.join(heads[key])} above")
-                others = chips.setdefault(key, [])
-                if not numbered and any(c.chip == chip.chip for c in others):
-                    raise ValueError(
-                        f"chip {chip.chip!r} is there twice for method {head[0]!r}: two reports of one name and cost, or one? "
-                        f"Give each row the number of its report in a column 'report'"
-                    )
-                others.append(chip)
-            reports = [_report(head, chips[key]) for key, head in heads.items()]
-        except KeyError as error:
-            raise ValueError(f"{path}:1: no column {error}; write_csv makes such tables") from None
-        except (ValueError, TypeError, csv.Error) as error:
-            raise ValueError(f"{path}:{reader.line_num}: {error}") from None
-    if not reports:
+
+    def add(row: Mapping[str, str]) -> None:
+        head, chip = _head(row), ChipResult.from_row(row)
+        numbered = "report" in row
+        said = tuple(row.get(column, "") for column in HEAD)
+        key: object = read_count(row, "report") if numbered else said
+        above = heads.setdefault(key, head)
+        if repr(above) != repr(head):  # NaN is not equal to itself
+            raise ValueError(f"report {key} has {_described(head)} here, but {_described(above)} above")
+        others = chips.setdefault(key, [])
+        if not numbered and any(c.chip == chip.chip for c in others):
+            raise ValueError(
+                f"chip {chip.chip!r} is there twice for method {head.name!r}: two reports of one name and cost, or one? "
+                f"Give each row the number of its report in a column 'report'"
+            )
+        check_measured(chip)
+        others.append(chip)
+
+    read_table(path, add, columns=(*HEAD[:-1], *COLUMNS), what="a table that write_csv makes")
+    if not heads:
         raise ValueError(f"{path}: no chip in it")
-    return reports
+    return [replace(head, chips=tuple(chips[key])) for key, head in heads.items()]
 
 
-def _head(row: Mapping[str, str]) -> tuple[str, ...]:
-    """What a row says of its report as a whole, as it stands there."""
-    return (row["method"], row["nominal"], row["steps"], row["seconds"], row.get("evaluation_seconds", "0"))
+def check_measured(chip: ChipResult) -> None:
+    """Check that a result says the accuracy.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    if chip.accuracy is None:
+        raise ValueError(f"chip {chip.chip!r} has no accuracy; a report needs that of every chip")
 
 
-def _report(head: Sequence[str], chips: Sequence[ChipResult]) -> FleetReport:
-    name, nominal, steps, seconds, evaluation = head
-    return FleetReport(name, float(nominal), tuple(chips), int(steps), float(seconds), float(evaluation))
+def _head(row: Mapping[str, str]) -> FleetReport:
+    """What a row says of its report as a whole."""
+    return FleetReport(
+        row["method"],
+        read_number(row, "nominal"),
+        (),
+        steps=read_count(row, "steps"),
+        seconds=read_number(row, "seconds"),
+        evaluation_seconds=read_number(row, "evaluation_seconds") if "evaluation_seconds" in row else 0.0,
+    )
 
 
-def _chip(row: Mapping[str, str]) -> ChipResult:
-    exact = read_flag(row["bit_exact"], "bit_exact")
-    return ChipResult(row["chip"], float(row["accuracy"]), exact, int(row["weights_that_differ"]), int(row["worst_error"]))
+def _described(head: FleetReport) -> str:
+    return f"{head.name}, {head.nominal}, {head.steps}, {head.seconds}, {head.evaluation_seconds}"

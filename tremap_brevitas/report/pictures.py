@@ -38,7 +38,7 @@ def plot_reports(
     colour = "#1f5a96"
     for row, report in zip(rows, reports, strict=True):
         spread = np.linspace(-0.22, 0.22, len(report.chips)) if len(report.chips) > 1 else np.zeros(1)
-        values = [100 * c.accuracy for c in report.chips]
+        values = [100 * accuracy for accuracy in report.accuracies]
         faces = [colour if c.bit_exact else "white" for c in report.chips]
         left.scatter(values, row + spread, s=22, c=faces, edgecolors=colour, linewidths=1.1, zorder=3)
         left.plot([100 * report.mean] * 2, [row - 0.36, row + 0.36], color="#c2571a", linewidth=2.2, zorder=4)

@@ -64,7 +64,7 @@ def _yield_figure(reports: Sequence[FleetReport], threshold: float | None, title
     figure = new_figure(10, 4.4 + 0.16 * len(reports))
     left, right = figure.subplots(1, 2)
     for report in reports:
-        accuracies = np.array([c.accuracy for c in report.chips])
+        accuracies = np.array(report.accuracies)
         values = 100 * np.sort(accuracies[~np.isnan(accuracies)])[::-1]  # a chip without a figure reaches no accuracy
         (line,) = left.plot(np.arange(1, len(values) + 1), values, "o-", ms=3.5, linewidth=1.2, label=_label(report.name))
         if not len(values):

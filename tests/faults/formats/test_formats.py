@@ -231,17 +231,17 @@ def test_bounded_memory(tmp_path):
         ("address,expected,read\n1,3ff\n", r"a\.log:2: 2 fields, expected 3"),
         ("address,expected,read\n\n1,3ff,3fe,0\n", r"a\.log:3: 4 fields, expected 3"),
         ("address,expected,read\n1,3ff,3fe\n2,3ff\n3,0\n4,1\n", r"a\.log:3: 2 fields, expected 3"),
-        ("address,expected,read # c\n# d\n1,3ff,3gg\n", r"a\.log:3: read '3gg' is no number of base 16"),
+        ("address,expected,read # c\n# d\n1,3ff,3gg\n", r"a\.log:3: read '3gg' is not a number of base 16"),
         ("address,expected,read\n1,3ff,7ff\n", r"a\.log:2: a word of more than 10 bits"),
         ("address,expected,read\n1,3ff,3ff\n", r"a\.log:2: expected and read are the same"),
-        ("address,expected,read\n-1,3ff,3fe\n", r"a\.log:2: address '-1' is no number of base 16"),
+        ("address,expected,read\n-1,3ff,3fe\n", r"a\.log:2: address '-1' is not a number of base 16"),
         ("address,bit,stuck_at\n1,10,0\n", r"a\.log:2: bit 10 is outside the word of 10 bits"),
         ("address,bit,stuck_at\n1,3,2\n", r"a\.log:2: stuck_at 2 is neither 0 nor 1"),
         ("address,bit,exp,read\n1,3,1,1\n", r"a\.log:2: expected and read are the same"),
         ("address,bit,stuck_at\n0x1,3,1\n2,3,1\n05,1,1\n", r"a\.log:4: an address without 0x, but other numbers of the file"),
         ("address,bit\n1,3\n", r"a\.log:1: columns address, bit: need address, and expected and read, or bit and"),
         ("address,addr,bit,read\n", r"a\.log:1: two columns are the address"),
-        ("address,expected,read\n1,zz,1\n", r"a\.log:2: expected 'zz' is no number of base 16"),
+        ("address,expected,read\n1,zz,1\n", r"a\.log:2: expected 'zz' is not a number of base 16"),
         ("1,2,3\n", r"a\.log:1: no line before this names the columns; give columns="),
         ("# nothing\n\n", r"a\.log: has no line that names its columns"),
         ("", r"a\.log: has no line that names its columns"),
@@ -257,12 +257,12 @@ def test_bad_logs(tmp_path, content, reason):
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("1 zz 1", r"a\.log:2: expected 'zz' is no number of base 10"),
-        ("1 3 -1", r"a\.log:2: read '-1' is no number of base 10"),
+        ("1 zz 1", r"a\.log:2: expected 'zz' is not a number of base 10"),
+        ("1 3 -1", r"a\.log:2: read '-1' is not a number of base 10"),
         ("1 3 3", r"a\.log:2: expected and read are the same"),
         ("1 1024 0", r"a\.log:2: a word of more than 10 bits"),
         ("1 1 " + "9" * 5000, r"a\.log:2: read of 5000 digits"),
-        ("1 1 0\n1 0xg 0", r"a\.log:3: expected '0xg' is no number of base 16"),
+        ("1 1 0\n1 0xg 0", r"a\.log:3: expected '0xg' is not a number of base 16"),
     ],
 )
 def test_bad_decimal_words(tmp_path, line, reason):
@@ -290,7 +290,7 @@ def test_our_csv_keeps_any_name(tmp_path, name):
 
 def test_bad_addresses_and_options(tmp_path):
     log = write(tmp_path / "a.log", "address,expected,read\n6,3ff,3fe\n")
-    with pytest.raises(FormatError, match=r"a\.log:2: address 6 is no multiple of 4 from 0x0 on"):
+    with pytest.raises(FormatError, match=r"a\.log:2: address 6 is not a multiple of 4 from 0x0 on"):
         read_log(log, MEMORY, address_step=4)
     with pytest.raises(FormatError, match=r"address 6 is word -2, outside"):
         read_log(log, MEMORY, first_address=8)
@@ -315,8 +315,8 @@ def test_bad_addresses_and_options(tmp_path):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("ff03zz", r"a\.hex:1: 'z' is no hexadecimal digit"),
-        ("ff03\nff03\n0g", r"a\.hex:3: 'g' is no hexadecimal digit"),
+        ("ff03zz", r"a\.hex:1: 'z' is not a hexadecimal digit"),
+        ("ff03\nff03\n0g", r"a\.hex:3: 'g' is not a hexadecimal digit"),
         ("ff03" * 5 + "ff", r"a\.hex:1: holds 5 words of 2 bytes and 2 digits more, but the memory has 6 words"),
         ("ff03" * 7, r"a\.hex:1: holds more than the 6 words of 2 bytes that the memory has"),
         ("", r"a\.hex:1: holds 0 words"),

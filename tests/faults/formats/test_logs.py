@@ -185,14 +185,14 @@ def test_our_csv_keeps_metadata_and_its_memory(tmp_path):
         ("addr,exp,got\n1,ff,ff\n", {}, r":2: expected and read are the same, so nothing failed \(passed='skip'"),
         ("addr,exp,got\n1,255,255\n", {"base": 10}, r":2: expected and read are the same"),
         ("addr,exp,got\n1,ff,fe\n", {"expected": 3}, r":1: a column is the expected, which is given as 3 besides"),
-        # what is no table
+        # what is not a table
         ("addr,bit,stuck\n1,2,1,\n", {}, r":2: 4 fields, expected 3"),
         ("addr,bit,stuck\n1 2,1\n", {}, r":2: 2 fields, expected 3"),
-        ("addr,bit,stuck\n1 2,2,1\n", {}, r":2: address '1 2' is no number"),
+        ("addr,bit,stuck\n1 2,2,1\n", {}, r":2: address '1 2' is not a number"),
         ('addr,bit,stuck\n"1,2,1\n', {}, r":2: quotes that do not match"),
         ('addr bit stuck\n"1 2 1\n', {}, r":2: a quote that is never closed"),
-        ("addr,bit,stuck\n1,2,1\naddr,bit,stuck\n", {}, r":3: address 'addr' is no number"),
-        (TABLE.encode("utf-16-le"), {}, r":1: a zero byte; this is no text, or UTF-16 without its mark"),
+        ("addr,bit,stuck\n1,2,1\naddr,bit,stuck\n", {}, r":3: address 'addr' is not a number"),
+        (TABLE.encode("utf-16-le"), {}, r":1: a zero byte; this is not text, or UTF-16 without its mark"),
         (TABLE.encode("utf-16")[:-1], {}, r":\d: not the UTF-16 text that its first bytes promise"),
         ("", {"pattern": BIST}, r"a\.log: has no line that the pattern matches"),
         ("x", {"pattern": "(?P<addr>.)(?P<bit>.)?(?P<stuck>.)?"}, r":1: the pattern finds an address, but no bit in 'x'"),
@@ -210,7 +210,7 @@ def test_what_is_not_understood_is_refused(tmp_path, content, options, reason):
     ("options", "reason"),
     [
         ({"rename": {"a": "b"}}, "rename: 'a' is to be 'b', expected one of address, bit"),
-        ({"pattern": "("}, r"pattern '\(' is no regular expression"),
+        ({"pattern": "("}, r"pattern '\(' is not a regular expression"),
         ({"pattern": "a"}, "pattern 'a' has no named groups"),
         ({"pattern": "(?P<addr>.)"}, "pattern: columns addr: need address, and expected and read"),
         ({"pattern": BIST, "columns": ["address"]}, "give pattern, whose groups name the columns, or columns, not both"),

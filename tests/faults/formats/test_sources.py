@@ -185,7 +185,7 @@ def test_what_a_format_cannot_hold_of_a_merged_map_is_said(tmp_path):
     write_fault_map(merged, tmp_path / "again.npz", format="tremap")
     assert tm.MergedFaultMap.load(tmp_path / "again.npz") == merged
     found = tremap("map", "convert", tmp_path / "m.npz", "--to", "csv", "--out", tmp_path / "m.csv")
-    assert "csv has no place for it: 2 members and 1 conflicts (sa1) of a merged map" in found.stderr
+    assert "csv has no place for it: 2 members and 1 conflict (sa1) of a merged map" in found.stderr
     assert (tmp_path / "m.csv").read_text().startswith("# tremap fault map\n")
     assert cells(read_fault_map(tmp_path / "m.csv")) == {1: 0, 9: 1, 20: 1}
     assert not tremap("map", "convert", tmp_path / "m.npz", "--to", "tremap", "--out", tmp_path / "n.npz").stderr

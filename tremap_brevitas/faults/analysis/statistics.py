@@ -81,8 +81,8 @@ def map_statistics(fault_map: FaultMap) -> MapStatistics:
 
     Examples:
         >>> from tremap_brevitas import Memory
-        >>> found = map_statistics(FaultMap(Memory(words=8, word_bits=4, banks=2), [0, 4, 8, 31], [0, 0, 1, 1]))
-        >>> found.banks_hit, found.columns_hit, found.crowded_share, found.by_bit
+        >>> statistics = map_statistics(FaultMap(Memory(words=8, word_bits=4, banks=2), [0, 4, 8, 31], [0, 0, 1, 1]))
+        >>> statistics.banks_hit, statistics.columns_hit, statistics.crowded_share, statistics.by_bit
         (2, 2, 0.75, (3, 0, 0, 1))
     """
     memory = fault_map.memory
@@ -131,8 +131,8 @@ def nesting(milder: FaultMap, stronger: FaultMap) -> float:
     Raises:
         ValueError: If the maps are of different memories.
     """
-    found = compare_maps(milder, stronger)
-    return 1.0 if not len(milder) else found.common / len(milder)
+    comparison = compare_maps(milder, stronger)
+    return 1.0 if not len(milder) else comparison.common / len(milder)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import operator
 import os
 from dataclasses import KW_ONLY, dataclass, fields
@@ -13,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tremap_brevitas.archive import load_json, save_json
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.faults.permutation import inverse, permutation
-from tremap_brevitas.files import atomic_file
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,7 +40,7 @@ class ArrayGeometry:
 
     Raises:
         TypeError: If ``column_mux`` or an order is not of integers, or ``interleaved_banks`` not a bool.
-        ValueError: If ``column_mux`` is below 1 or does not divide the words of a bank, or an order is no permutation.
+        ValueError: If ``column_mux`` is below 1 or does not divide the words of a bank, or an order is not a permutation.
 
     Examples:
         >>> geometry = ArrayGeometry(Memory(words=16, word_bits=2, banks=2), column_mux=4)
@@ -177,7 +176,7 @@ class ArrayGeometry:
         Examples:
             >>> geometry = ArrayGeometry(Memory(words=16, word_bits=2, banks=2), column_mux=4)
             >>> geometry.to_physical(FaultMap(geometry.memory, cells=[27], stuck_at=[1], chip="A7"))
-            FaultMap(chip 'A7', 4 words × 8 bits in 2 banks, 1 faults: 0 stuck at 0, 1 stuck at 1, rate 3.12e-02)
+            FaultMap(chip 'A7', 4 words × 8 bits in 2 banks, 1 fault: 0 stuck at 0, 1 stuck at 1, rate 3.12e-02)
         """
         _check_memory(fault_map, self.memory, "the geometry")
         bank, row, column = self.physical(fault_map.cells)
@@ -215,10 +214,8 @@ class ArrayGeometry:
         }
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the description as a JSON file; it appears whole or not at all."""
-        with atomic_file(Path(path)) as draft:
-            draft.write_text(json.dumps(self.description()) + "\n", encoding="utf-8")
-        return Path(path)
+        """Write the description to a JSON file, atomically."""
+        return save_json(path, self.description())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ArrayGeometry:
@@ -236,13 +233,7 @@ class ArrayGeometry:
             >>> print(ArrayGeometry.load(file))
             16 words × 2 bits in 2 banks, each of 2 rows × 8 columns, column mux 4, bits in an order of their own
         """
-        try:
-            content = dict(json.loads(Path(path).read_text(encoding="utf-8")))
-            memory = Memory(words=content.pop("words"), word_bits=content.pop("word_bits"), banks=content.pop("banks", 1))
-            return cls(memory, **content)
-        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-            reason = f"needs {error}" if isinstance(error, KeyError) else str(error)
-            raise ValueError(f"{path}: no geometry: {reason}") from None
+        return load_json(path, _loaded, what="the geometry of an array", content=dict[str, Any])
 
     @cached_property
     def _word_at(self) -> NDArray[np.int64] | None:
@@ -298,3 +289,11 @@ def _within(values: ArrayLike, name: str, whole: str, count: int) -> NDArray[np.
         if not 0 <= bad < count:
             raise ValueError(f"{name} {bad} is outside the {whole}'s 0 to {count - 1}")
     return array.astype(np.int64)
+
+
+def _loaded(content: dict[str, Any]) -> ArrayGeometry:
+    missing = [name for name in ("words", "word_bits") if name not in content]
+    if missing:
+        raise ValueError(f"it needs {missing[0]!r}")
+    memory = Memory(**{name: content.pop(name) for name in ("words", "word_bits", "banks") if name in content})
+    return ArrayGeometry(memory, **content)

@@ -33,7 +33,7 @@ class Repair:
         columns: Pairs (bank, column).
 
     Raises:
-        TypeError: If an entry is no pair of integers.
+        TypeError: If an entry is not a pair of integers.
         ValueError: If a number is negative, or a row or column is given twice.
 
     Examples:
@@ -65,7 +65,7 @@ class Repair:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the repair as CSV: the header ``bank,kind,index``, then a line for each row and column.
 
-        The file appears whole or not at all.
+        The file is written atomically.
         """
         target = Path(path)
         with atomic_file(target) as draft, draft.open("w", newline="", encoding="ascii") as file:
@@ -161,7 +161,7 @@ def geometry_of(fault_map: FaultMap, geometry: ArrayGeometry | None) -> ArrayGeo
 
 
 def _pairs(lines: Iterable[tuple[int, int]], kind: str) -> tuple[tuple[int, int], ...]:
-    found = []
+    pairs = []
     for line in lines:
         try:
             bank, index = (operator.index(number) for number in line)
@@ -169,12 +169,12 @@ def _pairs(lines: Iterable[tuple[int, int]], kind: str) -> tuple[tuple[int, int]
             raise TypeError(f"{kind}s must be pairs (bank, {kind}) of integers, got {line!r}") from None
         if bank < 0 or index < 0:
             raise ValueError(f"{kind} {index} of bank {bank}: neither can be negative")
-        found.append((bank, index))
-    found.sort()
-    for earlier, later in itertools.pairwise(found):
+        pairs.append((bank, index))
+    pairs.sort()
+    for earlier, later in itertools.pairwise(pairs):
         if earlier == later:
             raise ValueError(f"{kind} {later[1]} of bank {later[0]} is given twice")
-    return tuple(found)
+    return tuple(pairs)
 
 
 def _line_numbers(lines: tuple[tuple[int, int], ...], kind: str, banks: int, count: int) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
+from tremap_brevitas.archive import archive_kind
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.formats.csv_map import write_csv_map
 from tremap_brevitas.faults.formats.folder import Source, sources
@@ -16,6 +17,7 @@ from tremap_brevitas.faults.formats.registry import FORMATS, fault_map_format
 from tremap_brevitas.faults.formats.text import FormatError, check_choice, first_bytes
 from tremap_brevitas.faults.formats.voltages import CellVoltages, read_voltages, write_voltages
 from tremap_brevitas.faults.memory import Memory
+from tremap_brevitas.faults.merge import KIND as MERGED
 from tremap_brevitas.faults.merge import MergedFaultMap
 
 __all__ = [
@@ -56,10 +58,10 @@ def detect_format(path: str | os.PathLike[str]) -> str | None:
         FormatError: If the file could be of two formats.
     """
     head = first_bytes(path)
-    found = [name for name, kind in FORMATS.items() if kind.recognises is not None and kind.recognises(Path(path), head)]
-    if len(found) > 1:
-        raise FormatError(f"{path}: could be {' or '.join(found)}; give format")
-    return found[0] if found else None
+    names = [name for name, kind in FORMATS.items() if kind.recognises is not None and kind.recognises(Path(path), head)]
+    if len(names) > 1:
+        raise FormatError(f"{path}: could be {' or '.join(names)}; give format")
+    return names[0] if names else None
 
 
 def read_fault_map(
@@ -90,11 +92,11 @@ def read_fault_map(
         >>> read_fault_map(table, memory=Memory(words=4, word_bits=8)).cells
         array([31])
     """
-    found = _read(path, format, memory, options)
-    if len(found) > 1:
-        names = " and ".join(repr(chip.chip) for chip in found[:2])
-        raise FormatError(f"{path}: holds {len(found)} chips, {names} among them; read_fault_maps gives a map of each")
-    return found[0]
+    maps = _read(path, format, memory, options)
+    if len(maps) > 1:
+        names = " and ".join(repr(chip.chip) for chip in maps[:2])
+        raise FormatError(f"{path}: holds {len(maps)} chips, {names} among them; read_fault_maps gives a map of each")
+    return maps[0]
 
 
 def read_fault_maps(
@@ -146,7 +148,7 @@ def write_fault_map(fault_map: FaultMap, path: str | os.PathLike[str], *, format
     """
     writers = {name: kind.write for name, kind in FORMATS.items() if kind.write is not None}
     check_choice("format", format, list(writers))
-    if isinstance(fault_map, MergedFaultMap) and format != "tremap":
+    if fault_map.on_conflict is not None and format != "tremap":
         raise ValueError(
             f"{path}: a file of the format {format} holds the stuck cells of one chip, not members and conflicts of a merged "
             f"map; write the members, or a FaultMap of the merged cells"
@@ -161,11 +163,11 @@ def _read(path: str | os.PathLike[str], format: str | None, memory: Memory | Non
             raise FormatError(f"{path}: its format cannot be told from its content; give format, one of {', '.join(FORMATS)}")
     check_choice("format", format, list(FORMATS))
     read = FORMATS[format].read(Path(path), memory, **options)
-    found = [read] if isinstance(read, FaultMap) else list(read)
-    for chip in found:
+    maps = [read] if isinstance(read, FaultMap) else list(read)
+    for chip in maps:
         if memory is not None and chip.memory != memory:
             raise FormatError(f"{path}: is of a memory of {chip.memory}, expected {memory}")
-    return found
+    return maps
 
 
 def _write_tremap(fault_map: FaultMap, path: str | os.PathLike[str]) -> list[Path]:
@@ -194,13 +196,10 @@ def _read_tremap(path: str | os.PathLike[str], memory: Memory | None, **options:
     chip = options.pop("chip", None)
     if options:
         raise ValueError(f"{path}: a map of our own takes no options, got {', '.join(options)}")
-    try:
-        found = FaultMap.load(path)
-    except ValueError as error:
-        if "holds a tremap merged fault map" not in str(error):
-            raise
-        found = MergedFaultMap.load(path)
-    return found if chip is None else FaultMap(found.memory, found.cells, found.stuck_at, chip, found.metadata)
+    fault_map = (MergedFaultMap if archive_kind(path) == MERGED else FaultMap).load(path)
+    if chip is None:
+        return fault_map
+    return FaultMap(fault_map.memory, fault_map.cells, fault_map.stuck_at, chip, fault_map.metadata)
 
 
 fault_map_format("csv", recognises=lambda path, head: looks_like_log(head) == "csv", write=_write_csv)(read_logs)

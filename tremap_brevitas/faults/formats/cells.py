@@ -56,13 +56,13 @@ def settled(
     Raises:
         FormatError: If there are any and ``both_ways`` is ``"error"``.
     """
-    found, stuck_at, both = cells.result()
+    indices, stuck_at, both = cells.result()
     if not len(both):
-        return found, stuck_at, {}
+        return indices, stuck_at, {}
     if both_ways == "error":
         word, bit = divmod(int(both[0]), word_bits)
         raise FormatError(
             f"{path}: {len(both)} cells failed both as 0 and as 1, so they are not stuck; the first is bit {bit} of word "
             f"{word} (both_ways='drop' leaves them out and says so in the map's metadata)"
         )
-    return found, stuck_at, {"failed_both_ways": str(len(both))}
+    return indices, stuck_at, {"failed_both_ways": str(len(both))}

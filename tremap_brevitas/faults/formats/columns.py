@@ -67,14 +67,14 @@ class LogForm:
         """The pattern, ready for use.
 
         Raises:
-            ValueError: If it is no regular expression, or has no named groups.
+            ValueError: If it is not a regular expression, or has no named groups.
         """
         if self.pattern is None:
             return None
         try:
             compiled = re.compile(self.pattern)
         except re.error as error:
-            raise ValueError(f"pattern {self.pattern!r} is no regular expression ({error})") from None
+            raise ValueError(f"pattern {self.pattern!r} is not a regular expression ({error})") from None
         if not compiled.groupindex:
             raise ValueError(f"pattern {self.pattern!r} has no named groups, such as (?P<address>[0-9a-f]+)")
         return compiled

@@ -22,7 +22,7 @@ CSV_METADATA = "# metadata="
 def write_csv_map(fault_map: FaultMap, path: str | os.PathLike[str]) -> Path:
     """Write a map as plain CSV, ``address,bit,stuck_at`` in decimal, below comments with geometry, chip, metadata and digest.
 
-    The file appears whole or not at all.
+    The file is written atomically.
     """
     memory = fault_map.memory
     head = [

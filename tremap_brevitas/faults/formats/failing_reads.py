@@ -25,7 +25,7 @@ class FailingReads:
         form: How the log is written.
 
     Raises:
-        ValueError: If the constant ``expected`` is no word, or no bit.
+        ValueError: If the constant ``expected`` is not a word, or not a bit.
     """
 
     def __init__(self, names: Sequence[str], memory: Memory, form: LogForm) -> None:
@@ -118,7 +118,7 @@ class FailingReads:
         if rest.any():
             row = int(np.argmax(rest != 0))
             first, step = self.form.first_address, self.form.address_step
-            raise table.fail(row, f"address {table.text(row, column)} is no multiple of {step} from {first:#x} on")
+            raise table.fail(row, f"address {table.text(row, column)} is not a multiple of {step} from {first:#x} on")
         if "bank" not in self.names:
             return word
         bank = table.integers(self.names.index("bank"), base=10, what="bank")
@@ -196,11 +196,11 @@ class FailingReads:
             different[hit] = True
             if not len(hit):
                 continue
-            turned, found, low = wrong[hit], read[hit], words[hit] * self.memory.word_bits + 4 * place
+            turned, digits, low = wrong[hit], read[hit], words[hit] * self.memory.word_bits + 4 * place
             for bit in range(4):
                 mine = (turned >> bit) & 1 == 1
                 if mine.any():
-                    value, at = (found[mine] >> bit) & 1, low[mine] + bit
+                    value, at = (digits[mine] >> bit) & 1, low[mine] + bit
                     cells.add(at[value == 0], 0)
                     cells.add(at[value == 1], 1)
         self._check_failed(table, different)

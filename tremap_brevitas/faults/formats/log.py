@@ -63,7 +63,7 @@ def read_log(
         columns: Names of the columns, if no line in the file tells them.
         rename: What columns of other names are: ``{"fail_addr": "address"}``.
         ignore: Names of columns to pass over.
-        pattern: Regular expression for lines that are no table; its named groups are the columns. It must match every line
+        pattern: Regular expression for lines that are not a table; its named groups are the columns. It must match every line
             whole, but for blank ones and comments; a line that it matches without an address tells of nothing:
             ``BIST FAIL: addr=(?P<address>\w+) expected=(?P<expected>\w+) got=(?P<read>\w+)|BIST DONE``.
         expected: What was expected in every line, if no column tells it: a number, or one as the file would write it.
@@ -92,7 +92,7 @@ def read_log(
         >>> read_log(log, Memory(words=4, word_bits=8))
         FaultMap(chip 'A7', 4 words × 8 bits, 2 faults: 1 stuck at 0, 1 stuck at 1, rate 6.25e-02)
     """
-    found = read_logs(
+    maps = read_logs(
         path,
         memory,
         chip=chip,
@@ -110,12 +110,12 @@ def read_log(
         passed=passed,
         both_ways=both_ways,
     )
-    if len(found) > 1:
+    if len(maps) > 1:
         raise FormatError(
-            f"{path}: holds {len(found)} chips, {found[0].chip!r} and {found[1].chip!r} among them; read_fault_maps gives a "
+            f"{path}: holds {len(maps)} chips, {maps[0].chip!r} and {maps[1].chip!r} among them; read_fault_maps gives a "
             f"map of each"
         )
-    return found[0]
+    return maps[0]
 
 
 def read_logs(
@@ -170,8 +170,8 @@ def read_logs(
     if chip is not None and len(cells) > 1:
         raise FormatError(f"{path}: holds {len(cells)} chips, so that {chip!r} cannot be the name of all")
     result = []
-    for name, found in (cells or {None: Cells()}).items():
-        at, stuck, metadata = settled(found, str(path), form.both_ways, memory.word_bits)
+    for name, held in (cells or {None: Cells()}).items():
+        at, stuck, metadata = settled(held, str(path), form.both_ways, memory.word_bits)
         label = chip if chip is not None else name if name is not None else said.get("chip", chip_name(path))
         result.append(FaultMap(memory, at, stuck, label, {**metadata_of(said), **metadata}))
         if "digest" in said and not metadata and result[-1].digest != said["digest"]:
@@ -182,7 +182,7 @@ def read_logs(
 def write_log(fault_map: FaultMap, path: str | os.PathLike[str]) -> Path:
     """Write a map as the log of a self-test with two march elements, ``element,address,expected,read`` in hexadecimal.
 
-    Element ``r0`` finds the cells stuck at 1, ``r1`` those stuck at 0. The file appears whole or not at all. Chip and metadata
+    Element ``r0`` finds the cells stuck at 1, ``r1`` those stuck at 0. The file is written atomically. Chip and metadata
     are not written.
     """
     memory = fault_map.memory

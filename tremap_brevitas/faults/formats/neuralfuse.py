@@ -42,7 +42,8 @@ def read_neuralfuse(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        FormatError: If a file is no matrix of 0 and 1, the two differ in size, or a cell is stuck at both (``path:line: …``).
+        FormatError: If a file is not a matrix of 0 and 1, the two differ in size, or a cell is stuck at both
+            (``path:line: …``).
     """
     check_choice("chip_from", chip_from, ("file", "folder"))
     sa0 = Path(sa0)
@@ -69,8 +70,8 @@ def read_neuralfuse(
                 if values.max() > 1:
                     at = int(np.argmax(values.max(axis=1) > 1))
                     raise table.fail(at, f"entry {chr(int(values[at].max()) + ord('0') & 255)!r}; expected 0 and 1")
-                found = np.nonzero(values)
-                cells.add((row + found[0]) * width + found[1], stuck_at)
+                hits = np.nonzero(values)
+                cells.add((row + hits[0]) * width + hits[1], stuck_at)
                 row += len(table)
         if stuck_at and row != height:
             raise FormatError(f"{path}: {row} rows, but {sa0} has {height}")
@@ -90,7 +91,7 @@ def read_neuralfuse(
 
 
 def write_neuralfuse(fault_map: FaultMap, sa0: str | os.PathLike[str], sa1: str | os.PathLike[str] | None = None) -> list[Path]:
-    """Write a map as the pair of matrices. Each file appears whole or not at all. Chip and metadata are not written.
+    """Write a map as the pair of matrices. Each file is written atomically. Chip and metadata are not written.
 
     Returns:
         The two paths.

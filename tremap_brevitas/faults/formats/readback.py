@@ -60,7 +60,7 @@ def read_readback(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        FormatError: If a file is no hexadecimal text, or holds more or less than the memory (``path:line: …``).
+        FormatError: If a file is not hexadecimal text, or holds more or less than the memory (``path:line: …``).
         ValueError: If no file is given, or an option is not what it may be.
 
     Examples:
@@ -91,10 +91,10 @@ def read_readback(
                 found_rows = _rows(path, width // 8, memory, duplicated_bytes, progress)
             else:
                 found_rows = _image(path, image_format, width, memory)
-            for first, found in found_rows:
+            for first, bits in found_rows:
                 if byte_order == "big":
-                    found = found[:, ::-1]
-                wrong = found if stuck_at else ~found
+                    bits = bits[:, ::-1]
+                wrong = bits if stuck_at else ~bits
                 hit = np.flatnonzero(wrong.any(axis=1))
                 bits = np.unpackbits(np.ascontiguousarray(wrong[hit]), axis=1, count=memory.word_bits, bitorder="little")
                 row, bit = np.nonzero(bits)
@@ -109,7 +109,7 @@ def write_readback(
 ) -> list[Path]:
     """Write what a memory with these faults gives back after all ones and after all zeros, a line a word, lowest byte first.
 
-    Each file appears whole or not at all. Chip and metadata are not written.
+    Each file is written atomically. Chip and metadata are not written.
 
     Returns:
         The paths written.
@@ -144,11 +144,11 @@ def write_readback(
 
 def halves(name: str) -> tuple[str, str] | None:
     """Which half of a read-back a file's name says it is, ``"ones"`` or ``"zeros"``, and the other's name; None if none."""
-    found = re.search(r"(?<![A-Za-z0-9])(ones|zeros)(?![A-Za-z0-9])", name)
-    if found is None:
+    match = re.search(r"(?<![A-Za-z0-9])(ones|zeros)(?![A-Za-z0-9])", name)
+    if match is None:
         return None
-    other = "zeros" if found[1] == "ones" else "ones"
-    return found[1], f"{name[: found.start()]}{other}{name[found.end() :]}"
+    other = "zeros" if match[1] == "ones" else "ones"
+    return match[1], f"{name[: match.start()]}{other}{name[match.end() :]}"
 
 
 def _name(path: str | os.PathLike[str]) -> str:
@@ -188,21 +188,21 @@ def _rows(
             if bad.any():
                 at = int(np.argmax(bad))
                 number = line + block[:at].count(b"\n")
-                raise FormatError(f"{path}:{number}: {chr(block[at])!r} is no hexadecimal digit")
+                raise FormatError(f"{path}:{number}: {chr(block[at])!r} is not a hexadecimal digit")
             left = np.concatenate([left, digits[~blank]])
             line += block.count(b"\n")
             count = len(left) // (2 * whole)
             if count:
                 used, left = left[: count * 2 * whole].reshape(-1, 2), left[count * 2 * whole :]
-                found: NDArray[Any] = (used[:, 0] << 4 | used[:, 1]).astype(np.uint8).reshape(count, whole)
+                rows: NDArray[Any] = (used[:, 0] << 4 | used[:, 1]).astype(np.uint8).reshape(count, whole)
                 if duplicated:
-                    found = _once(found, path, word)
+                    rows = _once(rows, path, word)
                 word += count
                 if word > memory.words:
                     raise FormatError(
                         f"{path}:{line}: holds more than the {memory.words} words of {size} bytes that the memory has"
                     )
-                yield word - count, found
+                yield word - count, rows
     if len(left) or word != memory.words:
         raise FormatError(
             f"{path}:{line}: holds {word} words of {size} bytes and {len(left)} digits more, but the memory has {memory.words} "
@@ -210,11 +210,11 @@ def _rows(
         )
 
 
-def _once(found: NDArray[np.uint8], path: str | os.PathLike[str], word: int) -> NDArray[np.uint8]:
-    pairs = found.reshape(len(found), -1, 2)
+def _once(data: NDArray[np.uint8], path: str | os.PathLike[str], word: int) -> NDArray[np.uint8]:
+    pairs = data.reshape(len(data), -1, 2)
     differ = np.any(pairs[:, :, 0] != pairs[:, :, 1], axis=1)
     if differ.any():
         at = int(np.argmax(differ))
-        raise FormatError(f"{path}: word {word + at}: its bytes do not stand there twice: {found[at].tobytes().hex()}")
+        raise FormatError(f"{path}: word {word + at}: its bytes do not stand there twice: {data[at].tobytes().hex()}")
     once: NDArray[np.uint8] = pairs[:, :, 0]
     return once

@@ -79,7 +79,7 @@ class Rows:
         return plain - 2 * self.marked(column) if self._any_x else plain
 
     def lettered(self, column: int) -> bool:
-        """Whether a field of a column holds a letter, so that it is no decimal number."""
+        """Whether a field of a column holds a letter, so that it is not a decimal number."""
         letters = np.append(0, np.cumsum(DIGITS[self.data] > 9, dtype=np.int32))
         return bool(np.any(letters[self.ends[:, column]] > letters[self.starts[:, column]]))
 
@@ -89,7 +89,7 @@ class Rows:
         Hexadecimal ones may begin with ``0x``.
 
         Raises:
-            FormatError: If a field is no number.
+            FormatError: If a field is not a number.
         """
         starts, ends = self.starts[:, column], self.ends[:, column]
         if base == 16 and self._any_x:
@@ -104,19 +104,19 @@ class Rows:
         for place in range(longest):
             index = ends - 1 - place
             if place >= shortest:
-                found = np.where(place < widths, DIGITS[self.data[np.maximum(index, 0)]], 0)
+                digits = np.where(place < widths, DIGITS[self.data[np.maximum(index, 0)]], 0)
             else:
-                found = DIGITS[self.data[index]]
-            if int(found.max(initial=0)) >= base:
-                row = int(np.argmax(found >= base))
-                raise self.fail(row, f"{what} {self.text(row, column)!r} is no number of base {base}")
-            yield found
+                digits = DIGITS[self.data[index]]
+            if int(digits.max(initial=0)) >= base:
+                row = int(np.argmax(digits >= base))
+                raise self.fail(row, f"{what} {self.text(row, column)!r} is not a number of base {base}")
+            yield digits
 
     def integers(self, column: int, *, base: int, what: str) -> NDArray[np.int64]:
         """A column's numbers, each hexadecimal if it begins with ``0x`` and of ``base`` if not.
 
         Raises:
-            FormatError: If a field is no number, or has more than 60 bits.
+            FormatError: If a field is not a number, or has more than 60 bits.
         """
         marked = self.marked(column)
         if base != 16 and marked.any():
@@ -126,12 +126,12 @@ class Rows:
             return total
         total = np.zeros(len(self), dtype=np.int64)
         factor = 1
-        for found in self.digits(column, base=base, what=what):
+        for digit in self.digits(column, base=base, what=what):
             if factor > 1 << 56:
-                if found.any():
-                    raise self.fail(int(np.argmax(found > 0)), f"{what} is too large")
+                if digit.any():
+                    raise self.fail(int(np.argmax(digit > 0)), f"{what} is too large")
                 continue
-            total += found.astype(np.int64) * factor
+            total += digit.astype(np.int64) * factor
             factor *= base
         return total
 
@@ -148,8 +148,8 @@ def separator_of(line: str) -> str:
 
 def uncommented(line: str) -> str:
     """A line without its comment, which begins at the first ``#`` outside quotes, and without blanks around it."""
-    found = re.match(r'(?:[^"#]|"[^"]*")*(?=#)', line)
-    return (found.group() if found else line).strip(" \t\r\n")
+    match = re.match(r'(?:[^"#]|"[^"]*")*(?=#)', line)
+    return (match.group() if match else line).strip(" \t\r\n")
 
 
 def split_line(line: str, separator: str) -> list[str]:
@@ -185,11 +185,11 @@ def rows(block: Block, fields: int, path: str | os.PathLike[str], separator: str
     kept = []
     for line, raw in enumerate(block.text.split(b"\n"), start=block.line):
         try:
-            found = split_line(raw.decode("utf-8", "surrogateescape"), separator)
+            texts = split_line(raw.decode("utf-8", "surrogateescape"), separator)
         except ValueError as error:
             raise FormatError(f"{path}:{line}: {error}") from None
-        if found:
-            kept.append((line, found))
+        if texts:
+            kept.append((line, texts))
     return rows_of(kept, fields, path)
 
 
@@ -199,7 +199,7 @@ def rows_of(lines: Sequence[tuple[int, Sequence[str]]], fields: int, path: str |
     Raises:
         FormatError: If a line has another number of fields.
     """
-    text = "".join(INNER.join(field.replace("\n", " ") for field in found) + "\n" for _, found in lines)
+    text = "".join(INNER.join(field.replace("\n", " ") for field in texts) + "\n" for _, texts in lines)
     numbers = np.array([line for line, _ in lines], dtype=np.int64)
     return _cut(text.encode("utf-8", "surrogateescape"), numbers, fields, path, INNER)
 

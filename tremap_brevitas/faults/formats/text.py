@@ -92,7 +92,7 @@ def decoded(stream: IO[bytes], path: str | os.PathLike[str]) -> Iterator[bytes]:
             ) from None
         if b"\0" in text:
             line += text[: text.index(b"\0")].count(b"\n")
-            raise FormatError(f"{path}:{line}: a zero byte; this is no text, or UTF-16 without its mark")
+            raise FormatError(f"{path}:{line}: a zero byte; this is not text, or UTF-16 without its mark")
         line += text.count(b"\n")
         if text:
             yield text
@@ -120,7 +120,7 @@ def blocks(stream: IO[bytes], path: str | os.PathLike[str]) -> Iterator[Block]:
     """Whole lines, a few megabytes at a time.
 
     Raises:
-        FormatError: If a line is longer than 1 MiB, or the file is no text.
+        FormatError: If a line is longer than 1 MiB, or the file is not text.
     """
     line, rest = 1, b""
     for chunk in decoded(stream, path):

@@ -76,7 +76,7 @@ def read_voltages(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        FormatError: If it is no table of finite numbers, or of another size than the memory (``path:line: …``).
+        FormatError: If it is not a table of finite numbers, or of another size than the memory (``path:line: …``).
 
     Examples:
         >>> from pathlib import Path
@@ -91,7 +91,7 @@ def read_voltages(
     width, separator, points, quoted = 0, "", False, False
     with opened(path, progress=progress) as stream:
         for block in blocks(stream, path):
-            found = []
+            rows = []
             lines = block.text.decode("utf-8", "replace").split("\n")
             for line, text in enumerate(lines, start=block.line):
                 if not uncommented(text):
@@ -110,9 +110,9 @@ def read_voltages(
                         f"{path}:{line}: the file ends without a line end, so that its last number may have been cut short; "
                         f"end the line if it is whole"
                     )
-                found.append(row)
-            if found:
-                parts.append(np.stack(found))
+                rows.append(row)
+            if rows:
+                parts.append(np.stack(rows))
     if not parts:
         raise FormatError(f"{path}: no row in it")
     lowest = np.concatenate(parts)

@@ -123,8 +123,8 @@ def clustered_fault_maps(
         while len(cells) < faults:
             # What falls on cells that are stuck already is lost: in a full memory most of it.
             wanted = (faults - len(cells)) / (1 - len(cells) / memory.cells)
-            found = _clusters(rng, memory, 1 + int(wanted / min(cluster_size, window)), cluster_size, spread)
-            cells = np.concatenate([cells, found])
+            clusters = _clusters(rng, memory, 1 + int(wanted / min(cluster_size, window)), cluster_size, spread)
+            cells = np.concatenate([cells, clusters])
             cells = cells[np.sort(np.unique(cells, return_index=True)[1])][:faults]
         maps.append(_map(memory, cells, _stuck_values(rng, faults, sa1_share), index, seed))
     return maps

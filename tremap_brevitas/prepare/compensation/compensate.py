@@ -93,10 +93,9 @@ class _Run(Layers):
         pairs = [(m.chip, located(net.placement, m)) for m in self.members]
         reads = ImageReads(located(net.placement, fault_map), pairs, store=net.rule.store) if pairs else None
         self.reads = [reads.of(i) for i in range(len(reads))] if reads is not None else []
-        net.clear_faults_()
-        self.healthy = copy.deepcopy(net.model)
-        net.set_faults_(fault_map)
-        self.written = self.faults()
+        twin = copy.deepcopy(net)
+        twin.clear_faults_()
+        self.healthy = twin.model
 
     def __call__(self, factors: Sequence[float], signs: bool, sweeps: int, progress: bool) -> CompensationReport:
         model, count = self.net.model, len(self.batches)
@@ -132,9 +131,9 @@ class _Run(Layers):
                         reports[name] = CompensatedLayer(name, 0.0, 0.0, 0, 0)
                         continue
                     touched = True
-                    reports[name], found = self._layer(entry, own, healthy, read, tries, sweeps)
-                    if found is not None and free:
-                        signs_of[trace.absorbers[name]] = found.factor.sign()
+                    reports[name], solution = self._layer(entry, own, healthy, read, tries, sweeps)
+                    if solution is not None and free:
+                        signs_of[trace.absorbers[name]] = solution.factor.sign()
                     bar.update()
         for name in self.slots:
             if name not in reports:
@@ -169,11 +168,11 @@ class _Run(Layers):
             raise ValueError(f"layer {name!r}: its inputs are not all finite")
         problem = self.problem(entry, read)
         target = target_of(problem.healthy, second, cross, damping=DAMPING)
-        report, found = self.solve_(entry, problem, read, target, second, tries, sweeps)
+        report, solution = self.solve_(entry, problem, read, target, second, tries, sweeps)
         bias = self.float_bias(entry)
-        if found is not None and len(tries) == 1 and bias is not None:
-            bias += (_mean(module, healthy, problem.healthy) - _mean(module, own, found.values)).to(bias)
-        return report, found
+        if solution is not None and len(tries) == 1 and bias is not None:
+            bias += (_mean(module, healthy, problem.healthy) - _mean(module, own, solution.values)).to(bias)
+        return report, solution
 
 
 def _split(batches: list[Any], members: int) -> tuple[list[Any], int]:

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tremap_brevitas.faults import FaultMap, MergedFaultMap
-from tremap_brevitas.placed.faults import codes_of, located
+from tremap_brevitas.faults import FaultMap
+from tremap_brevitas.placed.faults import codes_of
 from tremap_brevitas.placed.slots import WeightSlot, matching_slots
 from tremap_brevitas.placed.state import PlacedState
 from tremap_brevitas.prepare.compensation.layer import LayerProblem, Solution
@@ -35,14 +35,12 @@ class Layers:
         self.net, self.fault_map = net, fault_map
         self.begin = time.perf_counter()
         self.slots = {n: e for n, e in matching_slots(net.model, net.placement).items() if not e.is_bias}
-        self.members: tuple[FaultMap, ...] = ()
-        if isinstance(fault_map, MergedFaultMap) and len(fault_map.conflicts):
-            self.members = fault_map.members
+        self.members: tuple[FaultMap, ...] = fault_map.members if len(fault_map.conflicts) else ()
         net.clear_faults_()
         self.codes = {name: codes_of(entry).wanted for name, entry in self.slots.items()}
         net.set_faults_(fault_map)
-        self.stuck = {sites.layer.name: (sites, stuck) for sites, stuck in located(net.placement, fault_map)}
-        self.member_stuck = [{s.layer.name: (s, stuck) for s, stuck in located(net.placement, m)} for m in self.members]
+        self.stuck = {bits.layer.name: bits for bits in net.placement.stuck_bits(fault_map)}
+        self.member_stuck = [{b.layer.name: b for b in net.placement.stuck_bits(m)} for m in self.members]
         self.written = self.faults()
 
     def faults(self) -> dict[str, Any]:

@@ -12,14 +12,12 @@ from torch import Tensor
 
 from tremap_brevitas.codes import MAX_TABLE_BIT_WIDTH, decode, encode
 from tremap_brevitas.placed.slots import WeightSlot
-from tremap_brevitas.placement import LayerSites, PlacedLayer
+from tremap_brevitas.placement import PlacedLayer, StuckBits
 from tremap_brevitas.prepare.compensation.conflicts import Clashes
 from tremap_brevitas.prepare.compensation.layer import LayerProblem
 from tremap_brevitas.prepare.compensation.moments import as_matrices
 from tremap_brevitas.prepare.compensation.reachable import CodeRule, writable
 from tremap_brevitas.proxy.weight_faults import Store
-
-StuckBits = tuple[LayerSites, NDArray[np.uint8]]
 
 
 def problem_of(
@@ -63,10 +61,7 @@ def masks_of(placed: PlacedLayer, stuck: StuckBits | None, device: torch.device)
     """Bits stuck at 0, and at 1, of every weight of a layer, flat, int64."""
     sa0, sa1 = np.zeros((2, placed.size), dtype=np.int64)
     if stuck is not None:
-        sites, values = stuck
-        bits = np.left_shift(1, sites.bit)
-        np.add.at(sa0, sites.weight, bits * (values == 0))
-        np.add.at(sa1, sites.weight, bits * (values == 1))
+        sa0[stuck.weight], sa1[stuck.weight] = stuck.sa0, stuck.sa1
     return torch.from_numpy(sa0).to(device), torch.from_numpy(sa1).to(device)
 
 

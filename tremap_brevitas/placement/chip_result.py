@@ -1,0 +1,78 @@
+"""What a chip makes of a memory image, in four figures, and their one form in tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+from tremap_brevitas.printable import counted
+from tremap_brevitas.tables import read_count, read_flag, read_number
+
+COLUMNS = ("chip", "bit_exact", "weights_that_differ", "worst_error", "accuracy")
+
+
+@dataclass(frozen=True)
+class ChipResult:
+    """How a network does on one chip: the result in reports, bundles and commands.
+
+    Args:
+        chip: Name of the chip.
+        weights_that_differ: Number of weights that the chip reads differently from what was trained.
+        worst_error: Largest difference, in LSB.
+        accuracy: Measured; the network's own if the chip is bit-exact; None if it is not known.
+
+    Raises:
+        ValueError: If a count is negative, or one of the two is 0 and the other is not.
+
+    Examples:
+        >>> for result in (ChipResult("a", accuracy=0.91), ChipResult("b", weights_that_differ=1, worst_error=64)):
+        ...     print(result.chip, result.bit_exact, result)
+        a True bit-exact
+        b False 1 weight differs, by 64 LSB at most
+    """
+
+    chip: str
+    _: KW_ONLY
+    weights_that_differ: int = 0
+    worst_error: int = 0
+    accuracy: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.weights_that_differ < 0 or (self.weights_that_differ == 0) != (self.worst_error == 0) or self.worst_error < 0:
+            raise ValueError(
+                f"chip {self.chip!r}: {counted(self.weights_that_differ, 'weight')} differing by {self.worst_error} LSB at "
+                f"most cannot be"
+            )
+
+    @property
+    def bit_exact(self) -> bool:
+        """Whether the chip computes exactly the network that was trained."""
+        return self.weights_that_differ == 0
+
+    def row(self) -> dict[str, Any]:
+        """The result as a row of a table, or an object of JSON: a value for each column."""
+        return {column: getattr(self, column) for column in COLUMNS}
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, str]) -> ChipResult:
+        """Read a row of a table back; columns of other names do not count.
+
+        Raises:
+            ValueError: If a cell is not what ``row`` makes, or two contradict each other.
+        """
+        result = cls(
+            row["chip"],
+            weights_that_differ=read_count(row, "weights_that_differ"),
+            worst_error=read_count(row, "worst_error"),
+            accuracy=read_number(row, "accuracy") if row["accuracy"] else None,
+        )
+        if read_flag(row, "bit_exact") != result.bit_exact:
+            raise ValueError(f"bit_exact is {row['bit_exact']}, but weights_that_differ is {result.weights_that_differ}")
+        return result
+
+    def __str__(self) -> str:
+        if self.bit_exact:
+            return "bit-exact"
+        verb = "differs" if self.weights_that_differ == 1 else "differ"
+        return f"{counted(self.weights_that_differ, 'weight')} {verb}, by {self.worst_error} LSB at most"
