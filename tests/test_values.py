@@ -63,6 +63,10 @@ def values():
         layers=(layer,),
     )
     compensated = prepare.CompensatedLayer("fc", 0.2, 0.05, 31, 2)
+    layer_moments = prepare.LayerMoments(np.eye(8)[None], np.zeros((1, 8)), "norm")
+    prepared = prepare.PreparedChip(
+        chips[0], image.codes, {"bias": rng.random(4)}, tm.CompensationReport((compensated,), images=512, seconds=0.5), 0.9
+    )
     # What is worked out once and kept must not stand in the way, nor be lost.
     for cached in (proof.relative_error, image.bits, placed.digest, chips[0].digest, ordered.positions, curve.spread):
         assert cached is not None
@@ -105,6 +109,10 @@ def values():
         tm.Rule("plain", "zero_fully_stuck"),
         compensated,
         tm.CompensationReport((compensated,), images=512, seconds=0.5),
+        layer_moments,
+        prepare.Moments({"fc": layer_moments}, images=5, network="d"),
+        prepared,
+        prepare.PreparedFleet((prepared,), "d", report),
         prepare.Retrained(True, 0.9, 10, 1.0, ((0, 0.5), (10, 0.9))),
         RampState(3, 0.5, 2, 0.1, None),
         prepare.ByStep(10),

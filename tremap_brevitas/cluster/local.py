@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from typing import Any
@@ -42,10 +43,10 @@ class LocalCores:
             min(self.workers, len(jobs)),
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_begin,
-            initargs=(work,),
+            initargs=(pickle.dumps(work),),  # plainly: torch would send its tensors as open files
         )
         try:
-            names: dict[Future[Any], str] = {pool.submit(_run, job): name for name, job in jobs.items()}
+            names: dict[Future[Any], str] = {pool.submit(_run, pickle.dumps(job)): name for name, job in jobs.items()}
             for future in as_completed(names):
                 try:
                     result = future.result()
@@ -56,9 +57,9 @@ class LocalCores:
             pool.shutdown(cancel_futures=True)
 
 
-def _begin(work: Callable[[Any], Any]) -> None:
-    _work.append(work)
+def _begin(work: bytes) -> None:
+    _work.append(pickle.loads(work))
 
 
-def _run(job: Any) -> Any:
-    return with_threads((_work[-1], 1), job)
+def _run(job: bytes) -> Any:
+    return with_threads((_work[-1], 1), pickle.loads(job))

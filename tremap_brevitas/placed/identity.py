@@ -14,8 +14,9 @@ def network_digest(model: nn.Module) -> str:
     """SHA-256 over all that a network's outputs depend on and that can be seen, as 64 hexadecimal digits.
 
     Every parameter and buffer, those that no state dict holds included (Brevitas keeps bit widths and constant scales so), and
-    every module with its class and options. Not the code of a ``forward``; nor the faults that are set, which the
-    digest of a memory image covers.
+    every module with its class and options. A network that has loaded the state dict of another has its digest: statistics
+    that Brevitas still collects count as the scale that the state dict makes of them. Not the code of a ``forward``; nor the
+    faults that are set, which the digest of a memory image covers.
 
     Examples:
         >>> one, other = nn.Linear(2, 1), nn.Linear(2, 1)
@@ -27,12 +28,18 @@ def network_digest(model: nn.Module) -> str:
         False
     """
     sha = hashlib.sha256()
-    for name, module in model.named_modules(remove_duplicate=False):
+    state = model.state_dict()
+    modules = dict(model.named_modules(remove_duplicate=False))
+    for name, module in modules.items():
         kind = type(module)
         options = re.sub(r"0x[0-9a-fA-F]+", "", module.extra_repr())  # an address differs from run to run
         sha.update(repr((name, kind.__module__, kind.__qualname__, options)).encode())
     tensors = chain(model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False))
     for name, tensor in tensors:
+        if name in state:
+            tensor = state[name]
+        elif hasattr(modules[name.rpartition(".")[0]], "collect_stats_steps"):
+            continue  # collected statistics, which no state dict holds, or a scale that is still to be made from them
         sha.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
         flat = tensor.detach().cpu().contiguous().reshape(-1)
         sha.update(flat.view(torch.uint8).numpy().tobytes())

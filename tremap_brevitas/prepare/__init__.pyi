@@ -1,7 +1,8 @@
 from .batchnorm import reestimate_batchnorm_
 from .collapse import CollapseDetector, CollapseError
 from .combine import CleanAndFaulty, ClipWeights
-from .compensation.fleet import PreparedChip, PreparedFleet, prepare_fleet
+from .compensation.fleet import prepare_fleet
+from .compensation.prepared import PreparedChip, PreparedFleet
 from .compensation.report import CompensatedLayer, CompensationReport
 from .compensation.shared import LayerMoments, Moments
 from .ramp import Ramp

@@ -62,7 +62,8 @@ def compensate_(
     try:
         tries = FACTORS if factors else (1.0,)
         if moments is not None:
-            return compensate_from_(Layers(net, fault_map), moments, tries, signs, sweeps, progress)
+            with evaluation_mode(net.model):
+                return compensate_from_(Layers(net, fault_map), moments, tries, signs, sweeps, progress)
         assert batches is not None
         return _Run(net, batches, fault_map, forward, samples)(tries, signs, sweeps, progress)
     except BaseException:

@@ -53,6 +53,9 @@ class LayerMoments:
         same = np.array_equal(self.second, other.second) and np.array_equal(self.mean, other.mean)
         return same and self.norm == other.norm
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LayerMoments, (self.second, self.mean, self.norm)
+
     __hash__ = None  # type: ignore[assignment]
 
 
@@ -133,8 +136,8 @@ def moments_of_network(
             for handle in handles:
                 handle.remove()
     layers = {}
-    for name, found in sums.items():
-        second, mean = (x / found.rows for x in (found.own, found.first))
+    for name, total in sums.items():
+        second, mean = (x / total.rows for x in (total.own, total.first))
         if not bool(second.isfinite().all()):
             raise ValueError(f"layer {name!r}: its inputs are not all finite")
         layers[name] = LayerMoments(second.cpu().numpy(), mean.cpu().numpy(), trace.absorbers.get(name, ""))
