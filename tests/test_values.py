@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tremap_brevitas as tm
-from tremap_brevitas import bundle, codes, faults, onnx_files, placement, planning, prepare
+from tremap_brevitas import bundle, codes, faults, moments, onnx_files, order, patching, placement, planning, prepare
 from tremap_brevitas import report as report_room
 from tremap_brevitas.bundle.chips import BundleChip
 from tremap_brevitas.bundle.manifest import BundleLayer, Manifest
@@ -62,13 +62,30 @@ def values():
         members=({"chip": "A7"},),
         layers=(layer,),
     )
+    rows = order.Side("fc", 0, np.arange(4)[:, None], (1, np.arange(6)))
+    channels = order.ChannelGroup("fc", 4, (rows,), (order.Side("scale", 0, np.arange(4)[:, None]),))
+    ordered_chip = order.solve(image, [channels], chips[0])
+    left = prepare.LeftAlone("last", 0, 7, "the network's output")
     compensated = prepare.CompensatedLayer("fc", 0.2, 0.05, 31, 2)
-    layer_moments = prepare.LayerMoments(np.eye(8)[None], np.zeros((1, 8)), "norm")
+    healthy_inputs = prepare.HealthyInputs(np.eye(8)[None], np.zeros((1, 8)), "norm")
     prepared = prepare.PreparedChip(
         chips[0], image.codes, {"bias": rng.random(4)}, tm.CompensationReport((compensated,), images=512, seconds=0.5), 0.9
     )
+    inputs = rng.random((9, 8))
+    second, mean = inputs.T @ inputs / 9, inputs.mean(0)
+    layer_moments = moments.LayerMoments.of("fc", second[None], mean[None], image.codes["fc"][None], 0.5, samples=9)
+    input_moments = moments.InputMoments({"fc": layer_moments}, image.digest)
+    patched = patching.patch(image, input_moments, chips[0])
     # What is worked out once and kept must not stand in the way, nor be lost.
-    for cached in (proof.relative_error, image.bits, placed.digest, chips[0].digest, ordered.positions, curve.spread):
+    for cached in (
+        proof.relative_error,
+        image.bits,
+        placed.digest,
+        chips[0].digest,
+        ordered.positions,
+        curve.spread,
+        layer_moments.curvature,
+    ):
         assert cached is not None
     return [
         MEMORY,
@@ -106,13 +123,24 @@ def values():
         manifest,
         layer,
         chip,
+        rows,
+        channels,
+        ordered_chip,
+        order.FleetOrders((ordered_chip,)),
+        order.SearchOptions(aim="error", seed=3),
         tm.Rule("plain", "zero_fully_stuck"),
+        layer_moments,
+        input_moments,
+        patched,
+        patched.layers[0],
         compensated,
         tm.CompensationReport((compensated,), images=512, seconds=0.5),
-        layer_moments,
-        prepare.Moments({"fc": layer_moments}, images=5, network="d"),
+        healthy_inputs,
+        prepare.Moments({"fc": healthy_inputs}, images=5, network="d"),
         prepared,
         prepare.PreparedFleet((prepared,), "d", report),
+        left,
+        prepare.ChannelReport((channels,), (left,)),
         prepare.Retrained(True, 0.9, 10, 1.0, ((0, 0.5), (10, 0.9))),
         RampState(3, 0.5, 2, 0.1, None),
         prepare.ByStep(10),
@@ -145,7 +173,7 @@ def same(one, other):
         assert one.digest == other.digest
     elif isinstance(one, planning.ResilienceCurve):
         same(one.points, other.points)
-        assert one.name == other.name
+        assert (one.name, one.error_of) == (other.name, other.error_of)
     else:
         assert one == other
 
@@ -165,7 +193,7 @@ def test_a_value_survives(value, how):
 
 def test_no_public_value_is_left_out():
     kinds = {type(value) for value in values()}
-    rooms = (bundle, codes, faults, onnx_files, placement, planning, prepare, report_room)
+    rooms = (bundle, codes, faults, moments, onnx_files, order, patching, placement, planning, prepare, report_room)
     for module in (tm, *rooms, importlib.import_module("tremap_brevitas.cluster")):
         for name in getattr(module, "__all__", ()):
             found = getattr(module, name)

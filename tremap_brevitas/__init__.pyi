@@ -3,6 +3,7 @@ from .faults import FaultMap, Memory, MergedFaultMap, merge
 from .faults.formats import read_fault_map, read_fault_maps, write_fault_map
 from .faults.random.uniform import random_fault_maps
 from .onnx_files import OnnxReport, verify_onnx
+from .order import ChannelGroup, ChipOrder, FleetOrders
 from .placed import PlacedModel, Rule, compiled, make_faulty, place, restore
 from .placement import Certificate, MemoryImage, Placement, certificate
 from .prepare import (
@@ -17,7 +18,10 @@ from .prepare import (
     RandomMember,
     ReadByMembers,
     Strategy,
+    apply_order_,
+    channel_groups,
     reestimate_batchnorm_,
+    reorder,
     retrain_until,
 )
 from .report import FleetReport, comparison, plot_reports, write_csv
@@ -29,12 +33,15 @@ __all__ = [
     "Bundle",
     "BundleReport",
     "Certificate",
+    "ChannelGroup",
+    "ChipOrder",
     "CleanAndFaulty",
     "ClipWeights",
     "CollapseDetector",
     "CollapseError",
     "CompensationReport",
     "FaultMap",
+    "FleetOrders",
     "FleetReport",
     "Memory",
     "MemoryImage",
@@ -48,8 +55,10 @@ __all__ = [
     "ReadByMembers",
     "Rule",
     "Strategy",
+    "apply_order_",
     "apply_to_onnx",
     "certificate",
+    "channel_groups",
     "comparison",
     "compiled",
     "make_faulty",
@@ -60,6 +69,7 @@ __all__ = [
     "read_fault_map",
     "read_fault_maps",
     "reestimate_batchnorm_",
+    "reorder",
     "restore",
     "retrain_until",
     "verify_bundle",

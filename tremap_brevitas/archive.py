@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import mmap
 import os
 import struct
 import zipfile
@@ -17,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tremap_brevitas.files import atomic_file
-from tremap_brevitas.reading import read_file, reading
+from tremap_brevitas.reading import check_regular, read_file, reading
 
 MAX_BYTES = 8 << 30
 MAX_JSON_BYTES = 1 << 30
 MAX_RATIO = 1032  # Deflate cannot do better: 258 bytes for two bits
 _HEADER = "header"
+_NPY_HEADER = 66_000  # bytes: the most that version 1 of NumPy's format needs; version 2 is for structured arrays
 
 
 class Digested(Protocol):
@@ -132,6 +134,7 @@ def write_archive(
     schema: int,
     header: Mapping[str, Any],
     arrays: Mapping[str, NDArray[Any]],
+    compress: bool = True,
 ) -> Path:
     """Write ``header`` and ``arrays`` to a file, atomically.
 
@@ -144,6 +147,7 @@ def write_archive(
         schema: Version of the layout of header and arrays, from 1 upwards.
         header: Anything JSON can hold.
         arrays: Arrays of numbers by name.
+        compress: Whether to compress them; what is not compressed can be mapped by [mapped_archive][].
 
     Returns:
         The path written.
@@ -159,7 +163,7 @@ def write_archive(
     members = {_HEADER: np.frombuffer(text.encode(), dtype=np.uint8), **arrays}
     with atomic_file(target) as draft, draft.open("wb") as file:
         # Without allow_pickle=False, which NumPy below 2.1 takes for one more array. Numbers need no pickle.
-        np.savez_compressed(file, **members)  # type: ignore[arg-type]
+        (np.savez_compressed if compress else np.savez)(file, **members)  # type: ignore[arg-type]
     return target
 
 
@@ -179,8 +183,28 @@ def read_archive(path: str | os.PathLike[str], *, kind: str, schema: int) -> tup
         ValueError: If the file is damaged, holds something else, or has a newer schema.
     """
     data = read_file(path, limit=MAX_BYTES)
+    return _read(path, lambda: _arrays(data), kind=kind, schema=schema)
+
+
+def mapped_archive(path: str | os.PathLike[str], *, kind: str, schema: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """As [read_archive][], but the arrays are mapped from the file, read-only, and read where they are looked at.
+
+    So an array of a large file is there at once. Their checksums are not compared: whoever doubts the file compares a digest.
+    Arrays that are compressed are read.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: As read_archive, but for damage inside an array.
+    """
+    check_regular(path)
+    return _read(path, lambda: _mapped(Path(path)), kind=kind, schema=schema)
+
+
+def _read(
+    path: str | os.PathLike[str], arrays_of: Callable[[], dict[str, NDArray[Any]]], *, kind: str, schema: int
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     with reading(path, f"a {kind} file"):
-        arrays = _arrays(data)
+        arrays = arrays_of()
         header = json.loads(arrays.pop(_HEADER).tobytes().decode())
         arrays.pop("allow_pickle", None)  # see write_archive: files of earlier versions, under NumPy below 2.1
         said_kind, said_schema = header.pop("kind"), header["schema"]
@@ -192,6 +216,43 @@ def read_archive(path: str | os.PathLike[str], *, kind: str, schema: int) -> tup
     if type(said_schema) is not int or not 1 <= said_schema <= schema:
         raise ValueError(f"{path}: schema {said_schema} of {kind}, but this version reads 1 to {schema} only")
     return header, arrays
+
+
+def _mapped(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an ``.npz`` file, mapped where they are not compressed.
+
+    Raises:
+        Exception: Of any class, if it is damaged.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if not size:
+            raise ValueError("it is empty")
+        memory = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    arrays = {}
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            if name in arrays:
+                raise ValueError(f"it holds {name!r} twice")
+            if member.compress_type != zipfile.ZIP_STORED:
+                _check_ratio(member)
+                arrays[name] = _array(name, archive.read(member))
+                continue
+            begin = member.header_offset + 30  # the local header, then the name and what else it says
+            lengths = struct.unpack_from("<HH", memory, member.header_offset + 26)
+            if bytes(memory[member.header_offset : member.header_offset + 4]) != b"PK\3\4":
+                raise ValueError(f"{member.filename!r} is not where the directory says")
+            begin += sum(lengths)
+            if begin + member.file_size > size:
+                raise ValueError(f"{member.filename!r} declares {member.file_size} bytes, more than it can hold")
+            arrays[name] = _view(name, memory[begin : begin + member.file_size])
+    return arrays
+
+
+def _check_ratio(member: zipfile.ZipInfo) -> None:
+    if member.file_size > member.compress_size * MAX_RATIO + MAX_RATIO:
+        raise ValueError(f"{member.filename!r} declares {member.file_size} bytes, more than it can hold")
 
 
 def _arrays(data: bytes) -> dict[str, NDArray[Any]]:
@@ -207,8 +268,7 @@ def _arrays(data: bytes) -> dict[str, NDArray[Any]]:
         if count != len(members):
             raise ValueError(f"its directory lists {len(members)} members, but counts {count}")
         for member in members:
-            if member.file_size > member.compress_size * MAX_RATIO + MAX_RATIO:
-                raise ValueError(f"{member.filename!r} declares {member.file_size} bytes, more than it can hold")
+            _check_ratio(member)
         total = sum(member.file_size for member in members)
         if total > MAX_BYTES:
             raise ValueError(f"it declares {total} bytes, more than the {MAX_BYTES} that such a file may have")
@@ -221,7 +281,11 @@ def _arrays(data: bytes) -> dict[str, NDArray[Any]]:
 
 
 def _array(name: str, data: bytes) -> NDArray[Any]:
-    file = io.BytesIO(data)
+    return _view(name, memoryview(data)).copy()
+
+
+def _view(name: str, data: memoryview) -> NDArray[Any]:
+    file = io.BytesIO(data[:_NPY_HEADER])
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"array {name!r}: version {version} of NumPy's format")
@@ -232,4 +296,4 @@ def _array(name: str, data: bytes) -> NDArray[Any]:
     held, declared = len(data) - file.tell(), math.prod(shape) * dtype.itemsize
     if held != declared or any(n < 0 for n in shape):
         raise ValueError(f"array {name!r}: declares shape {shape} of {dtype}, {declared} bytes, but holds {held}")
-    return np.ndarray(shape, dtype, buffer=data, offset=file.tell(), order="F" if fortran_order else "C").copy()
+    return np.ndarray(shape, dtype, buffer=data, offset=file.tell(), order="F" if fortran_order else "C")

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -86,12 +87,33 @@ def test_a_file_holds_it(tmp_path):
     assert (found.points, found.name, repr(found)) == (curve.points, "net", repr(curve))
 
 
+def test_a_curve_over_errors_of_outputs_is_another_file(tmp_path):
+    points = [Point(0.0, 0.9), Point(0.4, 0.6)]
+    plain, other = ResilienceCurve(points), ResilienceCurve(points, error_of="outputs")
+    assert (plain.error_of, other.error_of) == ("codes", "outputs")
+    assert "over errors of outputs" in repr(other)
+    found = [json.loads(c.save(tmp_path / "curve.json").read_text()) for c in (plain, other)]
+    assert set(found[0]) == {"kind", "schema", "name", "points"}
+    assert (found[0]["schema"], found[1]["schema"], found[1]["error_of"]) == (1, 2, "outputs")
+    assert ResilienceCurve.load(tmp_path / "curve.json").error_of == "outputs"
+    with pytest.raises(ValueError, match="error_of must be one of codes, outputs, got 'weights'"):
+        ResilienceCurve(points, error_of="weights")
+
+
+def test_a_curve_of_an_earlier_version_still_loads():
+    curve = ResilienceCurve.load(Path(__file__).parents[2] / "docs" / "resnet20_resilience.json")
+    assert curve.error_of == "codes"
+    assert curve.predict(0.0) > 0.85
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda c: "not JSON", "not a tremap resilience curve, or damaged .*Expecting value"),
         (lambda c: json.dumps({**c, "kind": "x"}), "it is a 'x'"),
-        (lambda c: json.dumps({**c, "schema": 2}), "its schema is 2, but this version reads 1 to 1 only"),
+        (lambda c: json.dumps({**c, "schema": 3}), "its schema is 3, but this version reads 1 to 2 only"),
+        (lambda c: json.dumps({**c, "schema": 2}), "error_of"),
+        (lambda c: json.dumps({**c, "schema": 2, "error_of": ["codes"]}), "error_of"),
         (lambda c: json.dumps({**c, "points": c["points"][:1]}), "at least two points"),
         (lambda c: json.dumps({**c, "points": [{"error": -1, "accuracy": 1}] * 2}), "a finite error >= 0"),
         (lambda c: json.dumps({**c, "points": [{"mistake": 1}]}), "unknown field `mistake`"),

@@ -8,6 +8,7 @@ group_0/
   chips.csv               every chip: bit-exact or not, and how well it does
   placement.npz           which cell holds which bit of which weight
   probe.npz               an input, and what the network makes of it
+  moments.npz             if asked for: what goes into each layer, to choose a chip's own codes without data
   manifest.json           layers, scales, digests of maps and of every file, versions of tools
 ```
 

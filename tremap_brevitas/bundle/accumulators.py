@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from tremap_brevitas.bundle.read import Bundle
 from tremap_brevitas.onnx_files.layer_inputs import LayerInput, layer_inputs
+from tremap_brevitas.onnx_files.weights import load_onnx
 from tremap_brevitas.placement import MemoryImage
 from tremap_brevitas.placement.certificate import Certificate
 
@@ -52,6 +54,24 @@ def accumulator_ranges(
                 lowest, highest = sums[difference.layer].range(difference.weight, difference.trained, difference.read)
                 ranges[difference.layer] = min(low, lowest), max(high, highest)
     return ranges
+
+
+def beyond_accumulators(bundle: Bundle, proof: Certificate) -> dict[str, tuple[Range, Range]]:
+    """Layers whose sums can run further on a chip than the bundle says of the chips of its table.
+
+    Args:
+        bundle: The bundle; without a QONNX file it says nothing of accumulators.
+        proof: What the chip reads.
+
+    Returns:
+        By layer, what the manifest says and what the chip can reach.
+    """
+    said = bundle.manifest.accumulators
+    if said is None or "qonnx" not in bundle.manifest.onnx:
+        return {}
+    names = {layer.name: layer.initializers["qonnx"] for layer in bundle.manifest.layers if layer.name in said}
+    now = accumulator_ranges(load_onnx(bundle.folder / bundle.manifest.onnx["qonnx"]), names, bundle.image, [proof])
+    return {name: (said[name], found) for name, found in now.items() if found[0] < said[name][0] or found[1] > said[name][1]}
 
 
 def accumulator_type(sums: Range) -> str:

@@ -15,6 +15,8 @@ from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.files import atomic_file
 from tremap_brevitas.onnx_files.graph import set_weight
 from tremap_brevitas.onnx_files.weights import OnnxWeight, load_onnx, metadata_of, onnx_weights, set_metadata
+from tremap_brevitas.placement import MemoryImage
+from tremap_brevitas.placement.certificate import certificate, certificate_of
 
 
 def apply_to_onnx(
@@ -23,6 +25,7 @@ def apply_to_onnx(
     path: str | os.PathLike[str],
     *,
     form: Form = "qcdq",
+    image: MemoryImage | None = None,
 ) -> Path:
     """Write the ONNX file with the weights that one chip reads from its memory, so that it can be run without PyTorch.
 
@@ -31,19 +34,26 @@ def apply_to_onnx(
         fault_map: The chip's own fault map.
         path: File to write, atomically. Its metadata names the chip.
         form: Which of the bundle's files to start from.
+        image: What is written into the chip, such as [patch][tremap_brevitas.patching.patch] makes it; None for the image that
+            the bundle has for it.
 
     Returns:
         The path written.
 
     Raises:
         FileNotFoundError: If there is no such bundle.
-        ValueError: If the bundle is not what was exported, has no file of that form, or the map is of another memory.
+        ValueError: If the bundle is not what was exported, has no file of that form, or map or image are of
+            another memory or placement.
     """
     if not isinstance(bundle, Bundle):
         bundle = Bundle.load(bundle)
     if form not in bundle.manifest.onnx:
         raise ValueError(f"form must be one of {', '.join(bundle.manifest.onnx)}, got {form!r}")
+    if image is not None and image.placement.digest != bundle.image.placement.digest:
+        raise ValueError(f"{bundle.folder}: image is in another placement than the bundle's")
     proof = bundle.certificate(fault_map)
+    if image is not None:
+        proof = certificate_of(fault_map.chip, bundle.image, certificate(image, fault_map).read())
     read = proof.read()
     graph = load_onnx(bundle.folder / bundle.manifest.onnx[form])
     names = {layer.name: layer.initializers[form] for layer in bundle.manifest.layers}
@@ -54,7 +64,8 @@ def apply_to_onnx(
         layer, name = difference.layer, f"{difference.layer}.as_read"
         set_weight(graph, {names[layer]}, read[layer], name)
         names[layer] = name
-    set_metadata(graph, {**about, "layers": names, "read_by": {"chip": fault_map.chip, "digest": fault_map.digest}})
+    reader = {"chip": fault_map.chip, "digest": fault_map.digest, **({} if image is None else {"image": image.digest})}
+    set_metadata(graph, {**about, "layers": names, "read_by": reader})
     weights = onnx_weights(graph)
     for layer, initializer in names.items():
         uses = [weight.codes for weight in weights if weight.initializer == initializer]

@@ -87,6 +87,8 @@ class Manifest:
         versions: Versions of the tools that wrote the bundle.
         accumulators: Lowest and highest sum of each layer on any chip of the table, from ``accumulator_ranges``; layers whose
             input is not quantized are left out. None without a QONNX file, and in older bundles.
+        moments: Name of the file with the second moments of the layers' inputs, by which ``tremap patch`` chooses a chip's own
+            codes; None if there is none. Versions that do not know it leave it aside.
     """
 
     files: Mapping[str, str]
@@ -107,6 +109,7 @@ class Manifest:
     accuracy: float | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     accumulators: Mapping[str, tuple[int, int]] | None = None
+    moments: str | None = None
 
     def write(self, folder: Path) -> Path:
         """Write ``manifest.json``, with a digest of itself."""
@@ -144,8 +147,7 @@ class Manifest:
 
     def _check_names(self) -> None:
         named = [*self.onnx.values(), self.placement, self.image, self.chips]
-        if self.probe is not None:
-            named.append(self.probe)
+        named += [name for name in (self.probe, self.moments) if name is not None]
         for name in [*self.files, *named]:
             if Path(name).name != name or name in ("", ".", "..", NAME) or "\\" in name or not name.isprintable():
                 raise ValueError(f"file {name!r} is not plainly in the folder")

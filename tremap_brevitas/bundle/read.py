@@ -14,6 +14,7 @@ from tremap_brevitas.bundle.chips import BundleChip, read_chips
 from tremap_brevitas.bundle.manifest import NAME, BundleLayer, Manifest
 from tremap_brevitas.bundle.probe import read_probe
 from tremap_brevitas.faults import FaultMap
+from tremap_brevitas.moments import InputMoments
 from tremap_brevitas.onnx_files.verify import code_difference, output_errors
 from tremap_brevitas.onnx_files.weights import load_onnx, metadata_of, onnx_weights
 from tremap_brevitas.placement import MemoryImage, Placement
@@ -53,6 +54,18 @@ class Bundle:
             raise ValueError(f"{folder}: the bundle is not what was exported:\n  " + "\n  ".join(problems))
         return bundle
 
+    def moments(self) -> InputMoments:
+        """The second moments of the layers' inputs; each layer's is read when it is looked at.
+
+        Raises:
+            ValueError: If the bundle has none, or they are damaged or of another network.
+        """
+        if self.manifest.moments is None:
+            raise ValueError(
+                f"{self.folder}: has no moments of its layers' inputs; export it with moments=, a few hundred inputs"
+            )
+        return read_moments(self.folder / self.manifest.moments, self.image)
+
     def image_file(self, fault_map: FaultMap) -> Path:
         """File to write into a chip: its own, known by its map's digest, in a ``"chip_image"`` bundle; else the group's."""
         own = next((row.image for row in self.chips if row.digest == fault_map.digest), self.manifest.image)
@@ -87,6 +100,26 @@ def read_image(path: Path, manifest: Manifest, placement: Placement) -> MemoryIm
     with reading(path, f"a memory image in {manifest.image_format}"):
         words = read_memory_image(path, format=manifest.image_format, word_bits=placement.memory.word_bits)
         return MemoryImage.from_words(placement, words)
+
+
+def read_moments(path: Path, image: MemoryImage) -> InputMoments:
+    """Read the moments that belong to a memory image.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, or of another image, or of layers of other shapes.
+    """
+    moments = InputMoments.load(path)
+    if moments.image != image.digest:
+        raise ValueError(f"{path}: belongs to an image of digest {moments.image}, the bundle's is {image.digest}")
+    for name, layer in moments.layers.items():
+        if name not in image.codes:
+            raise ValueError(f"{path}: layer {name!r} is none of the image's")
+        try:
+            layer.check(image.codes[name].shape)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+    return moments
 
 
 def examine(folder: str | os.PathLike[str]) -> tuple[Bundle | None, list[str], Measured]:
@@ -131,6 +164,11 @@ def examine(folder: str | os.PathLike[str]) -> tuple[Bundle | None, list[str], M
     except (OSError, ValueError) as error:
         problems.append(relative(error, root))
         return None, problems, measured
+    if manifest.moments is not None:
+        try:
+            read_moments(root / manifest.moments, image)
+        except (OSError, ValueError) as error:
+            problems.append(relative(error, root))
     for form, name in manifest.onnx.items():
         try:
             check_regular(root / name)

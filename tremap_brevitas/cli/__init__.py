@@ -13,6 +13,7 @@ from tremap_brevitas.cli.bundles import layout, verify
 from tremap_brevitas.cli.exits import EXIT_CODES, OneLineErrors
 from tremap_brevitas.cli.group import group
 from tremap_brevitas.cli.maps import map_group
+from tremap_brevitas.cli.patch import patch
 from tremap_brevitas.cli.report import report
 
 EPILOG = f"""{EXIT_CODES}
@@ -35,6 +36,7 @@ def main() -> None:
 main.add_command(map_group)
 main.add_command(group)
 main.add_command(assign)
+main.add_command(patch)
 main.add_command(report)
 main.add_command(verify)
 main.add_command(layout)

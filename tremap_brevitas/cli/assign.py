@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -32,6 +32,9 @@ from tremap_brevitas.placement.chip_result import ChipResult
 from tremap_brevitas.printable import counted
 from tremap_brevitas.tables import write_table
 
+if TYPE_CHECKING:
+    from tremap_brevitas.planning.assign import Preparation
+
 
 @click.command(
     epilog="""\b
@@ -47,7 +50,11 @@ Examples:
 @GOAL
 @MARGIN
 @click.option(
-    "--deployment", type=click.Choice(get_args(Deployment)), default="chip_image", show_default=True, help="Who gets an image."
+    "--deployment",
+    type=click.Choice([*get_args(Deployment), "patched"]),
+    default="chip_image",
+    show_default=True,
+    help="Who gets an image; patched: each chip its own, by tremap patch.",
 )
 @click.option("--out", type=NEW, help="Write a line for each chip to this CSV file.")
 @json_option
@@ -57,14 +64,15 @@ def assign(
     curve_file: Path | None,
     goal: float | None,
     margin: float,
-    deployment: Deployment,
+    deployment: Preparation,
     out: Path | None,
     as_json: bool,
     **reading: Any,
 ) -> None:
     """Find for each chip the prepared network that serves it: exact, good enough by the curve, or to be retrained.
 
-    No network is run. Ends with 1 if a map is bad; chips that need retraining are not an error.
+    No network is run. With a curve over errors of the layers' outputs, or for patched chips, the bundles need moments:
+    export(moments=...). Ends with 1 if a map is bad; chips that need retraining are not an error.
     """
     if goal is None:
         raise click.UsageError("give --goal, the accuracy that every chip must reach")
@@ -82,7 +90,8 @@ def assign(
         accuracy = network.manifest.accuracy
         if accuracy is None:
             raise click.ClickException(f"{path}: does not say its network's accuracy; export it with report=")
-        library.append(Prepared(str(path), network.image, accuracy))
+        by_outputs = deployment == "patched" or (curve is not None and curve.error_of == "outputs")
+        library.append(Prepared(str(path), network.image, accuracy, network.moments() if by_outputs else None))
     reader.expect(library[0].image.placement.memory)
 
     def chips() -> Iterator[FaultMap]:

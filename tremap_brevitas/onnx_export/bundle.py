@@ -20,6 +20,7 @@ from tremap_brevitas.bundle.probe import write_probe
 from tremap_brevitas.bundle.verify import verify_bundle
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.files import atomic_folder
+from tremap_brevitas.moments import InputMoments
 from tremap_brevitas.onnx_export.call import Inputs, as_inputs, check_batch, outputs_of
 from tremap_brevitas.onnx_export.export import OnnxExport, Written
 from tremap_brevitas.onnx_files.verify import output_errors
@@ -31,6 +32,7 @@ from tremap_brevitas.placement.image_file import Format, write_memory_image
 from tremap_brevitas.report.fleet_report import FleetReport
 
 ENDINGS = {"readmemh": "mem", "amd_mif": "mif", "coe": "coe", "altera_mif": "mif", "intel_hex": "hex", "raw": "bin"}
+MOMENTS = "moments.npz"
 TOOLS = ("tremap_brevitas", "brevitas", "torch", "numpy", "onnx", "onnxruntime", "onnxscript", "onnxoptimizer")
 
 
@@ -48,6 +50,7 @@ def export_bundle(
     dynamo: bool = True,
     dynamic_batch: bool = False,
     tolerance: float = 1e-2,
+    moments: InputMoments | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write a bundle; see ``PlacedModel.export``."""
@@ -57,6 +60,8 @@ def export_bundle(
     image, placement, fault_map = onnx_export.image, net.placement, onnx_export.fault_map
     fleet = list(onnx_export.members if chips is None else chips)
     _check_arguments(fleet, memory_format, onnx_forms)
+    if moments is not None and moments.image != image.digest:
+        raise ValueError(f"moments belong to an image of digest {moments.image}, but the network computes {image.digest} now")
     proofs = [
         onnx_export.certificate
         if chip is fault_map and deployment == "group_image"
@@ -88,6 +93,8 @@ def export_bundle(
         )
         write_chips(rows, draft / "chips.csv")
         placement.save(draft / "placement.npz")
+        if moments is not None:
+            moments.save(draft / MOMENTS)
         error = _write_probe(net.model, probed, draft, written.get("qcdq"), tolerance, dynamic_batch)
         layers = _layers(written, placement)
         manifest = Manifest(
@@ -109,6 +116,7 @@ def export_bundle(
             accuracy=None if report is None else float(report.nominal),
             versions={**_versions(), "python": platform.python_version()},
             accumulators=_accumulators(written.get("qonnx"), layers, image, proofs),
+            moments=None if moments is None else MOMENTS,
         )
         manifest.write(draft)
         found = verify_bundle(draft, fleet)

@@ -16,6 +16,7 @@ from tremap_brevitas.placement.certificate import Certificate, Deployment, certi
 if TYPE_CHECKING:
     from tremap_brevitas.bundle.manifest import Form
     from tremap_brevitas.cluster.engine import Engine
+    from tremap_brevitas.moments import InputMoments
     from tremap_brevitas.onnx_export.call import Inputs
     from tremap_brevitas.placed.evaluator import Evaluate
     from tremap_brevitas.placement.image_file import Format
@@ -280,6 +281,7 @@ class PlacedModel(PlacedState):
         dynamo: bool = True,
         dynamic_batch: bool = False,
         tolerance: float = 1e-2,
+        moments: InputMoments | Iterable[Any] | None = None,
         overwrite: bool = False,
     ) -> Path:
         """Write one folder, a bundle, with all that a group's network leaves Python with, and all that is needed to check it.
@@ -305,6 +307,7 @@ class PlacedModel(PlacedState):
             tolerance: Allowed difference between PyTorch's and onnxruntime's outputs for the probe, relative to the largest.
                 The codes are compared exactly; this catches a graph that is wrong elsewhere. Where the two round a sum
                 differently, an activation at a boundary moves to the next code.
+            moments: Batches of a few hundred inputs without labels; their second moments are kept for ``tremap patch``.
             overwrite: Whether to replace an existing bundle. A folder that holds anything else besides is left alone.
 
         Returns:
@@ -319,6 +322,7 @@ class PlacedModel(PlacedState):
             RuntimeError: If a layer cannot be exported.
         """
         from tremap_brevitas.onnx_export.bundle import export_bundle
+        from tremap_brevitas.prepare.compensation.collect import as_moments
 
         return export_bundle(
             self,
@@ -333,5 +337,6 @@ class PlacedModel(PlacedState):
             dynamo=dynamo,
             dynamic_batch=dynamic_batch,
             tolerance=tolerance,
+            moments=as_moments(self, moments),
             overwrite=overwrite,
         )

@@ -179,17 +179,21 @@ def with_differences(codes: Mapping[str, NDArray[Any]], differences: Iterable[La
     return read
 
 
-def certificate_of(chip: str, image: MemoryImage, read: Mapping[str, NDArray[Any]]) -> Certificate:
+def certificate_of(
+    chip: str, image: MemoryImage, read: Mapping[str, NDArray[Any]], *, layers: Iterable[str] | None = None
+) -> Certificate:
     """Certificate from the codes that a chip is known to read, whatever was written to it.
 
     Args:
         chip: Name of the chip.
         image: The codes that the network was trained with.
         read: What the chip reads, by layer, in the shape of the weight.
+        layers: Layers that are looked at, the others being known to be right; None for all.
     """
     differences = []
-    for name, trained in image.codes.items():
-        trained, got = trained.reshape(-1), read[name].reshape(-1)
+    wanted = set(image.codes) if layers is None else set(layers)
+    for name in [name for name in image.codes if name in wanted]:
+        trained, got = image.codes[name].reshape(-1), read[name].reshape(-1)
         weights = np.flatnonzero(trained != got)
         if len(weights):
             differences.append(LayerDifference(name, weights, trained[weights].astype(np.int32), got[weights].astype(np.int32)))

@@ -11,13 +11,17 @@ from numpy.typing import NDArray
 
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_memory
+from tremap_brevitas.moments import InputMoments
+from tremap_brevitas.patching import patch
 from tremap_brevitas.placement import MemoryImage
-from tremap_brevitas.placement.certificate import Deployment, check_deployment
+from tremap_brevitas.placement.certificate import Deployment, certificate, check_deployment
 from tremap_brevitas.placement.chip_result import ChipResult
 from tremap_brevitas.planning.library import Library
+from tremap_brevitas.planning.output_error import output_error
 from tremap_brevitas.planning.resilience import ResilienceCurve
 
 Verdict = Literal["exact", "good enough", "retrain"]
+Preparation = Deployment | Literal["patched"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +32,13 @@ class Prepared:
         name: What to call it, such as the folder of its bundle.
         image: The codes that its network was trained with.
         accuracy: Accuracy of that network.
+        moments: Moments of its layers' inputs, which a curve over errors of outputs needs; None for none.
     """
 
     name: str
     image: MemoryImage
     accuracy: float
+    moments: InputMoments | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class Assignment:
         image: Name of the image.
         verdict: ``"exact"``: the chip computes the very network of the image, which reaches the goal. ``"good enough"``: the
             accuracy expected reaches it. ``"retrain"``: it does not, on any image.
-        error: Relative error of the codes that the chip reads.
+        error: Relative error of the codes that the chip reads; patched, or with a curve over errors of outputs, of the outputs.
     """
 
     result: ChipResult
@@ -60,7 +66,7 @@ def assign(
     *,
     goal: float,
     curve: ResilienceCurve | None = None,
-    deployment: Deployment = "chip_image",
+    deployment: Preparation = "chip_image",
     margin: float = 0.0,
 ) -> Iterator[Assignment]:
     """Find for each chip the image of a library that serves it best; no network is run.
@@ -77,17 +83,20 @@ def assign(
         chips: The chips' own fault maps; taken one by one, so that a generator will do for thousands.
         library: The images, all in placements of one memory.
         goal: Accuracy that a chip must reach.
-        curve: Curve of the network; None knows no accuracy but an exact chip's, so that all others need retraining.
+        curve: Curve of the network, over errors of codes, or of outputs, for which every image needs moments: that takes some
+            milliseconds more a chip and image. None knows no accuracy but an exact chip's, so that all others need retraining.
         deployment: ``"chip_image"``: the image's codes are written to each chip as the nearest that it can hold.
-            ``"group_image"``: as they are.
+            ``"group_image"``: as they are. ``"patched"``: each chip's are chosen anew by the moments, as ``tremap patch`` does;
+            the curve is then over errors of outputs, of patched chips.
         margin: How far above the goal a predicted accuracy must lie, such as the curve's ``spread``.
 
     Yields:
         One assignment a chip, in order.
 
     Raises:
-        ValueError: If the library is empty, its images or a chip are of different memories, two have the same name, or
-            ``deployment`` is unknown.
+        ValueError: If the library is empty, its images or a chip are of different memories, two have the same name,
+            ``deployment`` is unknown, an image has no moments and they are needed, or chips are patched and the curve is over
+            errors of codes.
 
     Examples:
         >>> from tremap_brevitas import FaultMap, Memory
@@ -105,19 +114,29 @@ def assign(
         raise ValueError("the library is empty")
     if len({entry.name for entry in library}) != len(library):
         raise ValueError(f"two images of the library have the same name: {', '.join(sorted(e.name for e in library))}")
-    check_deployment(deployment)
+    if deployment != "patched":
+        check_deployment(deployment)
     memory = library[0].image.placement.memory
     for entry in library:
         if entry.image.placement.memory != memory:
             raise ValueError(
                 f"image {entry.name!r} is for {entry.image.placement.memory}, but {library[0].name!r} for {memory}"
             )
-    shelf = Library([entry.image for entry in library], deployment=deployment)
+    patched = deployment == "patched"
+    by_outputs = patched or (curve is not None and curve.error_of == "outputs")
+    if patched and curve is not None and curve.error_of != "outputs":
+        raise ValueError("patched chips have wrong codes on purpose: their curve must be over errors of outputs, not of codes")
+    bare = next((entry.name for entry in library if entry.moments is None), None)
+    if by_outputs and bare is not None:
+        raise ValueError(f"errors of outputs are asked for, but image {bare!r} has no moments; export it with moments=")
+    shelf = Library([entry.image for entry in library], deployment="chip_image" if deployment == "patched" else deployment)
     accuracies = np.array([entry.accuracy for entry in library], dtype=np.float64)
     for fault_map in chips:
         check_memory(fault_map, memory, whose="the library's")
         errors, differ, worst = shelf.read_by(fault_map)
         exact = differ == 0
+        if by_outputs:
+            errors = np.array([_output_error(entry, fault_map, deployment) for entry in library])
         expected, covered = _expected(accuracies, errors, exact, curve)
         serves = np.where(exact, expected >= goal, covered & (expected >= goal + margin))
         known = np.where(np.isnan(expected), -np.inf, expected)
@@ -131,6 +150,15 @@ def assign(
             accuracy=None if np.isnan(expected[best]) else float(expected[best]),
         )
         yield Assignment(result, library[best].name, verdict, float(errors[best]))
+
+
+def _output_error(entry: Prepared, chip: FaultMap, deployment: Preparation) -> float:
+    assert entry.moments is not None
+    if deployment != "patched":
+        proof = certificate(entry.image, chip, deployment=deployment)
+    elif not (proof := certificate(entry.image, chip)).bit_exact:
+        proof = patch(entry.image, entry.moments, chip).after
+    return output_error(proof, entry.moments)
 
 
 def _expected(

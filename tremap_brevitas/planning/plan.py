@@ -53,7 +53,7 @@ def plan_groups(
     Args:
         chips: The chips' own fault maps.
         image: Codes of the network before any retraining.
-        curve: Its resilience curve.
+        curve: Its resilience curve, over errors of codes.
         goal: Accuracy that every chip must reach.
         steps: Most steps of retraining that a group may have.
         margin: How far above the goal a predicted accuracy must lie, such as the curve's ``spread``.
@@ -61,8 +61,11 @@ def plan_groups(
         largest: Most chips in a group; None for any number.
 
     Raises:
-        ValueError: If the goal is out of reach even without faults, or chips and image are of different memories.
+        ValueError: If the goal is out of reach even without faults, the curve is over errors of outputs, or chips and image are
+            of different memories.
     """
+    if curve.error_of != "codes":
+        raise ValueError(f"the curve is over errors of {curve.error_of}; groups go by errors of codes, which add up over chips")
     wanted = goal + margin + conflict_loss
     limit = curve.largest_error(wanted, steps=steps)
     conflict_limit = curve.largest_error(curve.predict(0.0) - conflict_loss)

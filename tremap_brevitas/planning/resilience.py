@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -19,7 +19,8 @@ from scipy.optimize import isotonic_regression
 from tremap_brevitas.archive import load_json, save_json
 
 KIND = "tremap resilience curve"
-SCHEMA = 1
+SCHEMA = 2  # 1 knew errors of codes alone, and still holds those
+ErrorOf = Literal["codes", "outputs"]
 DECIMALS = 9  # of an error
 
 
@@ -28,7 +29,8 @@ class Point:
     """One measurement.
 
     Attributes:
-        error: Error of the codes before any retraining, such as a certificate's ``relative_error``; at least 0.
+        error: Error before any retraining: of the codes, such as a certificate's ``relative_error``, or of the layers' outputs,
+            such as a compensation report's ``error``; at least 0.
         accuracy: Accuracy after it.
         steps: Steps of retraining under the faults that cause the error; 0 for none.
     """
@@ -53,9 +55,12 @@ class ResilienceCurve:
     Args:
         points: Measurements, at least two without retraining; the more, and the more even over the errors, the better.
         name: What was measured.
+        error_of: What the errors are errors of: ``"codes"``, as certificates have them, or ``"outputs"`` of the layers, as
+            [output_error][tremap_brevitas.planning.output_error], patches and compensation reports have them. One curve holds
+            one kind, for chips that are all prepared in the same way.
 
     Raises:
-        ValueError: If there are fewer than two points without retraining.
+        ValueError: If there are fewer than two points without retraining, or ``error_of`` is unknown.
 
     Examples:
         >>> curve = ResilienceCurve([Point(0, 0.9), Point(0.2, 0.8), Point(0.4, 0.5), Point(0.4, 0.8, steps=100)])
@@ -65,7 +70,10 @@ class ResilienceCurve:
         (0, 67, None)
     """
 
-    def __init__(self, points: Iterable[Point], *, name: str = "") -> None:
+    def __init__(self, points: Iterable[Point], *, name: str = "", error_of: ErrorOf = "codes") -> None:
+        if error_of not in get_args(ErrorOf):
+            raise ValueError(f"error_of must be one of {', '.join(get_args(ErrorOf))}, got {error_of!r}")
+        self.error_of: ErrorOf = error_of
         self.points = tuple(sorted(points, key=lambda p: (p.steps, p.error, -p.accuracy)))
         self.name = name
         if sum(p.steps == 0 for p in self.points) < 2:
@@ -159,7 +167,9 @@ class ResilienceCurve:
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the points to a JSON file, atomically."""
-        content = {"kind": KIND, "schema": SCHEMA, "name": self.name, "points": [asdict(p) for p in self.points]}
+        # A curve of codes is written as ever, so that older versions read it; they must not take the other for one.
+        about = {"schema": 1} if self.error_of == "codes" else {"schema": SCHEMA, "error_of": self.error_of}
+        content = {"kind": KIND, **about, "name": self.name, "points": [asdict(p) for p in self.points]}
         return save_json(path, content, indent=1)
 
     @classmethod
@@ -173,7 +183,8 @@ class ResilienceCurve:
         return load_json(path, _loaded, what=f"a {KIND}", content=_Content)
 
     def __repr__(self) -> str:
-        return f"ResilienceCurve({self.name!r}, {len(self.points)} points, budgets {', '.join(map(str, self.budgets))})"
+        of = "" if self.error_of == "codes" else f", over errors of {self.error_of}"
+        return f"ResilienceCurve({self.name!r}, {len(self.points)} points, budgets {', '.join(map(str, self.budgets))}{of})"
 
     def _measured(self, steps: int) -> float:
         """Largest error measured with the largest budget up to ``steps``."""
@@ -198,6 +209,7 @@ class _Content(msgspec.Struct):
     schema: int
     name: str
     points: list[_Point]
+    error_of: ErrorOf | None = None
 
 
 def _loaded(content: _Content) -> ResilienceCurve:
@@ -205,7 +217,10 @@ def _loaded(content: _Content) -> ResilienceCurve:
         raise ValueError(f"it is a {content.kind!r}")
     if not 1 <= content.schema <= SCHEMA:
         raise ValueError(f"its schema is {content.schema}, but this version reads 1 to {SCHEMA} only")
-    return ResilienceCurve([Point(**msgspec.structs.asdict(point)) for point in content.points], name=content.name)
+    if (content.error_of is None) != (content.schema == 1):
+        raise ValueError(f"its schema is {content.schema}, its error_of {content.error_of!r}")
+    points = [Point(**msgspec.structs.asdict(point)) for point in content.points]
+    return ResilienceCurve(points, name=content.name, error_of=content.error_of or "codes")
 
 
 _Fit = tuple[NDArray[np.float64], NDArray[np.float64]]

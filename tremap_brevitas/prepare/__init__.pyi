@@ -4,9 +4,18 @@ from .combine import CleanAndFaulty, ClipWeights
 from .compensation.fleet import prepare_fleet
 from .compensation.prepared import PreparedChip, PreparedFleet
 from .compensation.report import CompensatedLayer, CompensationReport
-from .compensation.shared import LayerMoments, Moments
+from .compensation.shared import HealthyInputs, Moments
 from .ramp import Ramp
 from .read_by_members import ReadByMembers
+from .reordering import (
+    ChannelReport,
+    LeftAlone,
+    apply_order_,
+    channel_groups,
+    in_another_order,
+    prove_groups,
+    reorder,
+)
 from .schedule import ByEpoch, ByStep, OnRecovery, Schedule
 from .strategies import AllAtOnce, RandomMaps, RandomMember
 from .strategy import Strategy
@@ -16,13 +25,15 @@ __all__ = [
     "AllAtOnce",
     "ByEpoch",
     "ByStep",
+    "ChannelReport",
     "CleanAndFaulty",
     "ClipWeights",
     "CollapseDetector",
     "CollapseError",
     "CompensatedLayer",
     "CompensationReport",
-    "LayerMoments",
+    "HealthyInputs",
+    "LeftAlone",
     "Moments",
     "OnRecovery",
     "PreparedChip",
@@ -34,7 +45,12 @@ __all__ = [
     "Retrained",
     "Schedule",
     "Strategy",
+    "apply_order_",
+    "channel_groups",
+    "in_another_order",
     "prepare_fleet",
+    "prove_groups",
     "reestimate_batchnorm_",
+    "reorder",
     "retrain_until",
 ]

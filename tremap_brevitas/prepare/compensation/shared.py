@@ -23,7 +23,7 @@ from tremap_brevitas.prepare.compensation.moments import Sums, has_rows
 
 
 @dataclass(frozen=True, eq=False)
-class LayerMoments:
+class HealthyInputs:
     """What one layer's inputs are like in a healthy network.
 
     Args:
@@ -48,13 +48,13 @@ class LayerMoments:
             raise ValueError("moments are not all finite")
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, LayerMoments):
+        if not isinstance(other, HealthyInputs):
             return NotImplemented
         same = np.array_equal(self.second, other.second) and np.array_equal(self.mean, other.mean)
         return same and self.norm == other.norm
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return LayerMoments, (self.second, self.mean, self.norm)
+        return HealthyInputs, (self.second, self.mean, self.norm)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -69,7 +69,7 @@ class Moments:
         network: Digest of the network: they serve no other.
     """
 
-    layers: Mapping[str, LayerMoments]
+    layers: Mapping[str, HealthyInputs]
     images: int
     network: str
 
@@ -140,7 +140,7 @@ def moments_of_network(
         second, mean = (x / total.rows for x in (total.own, total.first))
         if not bool(second.isfinite().all()):
             raise ValueError(f"layer {name!r}: its inputs are not all finite")
-        layers[name] = LayerMoments(second.cpu().numpy(), mean.cpu().numpy(), trace.absorbers.get(name, ""))
+        layers[name] = HealthyInputs(second.cpu().numpy(), mean.cpu().numpy(), trace.absorbers.get(name, ""))
     return Moments(layers, images, network_digest(net.model))
 
 

@@ -1,0 +1,95 @@
+"""``tremap patch``: a chip's own codes where a new stuck cell makes it read wrong ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tremap_brevitas.cli.common import EXISTING, FILE, NEW, Reading, json_option, loaded_bundle, map_options
+from tremap_brevitas.cli.outputs import STDOUT, check_outputs, summary, to_file
+from tremap_brevitas.cli.printing import print_json
+from tremap_brevitas.memory_files import FORMATS
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tremap patch group_0/ A7.npz --out A7_as_written.mem
+  tremap patch group_0/ A7.log --out A7_as_written.mem --onnx A7.onnx
+"""
+)
+@click.argument("bundle", type=EXISTING)
+@click.argument("chip", type=FILE)
+@map_options
+@click.option("--out", required=True, type=NEW, help="File of the chip's own memory image, in the bundle's format.")
+@click.option("--onnx", "onnx_file", type=NEW, help="Write the network as the chip computes it to this ONNX file.")
+@click.option("--form", type=click.Choice(["qcdq", "qonnx"]), default="qcdq", show_default=True, help="Form of that file.")
+@click.option(
+    "--sweeps", type=click.IntRange(min=1), default=1, show_default=True, help="Passes over the weights of a channel."
+)
+@json_option
+def patch(
+    bundle: Path,
+    chip: Path,
+    out: Path,
+    onnx_file: Path | None,
+    form: Any,
+    sweeps: int,
+    as_json: bool,
+    **reading: Any,
+) -> None:
+    """Choose the codes of a chip anew where it would read wrong ones, and write its own memory image.
+
+    CHIP is its fault map with all of its stuck cells, the new one included; a log needs no geometry. Every output channel with
+    a wrong code gets codes that the chip can hold and that make the channel's output least wrong; all other words stay as they
+    are. Neither data nor a network is needed, but the moments that export(moments=...) keeps in a bundle.
+    """
+    from tremap_brevitas.placement.certificate import certificate
+    from tremap_brevitas.placement.image_file import write_memory_image
+
+    if STDOUT in (out, onnx_file) and as_json:
+        raise click.UsageError("--json and a file would both write to standard output")
+    reader = Reading.of(**reading)
+    check_outputs([out, onnx_file], [chip, *(bundle.iterdir() if bundle.is_dir() else ())])
+    network = loaded_bundle(bundle)
+    form_of = network.manifest.image_format
+    if not FORMATS[form_of].comments and "as_written" not in out.name:
+        raise click.UsageError(f"--out {out}: {form_of} has no comments, so the name must contain as_written")
+    from tremap_brevitas.bundle.accumulators import beyond_accumulators
+    from tremap_brevitas.bundle.apply import apply_to_onnx
+    from tremap_brevitas.patching.patch import patch as patched
+
+    moments = network.moments()
+    reader.expect(network.image.placement.memory)
+    faults = reader.one_map(chip)
+    found = patched(network.image, moments, faults, sweeps=sweeps)
+    if not certificate(found.image, faults).bit_exact:  # nothing that we know of; then it must not leave
+        raise click.ClickException(f"{chip}: what was chosen does not come back as it was written")
+    if onnx_file is not None:
+        with to_file(onnx_file) as file:
+            apply_to_onnx(network, faults, file, form=form, image=found.image)
+    with to_file(out) as file:
+        write_memory_image(found.image, file, format=form_of, fault_map=None)
+    beyond = beyond_accumulators(network, found.after)
+    if as_json:
+        print_json(
+            {
+                "chip": found.chip,
+                "weights_that_differ": [found.before.weights_that_differ, found.after.weights_that_differ],
+                "error_as_written": found.error_before,
+                "error_nearest": found.nearest_error,
+                "error": found.error,
+                "image": found.image.digest,
+                "beyond_accumulators": {name: list(now) for name, (_, now) in beyond.items()},
+                "layers": [vars(layer) for layer in found.layers],
+            }
+        )
+    else:
+        summary(found, out, onnx_file)
+        for name, (before, now) in beyond.items():
+            summary(
+                f"layer {name!r}: sums from {now[0]} to {now[1]}, the bundle says {before[0]} to {before[1]}", out, onnx_file
+            )
+        summary(out, out, onnx_file)

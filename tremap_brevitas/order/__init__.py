@@ -1,0 +1,28 @@
+"""The same network in another order: which channel lies in which slot of a chip's memory. NumPy and SciPy only."""
+
+from tremap_brevitas.order.chip_order import ChipOrder, check_order, read_in_order, solve
+from tremap_brevitas.order.fleet import FleetOrders, order_chips
+from tremap_brevitas.order.groups import ChannelGroup, Side, check_groups, in_order, out_of_order
+from tremap_brevitas.order.groups_file import groups_digest, load_groups, save_groups
+from tremap_brevitas.order.orders_file import load_orders, save_orders
+from tremap_brevitas.order.search import SearchOptions
+
+__all__ = [
+    "ChannelGroup",
+    "ChipOrder",
+    "FleetOrders",
+    "SearchOptions",
+    "Side",
+    "check_groups",
+    "check_order",
+    "groups_digest",
+    "in_order",
+    "load_groups",
+    "load_orders",
+    "order_chips",
+    "out_of_order",
+    "read_in_order",
+    "save_groups",
+    "save_orders",
+    "solve",
+]

@@ -1,0 +1,239 @@
+"""The order of one chip: which channel lies in which slot, and what the chip reads then."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tremap_brevitas.faults import FaultMap
+from tremap_brevitas.order.groups import ChannelGroup, Index, Orders, checked_orders, in_order, out_of_order
+from tremap_brevitas.order.network import Network
+from tremap_brevitas.order.problem import Problem
+from tremap_brevitas.order.search import Search, SearchOptions
+from tremap_brevitas.placement import Certificate, LayerDifference, MemoryImage, Placement, certificate, words_read
+from tremap_brevitas.placement.certificate import with_differences
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ChipOrder:
+    """A network in the order that suits one chip, the nearest code being written where none fits.
+
+    Attributes:
+        chip: Name of the chip.
+        fault_map: Digest of its fault map.
+        network: The network's codes in their own order, and where the slots lie.
+        groups: Its groups of channels.
+        orders: For each group by name which channel each slot holds.
+        differences: What the chip still reads differently, in slots: flat indices of the weight *in order*.
+        faults: Number of stuck cells.
+        wrong_as_it_lies: Codes that the chip would read differently if nothing were moved.
+        unavoidable: Codes that no order can save, at least.
+    """
+
+    chip: str
+    fault_map: str
+    network: MemoryImage
+    groups: tuple[ChannelGroup, ...]
+    orders: Orders
+    differences: tuple[LayerDifference, ...]
+    faults: int
+    wrong_as_it_lies: int
+    unavoidable: int
+
+    def __post_init__(self) -> None:
+        checked = checked_orders(self.groups, self.orders)
+        object.__setattr__(self, "orders", MappingProxyType(checked))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # MappingProxyType cannot be pickled or deep-copied; a plain dict says the same.
+        return type(self), (
+            *(self.chip, self.fault_map, self.network, self.groups, dict(self.orders)),
+            *(self.differences, self.faults, self.wrong_as_it_lies, self.unavoidable),
+        )
+
+    @property
+    def exact(self) -> bool:
+        """Whether the chip computes exactly this network."""
+        return not self.differences
+
+    @property
+    def wrong(self) -> int:
+        """Codes that the chip reads differently in this order."""
+        return sum(len(difference.weight) for difference in self.differences)
+
+    @property
+    def moved(self) -> int:
+        """Channels that lie in another slot than their own."""
+        return sum(int(np.count_nonzero(order != np.arange(len(order)))) for order in self.orders.values())
+
+    @property
+    def worst_error(self) -> int:
+        """Largest difference, in LSB."""
+        return self._sums.worst_error
+
+    @property
+    def relative_error(self) -> float:
+        """Root of the sum over layers of squared differences over squared codes."""
+        return self._sums.relative_error
+
+    @property
+    def _sums(self) -> Certificate:
+        # How large the differences are does not depend on the order; that of the slots need not be made.
+        return Certificate(self.chip, self.network, self.differences)
+
+    @property
+    def ordered(self) -> MemoryImage:
+        """The network's codes in this order; made anew each time."""
+        return MemoryImage(self.network.placement, in_order(self.network.codes, self.groups, self.orders))
+
+    @property
+    def image(self) -> MemoryImage:
+        """What is written into this chip: the codes in order, those that do not fit replaced by the nearest; made anew."""
+        return MemoryImage(self.network.placement, with_differences(self.ordered.codes, self.differences))
+
+    @property
+    def certificate(self) -> Certificate:
+        """Which codes the chip reads differently from the network in this order; made anew each time."""
+        return Certificate(self.chip, self.ordered, self.differences)
+
+    def read(self, words: Sequence[int]) -> dict[str, NDArray[Any]]:
+        """Codes of the network, in their own order, from the words that the chip gives back.
+
+        Raises:
+            ValueError: If there are not as many words as the placement has.
+        """
+        return read_in_order(words, self.network.placement, self.groups, self.orders)
+
+    def __repr__(self) -> str:
+        verdict = "exact" if self.exact else f"{self.wrong} codes wrong, by {self.worst_error} LSB at most"
+        return f"ChipOrder(chip {self.chip!r}: {verdict}; {self.wrong_as_it_lies} wrong as it lies)"
+
+
+def read_in_order(
+    words: Sequence[int], placement: Placement, groups: Sequence[ChannelGroup], orders: Mapping[str, ArrayLike]
+) -> dict[str, NDArray[Any]]:
+    """Codes of a network, in its own order, from the words of a memory that holds it in another.
+
+    Raises:
+        ValueError: If there are not as many words as the placement has, or an order is no permutation.
+
+    Examples:
+        >>> from tremap_brevitas import Memory
+        >>> from tremap_brevitas.order import Side
+        >>> from tremap_brevitas.placement import LayerCodes, linear_placement
+        >>> placement = linear_placement([LayerCodes("fc", (3, 1), 8, "binary")], Memory(words=3, word_bits=8))
+        >>> group = ChannelGroup("fc", 3, (Side("fc", 0, np.arange(3)[:, None]),))
+        >>> read_in_order([30, 10, 20], placement, [group], {"fc": [2, 0, 1]})["fc"].tolist()
+        [[10], [20], [30]]
+    """
+    return out_of_order(MemoryImage.from_words(placement, words).codes, groups, orders)
+
+
+def solve(
+    image: MemoryImage,
+    groups: Sequence[ChannelGroup],
+    chip: FaultMap,
+    *,
+    options: SearchOptions | None = None,
+    importance: Mapping[str, ArrayLike] | None = None,
+) -> ChipOrder:
+    """Find the order in which a chip reads fewest codes wrongly: none, if it can be.
+
+    Each group of channels is put into its best order exactly (a linear sum assignment over the slots that are hit), the others
+    being as they are, until nothing improves. Codes that are wrong then gain weight round by round (breakout local search).
+    Only places with stuck bits are looked at. The result is never worse than leaving everything where it is.
+
+    Args:
+        image: The network's codes, and where the slots lie.
+        groups: Its groups of channels.
+        chip: The chip's fault map.
+        options: How to search; None for the default.
+        importance: For each layer by name what an error of each weight counts, in the shape of the weight; layers that are
+            missing count 1. Never outweighs the number of wrong codes, unless ``options.aim`` is ``"error"``.
+
+    Raises:
+        ValueError: If the image, the groups, the chip and the importance do not belong together.
+
+    Examples:
+        Two hidden channels; the highest bit of the first weight is stuck at 1, and only the second channel's weight has it set.
+
+        >>> from tremap_brevitas import Memory
+        >>> from tremap_brevitas.order import Side
+        >>> from tremap_brevitas.placement import LayerCodes, linear_placement
+        >>> memory = Memory(words=4, word_bits=8)
+        >>> layers = [LayerCodes("a", (2, 1), 8, "twos_complement"), LayerCodes("b", (1, 2), 8, "twos_complement")]
+        >>> image = MemoryImage(linear_placement(layers, memory), {"a": [[5], [-5]], "b": [[7, 9]]})
+        >>> each = np.arange(2)[:, None]
+        >>> hidden = ChannelGroup("a", 2, (Side("a", 0, each), Side("b", 1, each)))
+        >>> found = solve(image, [hidden], FaultMap(memory, cells=[7], stuck_at=[1], chip="A7"))
+        >>> found
+        ChipOrder(chip 'A7': exact; 1 wrong as it lies)
+        >>> found.orders["a"].tolist(), found.image.codes["b"].tolist()
+        ([1, 0], [[9, 7]])
+    """
+    return solved(Network(image, groups, importance=importance), chip, options or SearchOptions())
+
+
+def solved(network: Network, chip: FaultMap, options: SearchOptions) -> ChipOrder:
+    """Find the order of a chip for a network that is prepared already."""
+    problem = Problem(network, chip)
+    search = Search(problem, options, entropy=int(chip.digest[:16], 16))
+    before = search.best_wrong
+    orders = search.run()
+    return chip_order(problem, chip, orders, before, search.unavoidable)
+
+
+def chip_order(problem: Problem, chip: FaultMap, orders: Sequence[Index], before: int, unavoidable: int) -> ChipOrder:
+    """Put a result together."""
+    network = problem.network
+    return ChipOrder(
+        chip.chip,
+        chip.digest,
+        network.image,
+        network.groups,
+        {group.name: order for group, order in zip(network.groups, orders, strict=True)},
+        problem.differences(orders),
+        len(chip),
+        before,
+        unavoidable,
+    )
+
+
+def check_order(order: ChipOrder, chip: FaultMap) -> tuple[str, ...]:
+    """What is wrong with an order that somebody hands over, from its words and the chip's map alone.
+
+    The image is written, read back through the chip's stuck cells word by word, put back into the network's own order and
+    compared with its codes.
+
+    Args:
+        order: What is claimed.
+        chip: The chip's fault map.
+
+    Returns:
+        One sentence for each thing that is not as claimed; none if all is.
+
+    Raises:
+        ValueError: If map and image are of different memories.
+    """
+    problems = []
+    if chip.digest != order.fault_map:
+        problems.append(f"chip {order.chip!r}: the order is for a fault map of digest {order.fault_map}, not {chip.digest}")
+    codes = order.read(words_read(order.image, chip))
+    claimed = out_of_order(order.certificate.read(), order.groups, order.orders)
+    for name, wanted in order.network.codes.items():
+        wrong = int(np.count_nonzero(codes[name] != claimed[name]))
+        if wrong:
+            differ = int(np.count_nonzero(codes[name] != wanted))
+            problems.append(
+                f"chip {order.chip!r}, layer {name!r}: {wrong} codes are read back otherwise than the order says; "
+                f"{differ} differ from the network's"
+            )
+    lies = certificate(order.network, chip, deployment="chip_image").weights_that_differ
+    if lies != order.wrong_as_it_lies:
+        problems.append(f"chip {order.chip!r}: {lies} codes are wrong as it lies, the order says {order.wrong_as_it_lies}")
+    return tuple(problems)

@@ -1,0 +1,56 @@
+"""What a chip's stuck cells are to the slots of a network: for each code that is hit, which of its bits are stuck at what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tremap_brevitas.faults import FaultMap
+from tremap_brevitas.placement import Placement
+
+
+@dataclass(frozen=True, eq=False)
+class StuckCodes:
+    """The places of one layer's weight that have stuck bits, whatever code comes to lie there.
+
+    Attributes:
+        layer: Number of the layer in the placement.
+        weight: Flat, row-major index of each place, ascending.
+        sa0, sa1: Masks of the bits that are stuck at 0, and at 1.
+    """
+
+    layer: int
+    weight: NDArray[np.int64]
+    sa0: NDArray[np.int32]
+    sa1: NDArray[np.int32]
+
+
+def stuck_codes(placement: Placement, chip: FaultMap) -> list[StuckCodes]:
+    """Places of a chip's memory that have stuck bits, layer by layer; layers without any are left out.
+
+    In a reused memory one cell hits a place in every tile.
+
+    Examples:
+        >>> from tremap_brevitas import Memory
+        >>> from tremap_brevitas.placement import LayerCodes, linear_placement
+        >>> memory = Memory(words=2, word_bits=8)
+        >>> placement = linear_placement([LayerCodes("fc", (3,), 4, "twos_complement")], memory)
+        >>> (stuck,) = stuck_codes(placement, FaultMap(memory, cells=[1, 4, 6], stuck_at=[0, 1, 0]))
+        >>> stuck.weight, stuck.sa0, stuck.sa1
+        (array([0, 1]), array([2, 4], dtype=int32), array([0, 1], dtype=int32))
+    """
+    numbers = {layer.name: number for number, layer in enumerate(placement.layers)}
+    result = []
+    for sites in placement.sites(chip.cells):
+        weight, at = np.unique(sites.weight, return_inverse=True)
+        stuck_at = chip.stuck_at[sites.source]
+        bits = np.left_shift(1, sites.bit)
+        # Every bit of a weight appears once, so that a sum of bits is their union; floats hold 16 bits exactly.
+        sa0, sa1 = (
+            np.bincount(at[stuck_at == value], weights=bits[stuck_at == value], minlength=len(weight)).astype(np.int32)
+            for value in (0, 1)
+        )
+        result.append(StuckCodes(numbers[sites.layer.name], weight, sa0, sa1))
+    return result

@@ -1,0 +1,252 @@
+"""Orders for a fleet of chips: one after the other or on several cores, and what came of it."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from tqdm import tqdm
+
+from tremap_brevitas.cluster.folder import RunFolder
+from tremap_brevitas.faults import FaultMap
+from tremap_brevitas.order.chip_order import ChipOrder, chip_order, solved
+from tremap_brevitas.order.groups import ChannelGroup, Index, checked_orders
+from tremap_brevitas.order.groups_file import groups_digest
+from tremap_brevitas.order.network import Network
+from tremap_brevitas.order.problem import Problem
+from tremap_brevitas.order.search import SearchOptions
+from tremap_brevitas.placement import MemoryImage
+from tremap_brevitas.tables import write_table
+
+_AHEAD = 4  # chips that wait for each worker: enough to keep it busy, and a generator of maps is not run through at once
+
+
+def order_chips(
+    image: MemoryImage,
+    groups: Sequence[ChannelGroup],
+    chips: Iterable[FaultMap],
+    *,
+    options: SearchOptions | None = None,
+    importance: Mapping[str, ArrayLike] | None = None,
+    workers: int = 1,
+    folder: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> Iterator[ChipOrder]:
+    """Find the order of every chip of a fleet, as [solve][tremap_brevitas.order.solve] does.
+
+    Args:
+        image: The network's codes, and where the slots lie.
+        groups: Its groups of channels.
+        chips: Fault maps; taken a few at a time, so that a generator will do for thousands.
+        options: How to search; None for the default.
+        importance: As for ``solve``.
+        workers: Processes to use; the result does not depend on it.
+        folder: Run folder: chips that are finished there are not solved again. None keeps nothing.
+        progress: Whether to show a bar.
+
+    Yields:
+        One order a chip, in the order of the chips.
+
+    Raises:
+        ValueError: If image, groups, a chip and importance do not belong together, there is no worker, or the folder holds
+            another run.
+        BlockingIOError: If another process is working in the folder.
+    """
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
+    work = _Work(Network(image, groups, importance=importance), options or SearchOptions())
+    assert len(work.network.stored)  # made here, and shared with the workers
+    return _run(work, chips, workers, folder, progress)
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    network: Network
+    options: SearchOptions
+
+    def __call__(self, chip: FaultMap) -> ChipOrder:
+        return solved(self.network, chip, self.options)
+
+    def description(self) -> dict[str, Any]:
+        """What the results depend on, for a run folder."""
+        return {
+            **asdict(self.options),
+            "image": self.network.image.digest,
+            "groups": groups_digest(self.network.groups),
+            "importance": self.network.importance_digest,
+        }
+
+
+def _run(
+    work: _Work, chips: Iterable[FaultMap], workers: int, folder: str | os.PathLike[str] | None, progress: bool
+) -> Iterator[ChipOrder]:
+    total = len(chips) if isinstance(chips, Sequence) else None
+    with ExitStack() as stack:
+        bar = stack.enter_context(tqdm(total=total, desc="orders", unit="chip", leave=False, disable=not progress))
+        kept = None if folder is None else stack.enter_context(RunFolder(folder, options=work.description()))
+        pool = None
+        if workers > 1:
+            pool = stack.enter_context(ProcessPoolExecutor(workers, initializer=_start, initargs=(work,)))
+        waiting: deque[Callable[[], ChipOrder]] = deque()
+        try:
+            for chip in chips:
+                waiting.append(_begun(work, chip, kept, pool))
+                while waiting and (pool is None or len(waiting) > _AHEAD * workers):
+                    yield waiting.popleft()()
+                    bar.update()
+            while waiting:
+                yield waiting.popleft()()
+                bar.update()
+        finally:
+            if pool is not None:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+
+# What a worker sends back: neither the network nor the groups.
+_Plain = dict[str, Any]
+
+
+def _begun(work: _Work, chip: FaultMap, kept: RunFolder | None, pool: ProcessPoolExecutor | None) -> Callable[[], ChipOrder]:
+    """Begin with a chip, if it is not finished already; gives what waits for its order."""
+    before = None if kept is None else kept.get(_job(chip))
+    if before is not None:
+        return lambda: _from_plain(work, chip, before)
+    future = None if pool is None else pool.submit(_solve_in_worker, chip)
+
+    def finished() -> ChipOrder:
+        order = work(chip) if future is None else _from_plain(work, chip, future.result())
+        if kept is not None:
+            kept.put(_job(chip), _plain(order))
+        return order
+
+    return finished
+
+
+def _job(chip: FaultMap) -> str:
+    return f"{chip.chip} {chip.digest[:16]}"
+
+
+def _plain(order: ChipOrder) -> _Plain:
+    """The orders as slots that changed and what they hold, as JSON can hold it."""
+    moved = {}
+    for name, channels in order.orders.items():
+        slots = np.flatnonzero(channels != np.arange(len(channels)))
+        if len(slots):
+            moved[name] = [slots.tolist(), channels[slots].tolist()]
+    return {"moved": moved, "wrong_as_it_lies": order.wrong_as_it_lies, "unavoidable": order.unavoidable}
+
+
+def _from_plain(work: _Work, chip: FaultMap, plain: _Plain) -> ChipOrder:
+    orders: list[Index] = work.network.identity
+    for order, group in zip(orders, work.network.groups, strict=True):
+        slots, channels = plain["moved"].get(group.name, ([], []))
+        order[slots] = channels
+    by_name = {group.name: order for order, group in zip(orders, work.network.groups, strict=True)}
+    checked = list(checked_orders(work.network.groups, by_name).values())
+    return chip_order(Problem(work.network, chip), chip, checked, plain["wrong_as_it_lies"], plain["unavoidable"])
+
+
+_in_worker: _Work | None = None
+
+
+def _start(work: _Work) -> None:
+    global _in_worker
+    _in_worker = work
+
+
+def _solve_in_worker(chip: FaultMap) -> _Plain:
+    assert _in_worker is not None
+    return _plain(_in_worker(chip))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FleetOrders:
+    """The orders of a fleet's chips.
+
+    Attributes:
+        orders: One a chip, all of one network.
+
+    Raises:
+        ValueError: If there is none, or two are of different networks.
+    """
+
+    orders: tuple[ChipOrder, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "orders", tuple(self.orders))
+        if not self.orders:
+            raise ValueError("a fleet needs at least one chip's order")
+        first = self.orders[0]
+        for other in self.orders[1:]:
+            if other.network is not first.network and other.network.digest != first.network.digest:
+                raise ValueError(f"orders of different networks: chips {first.chip!r} and {other.chip!r}")
+
+    @property
+    def exact(self) -> int:
+        """Chips that compute exactly this network, in an order of their own."""
+        return sum(order.exact for order in self.orders)
+
+    @property
+    def exact_as_they_lie(self) -> int:
+        """Chips that do so with nothing moved."""
+        return sum(order.wrong_as_it_lies == 0 for order in self.orders)
+
+    def __len__(self) -> int:
+        return len(self.orders)
+
+    def __iter__(self) -> Iterator[ChipOrder]:
+        return iter(self.orders)
+
+    def __getitem__(self, chip: str) -> ChipOrder:
+        """Order of the chip of that name.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        for order in self.orders:
+            if order.chip == chip:
+                return order
+        raise KeyError(f"no order of a chip {chip!r}; there are those of {', '.join(order.chip for order in self.orders)}")
+
+    def rows(self) -> list[dict[str, object]]:
+        """One row a chip, for a table: every figure with all its digits."""
+        return [fleet_row(order) for order in self.orders]
+
+    def write_csv(self, path: str | os.PathLike[str]) -> Path:
+        """Write one row a chip; the file appears whole or not at all."""
+        return write_table(path, self.rows())
+
+    def __str__(self) -> str:
+        width = max(4, *(len(order.chip) for order in self.orders))
+        lines = [f"{'chip':<{width}}  wrong as it lies  wrong in order  worst error (LSB)"]
+        for order in self.orders:
+            wrong = "exact" if order.exact else str(order.wrong)
+            lines.append(f"{order.chip:<{width}}  {order.wrong_as_it_lies:>16}  {wrong:>14}  {order.worst_error:>17}")
+        lines.append(f"{self.exact} of {len(self)} chips exact in order, {self.exact_as_they_lie} as they lie")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"FleetOrders({self.exact} of {len(self)} chips exact in order, {self.exact_as_they_lie} as they lie)"
+
+
+def fleet_row(order: ChipOrder) -> dict[str, object]:
+    """What a table says of one chip."""
+    return {
+        "chip": order.chip,
+        "faults": order.faults,
+        "wrong_as_it_lies": order.wrong_as_it_lies,
+        "wrong_in_order": order.wrong,
+        "exact": order.exact,
+        "worst_error": order.worst_error,
+        "relative_error": order.relative_error,
+        "unavoidable": order.unavoidable,
+        "moved_channels": order.moved,
+    }

@@ -1,0 +1,150 @@
+"""Orders of chips as a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from tremap_brevitas.archive import read_archive, write_archive
+from tremap_brevitas.codes import code_range, decode
+from tremap_brevitas.order.chip_order import ChipOrder
+from tremap_brevitas.order.fleet import FleetOrders
+from tremap_brevitas.order.groups import ChannelGroup, Index, checked_orders
+from tremap_brevitas.order.groups_file import groups_digest
+from tremap_brevitas.order.network import Network
+from tremap_brevitas.placement import LayerDifference, MemoryImage
+from tremap_brevitas.reading import reading
+
+KIND = "tremap orders"
+SCHEMA = 1
+
+
+class _Chip(msgspec.Struct):
+    chip: str
+    fault_map: str
+    faults: int
+    wrong_as_it_lies: int
+    unavoidable: int
+
+
+class _Header(msgspec.Struct):
+    image: str
+    groups: str
+    chips: list[_Chip]
+
+
+def save_orders(orders: FleetOrders | Iterable[ChipOrder], path: str | os.PathLike[str]) -> Path:
+    """Write the orders of chips to one compressed file that holds no pickle; it appears whole or not at all.
+
+    A chip of a ResNet-18 takes some 3 kB. The network itself is not in the file: only its digest is.
+
+    Raises:
+        ValueError: If there is no order, or two are of different networks.
+    """
+    fleet = orders if isinstance(orders, FleetOrders) else FleetOrders(tuple(orders))
+    first = fleet.orders[0]
+    layers = [layer.name for layer in first.network.placement.layers]
+    counts = np.zeros((len(fleet), len(layers)), dtype=np.int32)
+    weight, read = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int32)]
+    for row, order in enumerate(fleet):
+        for difference in sorted(order.differences, key=lambda d: layers.index(d.layer)):
+            counts[row, layers.index(difference.layer)] = len(difference.weight)
+            weight.append(difference.weight)
+            read.append(difference.read)
+    # How far each slot's channel has come: nearly all zeros, which compress to nothing.
+    channels = [np.concatenate([order.orders[group.name] for group in first.groups] or [weight[0]]) for order in fleet]
+    at_home = np.concatenate([np.arange(group.channels) for group in first.groups] or [weight[0]])
+    header = {
+        "image": first.network.digest,
+        "groups": groups_digest(first.groups),
+        "chips": [msgspec.to_builtins(_Chip(o.chip, o.fault_map, o.faults, o.wrong_as_it_lies, o.unavoidable)) for o in fleet],
+    }
+    arrays = {
+        "moves": (np.stack(channels) - at_home).astype(np.int32),
+        "counts": counts,
+        "weight": np.concatenate(weight),
+        "read": np.concatenate(read),
+    }
+    return write_archive(path, kind=KIND, schema=SCHEMA, header=header, arrays=arrays)
+
+
+def load_orders(path: str | os.PathLike[str], image: MemoryImage, groups: Sequence[ChannelGroup]) -> FleetOrders:
+    """Read what [save_orders][tremap_brevitas.order.save_orders] wrote.
+
+    What the file claims that a chip reads is checked for sense only;
+    [check_order][tremap_brevitas.order.check_order] proves it.
+
+    Args:
+        path: The file.
+        image: The network that the orders are of.
+        groups: Its groups of channels.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged, holds no orders, one that is no permutation, or those of another network.
+    """
+    header, arrays = read_archive(path, kind=KIND, schema=SCHEMA)
+    with reading(path, f"a file of {KIND}"):
+        said = msgspec.convert(header, _Header)
+        groups = tuple(groups)
+        for what, mine, its in (("image", image.digest, said.image), ("groups", groups_digest(groups), said.groups)):
+            if mine != its:
+                raise ValueError(f"{path}: is of another network: its {what} have digest {its}, those given {mine}")
+        slots, layers = sum(group.channels for group in groups), len(image.placement.layers)
+        moves, counts, weight, read = (arrays[name] for name in ("moves", "counts", "weight", "read"))
+        for name, array, shape in (
+            ("moves", moves, (len(said.chips), slots)),
+            ("counts", counts, (len(said.chips), layers)),
+            ("weight", weight, (int(counts.sum()),)),
+            ("read", read, (int(counts.sum()),)),
+        ):
+            if array.shape != shape or array.dtype.kind != "i" or (name == "counts" and counts.min(initial=0) < 0):
+                raise ValueError(f"{name} has shape {array.shape} of {array.dtype}, expected integers of shape {shape}")
+        begins = np.cumsum(np.append(0, counts.reshape(-1)))
+        network = Network(image, groups)
+        orders = []
+        for row, chip in enumerate(said.chips):
+            order, begin = {}, 0
+            for group in groups:
+                order[group.name] = moves[row, begin : begin + group.channels] + np.arange(group.channels)
+                begin += group.channels
+            pieces = [slice(*begins[row * layers + n : row * layers + n + 2]) for n in range(layers)]
+            with reading(f"{path}: chip {chip.chip!r}", "an order"):
+                orders.append(
+                    ChipOrder(
+                        *(chip.chip, chip.fault_map, image, groups, order),
+                        _differences(network, order, [(weight[p], read[p]) for p in pieces]),
+                        *(chip.faults, chip.wrong_as_it_lies, chip.unavoidable),
+                    )
+                )
+        return FleetOrders(tuple(orders))
+
+
+def _differences(
+    network: Network, orders: Mapping[str, Index], claimed: Sequence[tuple[NDArray[np.int64], NDArray[np.int32]]]
+) -> tuple[LayerDifference, ...]:
+    """Differences that a file claims, with the codes that lie there in order.
+
+    Raises:
+        ValueError: If a weight is none of its layer, a code does not fit, or the two do not differ.
+    """
+    checked = list(checked_orders(network.groups, orders).values())
+    result = []
+    for entry, (weight, read) in zip(network.layers, claimed, strict=True):
+        layer = entry.layer
+        if not len(weight):
+            continue
+        if weight.min() < 0 or weight.max() >= layer.size or np.any(np.diff(weight) <= 0):
+            raise ValueError(f"layer {layer.name!r}: its wrong codes are no ascending weights below {layer.size}")
+        low, high = code_range(bit_width=layer.bit_width, encoding=layer.encoding)
+        stored = network.stored[entry.source(entry.coordinates(weight), checked)]
+        wanted = decode(stored, bit_width=layer.bit_width, encoding=layer.encoding)
+        if read.min() < low or read.max() > high or np.any(read == wanted):
+            raise ValueError(f"layer {layer.name!r}: a code said to be read wrongly is none, or is right")
+        result.append(LayerDifference(layer.name, weight.astype(np.int64), wanted, read.astype(np.int32)))
+    return tuple(result)

@@ -1,0 +1,3 @@
+from .patch import Patch, PatchedLayer, patch
+
+__all__ = ["Patch", "PatchedLayer", "patch"]

@@ -1,0 +1,109 @@
+"""The moments of what goes into each layer of a network as it is, for whoever has its files alone later on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvTransposeNd
+
+from tremap_brevitas.moments import InputMoments, LayerMoments
+from tremap_brevitas.placed.modes import evaluation_mode
+from tremap_brevitas.placed.slots import WeightSlot, matching_slots
+from tremap_brevitas.placed.state import PlacedState
+from tremap_brevitas.prepare.compensation.moments import as_matrices, has_rows, rows_of
+
+
+def as_moments(net: PlacedState, given: InputMoments | Iterable[Any] | None) -> InputMoments | None:
+    """Moments as they are, or those of a network for some batches; None for None."""
+    return given if given is None or isinstance(given, InputMoments) else input_moments(net, given)
+
+
+@torch.no_grad()
+def input_moments(
+    net: PlacedState,
+    batches: Iterable[Any],
+    *,
+    samples: int = 65_536,
+    forward: Callable[[nn.Module, Any], Any] | None = None,
+) -> InputMoments:
+    """Run a network as it computes now, live faults included, and sum up the second moments of each layer's inputs.
+
+    A layer that is called several times sums up all its calls. Left out are biases, embeddings, and layers that are not run by
+    themselves.
+
+    Args:
+        net: The network.
+        batches: A few hundred inputs without labels: tensors, or tuples whose first element is one. Taken one by one.
+        samples: Most rows of inputs that one call of a layer contributes, evenly spread over images and positions.
+        forward: Runs a model on a batch, where that takes more than ``model(batch)``.
+
+    Raises:
+        ValueError: If there is no input, ``samples`` is below 1, or a layer's inputs are not all finite.
+    """
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1, got {samples}")
+    run = forward or (lambda model, batch: model(batch))
+    slots = {name: entry for name, entry in matching_slots(net.model, net.placement).items() if not entry.is_bias}
+    sums = {name: _Sums(entry.module, samples) for name, entry in slots.items() if has_rows(entry.module)}
+    image = net.memory_image()
+    handles = [slots[name].module.register_forward_pre_hook(found) for name, found in sums.items()]
+    count = 0
+    try:
+        with evaluation_mode(net.model):
+            for batch in batches:
+                first = batch[0] if isinstance(batch, (tuple, list)) else batch
+                count += len(first)
+                if len(first):
+                    run(net.model, first)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not count:
+        raise ValueError("no inputs were given; a few hundred are needed")
+    layers = {name: _moments(slots[name], found, image.codes[name]) for name, found in sums.items() if found.rows}
+    return InputMoments(layers, image.digest)
+
+
+class _Sums:
+    """Sums of one layer's inputs and of their products, float64; a hook."""
+
+    def __init__(self, module: nn.Module, samples: int) -> None:
+        self.samples, self.rows = samples, 0
+        self.second = self.mean = torch.zeros((), dtype=torch.float64)
+
+    def __call__(self, module: Any, args: Any) -> None:
+        x = args[0]
+        if module.input_quant.is_quant_enabled:
+            x = module.input_quant(x)
+        rows = rows_of(module, getattr(x, "value", x))
+        if rows.shape[1] > self.samples:
+            rows = rows[:, torch.linspace(0, rows.shape[1] - 1, self.samples, device=rows.device).long()]
+        # Summed up on the processor: all layers' matrices at once are much for an accelerator.
+        self.second = self.second + (rows.mT @ rows).cpu().double()
+        self.mean = self.mean + rows.sum(1, dtype=torch.float64).cpu()
+        self.rows += rows.shape[1]
+
+
+def _moments(entry: WeightSlot, sums: _Sums, codes: Any) -> LayerMoments:
+    module: Any = entry.module
+    second, mean = sums.second / sums.rows, sums.mean / sums.rows
+    if not bool(second.isfinite().all() & mean.isfinite().all()):
+        raise ValueError(f"layer {entry.name!r}: its inputs are not all finite")
+    quantized = module.quant_weight()
+
+    def matrices(values: Tensor) -> Any:
+        return as_matrices(module, values.detach().cpu().double().expand(entry.parameter.shape)).numpy()
+
+    return LayerMoments.of(
+        entry.name,
+        second.numpy(),
+        mean.numpy(),
+        matrices(torch.tensor(codes, dtype=torch.float64)) - matrices(quantized.zero_point),
+        matrices(quantized.scale),
+        samples=sums.rows,
+        groups=getattr(module, "groups", 1),
+        transposed=isinstance(module, _ConvTransposeNd),
+    )

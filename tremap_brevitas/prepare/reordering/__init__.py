@@ -1,0 +1,17 @@
+"""The network in another order of its hidden channels: which may move together, the proof that they may, and the move."""
+
+from tremap_brevitas.prepare.reordering.apply import apply_order_, in_another_order
+from tremap_brevitas.prepare.reordering.channels import channel_groups
+from tremap_brevitas.prepare.reordering.fleet import reorder
+from tremap_brevitas.prepare.reordering.groups import ChannelReport, LeftAlone
+from tremap_brevitas.prepare.reordering.prove import prove_groups
+
+__all__ = [
+    "ChannelReport",
+    "LeftAlone",
+    "apply_order_",
+    "channel_groups",
+    "in_another_order",
+    "prove_groups",
+    "reorder",
+]

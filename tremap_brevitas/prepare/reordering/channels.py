@@ -1,0 +1,85 @@
+"""The groups of channels of a placed model: found, and proved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tremap_brevitas.order import ChannelGroup
+from tremap_brevitas.placed import PlacedModel
+from tremap_brevitas.placed.slots import check_type
+from tremap_brevitas.prepare.reordering.groups import ChannelReport, LeftAlone, find_groups
+from tremap_brevitas.prepare.reordering.prove import prove_groups
+
+
+def channel_groups(net: PlacedModel, *inputs: Any, outputs_free: bool = False, prove: bool = True) -> ChannelReport:
+    """Find which channels of a network may stand in another order, together with what follows them.
+
+    The model is run once on the inputs, and every channel is followed through every operation: layers, BatchNorm, activations,
+    pooling, reshapes, sums, concatenation, slices, attention; scales for each channel follow by themselves. What meets an
+    operation that is not known, or places that cannot move, such as the network's inputs and outputs, stays, and is named.
+    Then all groups are put into random orders, and the outputs must be equal; a group that fails is left alone.
+
+    Args:
+        net: The placed model.
+        inputs: What the model takes; two images will do. The model must not take another way for other inputs.
+        outputs_free: Whether the network's outputs may come in another order.
+        prove: Whether to prove the groups by trial.
+
+    Returns:
+        The groups, and what was left alone. It prints as a table.
+
+    Raises:
+        TypeError: If ``net`` is no placed model.
+        ValueError: If there is no input.
+
+    Examples:
+        >>> import torch
+        >>> from brevitas.nn import QuantLinear
+        >>> import tremap_brevitas as tm
+        >>> model = torch.nn.Sequential(QuantLinear(4, 3, bias=True), torch.nn.ReLU(), QuantLinear(3, 2, bias=True))
+        >>> net = tm.place(tm.make_faulty(model), tm.Memory(words=32, word_bits=8))
+        >>> print(tm.channel_groups(net, torch.randn(2, 4)))
+        group    channels    layers [axis]
+        -------  ----------  ---------------
+        0        3           0[0], 2[1]
+        <BLANKLINE>
+        left alone    axis    channels    because
+        ------------  ------  ----------  ----------------------------------------
+        0             1       4           meets what does not move in addmm in '0'
+        2             0       2           the network's output
+    """
+    check_type("net", net, PlacedModel)
+    if not inputs:
+        raise ValueError("channel_groups needs inputs to run the model on; two images will do")
+    groups, left = find_groups(net, inputs, outputs_free=outputs_free)
+    if prove:
+        groups, failed = _proved(net, groups, inputs, outputs_free)
+        left += failed
+    return ChannelReport(tuple(groups), tuple(left))
+
+
+def _proved(
+    net: PlacedModel, groups: list[ChannelGroup], inputs: tuple[Any, ...], outputs_free: bool
+) -> tuple[list[ChannelGroup], list[LeftAlone]]:
+    if not groups or not _why_not(net, groups, inputs, outputs_free):
+        return groups, []
+    good, failed = [], []
+    for group in groups:
+        reason = _why_not(net, [group], inputs, outputs_free)
+        if reason:
+            failed += [LeftAlone(side.layer, side.axis, group.channels, reason) for side in group.sides]
+        else:
+            good.append(group)
+    reason = _why_not(net, good, inputs, outputs_free) if good else ""
+    if reason:  # each by itself, but not together
+        failed += [LeftAlone(side.layer, side.axis, g.channels, reason) for g in good for side in g.sides]
+        good = []
+    return good, failed
+
+
+def _why_not(net: PlacedModel, groups: list[ChannelGroup], inputs: tuple[Any, ...], outputs_free: bool) -> str:
+    try:
+        prove_groups(net, groups, *inputs, outputs_free=outputs_free)
+    except ValueError as error:
+        return str(error)
+    return ""

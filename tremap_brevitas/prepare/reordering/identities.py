@@ -1,0 +1,159 @@
+"""Identities of channels: what must move together when one of them moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Nodes = NDArray[np.int64]
+FIXED = -1  # the identity of a place that never moves
+
+
+@dataclass(frozen=True)
+class Edge:
+    """Where ``source`` goes, ``target`` goes along: it is the ``label``-th part of it."""
+
+    source: int
+    label: Any
+    target: int
+
+
+@dataclass
+class Identities:
+    """A graph whose nodes are places along the axes of tensors, and whose edges and sets say how they are tied.
+
+    A change of order maps nodes to nodes. It leaves the network's function as it is if nodes that were unified have one image,
+    frozen ones stay, every set in ``sets`` is mapped onto itself, and edges are mapped onto edges of the same label. Blocks
+    are the exception: either each block stays as a set, and its members may change places within it, or a block moves with
+    all its members in their order.
+    """
+
+    edges: list[Edge] = field(default_factory=list)
+    sets: dict[bytes, Nodes] = field(default_factory=dict)
+    blocks: dict[int, Nodes] = field(default_factory=dict)
+    opaque: list[tuple[Nodes, list[int], str]] = field(default_factory=list)
+    _parent: list[int] = field(default_factory=list)
+    _why: dict[int, str] = field(default_factory=dict)
+    _children: dict[tuple[int, Any], int] = field(default_factory=dict)
+    _blocks_by_members: dict[bytes, Nodes] = field(default_factory=dict)
+
+    def new(self, count: int) -> Nodes:
+        """Fresh nodes."""
+        first = len(self._parent)
+        self._parent.extend(range(first, first + count))
+        return np.arange(first, first + count)
+
+    def __len__(self) -> int:
+        return len(self._parent)
+
+    def find(self, node: int) -> int:
+        """Representative of a node's class."""
+        parent = self._parent
+        while parent[node] != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    def why_frozen(self, node: int) -> str | None:
+        """Why a node must stay; None if it need not."""
+        return self._why.get(self.find(node))
+
+    def moves(self, nodes: Nodes) -> bool:
+        """Whether any of these nodes may still move."""
+        return any(node != FIXED and self.why_frozen(node) is None for node in nodes.reshape(-1).tolist())
+
+    def freeze(self, nodes: Iterable[int], why: str) -> None:
+        """Let nodes stay where they are."""
+        for node in nodes:
+            if node != FIXED:
+                self._why.setdefault(self.find(int(node)), why)
+
+    def unify(self, one: Nodes, other: Nodes, why: str) -> None:
+        """Tie nodes in pairs; a node that meets a fixed place is frozen.
+
+        Args:
+            one: Nodes.
+            other: Nodes, in the same shape.
+            why: Where they meet, for messages.
+        """
+        if one is other:
+            return
+        for a, b in zip(one.reshape(-1).tolist(), other.reshape(-1).tolist(), strict=True):
+            if a == b:
+                continue
+            if a == FIXED or b == FIXED:
+                self.freeze([max(a, b)], f"meets what does not move in {why}")
+                continue
+            a, b = self.find(a), self.find(b)
+            if a != b:
+                self._parent[b] = a
+                if b in self._why:
+                    self._why.setdefault(a, self._why.pop(b))
+
+    def parts(self, of: Nodes, label: Any, count: int) -> Nodes:
+        """``count`` parts of each node, which go where it goes, in a new last axis; the same ones whenever they are asked for.
+
+        Parts of a fixed place are fixed.
+        """
+        result = np.full((*of.shape, count), FIXED)
+        flat = result.reshape(-1, count)
+        for row, source in zip(flat, of.reshape(-1).tolist(), strict=True):
+            if source == FIXED:
+                continue
+            for number in range(count):
+                key = source, (label, number)
+                if key not in self._children:
+                    (self._children[key],) = self.new(1).tolist()
+                    self.edges.append(Edge(source, (label, number), self._children[key]))
+                row[number] = self._children[key]
+        return result
+
+    def blocks_of(self, members: Nodes) -> Nodes:
+        """One node for each row of members: the row as a whole."""
+        if (members == FIXED).all():
+            return np.full(len(members), FIXED)
+        key = repr(members.shape).encode() + members.tobytes()
+        if key not in self._blocks_by_members:
+            nodes = self.new(len(members))
+            for node, row in zip(nodes.tolist(), members, strict=True):
+                self.blocks[node] = row
+                if (row == FIXED).any():
+                    self.freeze([node], "a block with a fixed member")
+            self._blocks_by_members[key] = nodes
+        return self._blocks_by_members[key]
+
+    def hidden(self, count: int, nodes: list[int], why: str) -> Nodes:
+        """Fresh nodes for places whose own nodes are not followed any further.
+
+        It does no harm if all of these places are summed over, or the like. Where one of them is tied to anything, or told
+        apart, ``nodes`` are frozen; see ``settle``.
+        """
+        fresh = self.new(count)
+        self.opaque.append((fresh, nodes, why))
+        return fresh
+
+    def settle(self) -> None:
+        """Freeze what became opaque and is told apart nevertheless."""
+        ends = {end for edge in self.edges for end in (edge.source, edge.target)}
+        ends |= {int(node) for members in self.blocks.values() for node in members}
+        size: dict[int, int] = {}
+        for node in range(len(self)):
+            size[self.find(node)] = size.get(self.find(node), 0) + 1
+        for fresh, nodes, why in self.opaque:
+            own = fresh.tolist()
+            if not ends.isdisjoint(own) or any(size[self.find(n)] > 1 or self.why_frozen(n) is not None for n in own):
+                self.freeze([*own, *nodes], why)
+        self.opaque.clear()
+
+    def rows_of_blocks(self) -> list[Nodes]:
+        """The blocks, as they were made together."""
+        return list(self._blocks_by_members.values())
+
+    def seen(self, nodes: Nodes) -> None:
+        """Note that these nodes lie along one axis: no other may come there, and none may leave it."""
+        if nodes.size > 1:
+            self.sets.setdefault(nodes.tobytes(), nodes.reshape(-1))
