@@ -67,7 +67,7 @@ class Reachable:
         if rule.bit_width > MAX_TABLE_BIT_WIDTH:
             self._masks = zeros.to(torch.int32), ones.to(torch.int32)
             return
-        patterns, which = _patterns(zeros, ones, rule.bit_width).unique(return_inverse=True)
+        patterns, which = _patterns(zeros, ones, rule.bit_width).unique(return_inverse=True)  # type: ignore[no-untyped-call]
         self._table = _answers(patterns, rule).reshape(-1)
         self._start = which * (4 * rule.columns - 3) - 4 * rule.start
 
