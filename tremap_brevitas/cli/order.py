@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from tremap_brevitas.cli.common import EXISTING, NEW, NEW_FOLDER, Reading, json_option, loaded_bundle, map_options
+from tremap_brevitas.cli.common import (
+    EXISTING,
+    NEW,
+    NEW_FOLDER,
+    Reading,
+    json_option,
+    loaded_bundle,
+    map_options,
+    overwrite_option,
+)
 from tremap_brevitas.cli.outputs import STDOUT, can_name_a_file, check_outputs, filled_folder, summary, to_file
 from tremap_brevitas.cli.printing import csv_rows, echo, print_json, table
 from tremap_brevitas.faults.fault_map import FaultMap
@@ -41,7 +50,7 @@ Examples:
 @click.option(
     "--images", type=NEW_FOLDER, help="Write each chip's own memory image to this folder: as large as the network, each."
 )
-@click.option("--overwrite", is_flag=True, help="Replace the images that an earlier run wrote there.")
+@overwrite_option
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes to use.")
 @click.option("--run", "run_folder", type=NEW_FOLDER, help="Keep what is finished here; a run that was killed goes on.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws among equal orders.")
@@ -77,7 +86,7 @@ def order(
         raise click.UsageError("--json and a file would both write to standard output")
     reader = Reading.of(**reading)
     files = reader.files(chips)
-    check_outputs([out, csv_file], [*files, *(bundle.iterdir() if bundle.is_dir() else ())])
+    check_outputs([out, csv_file], [*files, *(bundle.iterdir() if bundle.is_dir() else ())], overwrite=overwrite)
     network = loaded_bundle(bundle)
     groups = network.groups()
     from tremap_brevitas.order import SearchOptions, order_chips  # here, since SciPy takes a while
