@@ -21,8 +21,8 @@ TREMAP = Path(sysconfig.get_path("scripts")) / "tremap"
 MEMORY = ["--words", "67000", "--word-bits", "32"]
 COMMANDS = [
     "map info chips/",
-    "map merge chips/ --on-conflict free --out merged.npz",
-    "map plot chips/ --kind growth --out growth.png",
+    "map merge chips/ --on-conflict free --overwrite --out merged.npz",
+    "map plot chips/ --kind growth --overwrite --out growth.png",
     "group chips/ --union-rate 0.05 --overwrite --out groups/",
 ]
 

@@ -4,7 +4,8 @@
 
 Trains a small quantized network on scikit-learn's digits once, in a healthy memory. Then chips with more and more stuck cells
 are prepared from a few hundred images without their labels, no step of training: their codes as they are, the nearest codes,
-and compensated codes. The last rows give one memory image to a whole group of chips.
+codes compensated from the moments of the healthy network, which all chips share, and compensated for the inputs as each chip
+gives them. The last rows give one memory image to a whole group of chips.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tabulate import tabulate
 from training import accuracy_on, seed_everything, train
 
 import tremap_brevitas as tm
+from tremap_brevitas.prepare import prepare_fleet
 
 digits = importlib.import_module("01_digits_fleet").digits
 
@@ -47,24 +49,32 @@ def main() -> None:
     net = tm.place(model, tm.Memory(words=2_560, word_bits=32))
     print(f"healthy network: {accuracy(model):.4f} on {len(data.test_labels)} test images\n")
 
+    begin = time.perf_counter()
+    moments = net.moments(batches, progress=False)
+    print(f"moments of the healthy network, once for all chips: {time.perf_counter() - begin:.2f} s\n")
+
     reports: list[tm.FleetReport] = []
     rows: list[tuple[Any, ...]] = []
     for rate in options.rates:
         chips = tm.random_fault_maps(net.placement.memory, chips=options.chips, fault_rate=rate, seed=options.seed)
         untreated = net.evaluate(chips, accuracy, name=f"{rate:g}: as they are", progress=False)
         nearest = net.evaluate(chips, accuracy, deployment="chip_image", name=f"{rate:g}: nearest", progress=False)
-        single, begin = [], time.perf_counter()
+        single, seconds = [], 0.0
         for chip in chips:
             twin = copy.deepcopy(net)
-            twin.compensate_(batches, fault_map=chip, progress=False)
+            seconds += twin.compensate_(batches, fault_map=chip, progress=False).seconds / len(chips)
             single.append(twin.evaluate([chip], accuracy, progress=False))
-        seconds = (time.perf_counter() - begin) / len(chips)
         compensated = tm.FleetReport.joined(single, name=f"{rate:g}: compensated", seconds=seconds)
-        reports += [untreated, nearest, compensated]
-        rows.append((f"{rate:g}", untreated.mean, nearest.mean, compensated.mean, compensated.worst, seconds))
-    heads = ["stuck cells", "as they are", "nearest codes", "compensated", "worst of them", "seconds a chip"]
+        fleet = prepare_fleet(net, chips, moments, evaluate=accuracy, name=f"{rate:g}: shared moments", progress=False)
+        assert fleet.report is not None
+        reports += [untreated, nearest, fleet.report, compensated]
+        means = untreated.mean, nearest.mean, fleet.report.mean, compensated.mean, compensated.worst
+        rows.append((f"{rate:g}", *means, fleet.report.seconds / len(chips), seconds))
+    heads = ["stuck cells", "as they are", "nearest codes", "shared moments", "compensated", "worst of them"]
+    heads += ["seconds a chip: shared", "compensated"]
     print(f"mean over {options.chips} chips, each prepared by itself:")
-    print(tabulate(rows, heads, tablefmt="plain", floatfmt=("", ".4f", ".4f", ".4f", ".4f", ".2f"), disable_numparse=[0]))
+    digits_of = ("", ".4f", ".4f", ".4f", ".4f", ".4f", ".2f", ".2f")
+    print(tabulate(rows, heads, tablefmt="plain", floatfmt=digits_of, disable_numparse=[0]))
 
     rate = options.rates[0]
     chips = tm.random_fault_maps(net.placement.memory, chips=options.chips, fault_rate=rate, seed=options.seed)

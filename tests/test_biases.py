@@ -85,6 +85,41 @@ def test_stuck_bits_against_the_oracle(bias_quant, store, encoding):
     torch.testing.assert_close(model(X), healthy(X), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("bias_quant", [Int8BiasPerTensorFloatInternalScaling, TwelveBits])
+@pytest.mark.parametrize("store", ["plain", "nearest"])
+@pytest.mark.parametrize("gradient", ["identity", "zero_fully_stuck"])
+def test_gradients_of_stuck_biases(bias_quant, store, gradient):
+    """Straight through rounding and cells alike; a bias all of whose bits are stuck may be left without."""
+    healthy = a_network(bias_quant)[3]
+    layer = tm.make_faulty(nn.Sequential(a_network(bias_quant)[3]), biases=True)[0]
+    net = a_net(layer)
+    bits = net.placement.layer("bias").bit_width
+    cells = {net.placement.cell("bias", i, bit=b): b % 2 for i in (0, 3) for b in range(bits)}
+    cells |= {net.placement.cell("bias", i, bit=b): (i + b) % 2 for i in (1, 5, 7) for b in (0, 3, bits - 1)}
+    chip = tm.FaultMap(net.placement.memory, list(cells), list(cells.values()), "chip")
+    wanted = healthy.quant_bias().int().numpy().astype(np.int32)
+    read = expected_codes({"bias": wanted}, net.placement, chip, store)["bias"]
+    weighting = torch.randn(10, generator=torch.Generator().manual_seed(3))
+    # The healthy layer's own scale, and the codes by the oracle.
+    scale = healthy.quant_bias().scale
+    codes = healthy.bias / scale
+    if gradient == "zero_fully_stuck":
+        codes = torch.where(torch.isin(torch.arange(10), torch.tensor([0, 3])), codes.detach(), codes)
+    value = (codes + (torch.from_numpy(read) - codes).detach()) * scale
+    (value * weighting).sum().backward()
+    net.set_faults_(chip, rule=tm.Rule(store, gradient))
+    found = layer.quant_bias().value
+    (found * weighting).sum().backward()
+    torch.testing.assert_close(found, value, rtol=0, atol=1e-6)
+    torch.testing.assert_close(layer.bias.grad, healthy.bias.grad, rtol=0, atol=1e-5)
+    passing = [i for i in range(10) if i != int(healthy.bias.detach().abs().argmax())]  # this one has the scale's as well
+    assert [i for i in passing if layer.bias.grad[i] == 0] == [i for i in passing if i in (0, 3) and gradient != "identity"]
+    # Through the whole layer as well: the bias is added to every output.
+    layer.bias.grad = None
+    (layer(X[:, 0].reshape(6, -1).repeat(1, 11)[:, : 24 * 16]) * weighting).sum().backward()
+    torch.testing.assert_close(layer.bias.grad, 6 * healthy.bias.grad, rtol=0, atol=1e-4)
+
+
 def test_one_retraining_for_a_group_and_its_certificates():
     model = tm.make_faulty(a_network(), biases=True).train()
     net = a_net(model)

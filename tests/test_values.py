@@ -66,6 +66,10 @@ def values():
     ordered_chip = order.solve(image, [channels], chips[0])
     left = prepare.LeftAlone("last", 0, 7, "the network's output")
     compensated = prepare.CompensatedLayer("fc", 0.2, 0.05, 31, 2)
+    healthy_inputs = prepare.HealthyInputs(np.eye(8)[None], np.zeros((1, 8)), "norm")
+    prepared = prepare.PreparedChip(
+        chips[0], image.codes, {"bias": rng.random(4)}, tm.CompensationReport((compensated,), images=512, seconds=0.5), 0.9
+    )
     inputs = rng.random((9, 8))
     second, mean = inputs.T @ inputs / 9, inputs.mean(0)
     layer_moments = moments.LayerMoments.of("fc", second[None], mean[None], image.codes["fc"][None], 0.5, samples=9)
@@ -130,6 +134,10 @@ def values():
         patched.layers[0],
         compensated,
         tm.CompensationReport((compensated,), images=512, seconds=0.5),
+        healthy_inputs,
+        prepare.Moments({"fc": healthy_inputs}, images=5, network="d"),
+        prepared,
+        prepare.PreparedFleet((prepared,), "d", report),
         left,
         prepare.ChannelReport((channels,), (left,)),
         prepare.Retrained(True, 0.9, 10, 1.0, ((0, 0.5), (10, 0.9))),

@@ -39,7 +39,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     target, old = _resolved(path)
     if old is not None and stat.S_ISDIR(old.st_mode):
         raise os_error(errno.EISDIR, path)
-    descriptor = _descriptor(path)
+    descriptor = open_descriptor(path)
     if descriptor is not None or (old is not None and not stat.S_ISREG(old.st_mode)):
         with tempfile.TemporaryDirectory(prefix="tremap-") as folder:
             temporary = Path(folder, target.name)
@@ -208,8 +208,8 @@ def _resolved(path: str | os.PathLike[str]) -> tuple[Path, os.stat_result | None
         return target, None
 
 
-def _descriptor(path: str | os.PathLike[str]) -> int | None:
-    """The open file of this process that a path such as ``/dev/stdout`` stands for.
+def open_descriptor(path: str | os.PathLike[str]) -> int | None:
+    """Find the open file of this process that a path such as ``/dev/stdout`` stands for; None if it stands for none.
 
     It may be a regular file, which must not be replaced: whoever opened it goes on writing to it.
     """

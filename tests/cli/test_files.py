@@ -95,6 +95,7 @@ def test_no_output_is_an_input(folder, tmp_path, chips):  # noqa: F811
         ["map", "merge", folder, "--on-conflict", "free", "--out", path],
         ["map", "merge", folder, "--on-conflict", "free", "--out", link],
         ["map", "repair", path, "--out", path],
+        ["map", "repair", path, "--out", path, "--overwrite"],
         ["map", "repair", path, "--out", tmp_path / "a", "--list", path],
         ["map", "repair", path, "--out", tmp_path / "a", "--list", tmp_path / "a"],
         ["map", "plot", path, "--out", path],

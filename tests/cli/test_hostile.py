@@ -12,6 +12,7 @@ import tremap_brevitas as tm
 from tremap_brevitas.cli import main
 from tremap_brevitas.faults.array.geometry import ArrayGeometry
 from tremap_brevitas.faults.formats import write_fault_map
+from tremap_brevitas.order import order_chips, save_orders
 from tremap_brevitas.planning import Point, ResilienceCurve
 
 HUGE = "9" * 30
@@ -99,6 +100,11 @@ COMMANDS = {
         "out",
     ],
     "report": ["report", "fleet.csv", "--threshold", "0.5", "--title", "title", "--yield", "out"],
+    "order": [
+        *["order", "bundle", "nearly", "--out", "out", "--csv", "list", "--run", "run", "--seed", "1", "--workers", "1"],
+        *["--aim", "error", "--images", "images"],
+    ],
+    "verify in order": ["verify", "bundle", "nearly", "--orders", "orders.npz"],
     "verify": ["verify", "bundle", "placed"],
     "layout": ["layout", "bundle", "1", "--cell", "3"],
 }
@@ -109,9 +115,16 @@ def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("hostile")
     group = Group("linear")
     report = group.net.evaluate(group.chips[:1], lambda model: 0.9, progress=False)
-    group.export(root / "bundle", chips=group.chips[:1], report=report)
+    channels = tm.channel_groups(group.net, group.x)
+    group.export(root / "bundle", chips=group.chips[:1], report=report, groups=channels)
+    nearly = tm.random_fault_maps(group.placement.memory, chips=2, fault_rate=1e-4, seed=2)
+    save_orders(order_chips(group.image, channels.groups, nearly, progress=False), root / "orders.npz")
     tm.write_csv([report], root / "fleet.csv")
-    for name, maps in (("chips", tm.random_fault_maps(MEMORY, chips=2, fault_rate=0.03, seed=1)), ("placed", group.chips[:2])):
+    for name, maps in (
+        ("chips", tm.random_fault_maps(MEMORY, chips=2, fault_rate=0.03, seed=1)),
+        ("placed", group.chips[:2]),
+        ("nearly", nearly),
+    ):
         (root / name).mkdir()
         for chip in maps:
             chip.save(root / name / f"{chip.chip}.npz")
@@ -168,8 +181,8 @@ def test_hostile_arguments(place, monkeypatch, name):
     for at in range(commands, len(arguments)):
         if arguments[at].startswith("--"):
             continue
-        # An old file is replaced by design; pictures take a while each.
-        choice = {"--out": OTHERS, "--list": OTHERS, "--yield": OTHERS[:9], "--title": HOSTILE[10:13]}
+        # Pictures take a while each.
+        choice = {"--yield": [*FILES, *OTHERS[:9]], "--title": HOSTILE[10:13]}
         for hostile in choice.get(arguments[at - 1], HOSTILE):
             codes.add(run(place, [*arguments[:at], hostile, *arguments[at + 1 :]], before))
             if arguments[at - 1] == "--option":

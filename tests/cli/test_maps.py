@@ -50,7 +50,7 @@ def test_from_a_folder_of_logs_to_a_merged_map(tmp_path, chips):
     merged = tm.merge(chips, on_conflict="majority")
     assert json.loads(out)["digest"] == merged.digest
     assert tm.MergedFaultMap.load(tmp_path / "m.npz").digest == merged.digest
-    assert "5 chips" in tremap("map", "merge", tmp_path / "maps", "--on-conflict", "free", "--out", tmp_path / "m.npz").stdout
+    assert "5 chips" in tremap("map", "merge", tmp_path / "maps", "--on-conflict", "free", "--out", tmp_path / "f.npz").stdout
     assert (
         "conflicts, the first at cell"
         in tremap("map", "merge", tmp_path / "maps", "--on-conflict", "error", "--out", tmp_path / "e.npz", code=1).stderr
@@ -193,7 +193,7 @@ def test_addresses_and_arrays(tmp_path, folder, chips):
     assert by_file.digest == allocate_repair(chips[0], spare_rows=1, spare_columns=0, geometry=array).remaining.digest
     assert "leave --column-mux out" in tremap(*said, *geometry, "--column-mux", 2, code=2).stderr
     (tmp_path / "bad.json").write_text('{"words": 64}')
-    found = tremap(*said, "--geometry", tmp_path / "bad.json", code=1)
+    found = tremap(*said, "--overwrite", "--geometry", tmp_path / "bad.json", code=1)
     assert "bad.json: not the geometry of an array, or damaged (it needs 'word_bits')" in found.stderr
 
 

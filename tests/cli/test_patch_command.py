@@ -159,7 +159,7 @@ def test_sums_beyond_the_accumulators_are_named(bundle, chip_file, tmp_path):
     assert tuple(before) == said["2"]
     assert low <= rows[:, 0].min()  # the trained codes count as well
     assert high >= rows[:, 1].max()
-    assert json.loads(tremap("patch", copy, chip_file, "--out", tmp_path / "a.mem", "--json").stdout)[
+    assert json.loads(tremap("patch", copy, chip_file, "--out", tmp_path / "b.mem", "--json").stdout)[
         "beyond_accumulators"
     ] == {"2": [low, high]}
 

@@ -11,7 +11,8 @@ from placed.elsewhere import X, accuracy, make
 
 import tremap_brevitas as tm
 from tremap_brevitas.cluster import JobError, RayEngine
-from tremap_brevitas.placed.evaluator import Evaluator, _networks
+from tremap_brevitas.placed.elsewhere import _networks
+from tremap_brevitas.placed.evaluator import Evaluator
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """A fleet is measured as it will run, and a chip that is exact is not run at all."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -94,3 +96,32 @@ def test_the_mode_of_the_model_is_as_before(fleet):
     net.model.train()
     net.evaluate(chips[:1], lambda m: float(m.eval().training), progress=False)
     assert all(m.training for m in net.model.modules())
+
+
+@pytest.mark.parametrize("run", [0, 1, 2])
+@pytest.mark.parametrize("training", [True, False])
+def test_an_interrupt_leaves_the_model_as_it_was(fleet, run, training):
+    """Ctrl-C in the nominal run (0) or in that of a chip: mode, live map and codes are those of before."""
+    net, chips = fleet
+    net.set_faults_(chips[0], rule=tm.Rule("plain"))
+    net.model.train(training)
+    net.model.pool.train(not training)  # a user may have frozen a part
+    modes = {name: module.training for name, module in net.model.named_modules()}
+    before = net.memory_image().digest
+    read_back = {layer.name: net.codes(layer.name).read_back for layer in net.placement.layers}
+    runs = itertools.count()
+
+    def interrupted(model):
+        model.eval()
+        if next(runs) == run:
+            raise KeyboardInterrupt
+        return 0.5
+
+    with pytest.raises(KeyboardInterrupt):
+        net.evaluate(chips, interrupted, progress=False)
+    assert next(runs) == run + 1
+    assert {name: module.training for name, module in net.model.named_modules()} == modes
+    assert net.fault_map == chips[0]
+    assert net.rule == tm.Rule("plain")
+    assert net.memory_image().digest == before
+    assert all(np.array_equal(net.codes(name).read_back, codes) for name, codes in read_back.items())

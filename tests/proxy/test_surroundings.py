@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 from brevitas.export.inference import quant_inference_mode
-from brevitas.quant import Int8BiasPerTensorFloatInternalScaling
+from brevitas.quant import Int8BiasPerTensorFloatInternalScaling, Int8WeightPerTensorFixedPoint
 from helpers import a_chip, a_net, brevitas_codes, expected_codes
 from torch import nn
+from torch.nn.utils import prune
+from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrize import register_parametrization
 
 import tremap_brevitas as tm
 from tremap_brevitas import quant as tq
@@ -249,3 +252,48 @@ def test_wide_codes_in_half_precision():
     for store in ("plain", "nearest"):
         net.set_faults_(chip, rule=tm.Rule(store))
         assert np.array_equal(net.codes("").read_back, expected_codes({"": wanted}, net.placement, chip, store)[""])
+
+
+class Halved(nn.Module):
+    def forward(self, weight):
+        return weight * 0.5
+
+
+WEIGHT_CHANGES = {
+    "prune": lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+    "weight_norm": weight_norm,
+    "parametrization": lambda layer: register_parametrization(layer, "weight", Halved()),
+}
+
+
+@pytest.mark.parametrize("store", ["plain", "nearest"])
+@pytest.mark.parametrize("faults_first", [True, False])
+@pytest.mark.parametrize("change", WEIGHT_CHANGES)
+def test_faults_hold_in_weights_that_are_computed(change, faults_first, store):
+    """Pruned, normalised and parametrised weights are new tensors at every call, and are stored in the same cells."""
+    model = a_model()
+    net = a_net(model)
+    chip = a_chip(net.placement)
+    if faults_first:
+        net.set_faults_(chip, rule=tm.Rule(store))
+    WEIGHT_CHANGES[change](model[0])
+    if not faults_first:
+        net.set_faults_(chip, rule=tm.Rule(store))
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    for _ in range(2):  # as it was changed, and after a step of training
+        healthy = a_model(Int8WeightPerTensorFixedPoint)
+        with torch.no_grad():
+            for layer, plain in zip(model, healthy, strict=True):
+                plain.weight.copy_(layer.weight)
+        wanted = {name: brevitas_codes(plain) for name, plain in zip("01", healthy, strict=True)}
+        expected = expected_codes(wanted, net.placement, chip, store)
+        assert (expected["0"] != wanted["0"]).any()
+        for name, layer in zip("01", model, strict=True):
+            assert np.array_equal(brevitas_codes(layer), expected[name])
+            assert np.array_equal(net.codes(name).read_back, expected[name])
+        model(X).square().sum().backward()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter -= 0.05 * parameter.grad
+        model(X)  # pruning computes the weight before each forward pass
+    assert all(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))

@@ -9,6 +9,7 @@ group_0/
   placement.npz           which cell holds which bit of which weight
   probe.npz               an input, and what the network makes of it
   moments.npz             if asked for: what goes into each layer, to choose a chip's own codes without data
+  groups.npz              if asked for: which channels may stand in another order, to find a chip's own order without torch
   manifest.json           layers, scales, digests of maps and of every file, versions of tools
 ```
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 
+from tremap_brevitas.bundle.in_order import read_in_own_order
 from tremap_brevitas.bundle.manifest import Form
 from tremap_brevitas.bundle.read import Bundle
 from tremap_brevitas.faults import FaultMap
@@ -18,6 +20,9 @@ from tremap_brevitas.onnx_files.weights import OnnxWeight, load_onnx, metadata_o
 from tremap_brevitas.placement import MemoryImage
 from tremap_brevitas.placement.certificate import certificate, certificate_of
 
+if TYPE_CHECKING:
+    from tremap_brevitas.order import ChipOrder
+
 
 def apply_to_onnx(
     bundle: str | os.PathLike[str] | Bundle,
@@ -26,8 +31,15 @@ def apply_to_onnx(
     *,
     form: Form = "qcdq",
     image: MemoryImage | None = None,
+    order: ChipOrder | None = None,
 ) -> Path:
     """Write the ONNX file with the weights that one chip reads from its memory, so that it can be run without PyTorch.
+
+    With ``order`` the chip holds the network's channels in an order of its own. The file then holds the codes that it reads,
+    *put back into the network's own order*: its weights are not permuted, nor are biases, BatchNorms and scales. It is the same
+    network; for a chip that is exact in its order it has exactly the bundle's integers. The words to write into the chip are
+    those in its order, ``order.image``, which ``write_memory_image`` writes. Whoever needs the graph itself in the chip's order
+    applies the order to the model ([apply_order_][tremap_brevitas.apply_order_]) and exports that.
 
     Args:
         bundle: The folder of a bundle, or one that was loaded before.
@@ -36,6 +48,7 @@ def apply_to_onnx(
         form: Which of the bundle's files to start from.
         image: What is written into the chip, such as [patch][tremap_brevitas.patching.patch] makes it; None for the image that
             the bundle has for it.
+        order: The chip's order of channels; None if it holds the network as it lies. Not together with ``image``.
 
     Returns:
         The path written.
@@ -43,7 +56,8 @@ def apply_to_onnx(
     Raises:
         FileNotFoundError: If there is no such bundle.
         ValueError: If the bundle is not what was exported, has no file of that form, or map or image are of
-            another memory or placement.
+            another memory or placement, the order is of another chip, network or groups of channels, or both image and order
+            are given.
     """
     if not isinstance(bundle, Bundle):
         bundle = Bundle.load(bundle)
@@ -51,8 +65,13 @@ def apply_to_onnx(
         raise ValueError(f"form must be one of {', '.join(bundle.manifest.onnx)}, got {form!r}")
     if image is not None and image.placement.digest != bundle.image.placement.digest:
         raise ValueError(f"{bundle.folder}: image is in another placement than the bundle's")
+    if image is not None and order is not None:
+        raise ValueError("give image or order, not both: an order has the image of its chip")
     proof = bundle.certificate(fault_map)
-    if image is not None:
+    if order is not None:
+        image = order.image
+        proof = certificate_of(fault_map.chip, bundle.image, read_in_own_order(bundle, fault_map, order))
+    elif image is not None:
         proof = certificate_of(fault_map.chip, bundle.image, certificate(image, fault_map).read())
     read = proof.read()
     graph = load_onnx(bundle.folder / bundle.manifest.onnx[form])
@@ -65,6 +84,8 @@ def apply_to_onnx(
         set_weight(graph, {names[layer]}, read[layer], name)
         names[layer] = name
     reader = {"chip": fault_map.chip, "digest": fault_map.digest, **({} if image is None else {"image": image.digest})}
+    if order is not None:
+        reader["in_order"] = "yes"  # the image's words are in the chip's order, the file's weights in the network's own
     set_metadata(graph, {**about, "layers": names, "read_by": reader})
     weights = onnx_weights(graph)
     for layer, initializer in names.items():

@@ -89,6 +89,8 @@ class Manifest:
             input is not quantized are left out. None without a QONNX file, and in older bundles.
         moments: Name of the file with the second moments of the layers' inputs, by which ``tremap patch`` chooses a chip's own
             codes; None if there is none. Versions that do not know it leave it aside.
+        groups: Name of the file with the groups of channels, by which ``tremap order`` finds a chip's own order; None if there
+            is none. Versions that do not know it leave it aside.
     """
 
     files: Mapping[str, str]
@@ -110,6 +112,7 @@ class Manifest:
     versions: Mapping[str, str] = field(default_factory=dict)
     accumulators: Mapping[str, tuple[int, int]] | None = None
     moments: str | None = None
+    groups: str | None = None
 
     def write(self, folder: Path) -> Path:
         """Write ``manifest.json``, with a digest of itself."""
@@ -147,7 +150,7 @@ class Manifest:
 
     def _check_names(self) -> None:
         named = [*self.onnx.values(), self.placement, self.image, self.chips]
-        named += [name for name in (self.probe, self.moments) if name is not None]
+        named += [name for name in (self.probe, self.moments, self.groups) if name is not None]
         for name in [*self.files, *named]:
             if Path(name).name != name or name in ("", ".", "..", NAME) or "\\" in name or not name.isprintable():
                 raise ValueError(f"file {name!r} is not plainly in the folder")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tremap_brevitas.bundle.chips import BundleChip, read_chips
+from tremap_brevitas.bundle.extras import read_groups, read_moments
 from tremap_brevitas.bundle.manifest import NAME, BundleLayer, Manifest
 from tremap_brevitas.bundle.probe import read_probe
 from tremap_brevitas.faults import FaultMap
@@ -21,6 +22,9 @@ from tremap_brevitas.placement import MemoryImage, Placement
 from tremap_brevitas.placement.certificate import Certificate, certificate, certificate_of
 from tremap_brevitas.placement.image_file import read_memory_image
 from tremap_brevitas.reading import check_regular, file_digest, reading
+
+if TYPE_CHECKING:
+    from tremap_brevitas.order import ChannelGroup
 
 ROUNDING = 1e-6  # of the largest output: a few times what float32 sums in another order differ by
 
@@ -66,6 +70,18 @@ class Bundle:
             )
         return read_moments(self.folder / self.manifest.moments, self.image)
 
+    def groups(self) -> tuple[ChannelGroup, ...]:
+        """The groups of channels that may stand in another order.
+
+        Raises:
+            ValueError: If the bundle has none, or they are damaged or of another network.
+        """
+        if self.manifest.groups is None:
+            raise ValueError(
+                f"{self.folder}: has no groups of channels; export it with groups=tm.channel_groups(net, x), x being two inputs"
+            )
+        return read_groups(self.folder / self.manifest.groups, self.image.placement)
+
     def image_file(self, fault_map: FaultMap) -> Path:
         """File to write into a chip: its own, known by its map's digest, in a ``"chip_image"`` bundle; else the group's."""
         own = next((row.image for row in self.chips if row.digest == fault_map.digest), self.manifest.image)
@@ -100,26 +116,6 @@ def read_image(path: Path, manifest: Manifest, placement: Placement) -> MemoryIm
     with reading(path, f"a memory image in {manifest.image_format}"):
         words = read_memory_image(path, format=manifest.image_format, word_bits=placement.memory.word_bits)
         return MemoryImage.from_words(placement, words)
-
-
-def read_moments(path: Path, image: MemoryImage) -> InputMoments:
-    """Read the moments that belong to a memory image.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, or of another image, or of layers of other shapes.
-    """
-    moments = InputMoments.load(path)
-    if moments.image != image.digest:
-        raise ValueError(f"{path}: belongs to an image of digest {moments.image}, the bundle's is {image.digest}")
-    for name, layer in moments.layers.items():
-        if name not in image.codes:
-            raise ValueError(f"{path}: layer {name!r} is none of the image's")
-        try:
-            layer.check(image.codes[name].shape)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
-    return moments
 
 
 def examine(folder: str | os.PathLike[str]) -> tuple[Bundle | None, list[str], Measured]:
@@ -164,11 +160,15 @@ def examine(folder: str | os.PathLike[str]) -> tuple[Bundle | None, list[str], M
     except (OSError, ValueError) as error:
         problems.append(relative(error, root))
         return None, problems, measured
-    if manifest.moments is not None:
-        try:
-            read_moments(root / manifest.moments, image)
-        except (OSError, ValueError) as error:
-            problems.append(relative(error, root))
+    for name, read in (
+        (manifest.moments, lambda path: read_moments(path, image)),
+        (manifest.groups, lambda path: read_groups(path, placement)),
+    ):
+        if name is not None:
+            try:
+                read(root / name)
+            except (OSError, ValueError) as error:
+                problems.append(relative(error, root))
     for form, name in manifest.onnx.items():
         try:
             check_regular(root / name)

@@ -6,15 +6,20 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tremap_brevitas.bundle.chips import BundleChip
+from tremap_brevitas.bundle.in_order import in_order
 from tremap_brevitas.bundle.read import Bundle, Measured, examine, relative
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_memory
 from tremap_brevitas.placement.certificate import Certificate
 from tremap_brevitas.placement.layer import parameter_of
+
+if TYPE_CHECKING:
+    from tremap_brevitas.bundle.in_order import Orders
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +39,8 @@ class BundleReport:
         inputs_equal: How many of them gave the same output up to float32's rounding (1e-6). For others the two may have rounded
             a sum otherwise, and so moved an activation at a boundary to the next code.
         codes: Number of codes that image and ONNX files agree on.
+        in_order: Whether each chip holds the network in an order of its own; certificates are in the network's own order then,
+            too.
     """
 
     folder: str
@@ -45,6 +52,7 @@ class BundleReport:
     inputs: int = 0
     inputs_equal: int = 0
     codes: int = 0
+    in_order: bool = False
 
     @property
     def ok(self) -> bool:
@@ -65,40 +73,62 @@ class BundleReport:
                 lines.append(f"  onnxruntime gives PyTorch's outputs for {self.inputs_equal} of {self.inputs} inputs{rest}")
         if self.unlisted:
             lines.append(f"  not looked at, since the manifest does not name it: {', '.join(self.unlisted)}")
-        return "\n".join([*lines, *(f"  chip {c.chip!r}: {_verdict(c)}" for c in self.certificates)])
+        where = ", in its order" if self.in_order else ""
+        return "\n".join([*lines, *(f"  chip {c.chip!r}{where}: {_verdict(c)}" for c in self.certificates)])
 
 
-def verify_bundle(bundle: str | os.PathLike[str] | Bundle, chips: Iterable[FaultMap]) -> BundleReport:
+def verify_bundle(
+    bundle: str | os.PathLike[str] | Bundle, chips: Iterable[FaultMap], *, orders: Orders | None = None
+) -> BundleReport:
     """Check a bundle, and what each chip makes of it, from the files alone: torch and Brevitas are not needed.
 
     Every file is compared with its digest, the words of the memory image are decoded and compared with the integers in the
     ONNX files, scales and zero points with the manifest, and the QCDQ file's outputs (in onnxruntime) with the network's.
     Then each chip's stuck cells are applied to the image; only what they change can be read differently.
 
+    With ``orders`` a chip gets the words of the network in its own order. They are written, read back through its stuck cells,
+    put back into the network's order, and compared with the integers in the ONNX files, code by code.
+
     Args:
         bundle: The folder, or a bundle that was loaded before; then only the chips are checked.
         chips: Fault maps of any chips, members of the group or not.
+        orders: An order for each of these chips, from [reorder][tremap_brevitas.reorder] or ``tremap order``, or their file.
+            The bundle needs its groups of channels then.
 
     Returns:
         A report that names what is wrong. It prints as text.
 
     Raises:
-        FileNotFoundError: If there is no such folder, or it has no manifest.
-        ValueError: If a chip's map is of another memory.
+        FileNotFoundError: If there is no such folder, or it has no manifest; or no file of orders.
+        ValueError: If a chip's map is of another memory; or the orders are damaged, of another network, or there is none of a
+            chip; or the bundle has no groups of channels.
     """
     chips = list(chips)
     if isinstance(bundle, Bundle):
+        codes = bundle.image.placement.weights
+        if orders is not None:
+            proofs, problems = in_order(bundle, chips, orders)
+            return BundleReport(str(bundle.folder), tuple(problems), tuple(proofs), codes=codes, in_order=True)
         certificates = tuple(bundle.certificate(fault_map) for fault_map in chips)
-        return BundleReport(str(bundle.folder), (), certificates, codes=bundle.image.placement.weights)
-    return report_on(Path(bundle), examine(bundle), chips)
+        return BundleReport(str(bundle.folder), (), certificates, codes=codes)
+    return report_on(Path(bundle), examine(bundle), chips, orders)
 
 
-def report_on(folder: Path, examined: tuple[Bundle | None, list[str], Measured], chips: Sequence[FaultMap]) -> BundleReport:
+def report_on(
+    folder: Path,
+    examined: tuple[Bundle | None, list[str], Measured],
+    chips: Sequence[FaultMap],
+    orders: Orders | None = None,
+) -> BundleReport:
     """Report on a bundle that was examined, and on chips."""
     bundle, problems, measured = examined
     problems = list(problems)
-    certificates = []
-    if bundle is not None:
+    certificates: list[Certificate] = []
+    if bundle is not None and orders is not None:
+        if not problems:  # else its groups may be damaged, and nothing is worth an order
+            certificates, more = in_order(bundle, chips, orders)
+            problems += more
+    elif bundle is not None:
         rows = {row.digest: row for row in bundle.chips}
         for fault_map in chips:
             check_memory(fault_map, bundle.image.placement.memory, whose="the image's")
@@ -119,6 +149,7 @@ def report_on(folder: Path, examined: tuple[Bundle | None, list[str], Measured],
         inputs=measured.inputs,
         inputs_equal=measured.inputs_equal,
         codes=0 if bundle is None else bundle.image.placement.weights,
+        in_order=orders is not None,
     )
 
 

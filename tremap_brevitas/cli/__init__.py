@@ -13,6 +13,7 @@ from tremap_brevitas.cli.bundles import layout, verify
 from tremap_brevitas.cli.exits import EXIT_CODES, OneLineErrors
 from tremap_brevitas.cli.group import group
 from tremap_brevitas.cli.maps import map_group
+from tremap_brevitas.cli.order import order
 from tremap_brevitas.cli.patch import patch
 from tremap_brevitas.cli.report import report
 
@@ -36,6 +37,7 @@ def main() -> None:
 main.add_command(map_group)
 main.add_command(group)
 main.add_command(assign)
+main.add_command(order)
 main.add_command(patch)
 main.add_command(report)
 main.add_command(verify)

@@ -23,6 +23,7 @@ from tremap_brevitas.cli.common import (
     loaded_bundle,
     loaded_curve,
     map_options,
+    overwrite_option,
 )
 from tremap_brevitas.cli.outputs import STDOUT, check_outputs, summary, to_file
 from tremap_brevitas.cli.printing import csv_rows, echo, print_json, table
@@ -57,6 +58,7 @@ Examples:
     help="Who gets an image; patched: each chip its own, by tremap patch.",
 )
 @click.option("--out", type=NEW, help="Write a line for each chip to this CSV file.")
+@overwrite_option
 @json_option
 def assign(
     paths: tuple[Path, ...],
@@ -66,6 +68,7 @@ def assign(
     margin: float,
     deployment: Preparation,
     out: Path | None,
+    overwrite: bool,
     as_json: bool,
     **reading: Any,
 ) -> None:
@@ -82,7 +85,7 @@ def assign(
     if as_json and out == STDOUT:
         raise click.UsageError("--json and --out - would both write to standard output")
     reader = Reading.of(**reading)
-    check_outputs([out], [*reader.files(paths), *([curve_file] if curve_file else [])])
+    check_outputs([out], [*reader.files(paths), *([curve_file] if curve_file else [])], overwrite=overwrite)
     curve = None if curve_file is None else loaded_curve(curve_file)
     library = []
     for path in bundles:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tremap_brevitas.cli.common import Reading, json_option, map_options
+from tremap_brevitas.cli.common import FILE, Reading, json_option, map_options
 from tremap_brevitas.cli.printing import echo, print_json, table
 from tremap_brevitas.placement import Placement, drawn_words
 
@@ -19,6 +19,7 @@ Examples:
   tremap verify group_0/ chips/                and what does each of these chips make of them?
   tremap verify group_0/ chips/ --exact        fail unless every chip computes exactly what was trained
   tremap verify group_0/ lot7/*.log --format log --json
+  tremap verify group_0/ chips/ --orders orders.npz    each chip in the order that tremap order found for it
 """
 
 
@@ -26,9 +27,10 @@ Examples:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("chips", nargs=-1, type=click.Path(path_type=Path, exists=True, allow_dash=True))
 @map_options
+@click.option("--orders", type=FILE, help="File of tremap order: each chip holds the network in its own order.")
 @click.option("--exact", is_flag=True, help="Fail unless every chip is bit-exact.")
 @json_option
-def verify(bundle: Path, chips: tuple[Path, ...], exact: bool, as_json: bool, **reading: Any) -> None:
+def verify(bundle: Path, chips: tuple[Path, ...], orders: Path | None, exact: bool, as_json: bool, **reading: Any) -> None:
     """Check a bundle from its files alone, and what each chip makes of it.
 
     CHIPS are fault maps, or folders of them; logs need no geometry, since the bundle has it. Ends with 1 if the bundle is not
@@ -38,12 +40,14 @@ def verify(bundle: Path, chips: tuple[Path, ...], exact: bool, as_json: bool, **
     from tremap_brevitas.bundle.read import examine
     from tremap_brevitas.bundle.verify import report_on
 
+    if orders is not None and not chips:
+        raise click.UsageError("--orders says in which order CHIPS hold the network; give them as well")
     reader = Reading.of(**reading)
     examined = examine(bundle)
     if examined[0] is not None:
         reader.expect(examined[0].image.placement.memory)
     maps = [chip for _, chip in reader.maps(chips)] if chips else []
-    report = report_on(bundle, examined, maps)
+    report = report_on(bundle, examined, maps, orders)
     inexact = sum(not proof.bit_exact for proof in report.certificates)
     if as_json:
         results = [proof.result.row() for proof in report.certificates]

@@ -79,6 +79,9 @@ CURVE = click.option("--curve", "curve_file", type=FILE, help="Resilience curve 
 GOAL = click.option("--goal", type=Number(0, 1), help="Accuracy that every chip must reach.")
 MARGIN = click.option("--margin", type=Number(min=0), default=0.0, show_default=True, help="Accuracy to spare, for doubt.")
 
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Replace files that exist; in a folder, those that an earlier run of this command wrote."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for other programs.")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,9 +11,9 @@ from typing import Any
 
 import click
 
-from tremap_brevitas.cli.common import GEOMETRY, PATHS, Reading, loaded_geometry, map_options
+from tremap_brevitas.cli.common import GEOMETRY, PATHS, Reading, loaded_geometry, map_options, overwrite_option
 from tremap_brevitas.cli.exits import DOCUMENTED
-from tremap_brevitas.cli.outputs import STDOUT, check_outputs, filled_folder, new_file, summary, to_file
+from tremap_brevitas.cli.outputs import STDOUT, can_name_a_file, check_outputs, filled_folder, new_file, summary, to_file
 from tremap_brevitas.cli.printing import echo
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.formats import write_fault_map
@@ -44,7 +43,7 @@ Examples:
     type=click.Path(path_type=Path, allow_dash=True),
     help="File; a folder for several maps. Two files: NAME-ones and NAME-zeros.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace that file, or what an earlier convert wrote into the folder.")
+@overwrite_option
 @click.option("--chip", help="Name of the chip, for a single map.")
 @GEOMETRY
 @click.option("--as", "as_", type=click.Choice(["logical", "physical"]), help="With --geometry: what to make of the maps.")
@@ -85,10 +84,7 @@ def convert(
         if out == STDOUT and to in PAIRS:
             raise click.UsageError(f"{to} is two files, which standard output cannot take")
         targets = _targets(out, to)
-        check_outputs(targets, files)
-        for target in targets:
-            if target.is_file() and not overwrite:
-                raise FileExistsError(f"{target} exists already; --overwrite replaces it")
+        check_outputs(targets, files, overwrite=overwrite)
         fault_map = reader.one_map(paths[0])
         with to_file(out) as file:
             _write(translated(fault_map), file, to)
@@ -110,14 +106,14 @@ def _convert_folder(
     overwrite: bool,
 ) -> Counter[str]:
     """Convert several maps into a folder, and say what was lost."""
-    check_outputs([out], [*files, *(path.parent for path in files)])
+    check_outputs([out], [*files, *(path.parent for path in files)], overwrite=overwrite)
     taken: dict[Path, Path] = {}
     lost: Counter[str] = Counter()
     written = 0
     with filled_folder(out, command="tremap map convert", overwrite=overwrite, parents=True) as draft:
         for path, fault_map in reader.maps(paths, besides=out):
             name = fault_map.chip or path.stem
-            if not _can_name_a_file(name):
+            if not can_name_a_file(name):
                 reader.fail(path, ValueError(f"calls its chip {name!r}, which cannot be the name of a file in {out}"))
                 continue
             targets = _targets(draft / f"{name}{ENDINGS[to]}", to)
@@ -141,15 +137,6 @@ def _convert_folder(
             reader.finish()
             sys.exit(1)
     return lost
-
-
-def _can_name_a_file(name: str) -> bool:
-    """Whether a name leads nowhere else, is not hidden, and has no characters that a terminal would obey.
-
-    A stranger's map must not write where it likes, and a hidden file would not be read with its folder.
-    """
-    plain = Path(name).name == name and "\\" not in name and not name.startswith(".")
-    return plain and not any(unicodedata.category(character) == "Cc" for character in name)
 
 
 def _each(translate: Callable[[FaultMap], FaultMap], fault_map: FaultMap) -> FaultMap:

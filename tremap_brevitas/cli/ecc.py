@@ -8,7 +8,7 @@ from typing import Any
 import click
 from tabulate import tabulate
 
-from tremap_brevitas.cli.common import FILE, NEW, Reading, map_options
+from tremap_brevitas.cli.common import FILE, NEW, Reading, map_options, overwrite_option
 from tremap_brevitas.cli.outputs import check_outputs, summary, to_file
 from tremap_brevitas.cli.printing import echo
 from tremap_brevitas.faults.array.correction import check_bits_of, corrected, rate_behind
@@ -27,7 +27,8 @@ Examples:
 @map_options
 @click.option("--data-bits", required=True, type=click.IntRange(min=1), help="Bits of data in a word, below its check bits.")
 @click.option("--out", type=NEW, help="File of the map behind the code.")
-def ecc(path: Path | None, data_bits: int, out: Path | None, **reading: Any) -> None:
+@overwrite_option
+def ecc(path: Path | None, data_bits: int, out: Path | None, overwrite: bool, **reading: Any) -> None:
     """Say what stays stuck behind a code that corrects one wrong bit in each word (SECDED).
 
     Words with a single stuck cell read right; of the others every stuck cell of data stays, which is the worst case. Without
@@ -42,7 +43,7 @@ def ecc(path: Path | None, data_bits: int, out: Path | None, **reading: Any) -> 
         echo(tabulate(rows, ["stuck cells", "stuck behind the code"], tablefmt="plain", disable_numparse=True))
         return
     reader = Reading.of(**reading)
-    check_outputs([out], [path])
+    check_outputs([out], [path], overwrite=overwrite)
     fault_map = reader.one_map(path)
     behind = corrected(fault_map, data_bits=data_bits)
     with to_file(out) as file:

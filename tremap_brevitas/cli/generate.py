@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tremap_brevitas.cli.common import EXISTING, NEW_FOLDER, Number, Reading
+from tremap_brevitas.cli.common import EXISTING, NEW_FOLDER, Number, Reading, overwrite_option
 from tremap_brevitas.cli.outputs import check_outputs, filled_folder
 from tremap_brevitas.cli.printing import echo
 from tremap_brevitas.faults.fault_map import FaultMap
@@ -56,7 +56,7 @@ Examples:
 @click.option("--like", type=EXISTING, help="Map or folder of maps whose statistics are to be matched.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--out", required=True, type=NEW_FOLDER, help="Folder for the maps.")
-@click.option("--overwrite", is_flag=True, help="Replace what an earlier generate wrote there; other files stay.")
+@overwrite_option
 def generate(
     words: int,
     word_bits: int,
@@ -120,7 +120,7 @@ def generate(
     names = [chip.chip for chip in maps]
     if len(set(names)) != len(names):
         raise click.UsageError(f"two maps would be called {max(names, key=names.count)!r}; give rates that differ more")
-    check_outputs([out], [like] if like else [])
+    check_outputs([out], [like] if like else [], overwrite=overwrite)
     with filled_folder(out, command="tremap map generate", overwrite=overwrite, parents=True) as draft:
         for chip in maps:
             chip.save(draft / f"{chip.chip}.npz")

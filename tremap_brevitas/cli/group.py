@@ -24,6 +24,7 @@ from tremap_brevitas.cli.common import (
     loaded_bundle,
     loaded_curve,
     map_options,
+    overwrite_option,
 )
 from tremap_brevitas.cli.outputs import check_outputs, filled_folder
 from tremap_brevitas.cli.printing import csv_rows, echo, print_json, table
@@ -53,7 +54,7 @@ Examples:
 @MARGIN
 @click.option("--largest", type=click.IntRange(min=1), help="Most chips in a group.")
 @click.option("--out", required=True, type=NEW_FOLDER, help="Folder for a merged map of each group and the table groups.csv.")
-@click.option("--overwrite", is_flag=True, help="Replace what an earlier group wrote there; other files stay.")
+@overwrite_option
 @json_option
 def group(
     paths: tuple[Path, ...],
@@ -77,7 +78,8 @@ def group(
     by_goal = (bundle, curve_file, goal, steps)
     reader = Reading.of(**reading)
     files = reader.files(paths)
-    check_outputs([out], [*files, *(p.parent for p in files), *(p for p in (bundle, curve_file) if p is not None)])
+    inputs = [*files, *(p.parent for p in files), *(p for p in (bundle, curve_file) if p is not None)]
+    check_outputs([out], inputs, overwrite=overwrite)
     with filled_folder(out, command="tremap group", overwrite=overwrite, earlier=_earlier(out)) as draft:
         if union_rate is not None and by_goal == (None,) * 4:
             merged, rows = _by_rate(reader, paths, union_rate, largest)

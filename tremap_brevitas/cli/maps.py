@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import click
 
-from tremap_brevitas.cli.common import FILE, NEW, PATHS, Reading, json_option, map_options
+from tremap_brevitas.cli.common import FILE, NEW, PATHS, Reading, json_option, map_options, overwrite_option
 from tremap_brevitas.cli.convert import convert
 from tremap_brevitas.cli.ecc import ecc
 from tremap_brevitas.cli.generate import generate
@@ -82,8 +82,9 @@ Examples:
 @map_options
 @click.option("--on-conflict", required=True, type=click.Choice(get_args(OnConflict)), help="What to do where chips disagree.")
 @click.option("--out", required=True, type=NEW, help="File of the merged map.")
+@overwrite_option
 @json_option
-def merge_(paths: tuple[Path, ...], on_conflict: OnConflict, out: Path, as_json: bool, **reading: Any) -> None:
+def merge_(paths: tuple[Path, ...], on_conflict: OnConflict, out: Path, overwrite: bool, as_json: bool, **reading: Any) -> None:
     """Merge the maps of a group of chips into one, for one retraining.
 
     A bad file would leave a chip out of the group without a word, so that it stops here.
@@ -92,7 +93,7 @@ def merge_(paths: tuple[Path, ...], on_conflict: OnConflict, out: Path, as_json:
     reader = Reading.of(**reading)
     if as_json and out == STDOUT:
         raise click.UsageError("--json and --out - would both write to standard output")
-    check_outputs([out], reader.files(paths))
+    check_outputs([out], reader.files(paths), overwrite=overwrite)
     merged = merge([chip for _, chip in reader.maps(paths)], on_conflict=on_conflict)
     with to_file(out) as file:
         merged.save(file)

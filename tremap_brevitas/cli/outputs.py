@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import click
 
 from tremap_brevitas.cli.printing import echo
-from tremap_brevitas.files import atomic_file, atomic_folder
+from tremap_brevitas.files import atomic_file, atomic_folder, open_descriptor
 
 STDOUT = Path("-")
 RECORD = ".tremap.json"
@@ -84,23 +85,43 @@ def new_file(path: Path) -> Path:
     return path
 
 
-def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path]) -> None:
-    """Check that no output is an input, and no two outputs are the same file.
+def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path], *, overwrite: bool) -> None:
+    """Check that no output is an input, no two outputs are the same file, and none is replaced unasked.
+
+    Standard output, devices, pipes, and files that the caller's shell has opened (``/dev/fd/3``) replace nothing; folders are
+    looked at by ``filled_folder``.
+
+    Args:
+        outputs: Files to be written; None for those that were not asked for.
+        inputs: Files to be read.
+        overwrite: Whether files that are there already may be replaced.
 
     Raises:
-        click.UsageError: If there is such a one.
+        click.UsageError: If an output is an input, or another output.
+        FileExistsError: If an output is there already, and ``overwrite`` is False.
     """
+    given = [path for path in outputs if path is not None]
     read = {os.path.realpath(path) for path in inputs}
     written: set[str] = set()
-    for path in outputs:
-        if path is None:
-            continue
+    for path in given:
         real = "-" if path == STDOUT else os.path.realpath(path)
         if real in read:
             raise click.UsageError(f"{path} is to be read, and cannot be written as well")
         if real in written and not (os.path.lexists(real) and not os.path.isfile(real)):
             raise click.UsageError(f"{path} is to be written twice")
         written.add(real)
+    for path in given:
+        if not overwrite and path != STDOUT and path.is_file() and open_descriptor(path) is None:
+            raise FileExistsError(f"{path} exists already; --overwrite replaces it")
+
+
+def can_name_a_file(name: str) -> bool:
+    """Whether a name leads nowhere else, is not hidden, and has no characters that a terminal would obey.
+
+    A stranger's map must not write where it likes, and a hidden file would not be read with its folder.
+    """
+    plain = Path(name).name == name and "\\" not in name and not name.startswith(".")
+    return plain and not any(unicodedata.category(character) == "Cc" for character in name)
 
 
 @contextlib.contextmanager

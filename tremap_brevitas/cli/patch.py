@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tremap_brevitas.cli.common import EXISTING, FILE, NEW, Reading, json_option, loaded_bundle, map_options
+from tremap_brevitas.cli.common import EXISTING, FILE, NEW, Reading, json_option, loaded_bundle, map_options, overwrite_option
 from tremap_brevitas.cli.outputs import STDOUT, check_outputs, summary, to_file
 from tremap_brevitas.cli.printing import print_json
 from tremap_brevitas.memory_files import FORMATS
@@ -29,6 +29,7 @@ Examples:
 @click.option(
     "--sweeps", type=click.IntRange(min=1), default=1, show_default=True, help="Passes over the weights of a channel."
 )
+@overwrite_option
 @json_option
 def patch(
     bundle: Path,
@@ -37,6 +38,7 @@ def patch(
     onnx_file: Path | None,
     form: Any,
     sweeps: int,
+    overwrite: bool,
     as_json: bool,
     **reading: Any,
 ) -> None:
@@ -52,7 +54,7 @@ def patch(
     if STDOUT in (out, onnx_file) and as_json:
         raise click.UsageError("--json and a file would both write to standard output")
     reader = Reading.of(**reading)
-    check_outputs([out, onnx_file], [chip, *(bundle.iterdir() if bundle.is_dir() else ())])
+    check_outputs([out, onnx_file], [chip, *(bundle.iterdir() if bundle.is_dir() else ())], overwrite=overwrite)
     network = loaded_bundle(bundle)
     form_of = network.manifest.image_format
     if not FORMATS[form_of].comments and "as_written" not in out.name:

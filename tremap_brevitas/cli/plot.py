@@ -16,6 +16,7 @@ from tremap_brevitas.cli.common import (
     loaded_bundle,
     loaded_geometry,
     map_options,
+    overwrite_option,
 )
 from tremap_brevitas.cli.outputs import check_outputs, summary, to_file
 
@@ -40,6 +41,7 @@ Examples:
 @click.option("--bundle", type=EXISTING, help="For activated: the bundle whose image the chips hold.")
 @click.option("--title", default="", help="Heading of the picture; what stands between $ is mathematics.")
 @click.option("--out", required=True, type=NEW, help="Picture; its ending chooses the format.")
+@overwrite_option
 def plot(
     paths: tuple[Path, ...],
     kind: str | None,
@@ -47,6 +49,7 @@ def plot(
     bundle: Path | None,
     title: str,
     out: Path,
+    overwrite: bool,
     **reading: Any,
 ) -> None:
     """Draw a chip's map as a bitmap, a fleet's overlap, how the union grows, or which faults matter for a bundle.
@@ -62,7 +65,7 @@ def plot(
     if bundle is not None:
         image = loaded_bundle(bundle).image
         reader.expect(image.placement.memory)
-    check_outputs([out], [*reader.files(paths), *([geometry] if geometry else [])])
+    check_outputs([out], [*reader.files(paths), *([geometry] if geometry else [])], overwrite=overwrite)
     maps = reader.all_maps(paths)
     kind = kind or ("map" if len(maps) == 1 else "overlap")
     if kind == "map" and len(maps) != 1:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tremap_brevitas.cli.common import FILE, GEOMETRY, NEW, Reading, loaded_geometry, map_options
+from tremap_brevitas.cli.common import FILE, GEOMETRY, NEW, Reading, loaded_geometry, map_options, overwrite_option
 from tremap_brevitas.cli.inputs import regular
 from tremap_brevitas.cli.outputs import check_outputs, summary, to_file
 from tremap_brevitas.faults.array.allocate import allocate_repair
@@ -32,6 +32,7 @@ Examples:
 @click.option("--apply", "apply_", type=FILE, help="Apply this repair list, rather than work one out.")
 @click.option("--list", "list_", type=NEW, help="Write the repair list to this file.")
 @click.option("--out", required=True, type=NEW, help="File of the post-repair map.")
+@overwrite_option
 def repair(
     path: Path,
     spare_rows: int,
@@ -41,13 +42,14 @@ def repair(
     apply_: Path | None,
     list_: Path | None,
     out: Path,
+    overwrite: bool,
     **reading: Any,
 ) -> None:
     """Replace rows and columns by spare ones, and write the map of what stays broken."""
     if geometry is not None and column_mux != 1:
         raise click.UsageError("--geometry says the column mux; leave --column-mux out")
     reader = Reading.of(**reading)
-    check_outputs([out, list_], [p for p in (path, geometry, apply_) if p is not None])
+    check_outputs([out, list_], [p for p in (path, geometry, apply_) if p is not None], overwrite=overwrite)
     fault_map = reader.one_map(path)
     array = ArrayGeometry(fault_map.memory, column_mux=column_mux) if geometry is None else loaded_geometry(geometry)
     if apply_ is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tremap_brevitas.cli.common import FILE, NEW, Number, json_option
+from tremap_brevitas.cli.common import FILE, NEW, Number, json_option, overwrite_option
 from tremap_brevitas.cli.inputs import regular
 from tremap_brevitas.cli.outputs import STDOUT, check_outputs, summary, to_file
 from tremap_brevitas.cli.printing import echo, print_json
@@ -24,6 +24,7 @@ Examples:
 @click.option("--yield", "yield_picture", type=NEW, help="Draw chips by accuracy and the yield curve.")
 @click.option("--accuracy", "accuracy_picture", type=NEW, help="Draw the accuracy of each chip by method.")
 @click.option("--title", default="", help="Heading of the pictures; what stands between $ is mathematics.")
+@overwrite_option
 @json_option
 def report(
     table_file: Path,
@@ -31,6 +32,7 @@ def report(
     yield_picture: Path | None,
     accuracy_picture: Path | None,
     title: str,
+    overwrite: bool,
     as_json: bool,
 ) -> None:
     """Compare the ways in which a fleet was prepared: a table that ``write_csv`` wrote, as text and pictures."""
@@ -40,7 +42,7 @@ def report(
     pictures = [p for p in (yield_picture, accuracy_picture) if p is not None]
     if STDOUT in pictures and as_json:
         raise click.UsageError("--json and a picture would both write to standard output")
-    check_outputs(pictures, [table_file])
+    check_outputs(pictures, [table_file], overwrite=overwrite)
     with regular(table_file) as file:
         reports = read_csv(file)
     if yield_picture is not None:

@@ -97,7 +97,7 @@ class RayEngine:
         try:
             remote = ray.remote(
                 num_cpus=self.num_cpus, num_gpus=self.num_gpus, max_retries=self.retries, runtime_env=self.runtime_env
-            )(_with_threads)
+            )(with_threads)
             shared = ray.put((work, self.threads))
             waiting = iter(jobs.items())
             # A few more than can run at once: enough to keep every machine busy, and a cluster that grows.
@@ -127,7 +127,8 @@ class RayEngine:
             raise JobError(name, error) from error
 
 
-def _with_threads(shared: tuple[Callable[[Any], Any], int], job: Any) -> Any:
+def with_threads(shared: tuple[Callable[[Any], Any], int], job: Any) -> Any:
+    """Run a job with so many threads of torch, where torch is there."""
     work, threads = shared
     try:
         import torch

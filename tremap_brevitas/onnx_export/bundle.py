@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from tremap_brevitas.bundle.accumulators import accumulator_ranges
 from tremap_brevitas.bundle.chips import BundleChip, write_chips
+from tremap_brevitas.bundle.extras import GROUPS, MOMENTS
 from tremap_brevitas.bundle.manifest import FORMS, BundleLayer, Form, Manifest, file_digest, written_files
 from tremap_brevitas.bundle.probe import write_probe
 from tremap_brevitas.bundle.verify import verify_bundle
@@ -25,6 +26,7 @@ from tremap_brevitas.onnx_export.call import Inputs, as_inputs, check_batch, out
 from tremap_brevitas.onnx_export.export import OnnxExport, Written
 from tremap_brevitas.onnx_files.verify import output_errors
 from tremap_brevitas.onnx_files.weights import onnx_weights
+from tremap_brevitas.order import ChannelGroup, check_groups, save_groups
 from tremap_brevitas.placed.state import PlacedState
 from tremap_brevitas.placement import MemoryImage, Placement
 from tremap_brevitas.placement.certificate import Certificate, Deployment, certificate
@@ -32,7 +34,6 @@ from tremap_brevitas.placement.image_file import Format, write_memory_image
 from tremap_brevitas.report.fleet_report import FleetReport
 
 ENDINGS = {"readmemh": "mem", "amd_mif": "mif", "coe": "coe", "altera_mif": "mif", "intel_hex": "hex", "raw": "bin"}
-MOMENTS = "moments.npz"
 TOOLS = ("tremap_brevitas", "brevitas", "torch", "numpy", "onnx", "onnxruntime", "onnxscript", "onnxoptimizer")
 
 
@@ -51,6 +52,7 @@ def export_bundle(
     dynamic_batch: bool = False,
     tolerance: float = 1e-2,
     moments: InputMoments | None = None,
+    groups: Iterable[ChannelGroup] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write a bundle; see ``PlacedModel.export``."""
@@ -67,6 +69,7 @@ def export_bundle(
     _check_arguments(fleet, memory_format, onnx_forms)
     if moments is not None and moments.image != image.digest:
         raise ValueError(f"moments belong to an image of digest {moments.image}, but the network computes {image.digest} now")
+    channels = None if groups is None else _groups(groups, placement)
     proofs = [
         onnx_export.certificate
         if chip is fault_map and deployment == "group_image"
@@ -100,6 +103,8 @@ def export_bundle(
         placement.save(draft / "placement.npz")
         if moments is not None:
             moments.save(draft / MOMENTS)
+        if channels is not None:
+            save_groups(channels, draft / GROUPS)
         error = _write_probe(net.model, probed, draft, written.get("qcdq"), tolerance, dynamic_batch)
         layers = _layers(written, placement)
         manifest = Manifest(
@@ -122,6 +127,7 @@ def export_bundle(
             versions={**_versions(), "python": platform.python_version()},
             accumulators=_accumulators(written.get("qonnx"), layers, image, proofs),
             moments=None if moments is None else MOMENTS,
+            groups=None if channels is None else GROUPS,
         )
         manifest.write(draft)
         found = verify_bundle(draft, fleet)
@@ -139,6 +145,17 @@ def _check_arguments(fleet: Sequence[FaultMap], memory_format: str, onnx_forms: 
         raise ValueError(f"memory_format must be one of {', '.join(get_args(Format))}, got {memory_format!r}")
     if not onnx_forms or not set(onnx_forms) <= set(FORMS):
         raise ValueError(f"onnx_forms must be some of {', '.join(FORMS)}, got {onnx_forms!r}")
+
+
+def _groups(groups: Iterable[ChannelGroup], placement: Placement) -> tuple[ChannelGroup, ...]:
+    channels = tuple(groups)
+    for group in channels:
+        if not isinstance(group, ChannelGroup):
+            raise TypeError(f"groups must be groups of channels, as tm.channel_groups finds them, got {type(group).__name__}")
+    if not channels:
+        raise ValueError("groups is empty: no channel of the network may stand in another order; leave it out")
+    check_groups(channels, placement)
+    return channels
 
 
 def _accuracies(report: FleetReport | None, proofs: Sequence[Certificate]) -> dict[str, float]:

@@ -220,6 +220,11 @@ def check_order(order: ChipOrder, chip: FaultMap) -> tuple[str, ...]:
     Raises:
         ValueError: If map and image are of different memories.
     """
+    return read_and_checked(order, chip)[1]
+
+
+def read_and_checked(order: ChipOrder, chip: FaultMap) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
+    """The codes that a chip really gives back, in the network's own order, and what ``check_order`` says."""
     problems = []
     if chip.digest != order.fault_map:
         problems.append(f"chip {order.chip!r}: the order is for a fault map of digest {order.fault_map}, not {chip.digest}")
@@ -236,4 +241,4 @@ def check_order(order: ChipOrder, chip: FaultMap) -> tuple[str, ...]:
     lies = certificate(order.network, chip, deployment="chip_image").weights_that_differ
     if lies != order.wrong_as_it_lies:
         problems.append(f"chip {order.chip!r}: {lies} codes are wrong as it lies, the order says {order.wrong_as_it_lies}")
-    return tuple(problems)
+    return codes, tuple(problems)

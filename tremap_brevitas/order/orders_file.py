@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -38,6 +39,64 @@ class _Header(msgspec.Struct):
     chips: list[_Chip]
 
 
+class OrdersFile:
+    """Orders of chips that are collected one by one, to be written to a file: only what goes into the file is kept.
+
+    Args:
+        image: The network that the orders are of.
+        groups: Its groups of channels.
+    """
+
+    def __init__(self, image: MemoryImage, groups: Sequence[ChannelGroup]) -> None:
+        self.image, self.groups = image, tuple(groups)
+        self._layers = {layer.name: number for number, layer in enumerate(image.placement.layers)}
+        # How far each slot's channel has come: nearly all zeros, which compress to nothing.
+        self._at_home = np.concatenate([np.arange(group.channels) for group in self.groups] or [np.empty(0, dtype=np.int64)])
+        self._chips: list[_Chip] = []
+        self._moves: list[NDArray[np.int32]] = []
+        self._counts: list[NDArray[np.int32]] = []
+        self._weight, self._read = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int32)]
+
+    def add(self, order: ChipOrder) -> None:
+        """Take a chip's order.
+
+        Raises:
+            ValueError: If it is of another network.
+        """
+        if order.network is not self.image and order.network.digest != self.image.digest:
+            raise ValueError(f"chip {order.chip!r}: its order is of another network than the others")
+        counts = np.zeros(len(self._layers), dtype=np.int32)
+        for difference in sorted(order.differences, key=lambda d: self._layers[d.layer]):
+            counts[self._layers[difference.layer]] = len(difference.weight)
+            self._weight.append(difference.weight)
+            self._read.append(difference.read)
+        channels = np.concatenate([order.orders[group.name] for group in self.groups] or [self._at_home])
+        self._chips.append(_Chip(order.chip, order.fault_map, order.faults, order.wrong_as_it_lies, order.unavoidable))
+        self._moves.append((channels - self._at_home).astype(np.int32))
+        self._counts.append(counts)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write what was collected; see [save_orders][tremap_brevitas.order.save_orders].
+
+        Raises:
+            ValueError: If there is no order.
+        """
+        if not self._chips:
+            raise ValueError(f"{path}: no order to write")
+        header = {
+            "image": self.image.digest,
+            "groups": groups_digest(self.groups),
+            "chips": [msgspec.to_builtins(chip) for chip in self._chips],
+        }
+        arrays: dict[str, NDArray[Any]] = {
+            "moves": np.stack(self._moves),
+            "counts": np.stack(self._counts),
+            "weight": np.concatenate(self._weight),
+            "read": np.concatenate(self._read),
+        }
+        return write_archive(path, kind=KIND, schema=SCHEMA, header=header, arrays=arrays)
+
+
 def save_orders(orders: FleetOrders | Iterable[ChipOrder], path: str | os.PathLike[str]) -> Path:
     """Write the orders of chips to one compressed file that holds no pickle; it appears whole or not at all.
 
@@ -47,30 +106,10 @@ def save_orders(orders: FleetOrders | Iterable[ChipOrder], path: str | os.PathLi
         ValueError: If there is no order, or two are of different networks.
     """
     fleet = orders if isinstance(orders, FleetOrders) else FleetOrders(tuple(orders))
-    first = fleet.orders[0]
-    layers = [layer.name for layer in first.network.placement.layers]
-    counts = np.zeros((len(fleet), len(layers)), dtype=np.int32)
-    weight, read = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int32)]
-    for row, order in enumerate(fleet):
-        for difference in sorted(order.differences, key=lambda d: layers.index(d.layer)):
-            counts[row, layers.index(difference.layer)] = len(difference.weight)
-            weight.append(difference.weight)
-            read.append(difference.read)
-    # How far each slot's channel has come: nearly all zeros, which compress to nothing.
-    channels = [np.concatenate([order.orders[group.name] for group in first.groups] or [weight[0]]) for order in fleet]
-    at_home = np.concatenate([np.arange(group.channels) for group in first.groups] or [weight[0]])
-    header = {
-        "image": first.network.digest,
-        "groups": groups_digest(first.groups),
-        "chips": [msgspec.to_builtins(_Chip(o.chip, o.fault_map, o.faults, o.wrong_as_it_lies, o.unavoidable)) for o in fleet],
-    }
-    arrays = {
-        "moves": (np.stack(channels) - at_home).astype(np.int32),
-        "counts": counts,
-        "weight": np.concatenate(weight),
-        "read": np.concatenate(read),
-    }
-    return write_archive(path, kind=KIND, schema=SCHEMA, header=header, arrays=arrays)
+    file = OrdersFile(fleet.orders[0].network, fleet.orders[0].groups)
+    for order in fleet:
+        file.add(order)
+    return file.save(path)
 
 
 def load_orders(path: str | os.PathLike[str], image: MemoryImage, groups: Sequence[ChannelGroup]) -> FleetOrders:

@@ -15,8 +15,9 @@ def network_digest(model: nn.Module) -> str:
     """SHA-256 over all that a network's outputs depend on and that can be seen, as 64 hexadecimal digits.
 
     Every parameter and buffer, those that no state dict holds included (Brevitas keeps bit widths and constant scales so), and
-    every module with its class and options. Not the code of a ``forward``; nor the faults that are set, which the
-    digest of a memory image covers.
+    every module with its class and options. A network that has loaded the state dict of another has its digest: statistics
+    that Brevitas still collects count as the scale that the state dict makes of them. Not the code of a ``forward``; nor the
+    faults that are set, which the digest of a memory image covers.
 
     Examples:
         >>> one, other = nn.Linear(2, 1), nn.Linear(2, 1)
@@ -28,11 +29,20 @@ def network_digest(model: nn.Module) -> str:
         False
     """
     sha = hashlib.sha256()
-    for name, module in model.named_modules(remove_duplicate=False):
+    state = model.state_dict()
+    modules = dict(model.named_modules(remove_duplicate=False))
+    for name, module in modules.items():
         kind = type(module)
         options = re.sub(r"0x[0-9a-fA-F]+", "", module.extra_repr())  # an address differs from run to run
         sha.update(repr((name, kind.__module__, kind.__qualname__, options)).encode())
-    add_tensors(sha, chain(model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False)))
+    tensors = chain(model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False))
+    # Collected statistics are in no state dict, nor is a scale that is still to be made from them.
+    carried = (
+        (name, state.get(name, tensor))
+        for name, tensor in tensors
+        if name in state or not hasattr(modules[name.rpartition(".")[0]], "collect_stats_steps")
+    )
+    add_tensors(sha, carried)
     return sha.hexdigest()
 
 

@@ -1,7 +1,10 @@
 from .batchnorm import reestimate_batchnorm_
 from .collapse import CollapseDetector, CollapseError
 from .combine import CleanAndFaulty, ClipWeights
+from .compensation.fleet import prepare_fleet
+from .compensation.prepared import PreparedChip, PreparedFleet
 from .compensation.report import CompensatedLayer, CompensationReport
+from .compensation.shared import HealthyInputs, Moments
 from .ramp import Ramp
 from .read_by_members import ReadByMembers
 from .reordering import (
@@ -27,7 +30,11 @@ __all__ = [
     "CollapseError",
     "CompensatedLayer",
     "CompensationReport",
+    "HealthyInputs",
     "LeftAlone",
+    "Moments",
+    "PreparedChip",
+    "PreparedFleet",
     "Ramp",
     "RandomMaps",
     "RandomMember",
@@ -38,6 +45,7 @@ __all__ = [
     "apply_order_",
     "channel_groups",
     "in_another_order",
+    "prepare_fleet",
     "prove_groups",
     "reestimate_batchnorm_",
     "reorder",

@@ -108,3 +108,23 @@ def test_one_conflicting_weight_gets_the_best_of_all_codes():
     conflicts.written_(weights)
     errors = {code: group.mean_error(torch.tensor([[code]])).item() for code in (-3, -1, 1, 3)}
     assert round(weights.item() / group.scale) == min(errors, key=errors.get)
+
+
+def test_all_tensors_are_made_where_the_inputs_are():
+    group = Group(1, members=3)
+    assert len(group.row)
+    clashes, reachable = group.clashes(), Reachable(*(mask[None] for mask in group.union), RULE)
+    with torch.device("meta"):  # where whatever is made without a device would land
+        conflicts = Conflicts(clashes, group.moments[0], rows=group.shape[0], copies=1)
+        weights = reachable.nearest((group.target / group.scale).movedim(-1, 0), slice(None)).movedim(0, -1) * group.scale
+        conflicts.start_(weights[0], group.target[0])
+        weights = descend(
+            weights,
+            group.target,
+            group.moments,
+            lambda w, c: reachable.nearest(w / group.scale, c) * group.scale,
+            conflicts=conflicts,
+        )
+        conflicts.written_(weights[0])
+    assert weights.device.type == "cpu"
+    assert bool(conflicts.spread_errors().isfinite().all())

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from tremap_brevitas.prepare.compensation.moments import Moments, as_matrices, as_weight, rows_of
+from tremap_brevitas.prepare.compensation.moments import Sums, as_matrices, as_weight, rows_of
 
 LAYERS = {
     "linear": (nn.Linear(7, 4, bias=False), (3, 7)),
@@ -51,7 +51,7 @@ def test_rows_times_matrices_are_the_outputs(name):
 def test_moments_of_batches_are_those_of_the_whole():
     layer = nn.Linear(5, 2)
     x, healthy = torch.randn(2, 60, 5)
-    whole, parts = Moments(samples=1000), Moments(samples=1000)
+    whole, parts = Sums(samples=1000), Sums(samples=1000)
     whole.add(layer, x, healthy)
     for a, b in zip(x.split(20), healthy.split(20), strict=True):
         parts.add(layer, a, b)
@@ -62,8 +62,17 @@ def test_moments_of_batches_are_those_of_the_whole():
     assert torch.allclose(whole.cross[0], (healthy.T @ x).double(), atol=1e-4)
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_fewer_rows_are_rows_of_all(name):
+    layer, shape = LAYERS[name]
+    x = torch.randn(shape)
+    rows = rows_of(layer, x)
+    at = torch.linspace(0, rows.shape[1] - 1, 3, dtype=torch.float64).long()
+    assert torch.equal(rows_of(layer, x, samples=3), rows if rows.shape[1] <= 3 else rows[:, at])
+
+
 def test_no_more_samples_than_asked_for():
-    layer, moments = nn.Conv2d(1, 1, 3), Moments(samples=10)
+    layer, moments = nn.Conv2d(1, 1, 3), Sums(samples=10)
     moments.add(layer, torch.randn(4, 1, 9, 9), None)
     assert moments.rows == 10
 

@@ -14,17 +14,19 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
 from tremap_brevitas.faults import FaultMap
-from tremap_brevitas.placed.faults import check_fault_map, located
+from tremap_brevitas.placed.faults import check_fault_map, codes_of, located
 from tremap_brevitas.placed.modes import evaluation_mode
-from tremap_brevitas.placed.slots import WeightSlot, matching_slots
+from tremap_brevitas.placed.slots import WeightSlot
 from tremap_brevitas.placed.state import PlacedState
 from tremap_brevitas.prepare.compensation.absorb import traced
 from tremap_brevitas.prepare.compensation.descent import target_of
+from tremap_brevitas.prepare.compensation.from_moments import compensate_from_
 from tremap_brevitas.prepare.compensation.layer import Solution
+from tremap_brevitas.prepare.compensation.layers import Layers, quantizes_outputs
 from tremap_brevitas.prepare.compensation.lockstep import in_lockstep
-from tremap_brevitas.prepare.compensation.moments import Moments, has_rows, rows_of
-from tremap_brevitas.prepare.compensation.problem import clashes_of, problem_of
+from tremap_brevitas.prepare.compensation.moments import Sums, has_rows, rows_of
 from tremap_brevitas.prepare.compensation.report import CompensatedLayer, CompensationReport
+from tremap_brevitas.prepare.compensation.shared import Moments, first_of, quantized_input
 from tremap_brevitas.prepare.compensation.statistics import follow_
 from tremap_brevitas.proxy.image_reads import ImageReads
 
@@ -35,9 +37,10 @@ DAMPING = 0.01  # of the mean diagonal: so much a direction counts of which the 
 @torch.no_grad()
 def compensate_(
     net: PlacedState,
-    batches: Iterable[Any],
+    batches: Iterable[Any] | None,
     fault_map: FaultMap | None,
     *,
+    moments: Moments | None = None,
     factors: bool,
     signs: bool,
     sweeps: int,
@@ -52,11 +55,17 @@ def compensate_(
     for name, value in (("sweeps", sweeps), ("samples", samples)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
+    if (batches is None) == (moments is None):
+        raise ValueError(f"give either batches or moments, not {'both' if batches is not None else 'none of them'}")
     before = {key: value.clone() for key, value in net.model.state_dict().items()}
     live = net.fault_map, net.rule
     try:
-        run = _Run(net, batches, fault_map, forward, samples)
-        return run(FACTORS if factors else (1.0,), signs, sweeps, progress)
+        tries = FACTORS if factors else (1.0,)
+        if moments is not None:
+            with evaluation_mode(net.model):
+                return compensate_from_(Layers(net, fault_map), moments, tries, signs, sweeps, progress)
+        assert batches is not None
+        return _Run(net, batches, fault_map, forward, samples)(tries, signs, sweeps, progress)
     except BaseException:
         for key, value in net.model.state_dict().items():
             value.copy_(before[key])
@@ -67,7 +76,7 @@ def compensate_(
         raise
 
 
-class _Run:
+class _Run(Layers):
     """One network, its healthy twin, and the inputs that both see."""
 
     def __init__(
@@ -78,23 +87,16 @@ class _Run:
         forward: Callable[[nn.Module, Any], Any] | None,
         samples: int,
     ) -> None:
-        self.net, self.fault_map = net, fault_map
-        self.begin = time.perf_counter()
+        super().__init__(net, fault_map)
         self.forward = forward or (lambda model, batch: model(batch))
-        self.slots = {n: e for n, e in matching_slots(net.model, net.placement).items() if not e.is_bias}
-        self.members = fault_map.members if len(fault_map.conflicts) else ()
-        self.batches, self.images = _split([_first(b) for b in batches], len(self.members))
+        self.batches, self.images = _split([first_of(b) for b in batches], len(self.members))
         self.samples = max(1, samples // len(self.batches))
-        net.clear_faults_()
-        self.healthy = copy.deepcopy(net.model)
-        self.codes = {name: net.codes(name).wanted for name in self.slots}
-        net.set_faults_(fault_map)
-        self.stuck = {bits.layer.name: bits for bits in net.placement.stuck_bits(fault_map)}
-        self.written = {name: entry.proxy.fault_slot(entry.slot) for name, entry in self.slots.items()}
         pairs = [(m.chip, located(net.placement, m)) for m in self.members]
-        self.member_stuck = [{b.layer.name: b for b in net.placement.stuck_bits(m)} for m in self.members]
         reads = ImageReads(located(net.placement, fault_map), pairs, store=net.rule.store) if pairs else None
         self.reads = [reads.of(i) for i in range(len(reads))] if reads is not None else []
+        twin = copy.deepcopy(net)
+        twin.clear_faults_()
+        self.healthy = twin.model
 
     def __call__(self, factors: Sequence[float], signs: bool, sweeps: int, progress: bool) -> CompensationReport:
         model, count = self.net.model, len(self.batches)
@@ -123,16 +125,16 @@ class _Run:
                         continue
                     entry = self.slots[name]
                     entry.proxy.set_fault_slot(entry.slot, self.written[name])
-                    free = name in trace.absorbers and not _quantizes_outputs(module)
+                    free = name in trace.absorbers and not quantizes_outputs(module)
                     tries = [f * s for s in ((1, -1) if signs and free else (1,)) for f in (factors if free else (1.0,))]
-                    read = self.net.codes(name).read_back
+                    read = codes_of(entry).read_back
                     if not touched and np.array_equal(read, self.codes[name]):
                         reports[name] = CompensatedLayer(name, 0.0, 0.0, 0, 0)
                         continue
                     touched = True
-                    reports[name], found = self._layer(entry, own, healthy, read, tries, sweeps)
-                    if found is not None and free:
-                        signs_of[trace.absorbers[name]] = found.factor.sign()
+                    reports[name], solution = self._layer(entry, own, healthy, read, tries, sweeps)
+                    if solution is not None and free:
+                        signs_of[trace.absorbers[name]] = solution.factor.sign()
                     bar.update()
         for name in self.slots:
             if name not in reports:
@@ -158,47 +160,20 @@ class _Run:
         name, module = entry.name, entry.module
         if not has_rows(module):
             return CompensatedLayer(name, 0.0, 0.0, 0, 0, f"a {type(module).__name__} has no inputs to be weighed"), None
-        own, healthy = ([_quantized(module, x) for x in inputs] for inputs in (own, healthy))
-        moments = Moments(samples=self.samples)
+        own, healthy = ([quantized_input(module, x) for x in inputs] for inputs in (own, healthy))
+        moments = Sums(samples=self.samples)
         for x, h in zip(own, healthy, strict=True):
             moments.add(module, x, h)
         second, cross = moments.own / moments.rows, moments.cross / moments.rows
         if not bool(second.isfinite().all() & cross.isfinite().all()):
             raise ValueError(f"layer {name!r}: its inputs are not all finite")
-        placed = self.net.placement.layer(name)
-        problem = problem_of(
-            entry, placed, healthy=self.codes[name], read=read, stuck=self.stuck.get(name), store=self.net.rule.store
-        )
+        problem = self.problem(entry, read)
         target = target_of(problem.healthy, second, cross, damping=DAMPING)
-        clashes = clashes_of(problem, placed, [m.get(name) for m in self.member_stuck]) if self.members else None
-        found = problem.solve(target, second, factors=tries, sweeps=sweeps, clashes=clashes)
-        reason = self._write(entry, found)
-        if reason:
-            return CompensatedLayer(name, found.before, found.before, 0, 0, reason), None
-        bias = getattr(module, "bias", None)
-        if len(tries) == 1 and bias is not None and f"{name}.bias" not in {r.name for r in self.net.placement.layers}:
-            bias += (_mean(module, healthy, problem.healthy) - _mean(module, own, found.values)).to(bias)
-        changed = int((found.codes.cpu() != torch.from_numpy(read)).sum())
-        flipped = int((found.factor < 0).sum())
-        return CompensatedLayer(name, found.before, found.after, changed, flipped), found
-
-    def _write(self, entry: WeightSlot, found: Solution) -> str:
-        """Write a layer's weights; returns why that cannot be, and leaves the weights as they were then."""
-        module: Any = entry.module
-        before, quantized = entry.parameter.clone(), module.quant_weight()
-        entry.parameter.copy_(found.weight)
-        entry.proxy._cached_weight = None
-        now = module.quant_weight()
-        same_scale = torch.equal(now.scale, quantized.scale) and torch.equal(now.zero_point, quantized.zero_point)
-        if same_scale and np.array_equal(self.net.codes(entry.name).read_back, found.codes.cpu().numpy()):
-            return ""
-        entry.parameter.copy_(before)
-        entry.proxy._cached_weight = None
-        return "its quantizer makes another scale of other weights"
-
-
-def _first(batch: Any) -> Any:
-    return batch[0] if isinstance(batch, (tuple, list)) else batch
+        report, solution = self.solve_(entry, problem, read, target, second, tries, sweeps)
+        bias = self.float_bias(entry)
+        if solution is not None and len(tries) == 1 and bias is not None:
+            bias += (_mean(module, healthy, problem.healthy) - _mean(module, own, solution.values)).to(bias)
+        return report, solution
 
 
 def _split(batches: list[Any], members: int) -> tuple[list[Any], int]:
@@ -216,15 +191,3 @@ def _mean(module: nn.Module, inputs: Sequence[Tensor], matrices: Tensor) -> Tens
     count = sum(len(x) for x in inputs)
     mean = sum(rows_of(module, x).double().mean(1) * len(x) for x in inputs) / count
     return torch.einsum("gk,grk->gr", mean, matrices).reshape(-1)
-
-
-def _quantizes_outputs(module: Any) -> bool:
-    """Whether a layer quantizes what it gives, for which a factor would matter."""
-    quantizer = getattr(module, "output_quant", None)
-    return quantizer is not None and quantizer.is_quant_enabled
-
-
-def _quantized(module: Any, x: Tensor) -> Tensor:
-    if module.input_quant.is_quant_enabled:
-        x = module.input_quant(x)
-    return getattr(x, "value", x)

@@ -60,30 +60,30 @@ class Conflicts:
 
     def __init__(self, clashes: Clashes, moments: Tensor, *, rows: int, copies: int) -> None:
         self._clashes, self._moments = clashes, moments
-        count, columns = len(clashes.row), moments.shape[-1]
-        self._base = torch.arange(count).repeat(copies)
+        count, columns, device = len(clashes.row), moments.shape[-1], moments.device
+        self._base = torch.arange(count, device=device).repeat(copies)
         self._row = torch.cat([clashes.row + copy * rows for copy in range(copies)])
         self._column = clashes.column.repeat(copies)
-        self._code = torch.zeros(len(self._row), dtype=torch.int64)
+        self._code = torch.zeros_like(self._row)
         # All conflicting weights of each row; where it has fewer than another, one that never deviates.
         by_row = torch.argsort(self._row, stable=True)
         in_row = torch.bincount(self._row, minlength=rows * copies)
         first = torch.cumsum(in_row, 0) - in_row
         place = torch.empty_like(by_row)
-        place[by_row] = torch.arange(len(by_row)) - first[self._row[by_row]]
-        self._of_row = torch.full((rows * copies, int(in_row.max())), len(self._row), dtype=torch.int64)
-        self._of_row[self._row, place] = torch.arange(len(self._row))
+        place[by_row] = torch.arange(len(by_row), device=device) - first[self._row[by_row]]
+        self._of_row = torch.full((rows * copies, int(in_row.max())), len(self._row), device=device)
+        self._of_row[self._row, place] = torch.arange(len(self._row), device=device)
         self._column_of = torch.cat([self._column, self._column.new_zeros(1)])
-        self._now = torch.zeros(len(self._row) + 1, clashes.sa0.shape[1], dtype=moments.dtype)
+        self._now = torch.zeros(len(self._row) + 1, clashes.sa0.shape[1], dtype=moments.dtype, device=device)
         by_column = torch.argsort(self._column, stable=True)
-        bounds = torch.searchsorted(self._column[by_column], torch.arange(columns + 1)).tolist()
+        bounds = torch.searchsorted(self._column[by_column], torch.arange(columns + 1, device=device)).tolist()
         self._at = [by_column[bounds[j] : bounds[j + 1]] for j in range(columns)]
 
     def start_(self, weights: Tensor, target: Tensor) -> None:
         """Choose for each weight by itself the code whose readings are closest to the target; put their means into place."""
         for column, at in enumerate(self._at):
             if len(at):
-                self._choose(at, weights[:, column], target[self._row[at], column], None, torch.ones(()))
+                self._choose(at, weights[:, column], target[self._row[at], column], None, torch.ones((), device=weights.device))
 
     def settle_(self, column: int, new: Tensor, old: Tensor, gradient: Tensor, bend: Tensor) -> None:
         """Choose the codes of one column's conflicting weights for the output's sake.
@@ -129,6 +129,6 @@ class Conflicts:
         cost = cost.masked_fill(~self._clashes.allowed[base], torch.inf)
         best = cost.argmin(1)
         self._code[at] = best
-        rows = torch.arange(len(at))
+        rows = torch.arange(len(at), device=at.device)
         self._now[at] = deviation[rows, best]
         means[self._row[at]] = mean[rows, best]

@@ -89,6 +89,6 @@ def descend(
                 moved[j] = new - old
                 weights[..., column] = new
                 if j + 1 < end - begin:
-                    local[j + 1 :] += inside[:, j, j + 1 :].T[:, :, None] * moved[j]
+                    local[j + 1 :].addcmul_(inside[:, j, j + 1 :].T[:, :, None], moved[j])
             gradient += moved.movedim(0, -1) @ moments[:, begin:end]
     return weights

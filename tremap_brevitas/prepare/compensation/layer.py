@@ -110,14 +110,22 @@ class LayerProblem:
         as_they_are = held & (turned[..., 0] > 0)
         reachable = Reachable(repeated(self.sa0), repeated(self.sa1), self.rule)
 
-        def nearest(wish: Tensor, column: int) -> Tensor:
-            wish = wish / scale[column] + zero[column]
-            # A float that is held is rounded by the quantizer before its nearest code is looked up.
-            wish = torch.where(held[column], (floats[column] / scale[column] + zero[column]).round(), wish)
-            values = (reachable.nearest(wish, column) - zero[column]) * scale[column]
-            return torch.where(as_they_are[column], read[column], values)
+        holds, shifted = held.flatten(1).any(1).tolist(), bool(zero.any())
 
-        start = torch.stack([nearest(aims[..., column], column) for column in range(columns)], -1)
+        def nearest(wish: Tensor, column: int | slice) -> Tensor:
+            wish = wish / scale[column]
+            if shifted:
+                wish += zero[column]
+            holding = isinstance(column, slice) or holds[column]
+            if holding:  # a float that is held is rounded by the quantizer before its nearest code is looked up
+                wish = torch.where(held[column], (floats[column] / scale[column] + zero[column]).round(), wish)
+            values = reachable.nearest(wish, column)
+            if shifted:
+                values -= zero[column]
+            values *= scale[column]
+            return torch.where(as_they_are[column], read[column], values) if holding else values
+
+        start = nearest(aims.movedim(-1, 0), slice(None)).movedim(0, -1)
         clash = None if clashes is None else Conflicts(clashes, moments[0], rows=rows, copies=count)
         if clash is not None:
             clash.start_(start[0], aims[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -34,10 +35,18 @@ def has_rows(layer: nn.Module) -> bool:
     return isinstance(layer, (nn.Linear, _ConvNd))
 
 
-def rows_of(layer: nn.Module, x: Tensor) -> Tensor:
-    """Inputs of a layer as (groups, samples, inputs of one output), float32: each row times a matrix's row is one output."""
+def rows_of(layer: nn.Module, x: Tensor, *, samples: int | None = None) -> Tensor:
+    """Inputs of a layer as (groups, samples, inputs of one output), float32: each row times a matrix's row is one output.
+
+    Args:
+        layer: The layer.
+        x: What it is given.
+        samples: Most rows that are wanted, evenly spread; None for all.
+    """
     if isinstance(layer, nn.Linear):
-        return x.reshape(1, -1, x.shape[-1]).float()
+        rows = x.reshape(1, -1, x.shape[-1])
+        at = _spread_evenly(rows.shape[1], samples, x.device)
+        return (rows if at is None else rows[:, at]).float()
     if not isinstance(layer, _ConvNd):
         raise TypeError(f"inputs of a {type(layer).__name__} cannot be laid out as rows")
     dims = len(layer.kernel_size)
@@ -55,12 +64,19 @@ def rows_of(layer: nn.Module, x: Tensor) -> Tensor:
         reach = dilation[d] * (kernel[d] - 1) + 1
         x = x.unfold(2 + d, reach, stride[d])[..., :: dilation[d]]
     # (N, C, positions…, kernel…) -> (groups, N · positions, C / groups · kernel)
-    batch, channels = x.shape[:2]
-    groups = layer.groups
-    x = x.reshape(batch, groups, channels // groups, *x.shape[2:])
-    order = [1, 0, *range(3, 3 + dims), 2, *range(3 + dims, 3 + 2 * dims)]
-    x = x.permute(order)
-    return x.reshape(groups, -1, channels // groups * int(torch.tensor(kernel).prod()))
+    positions, inputs = x.shape[2 : 2 + dims], x.shape[1] // layer.groups * math.prod(kernel)
+    x = x.movedim(1, 1 + dims)
+    at = _spread_evenly(x.shape[0] * math.prod(positions), samples, x.device)
+    if at is not None:  # before the rows are laid out, which copies every input once for each place of the kernel
+        x = x[torch.unravel_index(at, (x.shape[0], *positions))]
+    return x.reshape(-1, layer.groups, inputs).transpose(0, 1)
+
+
+def _spread_evenly(count: int, samples: int | None, device: torch.device) -> Tensor | None:
+    """Which of so many rows are looked at; None for all."""
+    if samples is None or count <= samples:
+        return None
+    return torch.linspace(0, count - 1, samples, device=device, dtype=torch.float64).long()
 
 
 def _padded(x: Tensor, layer: _ConvNd) -> Tensor:
@@ -91,8 +107,21 @@ def _spread(x: Tensor, layer: _ConvTransposeNd) -> Tensor:
     return nn.functional.pad(x, pads)
 
 
-class Moments:
-    """Second moments of a layer's inputs, and of healthy inputs with them, summed up batch by batch in float64.
+def _gram(rows: Tensor, block: int = 144) -> Tensor:
+    """``rows' rows``, of which blocks above the diagonal alone are multiplied out."""
+    columns = rows.shape[-1]
+    if columns <= block:
+        return rows.mT @ rows
+    gram = rows.new_empty(rows.shape[0], columns, columns)
+    for begin in range(0, columns, block):
+        end = begin + block
+        gram[:, begin:end, begin:] = rows[..., begin:end].mT @ rows[..., begin:]
+        gram[:, end:, begin:end] = gram[:, begin:end, end:].mT
+    return gram
+
+
+class Sums:
+    """Sums over a layer's inputs, and over healthy inputs with them, batch by batch in float64.
 
     Args:
         samples: Most rows that one batch may contribute, evenly spread; more say little that is new.
@@ -101,19 +130,13 @@ class Moments:
     def __init__(self, *, samples: int) -> None:
         self.samples = samples
         self.rows = 0
-        self.own = self.cross = torch.zeros((), dtype=torch.float64)
+        self.own = self.cross = self.first = torch.zeros((), dtype=torch.float64)
 
     def add(self, layer: nn.Module, x: Tensor, healthy: Tensor | None) -> None:
         """Add a batch of inputs, and the same images' inputs in the healthy network."""
-        rows = _thinned(rows_of(layer, x), self.samples)
-        own = rows.mT @ rows
-        cross = own if healthy is None else _thinned(rows_of(layer, healthy), self.samples).mT @ rows
-        self.own, self.cross = self.own + own.double(), self.cross + cross.double()
+        rows = rows_of(layer, x, samples=self.samples)
+        own = _gram(rows)
+        cross = own if healthy is None else rows_of(layer, healthy, samples=self.samples).mT @ rows
+        self.own, self.cross = own.double() + self.own.to(own.device), cross.double() + self.cross.to(cross.device)
+        self.first = (rows.new_ones(1, rows.shape[1]) @ rows)[:, 0].double() + self.first.to(rows.device)
         self.rows += rows.shape[1]
-
-
-def _thinned(rows: Tensor, samples: int) -> Tensor:
-    count = rows.shape[1]
-    if count <= samples:
-        return rows
-    return rows[:, torch.linspace(0, count - 1, samples, device=rows.device).long()]

@@ -67,17 +67,18 @@ class Reachable:
         if rule.bit_width > MAX_TABLE_BIT_WIDTH:
             self._masks = zeros.to(torch.int32), ones.to(torch.int32)
             return
-        self._start = _patterns(zeros, ones, rule.bit_width) * rule.columns - rule.start
-        self._below, self._above = (torch.from_numpy(table).to(sa0.device) for table in _neighbours(rule))
+        patterns, which = _patterns(zeros, ones, rule.bit_width).unique(return_inverse=True)  # type: ignore[no-untyped-call]
+        self._table = _answers(patterns, rule).reshape(-1)
+        self._start = which * (4 * rule.columns - 3) - 4 * rule.start
 
-    def nearest(self, wish: Tensor, column: int) -> Tensor:
+    def nearest(self, wish: Tensor, column: int | slice) -> Tensor:
         """The reachable codes nearest to wishes, for one column of the matrix; a tie goes to the smaller magnitude.
 
         Above 8 bits a wish is rounded first.
 
         Args:
-            wish: Real numbers, (groups, rows).
-            column: Index of the column.
+            wish: Real numbers, (groups, rows); of several columns, (columns, groups, rows).
+            column: Index of the column, or which columns.
         """
         rule = self._rule
         inside = wish.clamp(rule.lowest, rule.start + rule.columns - 1)
@@ -86,11 +87,25 @@ class Reachable:
             options: Any = {"bit_width": rule.bit_width, "encoding": rule.encoding}
             found: Tensor = nearest_formula(inside.round().to(torch.int32), sa0, sa1, **options)
             return found.to(wish.dtype)
-        start = self._start[column]
-        lower = self._below[start + inside.floor().to(torch.int64)].to(wish.dtype)
-        upper = self._above[start + inside.ceil().to(torch.int64)].to(wish.dtype)
-        down, up = inside - lower, upper - inside  # far outside, what does not exist could look nearest
-        return torch.where((up < down) | ((up == down) & (upper.abs() <= lower.abs())), upper, lower)
+        doubled = inside * 2
+        place = doubled.floor().add_(doubled.ceil_()).to(torch.int64)
+        return self._table[place.add_(self._start[column])].to(wish.dtype)
+
+
+def _answers(patterns: Tensor, rule: CodeRule) -> Tensor:
+    """The reachable code nearest to every kind of wish under some patterns: float64, (patterns, 4 columns - 3).
+
+    Codes are whole numbers, so that the answer changes at whole and half numbers alone. Wishes ``start + k / 4`` stand for all:
+    even ``k`` for a whole or half number, odd ``k`` for all wishes between two of those.
+    """
+    below, above = (
+        torch.from_numpy(t).to(patterns.device).reshape(-1, rule.columns)[patterns].double() for t in _neighbours(rule)
+    )
+    wish = torch.arange(4 * rule.columns - 3, device=patterns.device) / 4.0
+    lower, upper = below[:, wish.floor().long()], above[:, wish.ceil().long()]
+    wish = wish + rule.start
+    down, up = wish - lower, upper - wish  # far outside, what does not exist could look nearest
+    return torch.where((up < down) | ((up == down) & (upper.abs() <= lower.abs())), upper, lower)
 
 
 def writable(sa0: Tensor, sa1: Tensor, codes: Iterable[int], rule: CodeRule) -> Tensor:

@@ -22,12 +22,34 @@ def follow_(norm: Any, twin: Any, own: Sequence[Tensor], healthy: Sequence[Tenso
         healthy: What comes in in the healthy network, for the same images.
         sign: Sign that each channel has got; None for none.
     """
-    (mean, variance), (healthy_mean, healthy_variance) = moments_of(own), moments_of(healthy)
+    before = twin.running_mean.double(), twin.running_var.double()
+    follow_moments_(norm, moments_of(own), moments_of(healthy), sign, before=before)
+
+
+def follow_moments_(
+    norm: Any,
+    own: tuple[Tensor, Tensor],
+    healthy: tuple[Tensor, Tensor],
+    sign: Tensor | None,
+    *,
+    before: tuple[Tensor, Tensor] | None = None,
+) -> None:
+    """The same, where mean and variance of each channel are known.
+
+    Args:
+        norm: The BatchNorm, changed in place.
+        own: Mean and variance of what comes in now.
+        healthy: Likewise in the healthy network.
+        sign: Sign that each channel has got; None for none.
+        before: Its running mean and variance in the healthy network, float64; None for those that it has.
+    """
+    (mean, variance), (healthy_mean, healthy_variance) = own, healthy
+    running_mean, running_var = (norm.running_mean.double(), norm.running_var.double()) if before is None else before
     signs = torch.ones_like(mean) if sign is None else sign.to(mean)
     live = (variance > 0) & (healthy_variance > 0)
     ratio = torch.where(live, (variance / healthy_variance.clamp(min=1e-12)).sqrt(), torch.ones_like(mean))
-    norm.running_var.copy_(((twin.running_var.double() + norm.eps) * ratio.square() - norm.eps).clamp(min=0))
-    norm.running_mean.copy_(mean - (healthy_mean - twin.running_mean.double()) * ratio * signs)
+    norm.running_var.copy_(((running_var + norm.eps) * ratio.square() - norm.eps).clamp(min=0))
+    norm.running_mean.copy_(mean - (healthy_mean - running_mean) * ratio * signs)
     if sign is not None:
         norm.weight.mul_(sign.to(norm.weight))
 

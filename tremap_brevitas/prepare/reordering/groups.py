@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,10 @@ class ChannelReport:
 
     groups: tuple[ChannelGroup, ...]
     left_alone: tuple[LeftAlone, ...]
+
+    def __iter__(self) -> Iterator[ChannelGroup]:
+        """The groups, one after the other."""
+        return iter(self.groups)
 
     def __str__(self) -> str:
         rows = [

@@ -1,0 +1,94 @@
+"""Chips that hold a bundle's network in an order of their own. Neither torch nor Brevitas."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from tremap_brevitas.bundle.read import Bundle
+from tremap_brevitas.faults import FaultMap
+from tremap_brevitas.placement.certificate import Certificate, certificate_of
+
+if TYPE_CHECKING:
+    from tremap_brevitas.order import ChipOrder
+
+    Orders = str | os.PathLike[str] | Iterable[ChipOrder]
+
+
+def in_order(bundle: Bundle, chips: Sequence[FaultMap], orders: Orders) -> tuple[list[Certificate], list[str]]:
+    """What each chip makes of the words of its own order, against the integers in the ONNX files.
+
+    Args:
+        bundle: The bundle, with its groups of channels.
+        chips: Fault maps.
+        orders: An order for each of them, or the file that holds them.
+
+    Returns:
+        A certificate for each chip, in the network's own order, and a sentence for everything that is not as an order says.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the bundle has no groups of channels, the orders are damaged or of another network, a chip has none, or
+            is of another memory.
+    """
+    from tremap_brevitas.order import load_orders
+    from tremap_brevitas.order.chip_order import read_and_checked
+
+    if isinstance(orders, (str, os.PathLike)):
+        where, given = os.fsdecode(orders), list(load_orders(orders, bundle.image, bundle.groups()))
+    else:
+        where, given = "orders", list(orders)
+        check_orders(bundle, given)
+    by_name = {order.chip: order for order in given}
+    by_map = {order.fault_map: order for order in given}
+    proofs: list[Certificate] = []
+    problems: list[str] = []
+    for chip in chips:
+        # Under the chip's name the order of another map: then it is said that it is.
+        order = by_map.get(chip.digest) or by_name.get(chip.chip)
+        if order is None:
+            raise ValueError(f"{where}: no order of chip {chip.chip!r}; there are {len(by_name)} chips in it")
+        codes, wrong = read_and_checked(order, chip)
+        problems += wrong
+        proofs.append(certificate_of(chip.chip, bundle.image, codes))
+    return proofs, problems
+
+
+def check_orders(bundle: Bundle, orders: Iterable[ChipOrder]) -> None:
+    """Check that orders are of a bundle's network, and of its groups of channels.
+
+    Raises:
+        ValueError: If one is not, or the bundle has no groups of channels.
+    """
+    from tremap_brevitas.order import groups_digest
+
+    digest, known = groups_digest(bundle.groups()), None
+    for order in orders:
+        if order.network.digest != bundle.image.digest:
+            raise ValueError(
+                f"{bundle.folder}: the order of chip {order.chip!r} is of a network of digest {order.network.digest}, the "
+                f"bundle's is {bundle.image.digest}"
+            )
+        if order.groups is not known and groups_digest(order.groups) != digest:
+            raise ValueError(
+                f"{bundle.folder}: the order of chip {order.chip!r} is of other groups of channels than the bundle's"
+            )
+        known = order.groups
+
+
+def read_in_own_order(bundle: Bundle, chip: FaultMap, order: ChipOrder) -> dict[str, NDArray[Any]]:
+    """Codes that a chip gives back when it holds the network in its order, put back into the network's own.
+
+    Raises:
+        ValueError: If the order is of another network or chip, or does not hold what it says.
+    """
+    from tremap_brevitas.order.chip_order import read_and_checked
+
+    check_orders(bundle, [order])
+    codes, wrong = read_and_checked(order, chip)
+    if wrong:
+        raise ValueError(f"{bundle.folder}: {'; '.join(wrong)}")
+    return codes

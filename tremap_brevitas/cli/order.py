@@ -1,0 +1,173 @@
+"""``tremap order``: for each chip the order of channels in which it reads the network exactly."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from tremap_brevitas.cli.common import (
+    EXISTING,
+    NEW,
+    NEW_FOLDER,
+    Reading,
+    json_option,
+    loaded_bundle,
+    map_options,
+    overwrite_option,
+)
+from tremap_brevitas.cli.outputs import STDOUT, can_name_a_file, check_outputs, filled_folder, summary, to_file
+from tremap_brevitas.cli.printing import csv_rows, echo, print_json, table
+from tremap_brevitas.faults.fault_map import FaultMap
+from tremap_brevitas.printable import counted
+from tremap_brevitas.tables import write_table
+
+if TYPE_CHECKING:
+    from tremap_brevitas.order import ChipOrder
+
+AS_IT_LIES, IN_ORDER, LEFT_OVER = VERDICTS = ("exact as it lies", "exact in another order", "left over")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tremap order group_0/ lot7/ --out orders.npz
+  tremap order group_0/ lot7/ --out orders.npz --csv yield.csv --workers 8 --run lot7_run/
+  tremap verify group_0/ lot7/ --orders orders.npz
+"""
+)
+@click.argument("bundle", type=EXISTING)
+@click.argument("chips", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, allow_dash=True))
+@map_options
+@click.option("--out", required=True, type=NEW, help="File of the orders, for tremap verify --orders.")
+@click.option("--csv", "csv_file", type=NEW, help="Write a line for each chip to this CSV file.")
+@click.option(
+    "--images", type=NEW_FOLDER, help="Write each chip's own memory image to this folder: as large as the network, each."
+)
+@overwrite_option
+@click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes to use.")
+@click.option("--run", "run_folder", type=NEW_FOLDER, help="Keep what is finished here; a run that was killed goes on.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws among equal orders.")
+@click.option(
+    "--aim",
+    type=click.Choice(["wrong_codes", "error"]),
+    default="wrong_codes",
+    show_default=True,
+    help="What is least in chips that no order makes exact.",
+)
+@json_option
+def order(
+    bundle: Path,
+    chips: tuple[Path, ...],
+    out: Path,
+    csv_file: Path | None,
+    images: Path | None,
+    overwrite: bool,
+    workers: int,
+    run_folder: Path | None,
+    seed: int,
+    aim: Literal["wrong_codes", "error"],
+    as_json: bool,
+    **reading: Any,
+) -> None:
+    """Find for each chip the order of channels in which it reads the network exactly.
+
+    Hidden channels may stand in any order, if the layers on both sides agree. CHIPS are fault maps, or folders of them; logs
+    need no geometry, since the bundle has it. Nothing is trained, and no network is run. The bundle needs its groups of
+    channels: export(groups=...). Ends with 1 if a map is bad; chips that no order makes exact are not an error.
+    """
+    if as_json and STDOUT in (out, csv_file):
+        raise click.UsageError("--json and a file would both write to standard output")
+    reader = Reading.of(**reading)
+    files = reader.files(chips)
+    check_outputs([out, csv_file], [*files, *(bundle.iterdir() if bundle.is_dir() else ())], overwrite=overwrite)
+    network = loaded_bundle(bundle)
+    groups = network.groups()
+    from tremap_brevitas.order import SearchOptions, order_chips  # here, since SciPy takes a while
+    from tremap_brevitas.order.fleet import fleet_row
+    from tremap_brevitas.order.orders_file import OrdersFile
+    from tremap_brevitas.placement.image_file import write_memory_image
+
+    reader.expect(network.image.placement.memory)
+    collected = OrdersFile(network.image, groups)
+    rows: list[dict[str, Any]] = []
+    with nullcontext() if images is None else filled_folder(images, command="tremap order", overwrite=overwrite) as draft:
+        for chip_order in order_chips(
+            network.image,
+            groups,
+            _maps(reader, chips, images),
+            options=SearchOptions(aim=aim, seed=seed),
+            workers=workers,
+            folder=run_folder,
+            progress=len(files) == 1 and sys.stderr is not None and sys.stderr.isatty(),  # else there is a bar over the files
+        ):
+            collected.add(chip_order)
+            rows.append({**fleet_row(chip_order), "verdict": _verdict(chip_order)})
+            if draft is not None:
+                name = f"{chip_order.chip}_as_written{Path(network.manifest.image).suffix}"
+                write_memory_image(chip_order.image, draft / name, format=network.manifest.image_format, fault_map=None)
+        if not rows:  # then nothing is written
+            reader.finish()
+            raise click.ClickException("no map could be read")
+    with to_file(out) as file:
+        collected.save(file)
+    if csv_file is not None:
+        with to_file(csv_file) as file:
+            write_table(file, csv_rows(rows))
+    counts = Counter(row["verdict"] for row in rows)
+    if as_json:
+        said = {verdict.replace(" ", "_"): counts[verdict] for verdict in VERDICTS}
+        print_json({"bundle": str(bundle), **said, "chips": rows})
+    else:
+        _print(rows, counts, out, csv_file)
+    reader.finish()
+
+
+def _maps(reader: Reading, paths: tuple[Path, ...], images: Path | None) -> Iterator[FaultMap]:
+    """The maps one by one, so that thousands will do; those that cannot be served are named."""
+    where: dict[str, Path] = {}
+    for path, fault_map in reader.maps(paths, progress="orders"):
+        if fault_map.memory != reader.memory:
+            reader.fail(path, ValueError(f"is of a memory of {fault_map.memory}, the bundle's is {reader.memory}"))
+            continue
+        named = fault_map if fault_map.chip else replace(fault_map, chip=path.stem)
+        if named.chip in where:
+            reader.fail(path, ValueError(f"chip {named.chip!r} was read from {where[named.chip]} already"))
+        elif images is not None and not can_name_a_file(named.chip):
+            reader.fail(path, ValueError(f"calls its chip {named.chip!r}, which cannot be the name of a file in {images}"))
+        else:
+            where[named.chip] = path
+            yield named
+
+
+def _verdict(chip_order: ChipOrder) -> str:
+    if not chip_order.exact:
+        return LEFT_OVER
+    return IN_ORDER if chip_order.wrong_as_it_lies else AS_IT_LIES
+
+
+def _print(rows: list[dict[str, Any]], counts: Counter[str], out: Path, csv_file: Path | None) -> None:
+    if len(rows) <= 40 and STDOUT not in (out, csv_file):
+        heading = ("chip", "stuck cells", "wrong as it lies", "wrong in order", "worst error (LSB)", "relative error")
+        echo(table(heading, [_shown(row) for row in rows]))
+    shares = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
+    summary(f"{counted(len(rows), 'chip')}: {shares}", out, csv_file)
+    if counts[LEFT_OVER]:
+        wrong, lsb, relative = (max(row[k] for row in rows) for k in ("wrong_in_order", "worst_error", "relative_error"))
+        summary(
+            f"left over: {wrong} codes wrong at most, by {lsb} LSB at most; relative error {relative:.4f} at most",
+            out,
+            csv_file,
+        )
+    summary(out, out, csv_file)
+
+
+def _shown(row: dict[str, Any]) -> tuple[Any, ...]:
+    wrong = "exact" if row["exact"] else row["wrong_in_order"]
+    return row["chip"], row["faults"], row["wrong_as_it_lies"], wrong, row["worst_error"], f"{row['relative_error']:.4f}"

@@ -1,0 +1,101 @@
+"""The layers of a network whose codes are chosen: what is wanted, what is stuck, and how a solution is written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tremap_brevitas.faults import FaultMap
+from tremap_brevitas.placed.faults import codes_of
+from tremap_brevitas.placed.slots import WeightSlot, matching_slots
+from tremap_brevitas.placed.state import PlacedState
+from tremap_brevitas.prepare.compensation.layer import LayerProblem, Solution
+from tremap_brevitas.prepare.compensation.problem import clashes_of, problem_of
+from tremap_brevitas.prepare.compensation.report import CompensatedLayer
+
+
+class Layers:
+    """The layers of a placed model under a map, which is live from then on.
+
+    Attributes:
+        net: The placed model.
+        slots: Its weights by layer.
+        codes: Their healthy codes.
+        written: The faults that are set in each layer.
+        members: Members of the map, if it has conflicts.
+    """
+
+    def __init__(self, net: PlacedState, fault_map: FaultMap) -> None:
+        self.net, self.fault_map = net, fault_map
+        self.begin = time.perf_counter()
+        self.slots = {n: e for n, e in matching_slots(net.model, net.placement).items() if not e.is_bias}
+        self.members: tuple[FaultMap, ...] = fault_map.members if len(fault_map.conflicts) else ()
+        net.clear_faults_()
+        self.codes = {name: codes_of(entry).wanted for name, entry in self.slots.items()}
+        net.set_faults_(fault_map)
+        self.stuck = {bits.layer.name: bits for bits in net.placement.stuck_bits(fault_map)}
+        self.member_stuck = [{b.layer.name: b for b in net.placement.stuck_bits(m)} for m in self.members]
+        self.written = self.faults()
+
+    def faults(self) -> dict[str, Any]:
+        """The faults that are set in each layer now."""
+        return {name: entry.proxy.fault_slot(entry.slot) for name, entry in self.slots.items()}
+
+    def problem(self, entry: WeightSlot, read: NDArray[np.int32]) -> LayerProblem:
+        """What is to be solved for a layer that reads these codes."""
+        name, store = entry.name, self.net.rule.store
+        placed = self.net.placement.layer(name)
+        return problem_of(entry, placed, healthy=self.codes[name], read=read, stuck=self.stuck.get(name), store=store)
+
+    def solve_(
+        self,
+        entry: WeightSlot,
+        problem: LayerProblem,
+        read: NDArray[np.int32],
+        target: Tensor,
+        second: Tensor,
+        tries: Sequence[float],
+        sweeps: int,
+    ) -> tuple[CompensatedLayer, Solution | None]:
+        """Choose a layer's codes and write them; no solution if its quantizer does not let them stand."""
+        name = entry.name
+        placed = self.net.placement.layer(name)
+        clashes = clashes_of(problem, placed, [m.get(name) for m in self.member_stuck]) if self.members else None
+        solution = problem.solve(target, second, factors=tries, sweeps=sweeps, clashes=clashes)
+        reason = self._write(entry, solution)
+        if reason:
+            return CompensatedLayer(name, solution.before, solution.before, 0, 0, reason), None
+        changed = int((solution.codes.cpu() != torch.from_numpy(read)).sum())
+        flipped = int((solution.factor < 0).sum())
+        return CompensatedLayer(name, solution.before, solution.after, changed, flipped), solution
+
+    def float_bias(self, entry: WeightSlot) -> Tensor | None:
+        """A layer's bias, unless it has none or it lies in the memory."""
+        bias: Tensor | None = getattr(entry.module, "bias", None)
+        return None if f"{entry.name}.bias" in {layer.name for layer in self.net.placement.layers} else bias
+
+    def _write(self, entry: WeightSlot, solution: Solution) -> str:
+        """Write a layer's weights; returns why that cannot be, and leaves the weights as they were then."""
+        module: Any = entry.module
+        before, quantized = entry.parameter.clone(), module.quant_weight()
+        entry.parameter.copy_(solution.weight)
+        entry.proxy._cached_weight = None
+        now = module.quant_weight()
+        same_scale = torch.equal(now.scale, quantized.scale) and torch.equal(now.zero_point, quantized.zero_point)
+        if same_scale and np.array_equal(codes_of(entry).read_back, solution.codes.cpu().numpy()):
+            return ""
+        entry.parameter.copy_(before)
+        entry.proxy._cached_weight = None
+        return "its quantizer makes another scale of other weights"
+
+
+def quantizes_outputs(module: Any) -> bool:
+    """Whether a layer quantizes what it gives, for which a factor would matter."""
+    quantizer = getattr(module, "output_quant", None)
+    return quantizer is not None and quantizer.is_quant_enabled
