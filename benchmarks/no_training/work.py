@@ -61,7 +61,9 @@ class Work:
         result: dict[str, Any] = {"clean": clean, "prepared": bench.accuracy(bench.model.eval()), "seconds": seconds}
         if case.chip is None:
             for deployment in ("group_image", "chip_image"):
-                report = net.evaluate(chips[: min(case.chips, EVALUATED)], bench.accuracy, deployment=deployment, progress=False)
+                report = net.evaluate(
+                    chips[: min(case.chips, EVALUATED)], bench.accuracy, deployment=deployment, progress=False
+                )
                 result[deployment] = list(report.accuracies)
         return result
 
