@@ -1,4 +1,4 @@
-"""What things cost: run one from the top of the repository, such as ``python -m benchmarks.step``."""
+"""Measure what things cost: run one from the top of the repository, such as ``python -m benchmarks.step``."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a bundle costs: writing it, and certifying chips against it, for a network of ResNet-18's size.
+"""Measure what a bundle costs: writing it, and certifying chips against it, for a network of ResNet-18's size.
 
     python -m benchmarks.bundle
 
@@ -26,7 +26,7 @@ from benchmarks.measure import interleaved, machine
 
 
 def network() -> nn.Module:
-    """11.7 million weights in the layers of ResNet-18, one after the other; its inputs are 16×16 pixels to be quick."""
+    """Return the layers of ResNet-18, 11.7 million weights, one after the other; inputs are 16×16 pixels to be quick."""
     widths = [(3, 64, 7), *[(64, 64, 3)] * 4, (64, 128, 3), *[(128, 128, 3)] * 3, (128, 256, 3), *[(256, 256, 3)] * 3]
     widths += [(256, 512, 3), *[(512, 512, 3)] * 3, (64, 128, 1), (128, 256, 1), (256, 512, 1)]
     body: list[nn.Module] = []
@@ -51,7 +51,7 @@ def network() -> nn.Module:
 
 
 def timed(action: Callable[[], object]) -> float:
-    """Milliseconds."""
+    """Return the milliseconds that a call takes."""
     begin = time.perf_counter()
     action()
     return 1e3 * (time.perf_counter() - begin)

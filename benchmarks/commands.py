@@ -1,4 +1,4 @@
-"""The command ``tremap`` on a folder of thousands of maps.
+"""Time the command ``tremap`` on a folder of thousands of maps.
 
     taskset -c 0 python -m benchmarks.commands
 
@@ -28,7 +28,7 @@ COMMANDS = [
 
 
 def seconds(folder: Path, *arguments: str) -> float:
-    """Time of one command, its start included."""
+    """Return the seconds that one command takes, its start included."""
     begin = time.perf_counter()
     done = subprocess.run([str(TREMAP), *arguments], cwd=folder, capture_output=True, text=True)
     if done.returncode:

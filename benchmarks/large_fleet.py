@@ -1,4 +1,4 @@
-"""A fleet at size: assigning chips to a library of images, grouping, and measuring chips against the naive loop.
+"""Time large fleets: assigning chips to a library of images, grouping, and measuring chips against the naive loop.
 
     taskset -c 0 python -m benchmarks.large_fleet
 
@@ -29,27 +29,27 @@ MEMORY = tm.Memory(words=3_000_000, word_bits=32)
 
 
 def library(images: int) -> list[Prepared]:
-    """Images of a ResNet-18's size, with codes as trained networks have them."""
+    """Return images of a ResNet-18's size, with codes as trained networks have them."""
     layers = [LayerCodes(f"conv{i}", (o, n, k, k), 8, "twos_complement") for i, (o, n, k) in enumerate(WIDTHS)]
     placement = linear_placement([*layers, LayerCodes("fc", (1000, 512), 8, "twos_complement")], MEMORY)
     rng = np.random.default_rng(0)
-    found = []
+    prepared = []
     for index in range(images):
         codes = {
             layer.name: np.clip(np.rint(rng.normal(0, 20, layer.shape)), -128, 127).astype(int) for layer in placement.layers
         }
-        found.append(Prepared(f"image {index}", tm.MemoryImage(placement, codes), 0.9))
-    return found
+        prepared.append(Prepared(f"image {index}", tm.MemoryImage(placement, codes), 0.9))
+    return prepared
 
 
 def chips(rate: float, count: int) -> Iterator[tm.FaultMap]:
-    """Chips one by one, as they would be read from files."""
+    """Yield chips one by one, as they would be read from files."""
     for index in range(count):
         yield tm.random_fault_maps(MEMORY, chips=1, fault_rate=rate, seed=index)[0]
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """Time of one call."""
+    """Return the seconds that one call takes."""
     begin = time.perf_counter()
     action()
     return time.perf_counter() - begin
@@ -78,8 +78,8 @@ def grouping() -> None:
     for count, rate in ((100, 6e-3), (200, 6e-3), (400, 6e-3), (200, 1e-3)):
         fleet = tm.random_fault_maps(memory, chips=count, fault_rate=rate, seed=0)
         begin = time.perf_counter()
-        found = group_chips(fleet, limit=0.05 * memory.cells)
-        print(f"| {count} chips at {rate:g} | {len(found)} | {time.perf_counter() - begin:.2f} |", flush=True)
+        groups = group_chips(fleet, limit=0.05 * memory.cells)
+        print(f"| {count} chips at {rate:g} | {len(groups)} | {time.perf_counter() - begin:.2f} |", flush=True)
 
 
 def evaluation(count: int, rounds: int) -> None:
@@ -128,7 +128,7 @@ def evaluation(count: int, rounds: int) -> None:
 
 
 def prefixes(count: int) -> None:
-    """How much of the network lies before the first layer that a chip reads differently: what reusing it could save."""
+    """Measure how much of the network lies before the first layer that a chip reads differently: reusing it could save that."""
     model = tm.make_faulty(ResNet(20)).eval()
     work: dict[str, int] = {}
 
@@ -151,9 +151,9 @@ def prefixes(count: int) -> None:
     print("| --- | --- | --- |")
     for rate in (1e-6, 1e-5, 1e-4, 6e-3):
         fleet = tm.random_fault_maps(memory, chips=count, fault_rate=rate, seed=0)
-        found = [tm.certificate(image, chip) for chip in fleet]
-        shares = [before[min(names.index(d.layer) for d in c.differences)] for c in found if not c.bit_exact]
-        print(f"| {rate:g} | {sum(c.bit_exact for c in found)} | {100 * float(np.mean(shares)):.0f} % |", flush=True)
+        certificates = [tm.certificate(image, chip) for chip in fleet]
+        shares = [before[min(names.index(d.layer) for d in c.differences)] for c in certificates if not c.bit_exact]
+        print(f"| {rate:g} | {sum(c.bit_exact for c in certificates)} | {100 * float(np.mean(shares)):.0f} % |", flush=True)
 
 
 def main() -> None:

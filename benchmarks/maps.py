@@ -1,4 +1,4 @@
-"""What fault maps cost: drawing a large one, merging many, reading a long log.
+"""Measure what fault maps cost: drawing a large one, merging many, reading a long log.
 
     python -m benchmarks.maps
 
@@ -23,7 +23,7 @@ from tremap_brevitas.faults.formats import read_log, write_log
 
 
 def best(action: Callable[[], object], repetitions: int) -> float:
-    """Seconds."""
+    """Return the least seconds of several calls."""
     spent = []
     for _ in range(repetitions):
         begin = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What the benchmarks share: timing in turns, and the machine that it was done on."""
+"""The benchmarks share this: timing in turns, and the machine that it was done on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 
 def machine() -> str:
-    """Machine and versions, for the line above a table."""
+    """Return machine and versions, for the line above a table."""
     return (
         f"{platform.machine()}, {torch.get_num_threads()} threads, Python {platform.python_version()}, torch "
         f"{torch.__version__}, brevitas {brevitas.__version__}"
@@ -20,7 +20,7 @@ def machine() -> str:
 
 
 def interleaved(variants: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 3) -> dict[str, list[float]]:
-    """Milliseconds of every variant in every round."""
+    """Return the milliseconds of every variant in every round."""
     times: dict[str, list[float]] = {name: [] for name in variants}
     for turn in tqdm(range(rounds + warm_up), leave=False, desc="rounds"):
         for name, run in variants.items():

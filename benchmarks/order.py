@@ -68,6 +68,8 @@ POINT: dict[str, Callable[[str], Any]] = {
     "mean_unavoidable": float,
     "mean_seconds": float,
     "max_seconds": float,
+    "rounds": int,
+    "patience": int,
 }
 DOCS = Path(__file__).parents[1] / "docs"
 KINDS = ("uniform", "clustered")
@@ -129,6 +131,8 @@ def point(name: str, net: Network, rate: float, count: int, kind: str, options: 
         "mean_unavoidable": float(np.mean([order.unavoidable for order in orders])),
         "mean_seconds": round(float(np.mean(seconds)), 4),
         "max_seconds": round(max(seconds), 4),
+        "rounds": options.rounds,
+        "patience": options.patience,
     }
 
 

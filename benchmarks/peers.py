@@ -1,4 +1,4 @@
-"""One chip's stuck bits in ResNet-20's weights: this package, the few lines a user would write, PyTorchFI and MRFI.
+"""Put a chip's stuck bits into ResNet-20 by this package, by the few lines a user would write, by PyTorchFI and by MRFI.
 
     python -m pip install -c constraints.txt --no-deps pytorchfi==0.6.0 mrfi==2.1.0
     python -m benchmarks.peers
@@ -51,10 +51,10 @@ class Task:
         self.scales = {name: modules[name].quant_weight().scale.item() for name in self.layers}
         image = self.net.memory_image()
         self.codes = image.codes
-        found = tm.certificate(image, self.chip)
+        certificate = tm.certificate(image, self.chip)
         # What the peers are told: for each layer the weights that read differently, and their values.
-        self.told = {d.layer: (d.weight, (d.read * self.scales[d.layer]).tolist()) for d in found.differences}
-        self.wrong = found.weights_that_differ
+        self.told = {d.layer: (d.weight, (d.read * self.scales[d.layer]).tolist()) for d in certificate.differences}
+        self.wrong = certificate.weights_that_differ
         # What the few lines begin with: sa0 and sa1 masks for each layer, as a user would keep them.
         self.masks = {}
         for sites in self.placement.sites(self.chip.cells):
@@ -65,7 +65,7 @@ class Task:
             self.masks[sites.layer.name] = tuple(torch.from_numpy(m).reshape(sites.layer.shape) for m in (sa0, sa1))
 
     def twin(self) -> Any:
-        """The network with float weights that are the dequantized codes."""
+        """Return the network with float weights that are the dequantized codes."""
         twin: Any = ResNet(20, weight_quant=None)
         state = {k: v for k, v in self.model.state_dict().items() if "weight_quant" not in k}
         for name in self.layers:
@@ -75,7 +75,7 @@ class Task:
         return copy.deepcopy(twin.eval())
 
     def broken(self, network: Any) -> int:
-        """Weights that the chip would read differently from what the network now computes with."""
+        """Count the weights that the chip would read differently from what the network now computes with."""
         if network is self.model:
             image = self.net.memory_image()
         else:
@@ -115,7 +115,7 @@ def by_pytorchfi(task: Task, twin: Any, injector: Any) -> Any:
 
 
 def by_mrfi(task: Task, twin: Any) -> Any:
-    """A list of positions and values for each layer; the library writes them again at every forward pass."""
+    """Give a list of positions and values for each layer; the library writes them again at every forward pass."""
     from mrfi import MRFI, EasyConfig
 
     config = EasyConfig(
@@ -137,7 +137,7 @@ def by_mrfi(task: Task, twin: Any) -> Any:
 
 @torch.no_grad()
 def answer(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """Logits."""
+    """Return logits."""
     return network(images)
 
 
@@ -151,7 +151,7 @@ def trained(task: Task, network: Any) -> int:
 
 
 def measured(fault_rate: float, rounds: int) -> list[str]:
-    """Lines of the table for one fault rate."""
+    """Return the lines of the table for one fault rate."""
     from pytorchfi.core import fault_injection
 
     task = Task(fault_rate)
@@ -169,14 +169,14 @@ def measured(fault_rate: float, rounds: int) -> list[str]:
     faulty[OWN] = task.model
     faulty[MRFI] = by_mrfi(task, twins[MRFI])
     logits = {name: answer(network, task.images) for name, network in faulty.items()}
-    apart = {name: float((found - logits[OWN]).abs().max()) for name, found in logits.items()}
+    apart = {name: float((outputs - logits[OWN]).abs().max()) for name, outputs in logits.items()}
     fresh = iter([task.twin() for _ in range(rounds + 1)])  # MRFI hooks a network once and for all
     setting = interleaved({**put, MRFI: lambda: by_mrfi(task, next(fresh))}, rounds, warm_up=1)
     answers = interleaved({name: partial(answer, network, task.images) for name, network in faulty.items()}, rounds)
     lines = []
     for name, network in faulty.items():
         broken = "runs without gradients" if name == MRFI else f"{trained(task, network)} of {task.wrong}"
-        times = " | ".join(f"{statistics.median(found[name]):.1f}" for found in (setting, answers))
+        times = " | ".join(f"{statistics.median(times_of[name]):.1f}" for times_of in (setting, answers))
         lines.append(f"| {fault_rate:g} | {name} | {times} | {apart[name]:g} | {broken} |")
     return lines
 

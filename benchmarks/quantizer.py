@@ -1,4 +1,4 @@
-"""What the faults cost: weight quantizers, a training step, switching a map; interleaved medians in one run.
+"""Measure what the faults cost: weight quantizers, a training step, switching a map; interleaved medians in one run.
 
     python -m benchmarks.quantizer
 
@@ -146,7 +146,7 @@ def switching(rate: float, rounds: int) -> None:
     chips = tm.random_fault_maps(memory, chips=2, fault_rate=rate, seed=0)
     millions = net.placement.weights / 1e6
     slots = checked_slots(model, net.placement)
-    found = {chip.chip: located(net.placement, chip) for chip in chips}
+    located_by_chip = {chip.chip: located(net.placement, chip) for chip in chips}
     turn = 0
 
     def switch(rule: tm.Rule, located_before: bool) -> None:
@@ -154,7 +154,7 @@ def switching(rate: float, rounds: int) -> None:
         turn += 1
         chip = chips[turn % 2]
         if located_before:
-            net.apply_(faults_by_layer(found[chip.chip], rule), Live(net.placement, rule, lambda: chip), slots=slots)
+            net.apply_(faults_by_layer(located_by_chip[chip.chip], rule), Live(net.placement, rule, lambda: chip), slots=slots)
         else:
             net.set_faults_(chip, rule=rule)
 

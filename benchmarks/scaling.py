@@ -1,4 +1,4 @@
-"""How the time of each operation grows with chips, weights and fault rate: slopes, where 1 is linear.
+"""Measure how the time of each operation grows with chips, weights and fault rate: slopes, where 1 is linear.
 
     taskset -c 0 python -m benchmarks.scaling
 
@@ -32,7 +32,7 @@ SIZES: dict[str, list[float]] = {
 
 
 def operations(sizes: dict[str, float]) -> dict[str, Operation]:
-    """What is timed, on a memory that the weights just fill."""
+    """Return what is timed, on a memory that the weights just fill."""
     chips, weights, fault_rate = int(sizes["chips"]), int(sizes["weights"]), sizes["fault rate"]
     memory = tm.Memory(words=weights // 4, word_bits=32)
 
@@ -67,7 +67,7 @@ def operations(sizes: dict[str, float]) -> dict[str, Operation]:
 
 
 def slope(sizes: list[float], times: list[float]) -> float:
-    """Slope of log time over log size, for the three largest."""
+    """Fit the slope of log time over log size, for the three largest."""
     return float(np.polyfit(np.log(sizes[-3:]), np.log(times[-3:]), 1)[0])
 
 
@@ -79,8 +79,8 @@ def main() -> None:
     for varied, sizes in SIZES.items():
         times: dict[str, list[float]] = {}
         for size in sizes:
-            found = interleaved(operations({**MIDDLE, varied: size}), options.rounds, warm_up=1)
-            for name, rounds in found.items():
+            times_of = interleaved(operations({**MIDDLE, varied: size}), options.rounds, warm_up=1)
+            for name, rounds in times_of.items():
                 times.setdefault(name, []).append(statistics.median(rounds))
         others = ", ".join(f"{name} {value:g}" for name, value in MIDDLE.items() if name != varied)
         print(f"| ms by {varied} ({others}) | " + " | ".join(f"{size:g}" for size in sizes) + " | slope |")

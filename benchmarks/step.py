@@ -1,4 +1,4 @@
-"""A whole training step and an evaluation of ResNet-20, eager and compiled; interleaved medians in one run.
+"""Time a whole training step and an evaluation of ResNet-20, eager and compiled; interleaved medians in one run.
 
     python -m benchmarks.step
 
@@ -26,7 +26,7 @@ TESTED = 500
 
 
 def network(*, faults: bool) -> nn.Module:
-    """ResNet-20 whose activation scales are measured already; with faults at 6e-3 and nearest codes, or plain Brevitas."""
+    """Return ResNet-20 whose activation scales are measured, with faults at 6e-3 and nearest codes, or plain Brevitas."""
     torch.manual_seed(0)
     model: Any = ResNet(20)
     model(torch.randn(32, 3, 32, 32))
@@ -35,20 +35,20 @@ def network(*, faults: bool) -> nn.Module:
         memory = tm.Memory(words=67_200, word_bits=32)
         (chip,) = tm.random_fault_maps(memory, chips=1, fault_rate=6e-3, seed=0)
         tm.place(tm.make_faulty(model), memory).set_faults_(chip)
-    found: nn.Module = model.to(memory_format=torch.channels_last)
-    return found
+    channels_last: nn.Module = model.to(memory_format=torch.channels_last)
+    return channels_last
 
 
 def variants(*, training: bool) -> dict[str, Callable[[], object]]:
-    """The networks, each with a function that takes one step, or answers for one batch."""
-    found: dict[str, Callable[[], object]] = {}
+    """Return the networks, each with a function that takes one step, or answers for one batch."""
+    timed: dict[str, Callable[[], object]] = {}
     for name, faults in (("plain Brevitas", False), ("faults, nearest", True)):
         for how, fast, half in (("", False, False), (", compiled", True, False), (", compiled, bfloat16", True, True)):
             model = network(faults=faults).train(training)
             run: Callable[[Tensor], Tensor] = tm.compiled(model, bfloat16=half) if fast else model
             optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
-            found[name + how] = partial(_step if training else _answer, run, optimizer)
-    return found
+            timed[name + how] = partial(_step if training else _answer, run, optimizer)
+    return timed
 
 
 def _step(run: Callable[[Tensor], Tensor], optimizer: torch.optim.Optimizer) -> None:
@@ -74,9 +74,9 @@ def main() -> None:
         times = interleaved(variants(training=training), options.rounds)
         print(f"| ResNet-20, {title} | median ms | times the first |\n| --- | --- | --- |")
         first = next(iter(times.values()))
-        for name, found in times.items():
-            ratio = statistics.median(a / b for a, b in zip(found, first, strict=True))
-            print(f"| {name} | {statistics.median(found):.1f} | {ratio:.2f} |")
+        for name, rounds in times.items():
+            ratio = statistics.median(a / b for a, b in zip(rounds, first, strict=True))
+            print(f"| {name} | {statistics.median(rounds):.1f} | {ratio:.2f} |")
         print(f"\n{time.perf_counter() - begin:.0f} s in all, compiling included.\n", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Where the time goes: in the main job, in a training step of ResNet-20, and in the rows of a study.
+"""Measure where the time goes: in the quick start, in a training step of ResNet-20, and in the rows of a study.
 
 python -m benchmarks.where_time_goes
 """
@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 BATCH = 128
 STEPS = 10
 # File and name of a function, and what the table calls it; an indented one is a part of another.
-MAIN_JOB = [
+QUICK_START = [
     ("networks.py", "forward", "forward passes, training and evaluation"),
     ("weight_proxy.py", "forward", "— of it weight quantizers, faults included"),
     ("_tensor.py", "backward", "backward passes"),
@@ -38,11 +38,11 @@ MAIN_JOB = [
     ("faults.py", "located", "setting faults: locating cells"),
     ("faults.py", "faults_by_layer", "setting faults: masks and patterns, ramps included"),
     ("image_reads.py", "of", "setting faults: what another member reads"),
-    ("certify.py", "certificate", "certificates"),
+    ("certificate.py", "certificate", "certificates"),
     ("bundle.py", "export_bundle", "export of the bundle"),
     ("manager.py", "export", "— of it Brevitas' and torch's ONNX exporters"),
     ("verify.py", "verify_bundle", "check of the bundle"),
-    ("plot.py", "plot_reports", "picture, matplotlib's import included"),
+    ("pictures.py", "plot_reports", "picture, matplotlib's import included"),
 ]
 # Operators of a step, by what they belong to; the others are quantizers, gradients' sums, views.
 OPERATORS = {
@@ -52,7 +52,7 @@ OPERATORS = {
 }
 
 
-def main_job() -> None:
+def quick_start() -> None:
     """Profile examples/01_digits_fleet.py as it stands."""
     profiler = cProfile.Profile()
     before = sys.argv
@@ -61,19 +61,19 @@ def main_job() -> None:
         with profiler:
             runpy.run_path(str(ROOT / "examples" / "01_digits_fleet.py"), run_name="__main__")
     sys.argv = before
-    found: Any = pstats.Stats(profiler)
-    print(f"| main job, {found.total_tt:.1f} s under the profiler | calls | seconds | share |\n| --- | --- | --- | --- |")
-    for file, name, what in MAIN_JOB:
+    stats: Any = pstats.Stats(profiler)
+    print(f"| quick start, {stats.total_tt:.1f} s under the profiler | calls | seconds | share |\n| --- | --- | --- | --- |")
+    for file, name, what in QUICK_START:
         # Where several functions have the name, the outermost has the most time.
-        mine = [entry for (path, _, function), entry in found.stats.items() if (Path(path).name, function) == (file, name)]
+        mine = [entry for (path, _, function), entry in stats.stats.items() if (Path(path).name, function) == (file, name)]
         if mine:
             calls, seconds = max(((entry[1], entry[3]) for entry in mine), key=lambda pair: pair[1])
-            print(f"| {what} | {calls} | {seconds:.2f} | {100 * seconds / found.total_tt:.0f} % |")
+            print(f"| {what} | {calls} | {seconds:.2f} | {100 * seconds / stats.total_tt:.0f} % |")
     print(flush=True)
 
 
 def training_step() -> None:
-    """Operators of a step with faults."""
+    """Print the operators of a training step with faults."""
     torch.manual_seed(0)
     model: Any = tm.make_faulty(ResNet(20))
     images, labels = torch.randn(BATCH, 3, 32, 32), torch.arange(BATCH) % 10
@@ -91,10 +91,10 @@ def training_step() -> None:
         optimizer.step()
 
     step()
-    with profile(activities=[ProfilerActivity.CPU]) as found:
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
         for _ in range(STEPS):
             step()
-    own = Counter({event.key: event.self_cpu_time_total / 1e3 / STEPS for event in found.key_averages()})
+    own = Counter({event.key: event.self_cpu_time_total / 1e3 / STEPS for event in profiled.key_averages()})
     total = sum(own.values())
     print(f"| ResNet-20, training step with faults, {total:.0f} ms | ms | share |\n| --- | --- | --- |")
     named = 0.0
@@ -108,7 +108,7 @@ def training_step() -> None:
 
 
 def study(table: Path) -> None:
-    """Seconds of all rows of the study, from its table."""
+    """Print the time that all rows of the study took, from its table."""
     with table.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     spent = {part: sum(float(row[part]) for row in rows) for part in ("seconds", "evaluation_seconds")}
@@ -122,7 +122,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args()
     print(f"{machine()}\n")
-    main_job()
+    quick_start()
     training_step()
     study(ROOT / "docs" / "study_runs.csv")
 

@@ -1,11 +1,11 @@
-"""The main job on real handwritten digits: one retraining for a whole group of faulty chips.
+"""Retrain once for a whole group of faulty chips, on real handwritten digits: the quick start.
 
     python examples/01_digits_fleet.py
 
 Trains a small quantized network on scikit-learn's digits (8×8 pixels, 10 classes), draws fault maps for a group of
 chips, and prepares the group in every way there is: nothing at all, nearest-code writing, retraining for each chip,
 one merged retraining with a ramp, with the faults all at once, and with conflicts as the members read them. Each way is
-judged on every chip with that chip's own faults. Prints a table, writes it as CSV and picture, and exports the group's
+evaluated on every chip with that chip's own faults. Prints a table, writes it as CSV and picture, and exports the group's
 network as a bundle that anyone can check. Last, the trained network itself, with no retraining, on chips with the few
 stuck cells that are left after repair: on each in an order of channels of its own.
 """
@@ -34,7 +34,7 @@ CHOSEN = ("nearest", "read by members")
 
 
 def digits(seed: int) -> Data:
-    """1,797 digits, two thirds for training."""
+    """Return the 1,797 digits, two thirds of them for training."""
     images, labels = load_digits(return_X_y=True)
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     x = torch.tensor(images, dtype=torch.float32).reshape(-1, 1, 8, 8)[order] / 8 - 1
@@ -75,7 +75,7 @@ def main() -> None:
     print(f"   {merged}")
     print(f"   fault rate of a chip {options.fault_rate:g}, of the union {merged.union_rate:.3f}")
 
-    print("3. Prepare the group in every way, and judge each on every chip with its own faults")
+    print("3. Prepare the group in every way, and evaluate each on every chip with its own faults")
 
     def retrained(fault_map: tm.FaultMap, store: Any, entry: str, title: str) -> tuple[tm.PlacedModel, float]:
         begin = time.perf_counter()

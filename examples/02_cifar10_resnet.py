@@ -1,4 +1,4 @@
-"""The main job at full size: ResNet-20 or ResNet-32 on CIFAR-10.
+"""Retrain ResNet-20 or ResNet-32 on CIFAR-10 once for a whole group of faulty chips: the quick start at full size.
 
     python examples/02_cifar10_resnet.py --data cifar-10-batches-bin --weights resnet20.pt
 
@@ -139,7 +139,7 @@ def main() -> None:
     chips = tm.random_fault_maps(memory, chips=options.chips, fault_rate=options.fault_rate, seed=options.seed)
     merged = tm.merge(chips, on_conflict="majority")
     print(f"2. {placement.weights:,} weights in {memory}; {merged}; union rate {merged.union_rate:.2e}")
-    print("3. Prepare the group in every way, and judge each on every chip with its own faults", flush=True)
+    print("3. Prepare the group in every way, and evaluate each on every chip with its own faults", flush=True)
 
     def healthy() -> tm.PlacedModel:
         return tm.place(trained(), memory)

@@ -1,4 +1,4 @@
-"""Chips prepared without any training: codes chosen so that each layer's output is least wrong.
+"""Prepare chips without any training: choose codes so that each layer's output is least wrong.
 
     python examples/03_no_training.py
 

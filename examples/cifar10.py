@@ -1,4 +1,4 @@
-"""CIFAR-10 from the official binary layout (Krizhevsky, 2009).
+"""Read CIFAR-10 from the official binary layout (Krizhevsky, 2009).
 
 A folder holds ``data_batch_1.bin`` to ``data_batch_5.bin`` and ``test_batch.bin``; a record is one byte of label and
 3 × 32 × 32 bytes of pixels, red, green, blue, row by row.
@@ -19,7 +19,7 @@ STD = torch.tensor([0.229, 0.224, 0.225]).reshape(1, 3, 1, 1)
 
 
 def data_files(folder: Path) -> list[Path]:
-    """The five files of training images and the one of test images.
+    """Return the five files of training images and the one of test images.
 
     Args:
         folder: Folder with the six files, or one that holds it as ``cifar-10-batches-bin``.

@@ -37,7 +37,7 @@ class DigitsNet(nn.Module):
         self.classifier = qnn.QuantLinear(24 * 2 * 2, 10, bias=True, weight_quant=weight_quant)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (N, 1, 8, 8) to logits (N, 10)."""
+        """Map images (N, 1, 8, 8) to logits (N, 10)."""
         out: Tensor = self.classifier(self.pool(self.features(images)))
         return out
 
@@ -97,7 +97,7 @@ class ResNet(nn.Module):
         self.linear = qnn.QuantLinear(64, 10, bias=True, weight_quant=weight_quant)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (N, 3, 32, 32) to logits (N, 10)."""
+        """Map images (N, 3, 32, 32) to logits (N, 10)."""
         x = self.relu(self.bn1(self.conv1(images)))
         for stage in self.stages:
             x = stage(x)

@@ -1,4 +1,4 @@
-"""The training loop that the examples share: any loop of yours will do as well."""
+"""The examples share this training loop; any loop of yours will do as well."""
 
 from __future__ import annotations
 
@@ -119,9 +119,9 @@ def train(
             optimizer.zero_grad(set_to_none=True)
             mean = 0.0
             for share in strategy.passes() if strategy is not None else (1.0,):
-                found = loss_of(run(images), images, labels)
-                (share * found).backward()  # type: ignore[no-untyped-call]
-                mean += share * found.item()
+                value = loss_of(run(images), images, labels)
+                (share * value).backward()  # type: ignore[no-untyped-call]
+                mean += share * value.item()
             optimizer.step()
             rate.step()
             if strategy is not None:
@@ -137,7 +137,7 @@ def train(
 
 
 def content_digest(*files: Path) -> str:
-    """SHA-256 over what the files hold, in the order given, as 64 hexadecimal digits."""
+    """Return the SHA-256 digest of what the files hold, in the order given, as 64 hexadecimal digits."""
     sha = hashlib.sha256()
     for file in files:
         sha.update(file.read_bytes())
@@ -145,7 +145,7 @@ def content_digest(*files: Path) -> str:
 
 
 def save(state: dict[str, Any], path: Path) -> None:
-    """Write a state for ``torch.load(weights_only=True)``; atomically."""
+    """Write a state for ``torch.load(weights_only=True)``, atomically."""
     temporary = path.with_name(f".{path.name}.part")
     torch.save(state, temporary)
     os.replace(temporary, path)

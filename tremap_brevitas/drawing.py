@@ -1,17 +1,20 @@
-"""What all pictures share: a figure without a window, and a file written atomically. Needs matplotlib (extra ``plot``)."""
+"""Make figures that need no display, and save them atomically; needs matplotlib (extra ``plot``)."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tremap_brevitas.files import atomic_file
 from tremap_brevitas.printable import printable
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def new_figure(width: float, height: float) -> Any:
-    """Make a figure, its size in inches.
+
+def new_figure(width: float, height: float) -> Figure:
+    """Make an empty figure of a width and height in inches; pyplot does not know of it, so no window opens.
 
     Raises:
         ImportError: If matplotlib is not installed.
@@ -26,20 +29,25 @@ def new_figure(width: float, height: float) -> Any:
     return figure
 
 
-def save_figure(figure: Any, path: str | os.PathLike[str]) -> Path:
-    """Write a figure; the ending of ``path`` chooses the format, PNG without one.
+def save_figure(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:
+    """Save a figure atomically if a path is given, and return it.
+
+    Args:
+        figure: The figure.
+        path: File to write; its ending chooses the format, PNG without one. None writes nothing.
 
     Raises:
         ValueError: If matplotlib cannot write that format.
     """
-    target = Path(path)
-    with atomic_file(target) as draft:
-        figure.savefig(draft, dpi=130, format=target.suffix[1:] or "png")
-    return target
+    if path is not None:
+        target = Path(path)
+        with atomic_file(target) as draft:
+            figure.savefig(draft, dpi=130, format=target.suffix[1:] or "png")
+    return figure
 
 
 def plain(name: str) -> str:
-    r"""A name for a picture as it stands: matplotlib would set what lies between two ``$`` as mathematics, or fail at it.
+    r"""Escape a name for a picture: matplotlib would set what lies between two ``$`` as mathematics, or fail at it.
 
     Examples:
         >>> plain("lot $7$")

@@ -1,1 +1,1 @@
-"""The study: every way of preparing a fleet, side by side at equal cost; its page is docs/study.md."""
+"""Compare every way of preparing a fleet, side by side at equal cost, in a study; its page is docs/study.md."""

@@ -1,4 +1,4 @@
-"""The study: every way of preparing a fleet, side by side at equal cost, on CIFAR-10.
+"""Run the study: every way of preparing a fleet, side by side at equal cost, on CIFAR-10.
 
     python -m benchmarks.study --data cifar-10-batches-bin --weights FOLDER --ray
 
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Run what is missing."""
+    """Train the baselines and run the rows that are missing."""
     bfloat16 = has_bfloat16()
     setup = Setup(options.data.resolve(), options.weights.resolve(), options.out.resolve(), options.test_images, bfloat16)
     rows = all_rows() if options.tables is None else list(dict.fromkeys(r for t in options.tables for r in TABLES[t]()))
@@ -74,10 +74,10 @@ def run(options: argparse.Namespace) -> None:
     if not bfloat16:  # the published rows are in bfloat16: a folder does not mix the two
         measured["arithmetic"] = "float32"
     given = {name: content_digest(setup.weights_of(name)) for name in needed}
-    found = run_jobs(
+    baselines = run_jobs(
         Baseline(setup), needed, engine=engine, folder=setup.out / "baselines", options=measured, progress="baselines"
     )
-    for name, baseline in found.items():
+    for name, baseline in baselines.items():
         if baseline["weights"] != given[name]:
             raise SystemExit(
                 f"{setup.out}: {name} began with weights of digest {baseline['weights']}, but {setup.weights_of(name)} has "
@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def engine_of(ray: str | None) -> Engine:
-    """Where rows run: every row on one thread, so that its figures do not depend on it."""
+    """Return where rows run: every row on one thread, so that its figures do not depend on it."""
     if ray is None:
         torch.set_num_threads(1)
         return InProcess()

@@ -1,4 +1,4 @@
-"""How many groups the greedy grouping needs, beside chips taken as they come; maps alone, no network."""
+"""Count how many groups the greedy grouping needs, beside chips taken as they come; maps alone, no network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHIPS = 300
 
 
 def grouping_table(_: object = None) -> str:
-    """Groups needed for a union of at most 6 % of the cells; 300 chips whose rates differ."""
+    """Return a table of the groups needed for a union of at most 6 % of the cells; 300 chips whose rates differ."""
     rates = [2e-3, 6e-3, 1.2e-2]
     bank = MEMORY.cells / MEMORY.banks
     uniform = [m for i, r in enumerate(rates) for m in random_fault_maps(MEMORY, chips=CHIPS // 3, fault_rate=r, seed=i)]

@@ -1,4 +1,4 @@
-"""The pictures of docs/study.md."""
+"""Draw the pictures of docs/study.md."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from benchmarks.study.results import Figure, Results
 from benchmarks.study.rows import RATES
 from benchmarks.study.tables import BOTH, GOAL, NEVER_SEEN
 from tremap_brevitas.drawing import new_figure, save_figure
-from tremap_brevitas.report import ChipResult, FleetReport
-from tremap_brevitas.report.plot_fleet import plot_yield
+from tremap_brevitas.report import ChipResult, FleetReport, plot_yield
 
 COLOURS = ("#1b6ca8", "#c44e52", "#5a8f3c", "#8172b2", "#937860", "#444444", "#d9a400", "#2a9d8f", "#e377c2", "#17becf")
 
 
 def draw_grid(results: Results, path: Path) -> None:
-    """Accuracy against the number of chips, a panel for each rate."""
+    """Draw accuracy against the number of chips, a panel for each rate."""
     rates = [rate for rate in RATES if sum(len(results.runs_with(rate=rate, chips=chips)) for chips in (5, 20)) > 1]
     if not rates:
         return
@@ -30,8 +29,8 @@ def draw_grid(results: Results, path: Path) -> None:
     panels = figure.subplots(1, len(rates), squeeze=False)[0]
     for axes, rate in zip(panels, rates, strict=True):
         for colour, (deployment, what) in zip(COLOURS, BOTH, strict=False):
-            found = {chips: results.accuracy(deployment, rate=rate, chips=chips) for chips in (2, 5, 10, 20)}
-            _line(axes, {chips: figure for chips, figure in found.items() if figure}, colour, f"merged, {what}")
+            accuracies = {chips: results.accuracy(deployment, rate=rate, chips=chips) for chips in (2, 5, 10, 20)}
+            _line(axes, {chips: figure for chips, figure in accuracies.items() if figure}, colour, f"merged, {what}")
         levels = {
             "retrained for each chip": results.per_chip(rate=rate),
             "nearest codes, no training": results.untrained(rate=rate),
@@ -50,20 +49,20 @@ def draw_grid(results: Results, path: Path) -> None:
     save_figure(figure, path)
 
 
-def _line(axes: Any, found: dict[int, Figure], colour: str, name: str) -> None:
-    y = [100 * figure.mean for figure in found.values()]
-    spread = [100 * np.nan_to_num(figure.by_seed.std()) for figure in found.values()]
-    axes.errorbar(list(found), y, yerr=spread, fmt="o-", color=colour, ms=4, capsize=3, label=name)
+def _line(axes: Any, figures: dict[int, Figure], colour: str, name: str) -> None:
+    y = [100 * figure.mean for figure in figures.values()]
+    spread = [100 * np.nan_to_num(figure.by_seed.std()) for figure in figures.values()]
+    axes.errorbar(list(figures), y, yerr=spread, fmt="o-", color=colour, ms=4, capsize=3, label=name)
 
 
 def draw_yield(results: Results, path: Path) -> None:
-    """Chips that took no part in anything, of all seeds together."""
+    """Draw the yield of chips that took no part in any training, of all seeds together."""
     reports = []
     for method, (name, steps, _) in NEVER_SEEN.items():
         fields: dict[str, Any] = {"method": method, "steps": steps, "rate": 2e-2, "unseen": 10}
-        found = results.accuracy(CHIP, member=False, **fields)
-        if found:
-            chips = tuple(ChipResult(str(where), accuracy=accuracy) for where, accuracy in found.values.items())
+        accuracy = results.accuracy(CHIP, member=False, **fields)
+        if accuracy:
+            chips = tuple(ChipResult(str(where), accuracy=value) for where, value in accuracy.values.items())
             reports.append(FleetReport(name, results.nominal(**fields).mean, chips, steps))
     if reports:
         title = f"{len(reports[0].chips)} chips never seen, fault rate 2e-2"
@@ -71,7 +70,7 @@ def draw_yield(results: Results, path: Path) -> None:
 
 
 def draw_resilience(results: Results, path: Path) -> None:
-    """The curve with its points, and what it predicts against what was measured."""
+    """Draw the resilience curve with its points, and what it predicts against what was measured."""
     try:
         curve = resilience_curve(results)
     except ValueError:
@@ -89,8 +88,8 @@ def draw_resilience(results: Results, path: Path) -> None:
     left.legend(frameon=False, fontsize=9)
     cases = new_cases(results)
     cases["predicted"] = predicted(curve, cases)
-    for colour, (kind, found) in zip(cycle(COLOURS), cases.groupby("kind"), strict=False):
-        right.plot(100 * found.predicted, 100 * found.accuracy, "o", ms=3.5, color=colour, label=kind, alpha=0.7)
+    for colour, (kind, group) in zip(cycle(COLOURS), cases.groupby("kind"), strict=False):
+        right.plot(100 * group.predicted, 100 * group.accuracy, "o", ms=3.5, color=colour, label=kind, alpha=0.7)
     if len(cases):
         # A few cases far below would press all others into a corner: they are named, not drawn.
         far = cases.accuracy < cases.predicted.min() - 0.05

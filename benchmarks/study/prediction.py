@@ -1,4 +1,4 @@
-"""How well the resilience curve predicts the accuracy of chips that it has not seen."""
+"""Measure how well the resilience curve predicts the accuracy of chips that it has not seen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MEASURED_WITH = 10  # seed of the rows that the curve is made of; none of their 
 
 
 def resilience_curve(results: Results, *, scale: str = "relative") -> ResilienceCurve:
-    """ResNet-20's curve, from chips of one seed.
+    """Fit ResNet-20's curve, from chips of one seed.
 
     Args:
         results: All results.
@@ -32,10 +32,10 @@ def resilience_curve(results: Results, *, scale: str = "relative") -> Resilience
 
 
 def new_cases(results: Results, scale: str = "relative") -> pd.DataFrame:
-    """Kind of case, error, steps and accuracy measured, of seeds that are not the curve's; every case once.
+    """Return kind of case, error, steps and accuracy measured, of seeds that are not the curve's; every case once.
 
     Chips of a smaller group are the first of a larger one with the same seed, and some rows belong to several tables: a
-    chip that is judged twice, or a training that is there twice, is one case.
+    chip that is evaluated twice, or a training that is there twice, is one case.
     """
     chips, runs = (
         t[(t.seed != MEASURED_WITH) & (t.network == "resnet20") & (t.store == "nearest")] for t in (results.chips, results.runs)
@@ -64,13 +64,13 @@ def new_cases(results: Results, scale: str = "relative") -> pd.DataFrame:
 
 
 def predicted(curve: ResilienceCurve, cases: pd.DataFrame) -> pd.Series:
-    """What the curve says of each case."""
+    """Return what the curve predicts for each case."""
     values = [curve.predict(error, steps=steps) for error, steps in zip(cases.error, cases.steps, strict=True)]
     return pd.Series(values, index=cases.index, dtype=float)
 
 
 def prediction_table(results: Results) -> str:
-    """Share of predictions within a point, for either scale."""
+    """Return a table of the share of predictions within a point, for either scale."""
     off: dict[str, Any] = {}
     for scale in ("relative", "rms"):
         try:

@@ -1,4 +1,4 @@
-"""docs/study.md and what it links to, from the CSV files beside it."""
+"""Write docs/study.md and what it links to, from the CSV files beside it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def write_report(docs: Path) -> None:
 def _filled(text: str, page: Path, name: str, table: str) -> str:
     """Put a table between its markers."""
     marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-    text, count = marked.subn(lambda found: f"{found[1]}{table}\n{found[2]}", text)
+    text, count = marked.subn(lambda match: f"{match[1]}{table}\n{match[2]}", text)
     if count != 1:
         raise SystemExit(f"{page}: {count} places for the table {name!r}, expected one")
     return text

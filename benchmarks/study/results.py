@@ -1,6 +1,6 @@
-"""What the rows yielded: three CSV files, of which every figure of the page is made, and the figures themselves.
+"""Keep what the rows yielded: three CSV files, of which every figure of the page is made, and the figures themselves.
 
-Chips are compared with themselves: what was judged on two chips of a seed is set against another preparation on the same two.
+Chips are compared with themselves: a preparation evaluated on two chips of a seed is set against another on the same two.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ class Figure:
         return len(self.values) > 0
 
     def __sub__(self, other: Figure) -> Figure:
-        """Difference on the chips that both have."""
+        """Return the difference on the chips that both have."""
         return Figure((self.values - other.values).dropna(), signed=True)
 
     def on(self, other: Figure) -> Figure:
-        """The same on those chips alone that the other has too."""
+        """Keep the chips alone that the other has too."""
         return Figure(self.values[self.values.index.isin(other.values.index)], self.signed)
 
     @property
     def by_seed(self) -> pd.Series:
         """Mean over the chips of each seed."""
-        found: pd.Series = self.values.groupby(level="seed").mean()
-        return found
+        means: pd.Series = self.values.groupby(level="seed").mean()
+        return means
 
     @property
     def mean(self) -> float:
@@ -68,7 +68,7 @@ class Figure:
         return f"{len(chips)} × {chips[0]}" if len(set(chips)) == 1 else " + ".join(map(str, chips))
 
     def percent(self, value: float) -> str:
-        """In per cent, or in points."""
+        """Format a value in per cent, or a difference in points."""
         value = round(100 * value, 2) + 0.0  # no "-0.00"
         return f"{value:+.2f}" if self.signed else f"{value:.2f}"
 
@@ -87,14 +87,14 @@ def collect(out: Path, docs: Path) -> None:
     ``study_baselines.csv`` one for each network before any fault.
     """
     folder = RunFolder(out / "rows")
-    found = [(row, run) for row in all_rows() if (run := folder.get(row.name)) is not None]
-    if not found:
+    finished = [(row, run) for row in all_rows() if (run := folder.get(row.name)) is not None]
+    if not finished:
         raise SystemExit(f"{out}: no finished row")
-    runs = [{"run": i, **row.fields(), **_rounded({key: run.get(key) for key in RUN})} for i, (row, run) in enumerate(found)]
+    runs = [{"run": i, **row.fields(), **_rounded({key: run.get(key) for key in RUN})} for i, (row, run) in enumerate(finished)]
     write_table(docs / "study_runs.csv", runs)
     chips = [
         {"run": i, **_rounded({key: chip.get(key, "") for key in CHIP})}
-        for i, (_, run) in enumerate(found)
+        for i, (_, run) in enumerate(finished)
         for chip in run["chips"]
     ]
     write_table(docs / "study_chips.csv", chips)
@@ -133,30 +133,30 @@ class Results:
         self._alike = {id(t): t.groupby(KEYS, sort=False).indices for t in (self.runs, self.chips)}
 
     def runs_with(self, **fields: Any) -> pd.DataFrame:
-        """Rows with these fields, the defaults in all others but chip, and one of ``SEEDS`` unless a seed is given."""
+        """Return rows with these fields, the defaults in all others but chip, and one of ``SEEDS`` unless a seed is given."""
         return self._having(self.runs, fields)
 
     def accuracy(self, deployment: str | None = None, *, member: bool = True, **fields: Any) -> Figure:
-        """Accuracy of each chip, under one deployment."""
-        found = self._having(self.chips, fields)
-        found = found[(found.member == member) & (deployment is None or found.deployment == deployment)]
-        return Figure(found.set_index(["seed", "chip"]).accuracy)
+        """Return the accuracy of each chip, under one deployment."""
+        chips = self._having(self.chips, fields)
+        chips = chips[(chips.member == member) & (deployment is None or chips.deployment == deployment)]
+        return Figure(chips.set_index(["seed", "chip"]).accuracy)
 
     def nominal(self, **fields: Any) -> Figure:
-        """Accuracy of the networks as trained."""
+        """Return the accuracy of the networks as trained."""
         return Figure(self.runs_with(**fields).set_index("seed").nominal)
 
     def per_chip(self, **fields: Any) -> Figure:
-        """Accuracy of each chip that was retrained by itself."""
+        """Return the accuracy of each chip that was retrained by itself."""
         return self.accuracy(method=methods.PER_CHIP, **fields)
 
     def untrained(self, *, store: str = "nearest", **fields: Any) -> Figure:
-        """Accuracy of each chip without training, every one with an image of its own."""
+        """Return the accuracy of each chip without training, every one with an image of its own."""
         deployment = "chip_image" if store == "nearest" else "group_image"
         return self.accuracy(deployment, method=methods.NONE, store=store, steps=0, **fields)
 
     def _having(self, table: pd.DataFrame, fields: dict[str, Any]) -> pd.DataFrame:
         wanted = {**Row().fields(), **fields}
-        found = table.iloc[self._alike[id(table)].get(tuple(wanted[key] for key in KEYS), [])]
+        rows = table.iloc[self._alike[id(table)].get(tuple(wanted[key] for key in KEYS), [])]
         # The curve's chips have a seed of their own.
-        return found[found.seed.isin([fields["seed"]] if "seed" in fields else SEEDS)]
+        return rows[rows.seed.isin([fields["seed"]] if "seed" in fields else SEEDS)]

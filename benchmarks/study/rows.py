@@ -1,4 +1,4 @@
-"""What the study runs: one row is one preparation of one group of chips (or of one of its chips)."""
+"""List what the study runs: one row is one preparation of one group of chips (or of one of its chips)."""
 
 from __future__ import annotations
 
@@ -63,29 +63,29 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Name of the row: all that differs from the defaults."""
+        """Return the name of the row: all that differs from the defaults."""
         default = asdict(Row())
         return ", ".join(f"{k}={v}" for k, v in asdict(self).items() if v != default[k]) or "default"
 
     def fields(self) -> dict[str, Any]:
-        """All fields, for a table."""
+        """Return all fields, for a table."""
         return asdict(self)
 
 
 def per_chip(row: Row, chips: int) -> Iterator[Row]:
-    """Rows for the first chips of a group, each retrained by itself; they are the same in a smaller group."""
+    """Return rows for the first chips of a group, each retrained by itself; they are the same in a smaller group."""
     for chip in range(chips):
         yield replace(row, method=methods.PER_CHIP, chips=5, chip=chip, on_conflict="free", entry=methods.AT_ONCE)
 
 
 def untrained(row: Row) -> Iterator[Row]:
-    """Rows for a group that is not trained at all: as is, and with nearest codes."""
+    """Return rows for a group that is not trained at all: as is, and with nearest codes."""
     for store in ("plain", "nearest"):
         yield replace(row, method=methods.NONE, store=store, steps=0)
 
 
 def headline() -> Iterator[Row]:
-    """ResNet-32, five chips at 6e-3: the paper's case."""
+    """Return rows for ResNet-32, five chips at 6e-3: the paper's case."""
     for seed in SEEDS:
         row = Row(network="resnet32", seed=seed)
         yield row
@@ -99,7 +99,7 @@ def headline() -> Iterator[Row]:
 
 
 def learning_rate() -> Iterator[Row]:
-    """Which learning rate serves per-chip and which merged retraining: a look with one seed."""
+    """Return rows that show which learning rate serves per-chip and which merged retraining, with one seed."""
     for seed in SEEDS[:1]:
         for lr in (0.005, 0.01, 0.02, 0.04):
             row = Row(seed=seed, lr=lr)
@@ -108,7 +108,7 @@ def learning_rate() -> Iterator[Row]:
 
 
 def image_a_chip() -> Iterator[Row]:
-    """Where every chip gets an image of its own, no union is needed: what one training does for all of them then."""
+    """Return rows of one training for all chips where each gets an image of its own, so that no union is needed."""
     for seed in SEEDS:
         for method in (methods.MEMBER, methods.RANDOM, methods.CLEAN):
             yield Row(chips=20, seed=seed, method=method)
@@ -116,7 +116,7 @@ def image_a_chip() -> Iterator[Row]:
 
 
 def equal_cost() -> Iterator[Row]:
-    """Retraining every chip, with no more steps in all than one merged retraining has; and BatchNorm statistics alone."""
+    """Return rows that retrain every chip with no more steps in all than one merged retraining; and BatchNorm alone."""
     for seed in SEEDS:
         yield from per_chip(Row(seed=seed, steps=10), 5)
         yield Row(seed=seed, method=methods.BATCHNORM, steps=0)
@@ -125,7 +125,7 @@ def equal_cost() -> Iterator[Row]:
 
 
 def recalibrated() -> Iterator[Row]:
-    """BatchNorm re-estimated after the training."""
+    """Return rows with BatchNorm re-estimated after the training."""
     for seed in SEEDS:
         for row in (Row(network="resnet32", seed=seed, recalibrated=True), Row(chips=20, seed=seed, recalibrated=True)):
             yield row
@@ -134,7 +134,7 @@ def recalibrated() -> Iterator[Row]:
 
 
 def teacher() -> Iterator[Row]:
-    """The healthy network as a teacher: a look with one seed, and together with what else helps one image."""
+    """Return rows with the healthy network as a teacher: with one seed, and together with what else helps one image."""
     for seed in SEEDS[:1]:
         yield Row(network="resnet32", seed=seed, teacher=True)
         yield Row(chips=20, seed=seed, teacher=True)
@@ -147,7 +147,7 @@ def teacher() -> Iterator[Row]:
 
 
 def large_group() -> Iterator[Row]:
-    """ResNet-20, twenty chips at 6e-3."""
+    """Return rows for ResNet-20, twenty chips at 6e-3."""
     for seed in SEEDS:
         row = Row(chips=20, seed=seed)
         yield row
@@ -156,7 +156,7 @@ def large_group() -> Iterator[Row]:
 
 
 def large_group_options() -> Iterator[Row]:
-    """Conflicts settled by majority, or as every member reads them; and twice the steps."""
+    """Return rows with conflicts settled by majority, or as every member reads them; and twice the steps."""
     for seed in SEEDS:
         for on_conflict in ("free", "majority"):
             row = Row(seed=seed, method=methods.READ_BY_MEMBERS, on_conflict=on_conflict)
@@ -167,7 +167,7 @@ def large_group_options() -> Iterator[Row]:
 
 
 def grid() -> Iterator[Row]:
-    """Numbers of chips and rates, ResNet-20."""
+    """Return rows for ResNet-20 at several numbers of chips and fault rates."""
     for seed in SEEDS:
         for rate in RATES:
             for chips in (5, 20, 10, 2):
@@ -177,7 +177,7 @@ def grid() -> Iterator[Row]:
 
 
 def collapse() -> Iterator[Row]:
-    """All at once against every ramp, on one union."""
+    """Return rows that compare all faults at once with every ramp, on one union."""
     for seed in SEEDS:
         for store in ("plain", "nearest"):
             for entry in methods.ENTRIES:
@@ -185,7 +185,7 @@ def collapse() -> Iterator[Row]:
 
 
 def no_training() -> Iterator[Row]:
-    """Nearest codes alone, at the rates of fault-aware quantization (FAQ), 8 and 4 bits."""
+    """Return rows with nearest codes alone, at the rates of fault-aware quantization (FAQ), 8 and 4 bits."""
     for seed in SEEDS:
         for network in ("resnet20", "resnet20-4bit"):
             for rate in (1e-3, 6e-3, 2e-2, 4e-2, 1e-1):
@@ -194,7 +194,7 @@ def no_training() -> Iterator[Row]:
 
 
 def trained_at_high_rates() -> Iterator[Row]:
-    """Where retraining starts to matter: one chip at high rates, 8 and 4 bits."""
+    """Return rows that show where retraining starts to matter: one chip at high rates, 8 and 4 bits."""
     for seed in SEEDS:
         for network in ("resnet20", "resnet20-4bit"):
             for rate in (6e-3, 4e-2, 1e-1):
@@ -202,7 +202,7 @@ def trained_at_high_rates() -> Iterator[Row]:
 
 
 def never_seen() -> Iterator[Row]:
-    """Chips that were not in the group."""
+    """Return rows that evaluate chips outside the group."""
     for seed in SEEDS:
         for method in (
             methods.NONE,
@@ -218,7 +218,7 @@ def never_seen() -> Iterator[Row]:
 
 
 def clustered() -> Iterator[Row]:
-    """Clustered maps of the same rate as uniform ones."""
+    """Return rows with clustered maps of the same rate as uniform ones."""
     for seed in SEEDS:
         row = Row(seed=seed, pattern="clustered")
         yield row
@@ -227,7 +227,7 @@ def clustered() -> Iterator[Row]:
 
 
 def small_memory() -> Iterator[Row]:
-    """A memory that is loaded once, 4 times, 16 times for one network."""
+    """Return rows with a memory that is loaded once, 4 times, 16 times for one network."""
     for seed in SEEDS:
         for reuse in (4, 16):
             row = Row(seed=seed, reuse=reuse)
@@ -237,7 +237,7 @@ def small_memory() -> Iterator[Row]:
 
 
 def resilience() -> Iterator[Row]:
-    """Accuracy after a budget of steps under maps of every severity: points of the resilience curve."""
+    """Return rows with budgets of steps under maps of every severity: points of the resilience curve."""
     for seed in (10,):
         for steps in (0, 25, 50, 100, 200):
             for rate in (6e-3, 2e-2, 4e-2, 7e-2, 1e-1, 1.5e-1):
@@ -265,5 +265,5 @@ TABLES = {
 
 
 def all_rows() -> list[Row]:
-    """Every row once, the most important tables first."""
+    """Return every row once, the most important tables first."""
     return list(dict.fromkeys(row for table in TABLES.values() for row in table()))

@@ -1,4 +1,4 @@
-"""The tables of docs/study.md, each from the rows that it needs; what was not run shows as a dash."""
+"""Make the tables of docs/study.md, each from the rows that it needs; what was not run shows as a dash."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ READ_BY_MEMBERS: list[tuple[str, dict[str, Any]]] = [
 
 
 def markdown(heading: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table; rows of which nothing was run are left out."""
+    """Format a Markdown table; rows of which nothing was run are left out."""
     kept = [row for row in rows if _was_run(row)]
     if not kept:
         return "Not run yet."
@@ -49,7 +49,7 @@ def _worst(figure: Figure) -> str:
 
 
 def fleet_table(results: Results, network: str, chips: int, extra: Sequence[tuple[str, dict[str, Any]]]) -> str:
-    """Every way of preparing a group, on the chips' own maps, against retraining the very same chips one by one."""
+    """Compare every way of preparing a group, on the chips' own maps, with retraining the very same chips one by one."""
     reference = results.per_chip(network=network)
     rows = []
 
@@ -104,7 +104,7 @@ def fleet_table(results: Results, network: str, chips: int, extra: Sequence[tupl
 
 
 def headline(results: Results) -> str:
-    """ResNet-32, K = 5, 6e-3."""
+    """Compare the methods on ResNet-32, K = 5, 6e-3."""
     extra: list[tuple[str, dict[str, Any]]] = [
         *READ_BY_MEMBERS,
         ("merged, nearest, BatchNorm re-estimated", {"recalibrated": True}),
@@ -115,7 +115,7 @@ def headline(results: Results) -> str:
 
 
 def large_group(results: Results) -> str:
-    """ResNet-20, K = 20, 6e-3."""
+    """Compare the methods on ResNet-20, K = 20, 6e-3."""
     extra: list[tuple[str, dict[str, Any]]] = [
         *READ_BY_MEMBERS,
         ("merged, nearest, majority", {"on_conflict": "majority"}),
@@ -135,7 +135,7 @@ def large_group(results: Results) -> str:
 
 
 def grid(results: Results) -> str:
-    """Numbers of chips and rates, ResNet-20."""
+    """Compare numbers of chips and fault rates, ResNet-20."""
     rows = []
     for rate in RATES:
         single, none = results.per_chip(rate=rate), results.untrained(rate=rate)
@@ -152,7 +152,7 @@ def grid(results: Results) -> str:
 
 
 def collapse(results: Results) -> str:
-    """Entries of the faults, plain and nearest, on the union of twenty chips."""
+    """Compare the strategies by which faults enter, plain and nearest, on the union of twenty chips."""
     rows = []
     for entry in methods.ENTRIES:
         cells: list[Figure] = []
@@ -165,7 +165,7 @@ def collapse(results: Results) -> str:
 
 
 def no_training(results: Results) -> str:
-    """Nearest codes alone, 8 and 4 bits; BatchNorm; and what retraining a chip adds."""
+    """Compare nearest codes alone, 8 and 4 bits, with BatchNorm statistics and with retraining a chip."""
     rows = []
     for network, bits in (("resnet20", 8), ("resnet20-4bit", 4)):
         for rate in (1e-3, 6e-3, 2e-2, 4e-2, 1e-1):
@@ -180,7 +180,7 @@ def no_training(results: Results) -> str:
 
 
 def never_seen(results: Results) -> str:
-    """Chips outside the group, 2e-2, each with an image of its own."""
+    """Compare methods on chips outside the group, 2e-2, each with an image of its own."""
     rows = []
     for method, (name, steps, passes) in NEVER_SEEN.items():
         fields: dict[str, Any] = {"method": method, "steps": steps, "rate": 2e-2, "unseen": 10}
@@ -191,7 +191,7 @@ def never_seen(results: Results) -> str:
 
 
 def patterns(results: Results) -> str:
-    """Uniform against clustered maps, and small memories that are reused."""
+    """Compare uniform with clustered maps, and small memories that are reused."""
     rows = []
     cases: list[tuple[str, dict[str, Any]]] = [
         ("uniform", {}),
@@ -209,7 +209,7 @@ def patterns(results: Results) -> str:
 
 
 def baselines(results: Results) -> str:
-    """The networks before any fault."""
+    """Show the networks before any fault."""
     rows = [
         (network["network"], network["steps"], f"{100 * network['float32']:.2f}", f"{100 * network['bfloat16']:.2f}")
         for network in results.baselines.to_dict("records")
@@ -218,7 +218,7 @@ def baselines(results: Results) -> str:
 
 
 def learning_rate(results: Results) -> str:
-    """Learning rates, one seed."""
+    """Compare learning rates, with one seed."""
     rows = []
     for lr in (0.005, 0.01, 0.02, 0.04):
         merged = [results.accuracy(deployment, lr=lr, seed=0) for deployment in (GROUP, CHIP)]

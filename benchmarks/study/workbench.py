@@ -55,7 +55,7 @@ class FourBitWeight(FullRangeWeight):
 
 
 def new_network(name: str) -> Any:
-    """A network of the study, not trained yet, that can hold faults."""
+    """Return a network of the study, not trained yet, that can hold faults."""
     depth, _, narrow = name.removeprefix("resnet").partition("-")
     quant = FourBitWeight if narrow == "4bit" else FullRangeWeight
     model: Any = tm.make_faulty(ResNet(int(depth), weight_quant=quant))
@@ -73,7 +73,7 @@ class Workbench:
 
     Attributes:
         model: The network.
-        net: It in a memory that has room for all of them; rows place it anew.
+        net: The network in a memory that holds all of them; rows place it anew.
     """
 
     def __init__(self, name: str, state: Mapping[str, Tensor], data: Data, *, bfloat16: bool) -> None:
@@ -91,12 +91,12 @@ class Workbench:
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits in float32."""
+        """Return logits in float32."""
         logits: Tensor = self._compiled(images.contiguous(memory_format=torch.channels_last))
         return logits
 
     def loss_with_teacher(self, logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy with the labels, and with what the healthy network says (Hinton et al., 2015)."""
+        """Return the cross-entropy with the labels, and with what the healthy network says (Hinton et al., 2015)."""
         if self._teacher is None:
             network = new_network(self.name)
             network.load_state_dict(self._start)
@@ -110,12 +110,12 @@ class Workbench:
         return (1 - TEACHER_SHARE) * hard + TEACHER_SHARE * TEMPERATURE**2 * soft
 
     def accuracy(self, model: nn.Module) -> float:
-        """Share of right answers of the network on the test images."""
+        """Return the share of right answers of the network on the test images."""
         assert model is self.model
         return self._accuracy(_Forward(self))
 
     def some_batches(self, seed: int) -> Iterator[Tensor]:
-        """Training images, to measure BatchNorm statistics on."""
+        """Return training images, to measure BatchNorm statistics on."""
         batches = self.data.batches(BATCH, seed=seed, augment=augment)
         return (batches(n)[0] for n in range(BN_BATCHES))
 
@@ -153,19 +153,19 @@ class Workbench:
 
 
 class _Forward(nn.Module):
-    """What ``accuracy_on`` runs."""
+    """The module that ``accuracy_on`` runs."""
 
     def __init__(self, bench: Workbench) -> None:
         super().__init__()
         self.bench = (bench,)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of the compiled network."""
+        """Return logits of the compiled network."""
         return self.bench[0].forward(images)
 
 
 def train_baseline(name: str, data: Data, weights: Path, target: Path, *, steps: int, lr: float, bfloat16: bool) -> None:
-    """Quantization-aware training in a healthy memory, long enough that a short retraining wins nothing by itself.
+    """Train with quantization in a healthy memory, long enough that a short retraining wins nothing by itself.
 
     Args:
         name: One of ``rows.NETWORKS``.

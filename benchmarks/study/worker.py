@@ -20,7 +20,7 @@ BASELINE_LR = 0.05
 
 @dataclass(frozen=True)
 class Setup:
-    """What a worker must know; the paths are absolute, for workers elsewhere.
+    """The things that a worker must know; the paths are absolute, for workers elsewhere.
 
     Args:
         data: CIFAR-10 in its official binary layout.
@@ -37,11 +37,11 @@ class Setup:
     bfloat16: bool
 
     def weights_of(self, network: str) -> Path:
-        """File of the float weights that a baseline begins with."""
+        """Return the file of the float weights that a baseline begins with."""
         return self.weights / f"{network.partition('-')[0]}_cifar10_float.pt"
 
     def state_of(self, network: str) -> Path:
-        """File of a trained baseline; other weights make another."""
+        """Return the file of a trained baseline; other weights make another."""
         return self.out / f"{network}-{content_digest(self.weights_of(network))[:12]}.pt"
 
 
@@ -52,7 +52,7 @@ class Baseline:
     setup: Setup
 
     def __call__(self, name: str) -> dict[str, Any]:
-        """Train it unless that is done; returns its accuracy compiled, as in every row, and in float32."""
+        """Train the baseline unless that is done; returns its accuracy compiled, as in every row, and in float32."""
         target, data = self.setup.state_of(name), _data(self.setup)
         if not target.exists():
             options: dict[str, Any] = {"steps": BASELINES[name], "lr": BASELINE_LR, "bfloat16": self.setup.bfloat16}
@@ -77,7 +77,7 @@ class Preparation:
     setup: Setup
 
     def __call__(self, row: Row) -> dict[str, Any]:
-        """Run it."""
+        """Run the row."""
         return job.run(row, _bench(self.setup, row.network))
 
 

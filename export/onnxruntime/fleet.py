@@ -2,7 +2,7 @@
 
     python export/onnxruntime/fleet.py out/digits
 
-Takes what the main job left: a bundle, the chips' fault maps, test images, and the float network. For each chip the bundle's
+Takes what the quick start left: a bundle, the chips' fault maps, test images, and the float network. For each chip the bundle's
 QCDQ file is given the weights that this chip reads (``apply_to_onnx``); its accuracy in onnxruntime is set beside that of the
 PyTorch model computing with the same codes. Ends with 1 if a chip's predictions are not the same.
 """

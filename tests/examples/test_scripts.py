@@ -73,7 +73,7 @@ def test_the_main_job(tmp_path):
 
 
 def flows(folder, accuracy):
-    """The commands of the flows' READMEs, on what the main job left."""
+    """The commands of the flows' READMEs, on what the quick start left."""
     chips = sorted((folder / "chips").glob("*.npz"))
     out = run("../export/onnxruntime/fleet.py", folder)
     assert out.count("597 of 597") == 3
@@ -84,7 +84,7 @@ def flows(folder, accuracy):
     assert out.count("folded weights, INT8, equal to the codes") == 4
     assert out.count("sums of every chip lie in") == 3
     memories = [f"{name}={folder / 'finn' / name}.as_written.dat" for name in json.loads(folding.read_text())]
-    given = ("--folding", folding, "--dat", *memories, "--allow", "elsewhere")  # the main job's layout is the linear one
+    given = ("--folding", folding, "--dat", *memories, "--allow", "elsewhere")  # the quick start's layout is the linear one
     assert run("../export/finn/check.py", folder / "group_0", *given).count(": elsewhere (") == 4
     needs_program("iverilog")
     assert run("../export/rtl/simulate.py", folder / "group_0", *chips).count("as its certificate says") == 3

@@ -180,7 +180,7 @@ def test_figures_over_chips_and_seeds():
 
 
 def test_chips_are_compared_with_themselves():
-    """A preparation judged on the two easy chips gains nothing over one that was judged on a hard one too."""
+    """A preparation evaluated on the two easy chips gains nothing over one that was evaluated on a hard one too."""
     single = figure({(0, "a"): 0.9, (0, "b"): 0.88, (0, "hard"): 0.5, (1, "a"): 0.9})
     other = figure({(0, "b"): 0.87, (0, "a"): 0.9, (0, "never"): 0.1})
     assert other.mean < single.mean

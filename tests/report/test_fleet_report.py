@@ -112,8 +112,8 @@ def test_a_chip_without_a_figure(tmp_path):
 
 
 def test_reports_as_picture(tmp_path):
-    path = tm.plot_reports(REPORTS, tmp_path / "fleet.png", threshold=0.9, title="Two chips")
-    assert path.read_bytes().startswith(b"\x89PNG")
-    svg = tm.plot_reports(REPORTS, tmp_path / "fleet.svg").read_text(encoding="utf-8")
-    assert "<svg" in svg
+    tm.plot_reports(REPORTS, tmp_path / "fleet.png", threshold=0.9, title="Two chips")
+    assert (tmp_path / "fleet.png").read_bytes().startswith(b"\x89PNG")
+    tm.plot_reports(REPORTS, tmp_path / "fleet.svg")
+    assert "<svg" in (tmp_path / "fleet.svg").read_text(encoding="utf-8")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["fleet.png", "fleet.svg"]

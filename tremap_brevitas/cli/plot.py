@@ -74,7 +74,7 @@ def plot(
             array = None if geometry is None else loaded_geometry(geometry)
             plot_fault_map(maps[0] if array is None else array.to_physical(maps[0]), file, title=title)
         elif image is not None:
-            from tremap_brevitas.report.plot_fleet import plot_activated_faults
+            from tremap_brevitas.report.pictures import plot_activated_faults
 
             plot_activated_faults(image, maps, file, title=title)
         else:

@@ -35,8 +35,7 @@ def report(
 ) -> None:
     """Compare the ways in which a fleet was prepared: a table that ``write_csv`` wrote, as text and pictures."""
     from tremap_brevitas.report.fleet_report import comparison, read_csv
-    from tremap_brevitas.report.pictures import plot_reports
-    from tremap_brevitas.report.plot_fleet import plot_yield
+    from tremap_brevitas.report.pictures import plot_reports, plot_yield
 
     pictures = [p for p in (yield_picture, accuracy_picture) if p is not None]
     if STDOUT in pictures and as_json:

@@ -1,4 +1,4 @@
-"""Many independent jobs: groups to retrain, chips to evaluate. On this machine or on a Ray cluster, with nothing lost."""
+"""Run many independent jobs, such as groups to retrain or chips to evaluate, here or on a Ray cluster, with nothing lost."""
 
 import lazy_loader as _lazy
 

@@ -1,4 +1,4 @@
-"""Where jobs run: in this process, or on a Ray cluster."""
+"""Run jobs in this process, or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Engine(Protocol):
 
 
 class InProcess:
-    """One job after the other, here."""
+    """Runs one job after the other, in this process."""
 
     def run(self, work: Callable[[Any], Any], jobs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         """Call ``work`` on every job, in order."""
@@ -48,7 +48,7 @@ class InProcess:
 
 
 class RayEngine:
-    """Jobs on a Ray cluster, as many at once as it has room for. Needs the extra ``cluster``.
+    """Runs jobs on a Ray cluster, as many at once as it has resources for. Needs the extra ``cluster``.
 
     Ray brings ``work`` and the jobs to the machines; both must be picklable, and what ``work`` imports must be installed
     there. A job whose worker or machine dies is run again elsewhere. Results do not depend on where and in which order jobs
@@ -100,12 +100,12 @@ class RayEngine:
             )(_with_threads)
             shared = ray.put((work, self.threads))
             waiting = iter(jobs.items())
-            # A few more than there is room for: enough to keep every machine busy, and a cluster that grows.
+            # A few more than can run at once: enough to keep every machine busy, and a cluster that grows.
             cores = ray.cluster_resources().get("CPU", 1)  # type: ignore[no-untyped-call]
-            room = 2 * max(1, int(cores / max(self.num_cpus, 0.01))) + 2
+            at_once = 2 * max(1, int(cores / max(self.num_cpus, 0.01))) + 2
             for name, job in waiting:
                 running[remote.remote(shared, job)] = name
-                if len(running) >= room:
+                if len(running) >= at_once:
                     yield self._next(ray, running)
             while running:
                 yield self._next(ray, running)

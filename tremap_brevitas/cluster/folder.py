@@ -1,4 +1,4 @@
-"""A run folder: what a long run has finished, one file a job, safe from whatever kills the run."""
+"""Keep what a long run has finished, one file a job, safe from whatever kills the run."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class RunFolder:
         self._lock = None
 
     def get(self, job: str) -> Any:
-        """Result of a finished job; None if it is not finished.
+        """Return the result of a finished job; None if it is not finished.
 
         A record that is damaged is named on standard error and moved aside, so that the job counts as not finished.
         """

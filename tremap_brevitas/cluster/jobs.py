@@ -1,4 +1,4 @@
-"""Running jobs and keeping what they yield."""
+"""Run jobs and keep what they yield."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def run_jobs(
                 bar.update()
         else:
             with RunFolder(folder, options=options) as run:
-                results = {name: found for name in jobs if (found := run.get(name)) is not None}
+                results = {name: finished for name in jobs if (finished := run.get(name)) is not None}
                 bar.update(len(results))
                 for name, result in engine.run(work, {n: j for n, j in jobs.items() if n not in results}):
                     run.put(name, result)

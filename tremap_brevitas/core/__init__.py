@@ -1,6 +1,9 @@
 """ScriptModules: where a stuck bit meets a code."""
 
+from tremap_brevitas.core import versions as _versions
 from tremap_brevitas.core.int_quant import StuckAtDecoupledIntQuant, StuckAtIntQuant
 from tremap_brevitas.core.stuck_at import StuckAt
 
 __all__ = ["StuckAt", "StuckAtDecoupledIntQuant", "StuckAtIntQuant"]
+
+_versions.check_brevitas()

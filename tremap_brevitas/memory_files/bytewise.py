@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import bincopy
+from typing import TYPE_CHECKING
 
 from tremap_brevitas.memory_files.lines import BadLineError, lines_of, text_of
+
+if TYPE_CHECKING:
+    import bincopy
+else:  # it brings a reader of ELF files along, which takes as long as all the rest of the command
+    import lazy_loader
+
+    bincopy = lazy_loader.load("bincopy")
 
 # Numbers of payload bytes that each type of record may have; None for any.
 _SIZES = {0: None, 1: 0, 2: 2, 3: 4, 4: 2, 5: 4}

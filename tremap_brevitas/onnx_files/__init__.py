@@ -1,4 +1,4 @@
-"""ONNX files: the integer weights in them, proved equal to a memory image's. No torch.
+"""Read the integer weights of ONNX files and prove them equal to a memory image's, without torch.
 
 Handlers for Brevitas' own exporters stand with the proxies that they serve, in ``proxy/export_handlers.py``.
 """

@@ -1,4 +1,4 @@
-"""Changing an ONNX graph: the weight that a layer takes, and nodes that some tools cannot read. onnx and NumPy only."""
+"""Change an ONNX graph: the weight that a layer takes, and nodes that some tools cannot read; needs onnx and NumPy only."""
 
 from __future__ import annotations
 

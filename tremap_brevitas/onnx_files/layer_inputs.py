@@ -1,4 +1,4 @@
-"""What each layer of a QONNX file computes with, and what its inputs are. Needs onnx and NumPy only."""
+"""Tell what each layer of a QONNX file computes with, and what its inputs are; needs onnx and NumPy only."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class _Graph:
         self.sources: dict[tuple[str, bool, int], int] = {}
 
     def users(self, initializer: str) -> list[tuple[NodeProto, int]]:
-        """Nodes that take a weight, quantized and turned, with the position at which they do."""
+        """Return the nodes that take a weight, quantized and turned, with the position at which they do."""
         readers = []
         for node, position in self.takers.get(initializer, ()):
             if node.op_type in (*QUANTIZERS, "Transpose", "Identity", "Cast") and position == 0:
@@ -116,7 +116,7 @@ class _Graph:
         return 0, (1 << width) - 1
 
     def channels(self, node: NodeProto) -> int:
-        """Channels that were flattened into the columns of a matrix."""
+        """Return the channels that were flattened into the columns of a matrix."""
         if node.op_type in ("Conv", "ConvTranspose"):
             return 0
         columns = self._columns(node)
@@ -160,7 +160,7 @@ class _Graph:
         return 0
 
     def _summand(self, name: str, flattened: bool, columns: int) -> int | None:
-        """None for a constant, such as a bias."""
+        """Return None for a constant, such as a bias."""
         return None if name in self.known else self._source(name, flattened=flattened, columns=columns)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Running a QCDQ file in onnxruntime."""
+"""Run a QCDQ file in onnxruntime."""
 
 from __future__ import annotations
 
@@ -58,6 +58,6 @@ def onnx_runner(path: str | os.PathLike[str]) -> Callable[..., Any]:
 
 
 def _joined(parts: tuple[NDArray[Any], ...]) -> NDArray[Any]:
-    """Outputs of several batches; a number that is the same for all stays one number."""
+    """Join the outputs of several batches; a number that is the same for all stays one number."""
     same = parts[0].ndim == 0 and all(part == parts[0] for part in parts)
     return np.asarray(parts[0]) if len(parts) == 1 or same else np.concatenate(parts)

@@ -1,4 +1,4 @@
-"""Does an ONNX file hold the network that was trained? Checked from the files alone."""
+"""Check from the files alone that an ONNX file holds the network that was trained."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Arrays = Array | Sequence[Array]
 
 @dataclass(frozen=True)
 class OnnxReport:
-    """What [verify_onnx][tremap_brevitas.verify_onnx] found.
+    """The result of [verify_onnx][tremap_brevitas.verify_onnx].
 
     Attributes:
         path: The file.
@@ -98,7 +98,7 @@ def verify_onnx(
 def named_weights(
     weights: Sequence[OnnxWeight], image: MemoryImage, names: Mapping[str, str]
 ) -> tuple[dict[str, OnnxWeight], list[str]]:
-    """The weight of each layer of an image, by the name of its initializer.
+    """Return the weight of each layer of an image, by the name of its initializer.
 
     Returns:
         The layers whose initializer has exactly the right codes wherever it is used, and a sentence for each other.
@@ -212,5 +212,5 @@ def output_errors(path: str | os.PathLike[str], inputs: Arrays, outputs: Arrays)
 
 
 def several(arrays: Arrays) -> tuple[Array, ...]:
-    """One array as a tuple of it; several as they are."""
+    """Return one array as a tuple of it, and several as they are."""
     return tuple(np.asarray(a) for a in arrays) if isinstance(arrays, (tuple, list)) else (np.asarray(arrays),)

@@ -1,4 +1,4 @@
-"""The quantized weights of an ONNX file, as integers. Needs onnx and NumPy only: neither torch nor Brevitas."""
+"""Read the quantized weights of an ONNX file as integers; needs onnx and NumPy only: neither torch nor Brevitas."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def load_onnx(path: str | os.PathLike[str]) -> ModelProto:
 
 
 def onnx_weights(model: ModelProto) -> list[OnnxWeight]:
-    """Quantized weights of a QCDQ or QONNX graph, in the order of its nodes.
+    """Return the quantized weights of a QCDQ or QONNX graph, in the order of its nodes.
 
     A weight is an initializer of one dimension (a bias) or more that runs into a ``DequantizeLinear`` node, directly or through
     ``QuantizeLinear`` and ``Clip``, or into a ``Quant`` node of QONNX. Whatever the graph does to it on the way is done here
@@ -73,7 +73,7 @@ def onnx_weights(model: ModelProto) -> list[OnnxWeight]:
 
 
 def constants(model: ModelProto) -> dict[str, Array]:
-    """All constant tensors of a graph by name: its initializers, and what its ``Constant`` nodes give."""
+    """Return all constant tensors of a graph by name: its initializers, and what its ``Constant`` nodes give."""
     constants = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant":
@@ -83,7 +83,7 @@ def constants(model: ModelProto) -> dict[str, Array]:
 
 
 def sources(model: ModelProto) -> Callable[[NodeProto], str]:
-    """A function from a node to the name of the constant that it dequantizes, or of a value that is none."""
+    """Return a function from a node to the name of the constant that it dequantizes, or of a value that is none."""
     known = constants(model)
     makers = {output: node for node in model.graph.node for output in node.output}
 
@@ -152,7 +152,7 @@ def _axis(node: NodeProto) -> int:
 
 
 def _quantize_linear(values: Array, scale: Array, zero_point: Array, axis: int) -> Array:
-    """QuantizeLinear of ONNX: divide, round half to even, add the zero point, saturate to its type."""
+    """Compute QuantizeLinear of ONNX: divide, round half to even, add the zero point, saturate to its type."""
     shape = [1] * values.ndim
     if scale.ndim == 1 and scale.size > 1:
         shape[axis] = scale.size
@@ -174,7 +174,7 @@ def onnx_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def metadata_of(model: ModelProto) -> dict[str, Any] | None:
-    """What a graph says about itself, or None if it was not written by this package."""
+    """Return what a graph says about itself, or None if it was not written by this package."""
     for entry in model.metadata_props:
         if entry.key == METADATA:
             try:

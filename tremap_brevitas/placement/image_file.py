@@ -63,7 +63,7 @@ def write_memory_image(image: MemoryImage, path: str | os.PathLike[str], *, form
 
 
 def read_memory_image(path: str | os.PathLike[str], *, format: Format, word_bits: int) -> list[int]:
-    """Read the words of a file that [write_memory_image][tremap_brevitas.export.write_memory_image] wrote, or a tool.
+    """Read the words of a file that [write_memory_image][tremap_brevitas.placement.write_memory_image] wrote, or a tool.
 
     ``MemoryImage.from_words`` turns them into codes. Every address must have one word, and only one. Of what other tools write,
     it reads: several words a line, ranges, signed decimals and ``%`` comments of an ``altera_mif``; records of the types 00 to

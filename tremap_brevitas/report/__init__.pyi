@@ -1,6 +1,5 @@
 from .fleet_report import ChipResult, FleetReport, comparison, read_csv, write_csv
-from .pictures import plot_reports
-from .plot_fleet import plot_activated_faults, plot_yield
+from .pictures import plot_activated_faults, plot_reports, plot_yield
 
 __all__ = [
     "ChipResult",

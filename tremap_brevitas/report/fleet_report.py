@@ -1,4 +1,4 @@
-"""The report on a fleet: a table, a CSV file, a picture."""
+"""Report on a fleet as a table and a CSV file."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class FleetReport:
 
 
 def comparison(reports: Sequence[FleetReport], *, threshold: float) -> str:
-    """Table of several reports on the same fleet, one line each.
+    """Return a table of several reports on the same fleet, one line each.
 
     Args:
         reports: The reports.
@@ -230,7 +230,7 @@ def check_measured(chip: ChipResult) -> None:
 
 
 def _head(row: Mapping[str, str]) -> FleetReport:
-    """What a row says of its report as a whole."""
+    """Return what a row says of its report as a whole."""
     return FleetReport(
         row["method"],
         read_number(row, "nominal"),

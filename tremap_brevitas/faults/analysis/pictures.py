@@ -1,18 +1,20 @@
-"""Fault maps as pictures; needs matplotlib (extra ``plot``)."""
+"""Draw fault maps as pictures; needs matplotlib (extra ``plot``)."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tremap_brevitas.drawing import new_figure, plain, save_figure
 from tremap_brevitas.faults.analysis.statistics import faults_of_banks, group_statistics, shared_cells
 from tremap_brevitas.faults.fault_map import FaultMap, check_same_memory
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Told apart with any kind of colour vision (Okabe and Ito).
 COLOURS = {0: "#0072b2", 1: "#d55e00"}
@@ -22,7 +24,7 @@ MAX_ROWS = 160
 MAX_COLUMNS = 120  # of a panel among six or more; of fewer, each has more room
 
 
-def plot_fault_map(fault_map: FaultMap, path: str | os.PathLike[str], *, title: str = "") -> Path:
+def plot_fault_map(fault_map: FaultMap, path: str | os.PathLike[str] | None = None, *, title: str = "") -> Figure:
     """Draw a chip as a bitmap for each bank: words from top to bottom, bits from the MSB on the left.
 
     Where there are more words or bits than pixels, a pixel stands for several cells; a stuck cell is never lost. Of more than
@@ -30,47 +32,22 @@ def plot_fault_map(fault_map: FaultMap, path: str | os.PathLike[str], *, title: 
 
     Args:
         fault_map: The map.
-        path: File to write; its ending chooses the format.
+        path: File to save the figure to, atomically; its ending chooses the format, PNG without one. None saves nothing.
         title: Heading; chip and rate if empty.
 
-    Raises:
-        ImportError: If matplotlib is not installed.
-    """
-    return save_figure(_map_figure(fault_map, title), path)
-
-
-def plot_overlap(maps: Iterable[FaultMap], path: str | os.PathLike[str], *, title: str = "") -> Path:
-    """Draw how much the chips of a fleet have in common.
-
-    Left: cells that two chips share over those that chance would have them share, if maps were independent and uniform. Right:
-    how many cells are stuck on 1, 2, … chips, and how many of these are in conflict.
+    Returns:
+        The figure, which can be changed and saved further. It belongs to no window.
 
     Raises:
         ImportError: If matplotlib is not installed.
-        ValueError: If there are fewer than two maps, or two are of different memories.
+        ValueError: If matplotlib cannot write the format of ``path``.
+
+    Examples:
+        >>> from tremap_brevitas import FaultMap, Memory
+        >>> figure = plot_fault_map(FaultMap(Memory(words=8, word_bits=4, banks=2), [0, 5, 17], [1, 0, 1], "A7"))
+        >>> [axes.get_title() for axes in figure.axes]
+        ['bank 0: 2', 'bank 1: 1']
     """
-    return save_figure(_overlap_figure(_fleet(maps), title), path)
-
-
-def plot_union_growth(maps: Iterable[FaultMap], path: str | os.PathLike[str], *, title: str = "") -> Path:
-    """Draw how the union and its conflicts grow with the number of chips merged, beside what chance would give.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
-        ValueError: If there are fewer than two maps, or two are of different memories.
-    """
-    return save_figure(_growth_figure(_fleet(maps), title), path)
-
-
-def _fleet(maps: Iterable[FaultMap]) -> list[FaultMap]:
-    maps = list(maps)
-    check_same_memory(maps)
-    if len(maps) < 2:
-        raise ValueError(f"needs at least two maps, got {len(maps)}")
-    return maps
-
-
-def _map_figure(fault_map: FaultMap, title: str) -> Any:
     memory = fault_map.memory
     word, bit = np.divmod(fault_map.cells, memory.word_bits)
     bank, row = np.divmod(word, memory.words_per_bank)
@@ -122,7 +99,7 @@ def _map_figure(fault_map: FaultMap, title: str) -> Any:
         marks.append(Patch(color="#222222", label=f"both among the {cells} of a pixel"))
     figure.legend(handles=marks, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     figure.suptitle(title or f"chip '{plain(fault_map.chip)}': {memory}, rate {fault_map.fault_rate:.2e}", fontsize=11)
-    return figure
+    return save_figure(figure, path)
 
 
 def _draw_overview(figure: Any, axes: Any, by_bank: Any) -> None:
@@ -148,7 +125,31 @@ def _draw_overview(figure: Any, axes: Any, by_bank: Any) -> None:
     bar.update_ticks()
 
 
-def _overlap_figure(maps: Sequence[FaultMap], title: str) -> Any:
+def plot_overlap(maps: Iterable[FaultMap], path: str | os.PathLike[str] | None = None, *, title: str = "") -> Figure:
+    """Draw how much the chips of a fleet have in common.
+
+    Left: cells that two chips share over those that chance would have them share, if maps were independent and uniform. Right:
+    how many cells are stuck on 1, 2, … chips, and how many of these are in conflict.
+
+    Args:
+        maps: The chips' maps, at least two.
+        path: File to save the figure to, atomically; its ending chooses the format, PNG without one. None saves nothing.
+        title: Heading; number of chips and memory if empty.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+        ValueError: If there are fewer than two maps, two are of different memories, or matplotlib cannot write the format.
+
+    Examples:
+        >>> from tremap_brevitas import Memory, random_fault_maps
+        >>> figure = plot_overlap(random_fault_maps(Memory(words=64, word_bits=8), chips=3, fault_rate=0.05, seed=0))
+        >>> figure.get_suptitle()
+        '3 chips of 64 words × 8 bits'
+    """
+    maps = _fleet(maps)
     count = len(maps)
     faults = np.array([len(m) for m in maps], dtype=np.float64)
     chance = np.outer(faults, faults) / maps[0].memory.cells
@@ -183,13 +184,35 @@ def _overlap_figure(maps: Sequence[FaultMap], title: str) -> Any:
     for k, cells in zip(chips[:kept], group.on_exactly[:kept], strict=True):
         if cells and kept <= 12:
             right.text(k, cells, f"{cells}", ha="center", va="bottom", fontsize=8)
-    right.xaxis.get_major_locator().set_params(integer=True)
+    right.locator_params(axis="x", integer=True)
     right.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title or f"{count} chips of {maps[0].memory}", fontsize=11)
-    return figure
+    return save_figure(figure, path)
 
 
-def _growth_figure(maps: Sequence[FaultMap], title: str) -> Any:
+def plot_union_growth(maps: Iterable[FaultMap], path: str | os.PathLike[str] | None = None, *, title: str = "") -> Figure:
+    """Draw how the union and its conflicts grow with the number of chips merged, beside what chance would give.
+
+    Args:
+        maps: The chips' maps, at least two; they are merged in this order.
+        path: File to save the figure to, atomically; its ending chooses the format, PNG without one. None saves nothing.
+        title: Heading; number of chips and memory if empty.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+        ValueError: If there are fewer than two maps, two are of different memories, or matplotlib cannot write the format.
+
+    Examples:
+        >>> from tremap_brevitas import FaultMap, Memory
+        >>> memory = Memory(words=10, word_bits=10)
+        >>> figure = plot_union_growth([FaultMap(memory, [0, 5], [1, 0]), FaultMap(memory, [5, 7], [0, 1])])
+        >>> figure.axes[0].lines[0].get_ydata().tolist()  # per cent of all cells, after one chip and after both
+        [2.0, 3.0]
+    """
+    maps = _fleet(maps)
     group = group_statistics(maps)
     chips = np.arange(1, len(maps) + 1)
     ones = np.array([int(m.stuck_at.sum()) for m in maps]) / group.cells
@@ -208,9 +231,17 @@ def _growth_figure(maps: Sequence[FaultMap], title: str) -> Any:
     axes.set_xlabel("chips merged, in the order given")
     axes.set_ylabel("share of all cells (%)")
     axes.set_ylim(bottom=0)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.grid(color="#dddddd")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=9)
     figure.suptitle(title or f"{len(maps)} chips of {maps[0].memory}", fontsize=11)
-    return figure
+    return save_figure(figure, path)
+
+
+def _fleet(maps: Iterable[FaultMap]) -> list[FaultMap]:
+    maps = list(maps)
+    check_same_memory(maps)
+    if len(maps) < 2:
+        raise ValueError(f"needs at least two maps, got {len(maps)}")
+    return maps

@@ -53,8 +53,8 @@ def read_readback(
             count. None for the word, rounded up to whole bytes.
         duplicated_bytes: Whether every byte stands there twice in a row. Two that differ are an error.
         byte_order: Whether a row's first byte holds its lowest bits (``"little"``, the default) or its highest (``"big"``).
-        image_format: Format of the files, one of those of [read_memory_image][tremap_brevitas.export.read_memory_image]; None
-            for bare hexadecimal digits. Such formats say themselves in which order bytes stand.
+        image_format: Format of the files, one of those of [read_memory_image][tremap_brevitas.placement.read_memory_image];
+            None for bare hexadecimal digits. Such formats say themselves in which order bytes stand.
         both_ways: What to do with cells that read 0 after ones and 1 after zeros, as for ``read_log``.
         progress: Whether to show a progress bar on standard error.
 
