@@ -4,7 +4,8 @@
 
 The digits network, trained in a healthy memory that just holds it. Every chip gets the nearest codes; nothing is trained
 afterwards. Printed are means over the chips: wrong codes, and accuracy as they lie, in the order with fewest wrong codes, in
-that with least error, and compensated, as they lie and in the order with fewest wrong codes.
+that with least error, in that with least error weighed by the inputs' moments, and compensated: as they lie, and in the order
+with fewest wrong codes.
 """
 
 from __future__ import annotations
@@ -28,19 +29,22 @@ from networks import DigitsNet
 from training import accuracy_on, seed_everything, train
 
 import tremap_brevitas as tm
-from tremap_brevitas.order import SearchOptions
+from tremap_brevitas.order import SearchOptions, output_importance
+from tremap_brevitas.prepare.compensation.collect import input_moments
 
 Row = dict[str, Any]
 
 
-def ways(net: tm.PlacedModel, chip: tm.FaultMap, groups: Any, search: SearchOptions) -> Mapping[str, tm.ChipOrder]:
+def ways(
+    net: tm.PlacedModel, chip: tm.FaultMap, groups: Any, importance: Mapping[str, Any], search: SearchOptions
+) -> Mapping[str, tm.ChipOrder]:
     """The orders of one chip, by what is sought."""
     least = SearchOptions(aim="error", rounds=search.rounds, patience=search.patience)
 
-    def order(options: SearchOptions) -> tm.ChipOrder:
-        return tm.reorder(net, [chip], groups=groups, options=options, progress=False).orders[0]
+    def order(options: SearchOptions, importance: Mapping[str, Any] | None = None) -> tm.ChipOrder:
+        return tm.reorder(net, [chip], groups=groups, options=options, importance=importance, progress=False).orders[0]
 
-    return {"fewest wrong": order(search), "least error": order(least)}
+    return {"fewest wrong": order(search), "least error": order(least), "weighed": order(least, importance)}
 
 
 def measured(seed: int, rate: float, chips: int, search: SearchOptions) -> list[Row]:
@@ -54,9 +58,10 @@ def measured(seed: int, rate: float, chips: int, search: SearchOptions) -> list[
     net = tm.place(model, tm.Memory(words=size, word_bits=32))
     groups = tm.channel_groups(net, data.images[:2]).groups
     batches = list(data.images[:512].split(128))
+    importance = output_importance(input_moments(net, batches), net.memory_image())
     rows = []
     for chip in tm.random_fault_maps(net.placement.memory, chips=chips, fault_rate=rate, seed=seed):
-        orders = ways(net, chip, groups, search)
+        orders = ways(net, chip, groups, importance, search)
         row: Row = {"healthy": accuracy(net.model), "wrong": orders["fewest wrong"].wrong_as_it_lies}
         with net.using(chip):
             row["as it lies"] = accuracy(net.model)
@@ -91,9 +96,17 @@ def main() -> None:
         rows = [row for seed in options.seeds for row in measured(seed, rate, options.chips, search)]
         mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
         wrong = f"{mean['wrong']:.0f} → {mean['wrong, fewest wrong']:.0f}"
-        keys = ("healthy", "as it lies", "fewest wrong", "least error", "compensated, as it lies", "compensated, fewest wrong")
+        keys = (
+            "healthy",
+            "as it lies",
+            "fewest wrong",
+            "least error",
+            "weighed",
+            "compensated, as it lies",
+            "compensated, fewest wrong",
+        )
         lines.append([f"{rate:g}", wrong, *(f"{mean[key]:.4f}" for key in keys)])
-    titles = ["stuck cells", "wrong codes", "healthy", "as they lie", "in order", "in order of least error"]
+    titles = ["stuck cells", "wrong codes", "healthy", "as they lie", "in order", "least error", "weighed"]
     titles += ["compensated as they lie", "in order, then compensated"]
     print(tabulate(lines, titles, tablefmt="github", disable_numparse=True))
 
