@@ -13,8 +13,9 @@ from __future__ import annotations
 import argparse
 import copy
 import importlib
+import itertools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def ways(
     return {"fewest wrong": order(search), "least error": order(least), "weighed": order(least, importance)}
 
 
-def measured(seed: int, rate: float, chips: int, search: SearchOptions) -> list[Row]:
+def measured(seed: int, rates: Sequence[float], count: int, search: SearchOptions) -> Iterator[Row]:
     """What each chip gives, for one network."""
     seed_everything(seed)
     data = importlib.import_module("01_digits_fleet").digits(seed)
@@ -59,10 +60,10 @@ def measured(seed: int, rate: float, chips: int, search: SearchOptions) -> list[
     groups = tm.channel_groups(net, data.images[:2]).groups
     batches = list(data.images[:512].split(128))
     importance = output_importance(input_moments(net, batches), net.memory_image())
-    rows = []
-    for chip in tm.random_fault_maps(net.placement.memory, chips=chips, fault_rate=rate, seed=seed):
+    for rate, number in itertools.product(rates, range(count)):
+        (chip,) = tm.random_fault_maps(net.placement.memory, chips=1, fault_rate=rate, seed=1000 * seed + number)
         orders = ways(net, chip, groups, importance, search)
-        row: Row = {"healthy": accuracy(net.model), "wrong": orders["fewest wrong"].wrong_as_it_lies}
+        row: Row = {"rate": rate, "healthy": accuracy(net.model), "wrong": orders["fewest wrong"].wrong_as_it_lies}
         with net.using(chip):
             row["as it lies"] = accuracy(net.model)
         for way, order in orders.items():
@@ -77,23 +78,23 @@ def measured(seed: int, rate: float, chips: int, search: SearchOptions) -> list[
             twin.compensate_(batches, fault_map=chip, progress=False)
             with twin.using(chip):
                 row[f"compensated, {way}"] = accuracy(twin.model)
-        rows.append(row)
-    return rows
+        yield row
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="networks (default %(default)s)")
-    parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 6e-3, 2e-2], help="(default %(default)s)")
+    parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 6e-3, 3e-2, 1e-1], help="(default %(default)s)")
     parser.add_argument("--chips", type=int, default=8, help="chips a network (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=60, help="rounds of the search at most (default %(default)s)")
     parser.add_argument("--patience", type=int, default=10, help="rounds without a better order (default %(default)s)")
     options = parser.parse_args()
     search = SearchOptions(rounds=options.rounds, patience=options.patience)
     print(f"{machine()}; {len(options.seeds)} networks, {options.chips} chips each\n")
+    every = [row for seed in options.seeds for row in measured(seed, options.rates, options.chips, search)]
     lines = []
     for rate in options.rates:
-        rows = [row for seed in options.seeds for row in measured(seed, rate, options.chips, search)]
+        rows = [row for row in every if row["rate"] == rate]
         mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
         wrong = f"{mean['wrong']:.0f} → {mean['wrong, fewest wrong']:.0f}"
         keys = (
