@@ -95,14 +95,14 @@ def main() -> None:
     reports = [
         trained.evaluate(chips, accuracy, name="untreated"),
         trained.evaluate(chips, accuracy, deployment="chip_image", name="nearest codes, no training"),
+        trained.evaluate(
+            chips,
+            accuracy,
+            deployment="chip_image",
+            batchnorm=torch.split(data.images, 128),
+            name="nearest codes, BatchNorm on each chip",
+        ),
     ]
-    single = []
-    for chip in chips:
-        net = copy.deepcopy(trained)
-        net.set_faults_(chip)
-        tm.reestimate_batchnorm_(net.model, (data.images[i : i + 128] for i in range(0, len(data.images), 128)))
-        single.append(net.evaluate([chip], accuracy, progress=False))
-    reports.append(tm.FleetReport.joined(single, name="nearest codes, BatchNorm on each chip"))
     for store in ("plain", "nearest"):
         single = []
         for chip in tqdm(chips, desc=f"per chip, {store}", unit="chip", leave=False):

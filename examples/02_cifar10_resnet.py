@@ -3,9 +3,9 @@
     python examples/02_cifar10_resnet.py --data cifar-10-batches-bin --weights resnet20.pt
 
 Quantizes the network (with ``--weights``: float weights, a plain state dict), fine-tunes it, and prepares a group of
-chips: nothing at all, nearest-code writing, retraining for each chip, one merged retraining with the conflicts as the
-members read them. Each finished part is a file in the output folder, and trainings write checkpoints: kill it, start it
-again with the same options, and it goes on where it was.
+chips: nothing at all, nearest-code writing, compensated codes, retraining for each chip, one merged retraining with the
+conflicts as the members read them, alone and with the healthy network as a teacher. Each finished part is a file in the
+output folder, and trainings write checkpoints: kill it, start it again with the same options, and it goes on where it was.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ import tremap_brevitas as tm
 from tremap_brevitas.report import ChipResult
 
 MERGED = "merged, read by members, nearest"
+TEACHER = f"{MERGED}, healthy network as teacher"
+COMPENSATED = "compensated, no training"
+IMAGES = 512  # that compensation looks at, without their labels
 
 
 def parse() -> argparse.Namespace:
@@ -104,7 +107,7 @@ def main() -> None:
         return model.to(device).to(memory_format=torch.channels_last)
 
     def train_model(
-        model: nn.Module, name: str, steps: int, strategy: tm.Strategy | None = None, checkpoint_from: int = 0
+        model: nn.Module, name: str, steps: int, strategy: tm.Strategy | None = None, loss: Any = None, checkpoint_from: int = 0
     ) -> float:
         begin = time.perf_counter()
         train(
@@ -113,6 +116,7 @@ def main() -> None:
             steps=steps,
             lr=options.lr,
             strategy=strategy,
+            loss=loss,
             device=device,
             title=name,
             checkpoint=options.out / f"checkpoint-{slug(name)}.pt",
@@ -146,12 +150,13 @@ def main() -> None:
 
     def retrained(fault_map: tm.FaultMap, chips: list[tm.FaultMap], name: str) -> tm.FleetReport:
         net = healthy()
+        loss = tm.TeacherLoss(net) if name == TEACHER else None
         strategy: tm.Strategy
         if isinstance(fault_map, tm.MergedFaultMap):
             strategy = tm.ReadByMembers(net, fault_map, seed=options.seed)
         else:
             strategy = tm.AllAtOnce(net, fault_map)
-        seconds = train_model(net.model, name, options.steps, strategy)
+        seconds = train_model(net.model, name, options.steps, strategy, loss)
         net.set_faults_(fault_map)
         save(net.model.state_dict(), options.out / f"{slug(name)}.pt")
         return net.evaluate(chips, accuracy, name=name, steps=options.steps, seconds=seconds, progress=len(chips) > 1)
@@ -159,23 +164,35 @@ def main() -> None:
     def deployed(net: tm.PlacedModel, name: str, deployment: Any, steps: int = 0) -> tm.FleetReport:
         return net.evaluate(chips, accuracy, deployment=deployment, name=name, steps=steps)
 
+    def compensated(fault_map: tm.FaultMap, chips: list[tm.FaultMap], name: str) -> tm.FleetReport:
+        net, begin = healthy(), time.perf_counter()
+        net.compensate_(torch.split(data.images[:IMAGES].to(device), 128), fault_map=fault_map)
+        seconds = time.perf_counter() - begin
+        return net.evaluate(chips, accuracy, name=name, seconds=seconds, progress=len(chips) > 1)
+
     def merged_net() -> tm.PlacedModel:
         net = healthy()
         net.model.load_state_dict(torch.load(options.out / f"{slug(MERGED)}.pt", weights_only=True, map_location=device))
         net.set_faults_(merged)
         return net
 
+    free = tm.merge(chips, on_conflict="free")
+    one_image = f"one image for all, {COMPENSATED}"
     reports = [
         run.report("untreated", lambda: deployed(healthy(), "untreated", "group_image")),
         run.report("nearest codes, no training", lambda: deployed(healthy(), "nearest codes, no training", "chip_image")),
+        run.report(one_image, lambda: compensated(free, chips, one_image)),
         run.report(MERGED, lambda: retrained(merged, chips, MERGED)),
         run.report(
             f"{MERGED}; one image a chip",
             lambda: deployed(merged_net(), f"{MERGED}; one image a chip", "chip_image", options.steps),
         ),
+        run.report(TEACHER, lambda: retrained(merged, chips, TEACHER)),
     ]
+    single = [run.report(f"compensated {c.chip}", lambda c=c: compensated(c, [c], f"compensated {c.chip}")) for c in chips]  # type: ignore[misc]
+    reports.insert(2, tm.FleetReport.joined(single, name=COMPENSATED))
     single = [run.report(f"per chip {c.chip}", lambda c=c: retrained(c, [c], f"per chip {c.chip}")) for c in chips]  # type: ignore[misc]
-    reports.insert(2, tm.FleetReport.joined(single, name="per-chip retraining, nearest"))
+    reports.insert(3, tm.FleetReport.joined(single, name="per-chip retraining, nearest"))
     threshold = round(reports[0].nominal - 0.01, 3)
     print(f"\nno faults: {reports[0].nominal:.4f} on {len(data.test_labels)} test images\n")
     print(tm.comparison(reports, threshold=threshold))

@@ -46,10 +46,11 @@ def test_the_public_names_are_these():
     """A change here changes what users import: say so in CHANGELOG.md."""
     assert sorted(tm.__all__) == tm.__all__
     expected = """
-        AllAtOnce Bundle BundleReport Certificate CleanAndFaulty ClipWeights CollapseDetector CollapseError CompensationReport
-        FaultMap FleetReport Memory MemoryImage MergedFaultMap OnnxReport PlacedModel Placement Ramp RandomMaps RandomMember
-        ReadByMembers Rule Strategy apply_to_onnx certificate comparison compiled make_faulty merge place plot_reports
-        random_fault_maps read_fault_map read_fault_maps reestimate_batchnorm_ restore retrain_until verify_bundle verify_onnx
+        AllAtOnce Bundle BundleReport Certificate ChannelGroup ChipOrder CleanAndFaulty ClipWeights CollapseDetector
+        CollapseError CompensationReport FaultMap FleetOrders FleetReport Memory MemoryImage MergedFaultMap OnnxReport
+        PlacedModel Placement Ramp RandomMaps RandomMember ReadByMembers Rule Strategy TeacherLoss apply_order_
+        apply_to_onnx certificate channel_groups comparison compiled make_faulty merge place plot_reports random_fault_maps
+        read_fault_map read_fault_maps reestimate_batchnorm_ reorder restore retrain_until verify_bundle verify_onnx
         write_csv write_fault_map
     """
     assert tm.__all__ == expected.split()

@@ -22,7 +22,6 @@ from tremap_brevitas.faults.formats.text import FormatError
 from tremap_brevitas.faults.formats.voltages import CellVoltages
 from tremap_brevitas.faults.random.fitted import fit_fault_model
 from tremap_brevitas.planning.group import group_chips
-from tremap_brevitas.prepare.schedule import RampState
 
 MEMORY = tm.Memory(words=16, word_bits=32, banks=4)
 LAYERS = [placement.LayerCodes("fc", (4, 8), 8, "sign_magnitude"), placement.LayerCodes("last", (7,), 4, "binary")]
@@ -134,10 +133,6 @@ def values():
         left,
         prepare.ChannelReport((channels,), (left,)),
         prepare.Retrained(True, 0.9, 10, 1.0, ((0, 0.5), (10, 0.9))),
-        RampState(3, 0.5, 2, 0.1, None),
-        prepare.ByStep(10),
-        prepare.ByEpoch(2, steps_per_epoch=5),
-        prepare.OnRecovery(stages=2, window=5),
     ]
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from typing import Any
 
 import tremap_brevitas as tm
 from benchmarks.study.maps import BANKS, fault_maps, unseen_maps
-from benchmarks.study.methods import BATCHNORM, CHIP, GROUP, METHODS, Prepare, Task
+from benchmarks.study.methods import BATCHNORM, CHIP, METHODS, Task
 from benchmarks.study.rows import Row
 from benchmarks.study.workbench import WORD_BITS, Workbench
 from tremap_brevitas.placement.certificate import Deployment
@@ -27,7 +26,7 @@ def run(row: Row, bench: Workbench) -> dict[str, Any]:
     fault_map = members[row.chip] if method.scope == "one chip" else merged
     task = Task(row, bench, net, fault_map, tuple(members))
     before = net.certificate(fault_map, deployment=CHIP)
-    seconds = 0.0 if method.scope == "each chip" else method.prepare(task)
+    seconds = method.prepare(task)
     if method.scope in ("one chip", "group"):
         net.set_faults_(fault_map)
     else:
@@ -43,13 +42,10 @@ def run(row: Row, bench: Workbench) -> dict[str, Any]:
     }
     begin = time.perf_counter()
     own = [fault_map] if method.scope == "one chip" else members[:MAX_MEMBERS]
-    each: Prepare | None = method.prepare if method.scope == "each chip" else None
-    if row.recalibrated and method.scope == "network":
-        each = METHODS[BATCHNORM].prepare
-    elif row.recalibrated:
+    if row.recalibrated and method.scope != "network":
         tm.reestimate_batchnorm_(net.model, bench.some_batches(row.seed))
-    if each is not None:
-        result["nominal"], result["chips"] = evaluate_each(task, own, each)
+    if row.method == BATCHNORM or (row.recalibrated and method.scope == "network"):
+        result["nominal"], result["chips"] = evaluate_with_batchnorm(task, own)
     else:
         for chips, deployments in ((own, method.deployments(row.store)), (unseen_maps(row, net.placement.memory), (CHIP,))):
             for deployment in deployments if chips else ():
@@ -76,24 +72,15 @@ def evaluate(
     for result, chip in zip(report.chips, chips, strict=True):
         errors = tm.certificate(image, chip, deployment=deployment)
         values = {"deployment": deployment, "member": member, "rms": errors.rms_error, "relative": errors.relative_error}
-        results.append({**asdict(result), **values})
+        results.append({**result.row(), **values})
     return report.nominal, results
 
 
-def evaluate_each(task: Task, chips: Sequence[tm.FaultMap], prepare: Prepare) -> tuple[float, list[dict[str, Any]]]:
-    """Prepare the network for each chip anew, and evaluate it there.
-
-    Returns:
-        Accuracy of the network before, and the results on every chip, each with an image of its own.
-    """
-    bench, net = task.bench, task.net
-    nominal = bench.accuracy(net.model.eval())
-    start = {key: value.clone() for key, value in net.model.state_dict().items()}
-    results: list[dict[str, Any]] = []
-    for chip in chips:
-        net.clear_faults_()
-        bench.load(start)
-        prepare(replace(task, fault_map=chip))
-        (result,) = net.evaluate([chip], bench.accuracy, deployment=GROUP, progress=False).chips
-        results.append({"chip": chip.chip, "accuracy": result.accuracy, "deployment": CHIP, "member": True})
-    return nominal, results
+def evaluate_with_batchnorm(task: Task, chips: Sequence[tm.FaultMap]) -> tuple[float, list[dict[str, Any]]]:
+    """Accuracy of the network itself, and the results on every chip, with its own image and BatchNorm statistics."""
+    nominal = task.bench.accuracy(task.net.model.eval())  # not by given codes: the published rows have it so
+    batches = task.bench.some_batches(task.row.seed)
+    report = task.net.evaluate(chips, task.bench.accuracy, deployment=CHIP, batchnorm=batches, progress=False)
+    return nominal, [
+        {"chip": result.chip, "accuracy": result.accuracy, "deployment": CHIP, "member": True} for result in report.chips
+    ]

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import tremap_brevitas as tm
 from benchmarks.study.maps import fault_maps
+from benchmarks.study.schedules import LsbFirst, OnRecovery
 from tremap_brevitas.placement.certificate import Deployment
-from tremap_brevitas.prepare import OnRecovery
 
 if TYPE_CHECKING:
     from benchmarks.study.rows import Row
@@ -25,7 +25,7 @@ AT_ONCE, BY_STEP, BY_CHIP, LSB_FIRST, ON_RECOVERY = "all at once", "by step", "b
 GROUP: Deployment = "group_image"
 CHIP: Deployment = "chip_image"
 
-Scope = Literal["one chip", "group", "network", "each chip"]
+Scope = Literal["one chip", "group", "network"]
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,7 @@ class Method:
         name: As rows have it.
         scope: For whom the function prepares the network. ``"one chip"``: for the row's chip, on which alone it is evaluated.
             ``"group"``: once for all chips, under the merged map; they get one image, or an image each. ``"network"``: once,
-            without regard to a chip; each gets the codes that it can hold. ``"each chip"``: anew for every chip of the group,
-            with that chip's map, from the same state.
+            without regard to a chip; each gets the codes that it can hold.
         prepare: The function; returns seconds of training.
     """
 
@@ -121,29 +120,25 @@ def at_once(task: Task) -> tm.Strategy:
     return tm.AllAtOnce(task.net, task.fault_map)
 
 
-def _ramp(task: Task, **options: Any) -> tm.Strategy:
-    return tm.Ramp(task.net, task.fault_map, seed=task.row.seed, **options)
-
-
 @entry(BY_STEP)
 def by_step(task: Task) -> tm.Strategy:
-    return _ramp(task, over_steps=task.row.steps // 2)
+    return tm.Ramp(task.net, task.fault_map, over_steps=task.row.steps // 2, seed=task.row.seed)
 
 
 @entry(BY_CHIP)
 def by_chip(task: Task) -> tm.Strategy:
-    return _ramp(task, over_steps=task.row.steps // 2, order="by_chip")
+    return tm.Ramp(task.net, task.fault_map, over_steps=task.row.steps // 2, order="by_chip", seed=task.row.seed)
 
 
 @entry(LSB_FIRST)
 def lsb_first(task: Task) -> tm.Strategy:
-    return _ramp(task, over_steps=task.row.steps // 2, order="lsb_first")
+    return LsbFirst(task.net, task.fault_map, over_steps=task.row.steps // 2, seed=task.row.seed)
 
 
 @entry(ON_RECOVERY)
 def on_recovery(task: Task) -> tm.Strategy:
-    steps = task.row.steps
-    return _ramp(task, schedule=OnRecovery(stages=5, window=steps // 20, patience=steps // 10))
+    window, patience = task.row.steps // 20, task.row.steps // 10
+    return OnRecovery(task.net, task.fault_map, stages=5, window=window, patience=patience, seed=task.row.seed)
 
 
 @method(NONE, "network")
@@ -152,11 +147,9 @@ def none(task: Task) -> float:
     return 0.0
 
 
-@method(BATCHNORM, "each chip")
+@method(BATCHNORM, "network")
 def batchnorm(task: Task) -> float:
-    """Nearest codes, and BatchNorm statistics of each chip."""
-    task.net.set_faults_(task.fault_map)
-    tm.reestimate_batchnorm_(task.net.model, task.bench.some_batches(task.row.seed))
+    """Nothing is done before the evaluation, which measures the BatchNorm statistics of each chip."""
     return 0.0
 
 

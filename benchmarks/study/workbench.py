@@ -8,7 +8,7 @@ are rounded. All rows of a run are measured the same way.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,6 @@ EVALUATION_BATCH = 500
 BN_BATCHES = 20  # of BATCH images, for BatchNorm statistics
 COLLECT = 300  # steps in which Brevitas measures the scales of activations
 WORD_BITS = 32
-TEMPERATURE = 2.0  # of the teacher's and the network's outputs
-TEACHER_SHARE = 0.7
 
 
 def has_bfloat16() -> bool:
@@ -79,13 +77,13 @@ class Workbench:
     def __init__(self, name: str, state: Mapping[str, Tensor], data: Data, *, bfloat16: bool) -> None:
         self.name, self.bfloat16 = name, bfloat16
         self.model = new_network(name)
-        self._teacher: Any = None
         self.model.load_state_dict(state)
         self.model.eval()
         self.net = tm.place(self.model, tm.Memory(words=10_000_000, word_bits=WORD_BITS))
         self._start = {key: value.clone() for key, value in self.model.state_dict().items()}
         self.data = data
         self._compiled = tm.compiled(self.model, bfloat16=bfloat16)
+        self._loss_with_teacher = tm.TeacherLoss(self.net, forward=self._compiled_teacher)
         self._accuracy = accuracy_on(
             data.test_images.contiguous(memory_format=torch.channels_last), data.test_labels, batch=EVALUATION_BATCH
         )
@@ -95,19 +93,9 @@ class Workbench:
         logits: Tensor = self._compiled(images.contiguous(memory_format=torch.channels_last))
         return logits
 
-    def loss_with_teacher(self, logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        """Return the cross-entropy with the labels, and with what the healthy network says (Hinton et al., 2015)."""
-        if self._teacher is None:
-            network = new_network(self.name)
-            network.load_state_dict(self._start)
-            self._teacher = tm.compiled(network.eval(), bfloat16=self.bfloat16)
-        with torch.no_grad():
-            said = self._teacher(images.contiguous(memory_format=torch.channels_last))
-        soft = nn.functional.kl_div(
-            torch.log_softmax(logits / TEMPERATURE, 1), torch.softmax(said / TEMPERATURE, 1), reduction="batchmean"
-        )
-        hard = nn.functional.cross_entropy(logits, labels)
-        return (1 - TEACHER_SHARE) * hard + TEACHER_SHARE * TEMPERATURE**2 * soft
+    def _compiled_teacher(self, teacher: nn.Module) -> Callable[[Tensor], Tensor]:
+        run = tm.compiled(teacher, bfloat16=self.bfloat16)
+        return lambda images: run(images.contiguous(memory_format=torch.channels_last))
 
     def accuracy(self, model: nn.Module) -> float:
         """Return the share of right answers of the network on the test images."""
@@ -147,7 +135,7 @@ class Workbench:
         batches = self.data.batches(BATCH, seed=seed, augment=augment)
         options: dict[str, Any] = {"steps": steps, "lr": lr, "strategy": strategy, "title": title, "checkpoint": checkpoint}
         if teacher:
-            options["loss"] = self.loss_with_teacher
+            options["loss"] = self._loss_with_teacher
         train(self.model, batches, forward=self.forward, **options)
         return time.perf_counter() - begin
 

@@ -54,6 +54,11 @@ def export_bundle(
     overwrite: bool = False,
 ) -> Path:
     """Write a bundle; see ``PlacedModel.export``."""
+    if report is not None and report.batchnorm:
+        raise ValueError(
+            f"the report {report.name!r} was measured with BatchNorm statistics of each chip, but a bundle holds one network "
+            f"for all; evaluate without batchnorm, or export each chip's own network after reestimate_batchnorm_"
+        )
     inputs, probed = _inputs(example_input, probe, dynamic_batch)
     onnx_export = OnnxExport(net, inputs, onnx_forms, dynamo=dynamo, dynamic_batch=dynamic_batch)
     check_batch(inputs, onnx_export.outputs)

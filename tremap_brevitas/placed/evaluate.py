@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 from torch import nn
 
@@ -18,6 +19,8 @@ from tremap_brevitas.placed.identity import network_digest
 from tremap_brevitas.placed.state import PlacedState
 from tremap_brevitas.placement.certificate import Deployment, certificate
 from tremap_brevitas.report.fleet_report import FleetReport
+
+EXACT = "bit-exact chips"  # the job of them all
 
 
 def evaluate_fleet(
@@ -34,6 +37,7 @@ def evaluate_fleet(
     make: Callable[[], nn.Module] | None = None,
     folder: str | os.PathLike[str] | None = None,
     evaluation: str | None = None,
+    batchnorm: Iterable[Any] | None = None,
 ) -> FleetReport:
     """Find the accuracy of a network on every chip of a fleet; see ``PlacedModel.evaluate``."""
     if folder is not None and not evaluation:
@@ -46,6 +50,11 @@ def evaluate_fleet(
     chips = list(chips)
     check_same_memory(chips)
     image = net.memory_image()
+    on_chip = None
+    if batchnorm is not None:
+        from tremap_brevitas.prepare.batchnorm import BatchNormOnChip
+
+        on_chip = BatchNormOnChip(net.model, batchnorm)
     begin = time.perf_counter()
     certificates = [certificate(image, fault_map, deployment=deployment) for fault_map in chips]
     nominal = measured(net, image.codes, evaluate)
@@ -54,23 +63,26 @@ def evaluate_fleet(
         for index, (fault_map, proof) in enumerate(zip(chips, certificates, strict=True))
         if not proof.bit_exact
     }
-    accuracies = iter(
-        run_jobs(
-            Evaluator(net, image, evaluate, make=make),
-            to_run,
-            engine=engine,
-            folder=folder,
-            options={
-                "network": network_digest(net.model),
-                "image": image.digest,
-                "deployment": deployment,
-                "nominal": nominal,
-                "evaluation": evaluation,
-            },
-            progress=(name or "chips") if progress else None,
-        ).values()
+    if on_chip is not None and any(proof.bit_exact for proof in certificates):
+        to_run[EXACT] = ()  # one figure for all of them: they read the same codes
+    measurements = run_jobs(
+        Evaluator(net, image, evaluate, make=make, on_chip=on_chip),
+        to_run,
+        engine=engine,
+        folder=folder,
+        options={
+            "network": network_digest(net.model),
+            "image": image.digest,
+            "deployment": deployment,
+            "nominal": nominal,
+            "evaluation": evaluation,
+            "batchnorm": None if on_chip is None else on_chip.digest,
+        },
+        progress=(name or "chips") if progress else None,
     )
-    results = [replace(proof.result, accuracy=nominal if proof.bit_exact else next(accuracies)) for proof in certificates]
+    exact = measurements.pop(EXACT, nominal)
+    accuracies = iter(measurements.values())
+    results = [replace(proof.result, accuracy=exact if proof.bit_exact else next(accuracies)) for proof in certificates]
     return FleetReport(
         name=name,
         nominal=nominal,
@@ -78,4 +90,5 @@ def evaluate_fleet(
         steps=steps,
         seconds=seconds,
         evaluation_seconds=time.perf_counter() - begin,
+        batchnorm=on_chip is not None,
     )

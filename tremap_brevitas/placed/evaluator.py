@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ Evaluate = Callable[[nn.Module], float]
 Every function of the package that needs an accuracy takes such a one.
 """
 
+OnChip = Callable[[nn.Module], AbstractContextManager[None]]
+"""What is done to a model that computes as a chip does, while it is measured, and undone afterwards."""
+
 _networks: dict[str, PlacedState] = {}  # the one that this process has built, by its evaluator's token
 
 
@@ -31,18 +35,25 @@ class Evaluator:
         image: Its codes.
         evaluate: Measures it.
         make: Makes a network of the same layers elsewhere; None to measure ``net`` itself, in this process.
+        on_chip: What is done to the network on each chip while it is measured.
     """
 
     def __init__(
-        self, net: PlacedState, image: MemoryImage, evaluate: Evaluate, *, make: Callable[[], nn.Module] | None
+        self,
+        net: PlacedState,
+        image: MemoryImage,
+        evaluate: Evaluate,
+        *,
+        make: Callable[[], nn.Module] | None,
+        on_chip: OnChip | None = None,
     ) -> None:
-        self.evaluate, self.image = evaluate, image
+        self.evaluate, self.image, self.on_chip = evaluate, image, on_chip
         self._network: Callable[[], PlacedState] = (lambda: net) if make is None else _Elsewhere(net, make)
 
     def __call__(self, differences: Sequence[LayerDifference]) -> float:
         """Accuracy on a chip whose certificate says these."""
         codes = with_differences(self.image.codes, differences)
-        return measured(self._network(), codes, self.evaluate)
+        return measured(self._network(), codes, self.evaluate, on_chip=self.on_chip)
 
 
 class _Elsewhere:
@@ -63,7 +74,9 @@ class _Elsewhere:
         return _networks[self.token]
 
 
-def measured(net: PlacedState, codes: Mapping[str, NDArray[Any]], evaluate: Evaluate) -> float:
+def measured(
+    net: PlacedState, codes: Mapping[str, NDArray[Any]], evaluate: Evaluate, *, on_chip: OnChip | None = None
+) -> float:
     """Accuracy of a network that computes with these codes."""
-    with evaluation_mode(net.model), net.using_codes(codes):
+    with evaluation_mode(net.model), net.using_codes(codes), nullcontext() if on_chip is None else on_chip(net.model):
         return float(evaluate(net.model))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from itertools import chain
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def network_digest(model: nn.Module) -> str:
@@ -31,9 +32,13 @@ def network_digest(model: nn.Module) -> str:
         kind = type(module)
         options = re.sub(r"0x[0-9a-fA-F]+", "", module.extra_repr())  # an address differs from run to run
         sha.update(repr((name, kind.__module__, kind.__qualname__, options)).encode())
-    tensors = chain(model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False))
+    add_tensors(sha, chain(model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False)))
+    return sha.hexdigest()
+
+
+def add_tensors(sha: hashlib._Hash, tensors: Iterable[tuple[str, Tensor]]) -> None:
+    """Take in names, types, shapes and values of tensors."""
     for name, tensor in tensors:
         sha.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
         flat = tensor.detach().cpu().contiguous().reshape(-1)
         sha.update(flat.view(torch.uint8).numpy().tobytes())
-    return sha.hexdigest()

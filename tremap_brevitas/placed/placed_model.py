@@ -28,8 +28,7 @@ class PlacedModel(PlacedState):
     """A Brevitas model whose codes have their place in a memory, and the faults that it computes with at present.
 
     Made by [place][tremap_brevitas.place]. The model stays the user's own: train it, load state dicts, move it, as ever. Faults
-    are no part of a model's state dict; a load keeps those that are set. ``copy.deepcopy`` makes a twin with its own
-    model.
+    are no part of a model's state dict; a load keeps those that are set. ``copy.deepcopy`` makes a twin, model and all.
 
     Args:
         model: The model; its weight quantizers can hold faults.
@@ -138,6 +137,7 @@ class PlacedModel(PlacedState):
         make: Callable[[], nn.Module] | None = None,
         folder: str | os.PathLike[str] | None = None,
         evaluation: str | None = None,
+        batchnorm: Iterable[Any] | None = None,
     ) -> FleetReport:
         """Find the accuracy of the network on every chip of a fleet, each with its own faults.
 
@@ -148,24 +148,22 @@ class PlacedModel(PlacedState):
         Args:
             chips: Every chip's own fault map.
             evaluate: Measures the model, which is in evaluation mode: takes it, returns a number, the larger the better.
-            deployment: ``"group_image"``: one memory image for all chips. ``"chip_image"``: one a chip, in which every code is
-                the nearest that the chip can hold.
+            deployment: ``"group_image"``: one memory image for all chips. ``"chip_image"``: one a chip, of the nearest codes.
             name: Heading of the report.
             steps: Optimizer steps that the preparation took; for the report.
             seconds: Seconds that the preparation took; for the report.
             progress: Whether to show a progress bar on standard error.
             engine: Where chips are run, such as a ``RayEngine``; None for this process. ``evaluate`` must be picklable then.
-            make: For an engine of other processes: makes a network of the same layers there, such as
-                ``lambda: tm.make_faulty(Net())``. A Brevitas model cannot be pickled; its state is sent instead.
+            make: For an engine of other processes: makes such a network there, such as ``lambda: tm.make_faulty(Net())``.
             folder: Run folder that keeps the accuracy of every chip that was run; a run that was stopped goes on from it. It
-                knows the network by all its parameters and buffers, its layers and its nominal accuracy.
-            evaluation: What ``evaluate`` measures on, in words or as a digest: test images and labels, how many, how they are
-                prepared. Needed with ``folder``, since none of that can be seen from here: figures are taken from the folder
-                only if it says the same.
+                knows the network by its parameters, buffers, layers and nominal accuracy, and the batches of ``batchnorm``.
+            evaluation: What ``evaluate`` measures on, in words or as a digest; needed with ``folder``, which must say the same.
+            batchnorm: Batches (inputs, or tuples that begin with one) on which each chip's BatchNorm statistics are measured
+                before its accuracy, and then put back; kept in memory. The nominal accuracy is that with the network's own.
 
         Raises:
             ValueError: If there is no chip, maps and placement do not match, an engine is given without ``make``, a folder
-                without ``evaluation``, or the folder holds the run of another network, deployment or evaluation.
+                without ``evaluation``, the folder holds another run, or there is no BatchNorm or no batch for ``batchnorm``.
         """
         from tremap_brevitas.placed.evaluate import evaluate_fleet
 
@@ -182,6 +180,7 @@ class PlacedModel(PlacedState):
             make=make,
             folder=folder,
             evaluation=evaluation,
+            batchnorm=batchnorm,
         )
 
     def export_qonnx(

@@ -20,7 +20,8 @@ class ChipResult:
         chip: Name of the chip.
         weights_that_differ: Number of weights that the chip reads differently from what was trained.
         worst_error: Largest difference, in LSB.
-        accuracy: Measured; the network's own if the chip is bit-exact; None if it is not known.
+        accuracy: Measured; the network's own if the chip is bit-exact and has no BatchNorm statistics of its own; None if it is
+            not known.
 
     Raises:
         ValueError: If a count is negative, or one of the two is 0 and the other is not.

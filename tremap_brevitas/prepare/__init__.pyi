@@ -13,15 +13,13 @@ from .reordering import (
     prove_groups,
     reorder,
 )
-from .schedule import ByEpoch, ByStep, OnRecovery, Schedule
 from .strategies import AllAtOnce, RandomMaps, RandomMember
 from .strategy import Strategy
+from .teacher import TeacherLoss
 from .until import Retrained, retrain_until
 
 __all__ = [
     "AllAtOnce",
-    "ByEpoch",
-    "ByStep",
     "ChannelReport",
     "CleanAndFaulty",
     "ClipWeights",
@@ -30,14 +28,13 @@ __all__ = [
     "CompensatedLayer",
     "CompensationReport",
     "LeftAlone",
-    "OnRecovery",
     "Ramp",
     "RandomMaps",
     "RandomMember",
     "ReadByMembers",
     "Retrained",
-    "Schedule",
     "Strategy",
+    "TeacherLoss",
     "apply_order_",
     "channel_groups",
     "in_another_order",

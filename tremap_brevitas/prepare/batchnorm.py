@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from tremap_brevitas.placed.identity import add_tensors
 
 
 @torch.no_grad()
@@ -41,9 +45,7 @@ def reestimate_batchnorm_(model: nn.Module, batches: Iterable[Any], *, max_batch
         >>> model[0].running_mean
         tensor([2., 5.])
     """
-    norms = {name: m for name, m in model.named_modules() if isinstance(m, _BatchNorm) and m.running_mean is not None}
-    if not norms:
-        raise ValueError(f"{type(model).__name__} has no BatchNorm layer with running statistics")
+    norms = _norms(model)
     if max_batches is not None and max_batches < 1:
         raise ValueError(f"max_batches must be at least 1, got {max_batches}")
     device = next(b.device for norm in norms.values() for b in norm.buffers())
@@ -92,6 +94,54 @@ def reestimate_batchnorm_(model: nn.Module, batches: Iterable[Any], *, max_batch
     return used
 
 
+class BatchNormOnChip:
+    """Gives a model the BatchNorm statistics of the faults that are set, for a ``with`` block; puts its own back afterwards.
+
+    Args:
+        model: The model, or one of the same layers.
+        batches: As in [reestimate_batchnorm_][tremap_brevitas.reestimate_batchnorm_]; taken once and kept.
+
+    Raises:
+        TypeError: If a batch is no tensor and no tuple whose first element is one, or a single tensor is given.
+        ValueError: If there is no batch, or the model has no BatchNorm layer with running statistics.
+    """
+
+    def __init__(self, model: nn.Module, batches: Iterable[Any]) -> None:
+        if isinstance(batches, Tensor):
+            raise TypeError("batchnorm must be batches, such as images.split(128), got a single tensor")
+        _norms(model)
+        self.batches: list[Tensor] = []
+        for batch in batches:
+            inputs = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
+            if not isinstance(inputs, Tensor):
+                raise TypeError(
+                    f"batchnorm: batch {len(self.batches)} must be a tensor or a tuple whose first element is one, got a "
+                    f"{type(batch).__name__}"
+                )
+            self.batches.append(inputs.detach().cpu())
+        if not self.batches:
+            raise ValueError("batchnorm: no batch was given")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the batches, in their order, as 64 hexadecimal digits."""
+        sha = hashlib.sha256()
+        add_tensors(sha, ((str(index), batch) for index, batch in enumerate(self.batches)))
+        return sha.hexdigest()
+
+    @contextmanager
+    def __call__(self, model: nn.Module) -> Iterator[None]:
+        """Measure the statistics, and put the old ones back at the end, on errors too."""
+        norms = _norms(model).values()
+        before = [(norm, {k: v.clone() for k, v in norm.named_buffers()}) for norm in norms]
+        try:
+            reestimate_batchnorm_(model, self.batches)
+            yield
+        finally:
+            for norm, buffers in before:
+                _restore(norm, buffers)
+
+
 class _Mean:
     """Mean of a layer's statistics over batches, weighted by their samples."""
 
@@ -113,6 +163,14 @@ class _Mean:
                 self.buffers[key] += value
 
 
+def _norms(model: nn.Module) -> dict[str, _BatchNorm]:
+    norms = {name: m for name, m in model.named_modules() if isinstance(m, _BatchNorm) and m.running_mean is not None}
+    if not norms:
+        raise ValueError(f"{type(model).__name__} has no BatchNorm layer with running statistics")
+    return norms
+
+
+@torch.no_grad()
 def _restore(norm: _BatchNorm, buffers: dict[str, Tensor]) -> None:
     for key, value in norm.named_buffers():
         value.copy_(buffers[key])

@@ -1,4 +1,4 @@
-"""Noticing that a training has collapsed, and saying so."""
+"""Detection of a training that has collapsed."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class CollapseError(RuntimeError):
 class CollapseDetector:
     """Raises when the loss is not a number, or stays above a limit.
 
-    TRE-Map names the danger ("training divergence"): many faults that enter at once can throw a network so far that
-    training never recovers. A loss at the level of guessing is the sign; for ``n`` balanced classes and cross-entropy
-    that is ``log(n)``.
+    Call ``update`` with the loss of every step, whatever the strategy. TRE-Map names the danger ("training divergence"): many
+    faults that enter at once can throw a network so far that training never recovers. A loss at the level of guessing is the
+    sign; for ``n`` balanced classes and cross-entropy that is ``log(n)``.
 
     Args:
         limit: Loss that counts as collapsed. A network that guesses hovers around ``log(n)``, so take a little less, such as
@@ -89,7 +89,7 @@ class CollapseDetector:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """What must be saved to go on later."""
+        """Return what must be saved to go on later."""
         return {"limit": self.limit, "patience": self.patience, "step": self.step, "recent": list(self._recent)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -110,7 +110,7 @@ class CollapseDetector:
 
 
 def as_loss(loss: Any) -> float:
-    """A loss as a plain number; a tensor or an array of one element will do.
+    """Return a loss as a plain number; a tensor or an array of one element will do.
 
     Raises:
         TypeError: If it is none.

@@ -1,4 +1,4 @@
-"""What can be put around a strategy: a clean pass beside the faulty one, and clipped weights."""
+"""Wrappers of a strategy: a clean pass beside the faulty one, and clipped weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tremap_brevitas.prepare.strategy import LiveSlots, Strategy, check_state
 
 
 class _Around(Strategy):
-    """What stands around another strategy: settings of its own, all else from inside."""
+    """Base class of a wrapper: settings of its own, all else from the strategy inside."""
 
     def __init__(self, strategy: Strategy, **settings: Any) -> None:
         if not isinstance(strategy, Strategy):
@@ -46,7 +46,7 @@ class _Around(Strategy):
         self.strategy.step(loss)
 
     def state_dict(self) -> dict[str, Any]:
-        """What must be saved to go on later."""
+        """Return what must be saved to go on later."""
         return {"of": self._identity, "strategy": self.strategy.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -103,7 +103,7 @@ class CleanAndFaulty(_Around):
 
 
 class ClipWeights(_Around):
-    """Clips the float weights after every step; what RandBET does to spread information over more weights.
+    """Clips the float weights after every step, as RandBET does to spread information over more weights.
 
     With smaller extremes the scale shrinks, so that a stuck bit, which is worth a number of LSB, moves a weight less.
 

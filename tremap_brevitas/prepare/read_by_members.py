@@ -1,4 +1,4 @@
-"""Merged retraining that knows what the members make of a conflict."""
+"""Merged retraining in which the members read the conflicts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tremap_brevitas.proxy.image_reads import ImageReads
 
 
 class ReadByMembers(Drawn):
-    """At every step the group's one image as another of its members reads it.
+    """Trains at every step with the group's one image as another of its members reads it.
 
     Under a merged map alone the network never sees a conflict, a cell that no image can satisfy on all members; on the
     chips it then misreads those weights. Here every code is stored as for the group, and then read by a member drawn at

@@ -1,4 +1,4 @@
-"""Which faults are live at which step. One small interface, used from the user's own training loop.
+"""Strategies of retraining: which faults are live at which step of the user's own training loop.
 
 Every strategy is a ``Strategy``: it sets its first faults when it is made and has ``step(loss=None)``, to be called after each
 optimizer step like a learning-rate scheduler, ``state_dict()`` and ``load_state_dict()``. Per-chip retraining is
@@ -33,7 +33,7 @@ from tremap_brevitas.prepare.strategy import LiveSlots, Strategy, as_seed, check
 
 
 class AllAtOnce(Strategy):
-    """One map, whole, from the first step on.
+    """Trains under one map, whole, from the first step on.
 
     Args:
         net: The placed model to train.
@@ -71,7 +71,7 @@ class AllAtOnce(Strategy):
             self._set()
 
     def state_dict(self) -> dict[str, Any]:
-        """What must be saved to go on later."""
+        """Return what must be saved to go on later."""
         return {"of": self._identity, "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -86,7 +86,10 @@ class AllAtOnce(Strategy):
 
 
 class Drawn(Strategy):
-    """At every step other faults. Which ones depends on the step alone: going on after a stop needs no generator's state."""
+    """Base class of strategies that draw other faults at every step.
+
+    Which ones depends on the step alone: going on after a stop needs no generator's state.
+    """
 
     def __init__(
         self,
@@ -116,7 +119,7 @@ class Drawn(Strategy):
             raise
 
     def state_dict(self) -> dict[str, Any]:
-        """What must be saved to go on later."""
+        """Return what must be saved to go on later."""
         return {"of": self._identity, "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -140,7 +143,7 @@ class Drawn(Strategy):
 
 
 class RandomMember(Drawn):
-    """At every step the map of another chip, drawn at random from a group.
+    """Trains at every step under the map of another chip, drawn at random from a group.
 
     Args:
         net: The placed model to train.
@@ -178,7 +181,7 @@ class RandomMember(Drawn):
 
 
 class RandomMaps(Drawn):
-    """At every step a map that no chip has, for a network that shall run on chips that nobody has measured yet.
+    """Trains at every step under a map that no chip has, for chips that nobody has measured yet.
 
     The idea of RandBET (Stutz et al., MLSys 2021), with stuck cells in place of flipped bits. Put it into
     [CleanAndFaulty][tremap_brevitas.CleanAndFaulty] and [ClipWeights][tremap_brevitas.ClipWeights] for the rest of it.

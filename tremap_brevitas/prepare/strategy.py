@@ -1,4 +1,4 @@
-"""What every retraining strategy promises, and what its saved state must say."""
+"""The interface of every retraining strategy, and the checks of its saved state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from tremap_brevitas.placed.slots import WeightSlot, checked_slots
 
 
 class Strategy(ABC):
-    """Which faults are live at which step. All that training loops and ``retrain_until`` use of a strategy stands here.
+    """Base class of all strategies, which say what faults are live at which step.
+
+    Training loops and ``retrain_until`` use what stands here alone.
 
     A strategy of your own is a subclass that sets ``net`` and ``rule``, and its first faults, when it is made. It has one pass
     a step and is done from the start, unless the subclass says otherwise.
@@ -63,7 +65,7 @@ class Strategy(ABC):
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """What must be saved to go on later: plain numbers and strings, which JSON and ``torch.save`` can hold."""
+        """Return what must be saved to go on later: plain numbers and strings, which JSON and ``torch.save`` can hold."""
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -88,7 +90,7 @@ class LiveSlots:
         return not all(map(self._is_live, self._slots))
 
     def __call__(self) -> list[WeightSlot]:
-        """All of them.
+        """Return all of them.
 
         Raises:
             ValueError: If a layer of the placement is gone or no longer matches.
@@ -107,7 +109,7 @@ class LiveSlots:
 
 
 def identity(strategy: Strategy, members: Sequence[FaultMap], fault_map: FaultMap | None, **more: Any) -> dict[str, Any]:
-    """What a saved state belongs to, as JSON can hold it."""
+    """Return what a saved state belongs to, as JSON can hold it."""
     return {
         "strategy": type(strategy).__name__,
         "fault map": None if fault_map is None else fault_map.digest,
@@ -119,7 +121,7 @@ def identity(strategy: Strategy, members: Sequence[FaultMap], fault_map: FaultMa
 
 
 def check_net(net: Any) -> PlacedModel:
-    """The placed model that a strategy is given.
+    """Return the placed model that a strategy is given.
 
     Raises:
         TypeError: If it is something else, such as the model itself.
@@ -147,19 +149,19 @@ def check_state(state: Any, own: Mapping[str, Any]) -> None:
 
 
 def saved_count(state: Mapping[str, Any], name: str) -> int:
-    """A number of steps in a saved state.
+    """Return a number of steps in a saved state.
 
     Raises:
         TypeError: If it is none.
     """
-    found = state.get(name)
-    if not isinstance(found, int) or isinstance(found, bool) or found < 0:
-        raise TypeError(f"the state's {name!r} must be a number of steps, got {found!r}")
-    return found
+    count = state.get(name)
+    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        raise TypeError(f"the state's {name!r} must be a number of steps, got {count!r}")
+    return count
 
 
 def as_seed(seed: Any) -> int:
-    """A seed as a plain integer; None would be another draw each time.
+    """Return a seed as a plain integer; None would be another draw each time.
 
     Raises:
         TypeError: If it is none.

@@ -1,4 +1,4 @@
-"""Retraining until a goal is reached, with the bill."""
+"""Retraining until a goal is reached, and what that took."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tremap_brevitas.prepare.strategy import Strategy
 
 @dataclass(frozen=True)
 class Retrained:
-    """What a retraining took.
+    """Result and cost of a retraining.
 
     Attributes:
         reached: Whether the goal was reached.
@@ -66,8 +66,8 @@ def retrain_until(
         >>> fc, memory = tm.make_faulty(QuantLinear(4, 4, bias=False)), tm.Memory(words=4, word_bits=32)
         >>> chip, = tm.random_fault_maps(memory, chips=1, fault_rate=0.1, seed=0)
         >>> strategy, figures = tm.AllAtOnce(tm.place(fc, memory), chip), iter([0.5, 0.7, 0.9])
-        >>> found = retrain_until(0.8, lambda n: None, lambda model: next(figures), strategy=strategy, max_steps=100)
-        >>> found.reached, found.steps, found.history
+        >>> result = retrain_until(0.8, lambda n: None, lambda model: next(figures), strategy=strategy, max_steps=100)
+        >>> result.reached, result.steps, result.history
         (True, 50, ((0, 0.5), (25, 0.7), (50, 0.9)))
     """
     if not isinstance(strategy, Strategy):
@@ -89,5 +89,5 @@ def retrain_until(
         begin = time.perf_counter()
         strategy.step(train_step(step))
         seconds += time.perf_counter() - begin
-    steps, found = history[-1]
-    return Retrained(found >= goal and strategy.done, found, steps, seconds, tuple(history))
+    steps, accuracy = history[-1]
+    return Retrained(accuracy >= goal and strategy.done, accuracy, steps, seconds, tuple(history))

@@ -13,9 +13,9 @@ from typing import Any
 from tremap_brevitas.placement.chip_result import COLUMNS
 from tremap_brevitas.placement.chip_result import ChipResult as ChipResult
 from tremap_brevitas.printable import counted
-from tremap_brevitas.tables import read_count, read_number, read_table, write_table
+from tremap_brevitas.tables import read_count, read_flag, read_number, read_table, write_table
 
-HEAD = ("method", "nominal", "steps", "seconds", "evaluation_seconds")
+HEAD = ("method", "nominal", "steps", "seconds", "evaluation_seconds", "batchnorm")  # earlier tables lack the last two
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class FleetReport:
         steps: Optimizer steps that the preparation took.
         seconds: Seconds that the preparation took.
         evaluation_seconds: Seconds that the evaluation took.
+        batchnorm: Whether each chip had BatchNorm statistics of its own; the nominal accuracy is that with the network's.
 
     Examples:
         >>> chips = (ChipResult("a", accuracy=0.91), ChipResult("b", weights_that_differ=12, worst_error=64, accuracy=0.84))
@@ -49,6 +50,7 @@ class FleetReport:
     steps: int = 0
     seconds: float = 0.0
     evaluation_seconds: float = 0.0
+    batchnorm: bool = False
 
     def __post_init__(self) -> None:
         for chip in self.chips:
@@ -78,6 +80,7 @@ class FleetReport:
             steps=sum(r.steps for r in reports) if steps is None else steps,
             seconds=sum(r.seconds for r in reports) if seconds is None else seconds,
             evaluation_seconds=sum(r.evaluation_seconds for r in reports),
+            batchnorm=any(r.batchnorm for r in reports),
         )
 
     @property
@@ -108,7 +111,8 @@ class FleetReport:
         width = max(4, *(len(c.chip) for c in self.chips))
         lines = [
             f"{self.name or 'fleet'}: nominal accuracy {self.nominal:.4f}, {counted(self.steps, 'step')}"
-            + (f", {self.seconds:.1f} s" if self.seconds else ""),
+            + (f", {self.seconds:.1f} s" if self.seconds else "")
+            + (", BatchNorm statistics of each chip" if self.batchnorm else ""),
             f"{'chip':<{width}}  accuracy  weights that differ  worst error (LSB)",
         ]
         for c, accuracy in zip(self.chips, self.accuracies, strict=True):
@@ -153,8 +157,8 @@ def comparison(reports: Sequence[FleetReport], *, threshold: float) -> str:
 def write_csv(reports: Sequence[FleetReport], path: str | os.PathLike[str]) -> Path:
     """Write a CSV file, atomically, with one row for each report and chip.
 
-    Columns: ``report`` (0 for the first), ``method``, ``nominal``, ``steps``, ``seconds``, ``evaluation_seconds``, then those
-    of a chip's result. Figures have all their digits.
+    Columns: ``report`` (0 for the first), ``method``, ``nominal``, ``steps``, ``seconds``, ``evaluation_seconds``,
+    ``batchnorm``, then those of a chip's result. Figures have all their digits.
 
     Raises:
         ValueError: If there is no report.
@@ -167,6 +171,7 @@ def write_csv(reports: Sequence[FleetReport], path: str | os.PathLike[str]) -> P
             "steps": r.steps,
             "seconds": r.seconds,
             "evaluation_seconds": r.evaluation_seconds,
+            "batchnorm": r.batchnorm,
             **c.row(),
         }
         for number, r in enumerate(reports)
@@ -213,7 +218,7 @@ def read_csv(path: str | os.PathLike[str]) -> list[FleetReport]:
         check_measured(chip)
         others.append(chip)
 
-    read_table(path, add, columns=(*HEAD[:-1], *COLUMNS), what="a table that write_csv makes")
+    read_table(path, add, columns=(*HEAD[:-2], *COLUMNS), what="a table that write_csv makes")
     if not heads:
         raise ValueError(f"{path}: no chip in it")
     return [replace(head, chips=tuple(chips[key])) for key, head in heads.items()]
@@ -238,8 +243,9 @@ def _head(row: Mapping[str, str]) -> FleetReport:
         steps=read_count(row, "steps"),
         seconds=read_number(row, "seconds"),
         evaluation_seconds=read_number(row, "evaluation_seconds") if "evaluation_seconds" in row else 0.0,
+        batchnorm=read_flag(row, "batchnorm") if "batchnorm" in row else False,
     )
 
 
 def _described(head: FleetReport) -> str:
-    return f"{head.name}, {head.nominal}, {head.steps}, {head.seconds}, {head.evaluation_seconds}"
+    return f"{head.name}, {head.nominal}, {head.steps}, {head.seconds}, {head.evaluation_seconds}, {head.batchnorm}"
