@@ -49,7 +49,7 @@ def test_export(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["quick_start", "concepts", "my_model", "reproducibility", "errors", "faq"])
+@pytest.mark.parametrize("name", ["quick_start", "concepts", "my_model", "reproducibility", "errors", "faq", "order"])
 def test_page(name, tmp_path):
     page = (DOCS / f"{name}.md").read_text(encoding="utf-8")
     expected = sum(len(block.strip().splitlines()) for block in re.findall(r"```text\n(.*?)```", page, re.S))

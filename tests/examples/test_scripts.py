@@ -60,6 +60,8 @@ def test_the_main_job(tmp_path):
     assert "points in 60/180 = 1/3 of its steps: merged, read by members, nearest" in out
     assert f"{tmp_path}/group_0: 7 files unchanged, 9744 codes equal in image and ONNX" in out
     assert f"The bundle lies in {tmp_path}/group_0/" in out
+    assert "   0 of 3 chips exact as they lie" in out
+    assert out.splitlines()[-1] == "   3 of 3 chips exact in another order"
     assert (tmp_path / "fleet.png").read_bytes().startswith(b"\x89PNG")
     flows(
         tmp_path,
