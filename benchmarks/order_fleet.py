@@ -16,7 +16,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.order import chips, network
+from benchmarks.order import chips
+from benchmarks.order_networks import network
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.order import check_order, load_groups, order_chips, save_groups
 from tremap_brevitas.order.orders_file import OrdersFile
