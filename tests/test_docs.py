@@ -63,7 +63,7 @@ def test_tour_runs_as_a_script(tmp_path):
         [sys.executable, str(DOCS / "tour.py")], cwd=tmp_path, capture_output=True, text=True, timeout=300, env=environment
     )
     assert done.returncode == 0, done.stderr
-    assert "/group_0: 7 files whole" in done.stdout
+    assert "/group_0: 7 files unchanged" in done.stdout
 
 
 def test_the_quick_start_installs_as_the_readme_does():

@@ -46,7 +46,7 @@ def table(path: Path) -> str:
                 network,
                 f"{chips}",
                 f"{rate:g}",
-                name if chips == 1 or name == RETRAINED else f"{name}; {written}",
+                name if chips == 1 else f"{name}; {'each chip by itself' if written == 'own image' else written}",
                 f"{part.seed.nunique()} × {len(part) // part.seed.nunique()}",
                 f"{100 * part.accuracy.mean():.2f}",
                 f"{100 * (part.accuracy - part.clean).mean():+.2f}",

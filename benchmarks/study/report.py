@@ -28,9 +28,6 @@ def write_report(docs: Path) -> None:
     done = f"{len(results.runs)} of {len(all_rows())} rows are finished."
     text = re.sub(r"(<!-- rows -->).*?(<!-- /rows -->)", rf"\g<1>{done}\g<2>", text, flags=re.DOTALL)
     _replace(page, text)
-    readme = docs.parent / "README.md"
-    if readme.exists():
-        _replace(readme, _filled(readme.read_text(encoding="utf-8"), readme, "headline", TABLES["headline"](results)))
     draw_grid(results, docs / "study_grid.png")
     draw_resilience(results, docs / "study_resilience.png")
     draw_yield(results, docs / "study_yield.png")

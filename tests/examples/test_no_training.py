@@ -1,7 +1,9 @@
 """The comparison without training in small: every preparation runs, and the table is that of its rows."""
 
 import csv
+import re
 import statistics
+from pathlib import Path
 
 import pytest
 import torch
@@ -58,3 +60,10 @@ def test_every_preparation_and_the_table(bench, tmp_path, monkeypatch):
     assert f"{nearest:+.2f} [1]" in next(line for line in printed.splitlines() if f"| {cases.NEAREST} " in line)
     one_image = [float(r["accuracy"]) for r in rows if r["written"] == "one image"]
     assert f"{100 * statistics.fmean(one_image):.2f}" in next(x for x in printed.splitlines() if "; one image" in x)
+
+
+def test_the_page_has_the_published_table():
+    docs = Path(__file__).parents[2] / "docs"
+    page = (docs / "compensation.md").read_text(encoding="utf-8")
+    body = re.search(r"<!-- no training -->\n(.*?)\n<!-- /no training -->", page, re.S)
+    assert body[1] == table.table(docs / "no_training.csv")
