@@ -63,7 +63,7 @@ def problems(folder, chips):
 
 
 # Nothing else in the bundle repeats them.
-INSIGNIFICANT = {"versions", "accuracy", "on_conflict", "store", "probe_error", "accumulators", "moments", "probe", "chip"}
+INSIGNIFICANT = {"versions", "accuracy", "on_conflict", "store", "probe_error", "accumulators", "moments", "groups", "probe", "chip"}
 
 
 def test_every_field_of_the_manifest(bundle):

@@ -224,6 +224,8 @@ def test_a_report_as_text_and_pictures(fleet, tmp_path):
         (tmp_path / "t.csv").write_text(text)
         assert message in tremap("report", tmp_path / "t.csv", "--threshold", 1, code=1).stderr
     (tmp_path / "t.csv").write_text(table.read_text().replace("False", "maybe", 1))
+    assert "t.csv:2: batchnorm is 'maybe'" in tremap("report", tmp_path / "t.csv", "--threshold", 1, code=1).stderr
+    (tmp_path / "t.csv").write_text(table.read_text().replace("False", "maybe", 2).replace("maybe", "False", 1))
     assert "t.csv:2: bit_exact is 'maybe'" in tremap("report", tmp_path / "t.csv", "--threshold", 1, code=1).stderr
 
 

@@ -93,7 +93,7 @@ def test_orders_of_a_lot(lot, tmp_path):
 def test_json_workers_and_a_run_folder(lot, tmp_path):
     _, folder, chips, where, orders = lot
     out, run = tmp_path / "orders.npz", tmp_path / "run"
-    arguments = ["order", folder, where, "--out", out, "--json", "--workers", 2, "--run", run]
+    arguments = ["order", folder, where, "--out", out, "--json", "--workers", 2, "--run", run, "--overwrite"]
     said = json.loads(tremap(*arguments).stdout)
     assert {key: said[key] for key in COUNTS} == COUNTS
     assert [row["chip"] for row in said["chips"]] == [chip.chip for chip in chips]

@@ -19,6 +19,7 @@ WRITERS = {
     "report": (["fleet.csv", "--threshold", 0.5], ["--yield", "--accuracy"]),
     "assign": (["placed.npz", "--bundle", "bundle", "--goal", 0.5], ["--out"]),
     "patch": (["bundle", "placed.npz"], ["--out", "--onnx"]),
+    "order": (["bundle", "placed.npz"], ["--out", "--csv"]),
 }
 FOLDERS = {"map generate", "group"}  # which write folders only; test_files.py and test_fleet.py are about these
 
@@ -29,7 +30,7 @@ def place(tmp_path_factory):
     group = Group("linear")
     report = group.net.evaluate(group.chips[:1], lambda model: 0.9, progress=False)
     inputs = torch.randn(100, 64, generator=torch.Generator().manual_seed(1)).relu()
-    group.export(root / "bundle", chips=group.chips[:1], report=report, moments=[inputs])
+    group.export(root / "bundle", chips=group.chips[:1], report=report, moments=[inputs], groups=tm.channel_groups(group.net, group.x))
     tm.write_csv([report], root / "fleet.csv")
     (chip,) = tm.random_fault_maps(group.placement.memory, chips=1, fault_rate=0.01, seed=7)
     chip.save(root / "placed.npz")
