@@ -63,7 +63,7 @@ def order_chips(
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     work = _Work(Network(image, groups, importance=importance), options or SearchOptions())
-    assert len(work.network.stored)  # made here, and shared with the workers
+    _ = work.network.stored  # made here once, and shared with the workers
     return _run(work, chips, workers, folder, progress)
 
 

@@ -133,3 +133,10 @@ def test_what_is_refused_and_leaves_no_hook():
     with pytest.raises(RuntimeError):
         input_moments(net, [x[:, :3]])
     assert not net.model[0]._forward_pre_hooks
+
+
+def test_the_healthy_networks_moments_are_told_apart(tmp_path):
+    net, x = case("conv")
+    with pytest.raises(TypeError, match=r"those of net.moments\(\) are the healthy network's"):
+        net.export(tmp_path / "bundle", x[:1], moments=net.moments([x], progress=False))
+    assert list(tmp_path.iterdir()) == []

@@ -13,11 +13,18 @@ from tremap_brevitas.moments import InputMoments, LayerMoments
 from tremap_brevitas.placed.modes import evaluation_mode
 from tremap_brevitas.placed.slots import WeightSlot, matching_slots
 from tremap_brevitas.placed.state import PlacedState
-from tremap_brevitas.prepare.compensation.moments import as_matrices, has_rows, rows_of
+from tremap_brevitas.prepare.compensation.moments import Sums, as_matrices, has_rows
+from tremap_brevitas.prepare.compensation.shared import Moments, quantized_input
 
 
 def as_moments(net: PlacedState, given: InputMoments | Iterable[Any] | None) -> InputMoments | None:
-    """Moments as they are, or those of a network for some batches; None for None."""
+    """Moments as they are, or those of a network for some batches; None for None.
+
+    Raises:
+        TypeError: If they are the healthy network's, which do not belong to the codes that are exported.
+    """
+    if isinstance(given, Moments):
+        raise TypeError("moments must be batches of inputs; those of net.moments() are the healthy network's")
     return given if given is None or isinstance(given, InputMoments) else input_moments(net, given)
 
 
@@ -47,9 +54,9 @@ def input_moments(
         raise ValueError(f"samples must be at least 1, got {samples}")
     run = forward or (lambda model, batch: model(batch))
     slots = {name: entry for name, entry in matching_slots(net.model, net.placement).items() if not entry.is_bias}
-    sums = {name: _Sums(entry.module, samples) for name, entry in slots.items() if has_rows(entry.module)}
+    sums = {name: Sums(samples=samples) for name, entry in slots.items() if has_rows(entry.module)}
     image = net.memory_image()
-    handles = [slots[name].module.register_forward_pre_hook(found) for name, found in sums.items()]
+    handles = [slots[name].module.register_forward_pre_hook(_adding_to(total)) for name, total in sums.items()]
     count = 0
     try:
         with evaluation_mode(net.model):
@@ -63,33 +70,20 @@ def input_moments(
             handle.remove()
     if not count:
         raise ValueError("no inputs were given; a few hundred are needed")
-    layers = {name: _moments(slots[name], found, image.codes[name]) for name, found in sums.items() if found.rows}
+    layers = {name: _moments(slots[name], total, image.codes[name]) for name, total in sums.items() if total.rows}
     return InputMoments(layers, image.digest)
 
 
-class _Sums:
-    """Sums of one layer's inputs and of their products, float64; a hook."""
+def _adding_to(sums: Sums) -> Callable[[nn.Module, Any], None]:
+    def add(module: nn.Module, args: Any) -> None:
+        sums.add(module, quantized_input(module, args[0]), None)
 
-    def __init__(self, module: nn.Module, samples: int) -> None:
-        self.samples, self.rows = samples, 0
-        self.second = self.mean = torch.zeros((), dtype=torch.float64)
-
-    def __call__(self, module: Any, args: Any) -> None:
-        x = args[0]
-        if module.input_quant.is_quant_enabled:
-            x = module.input_quant(x)
-        rows = rows_of(module, getattr(x, "value", x))
-        if rows.shape[1] > self.samples:
-            rows = rows[:, torch.linspace(0, rows.shape[1] - 1, self.samples, device=rows.device).long()]
-        # Summed up on the processor: all layers' matrices at once are much for an accelerator.
-        self.second = self.second + (rows.mT @ rows).cpu().double()
-        self.mean = self.mean + rows.sum(1, dtype=torch.float64).cpu()
-        self.rows += rows.shape[1]
+    return add
 
 
-def _moments(entry: WeightSlot, sums: _Sums, codes: Any) -> LayerMoments:
+def _moments(entry: WeightSlot, sums: Sums, codes: Any) -> LayerMoments:
     module: Any = entry.module
-    second, mean = sums.second / sums.rows, sums.mean / sums.rows
+    second, mean = (total.cpu() / sums.rows for total in (sums.own, sums.first))
     if not bool(second.isfinite().all() & mean.isfinite().all()):
         raise ValueError(f"layer {entry.name!r}: its inputs are not all finite")
     quantized = module.quant_weight()

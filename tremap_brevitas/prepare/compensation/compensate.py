@@ -56,7 +56,7 @@ def compensate_(
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     if (batches is None) == (moments is None):
-        raise ValueError(f"give either batches or moments, not {'both' if batches is not None else 'none of them'}")
+        raise ValueError(f"give either batches or moments, got {'both' if batches is not None else 'neither'}")
     before = {key: value.clone() for key, value in net.model.state_dict().items()}
     live = net.fault_map, net.rule
     try:
