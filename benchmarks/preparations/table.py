@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from benchmarks.no_training.cases import RETRAINED, Case
+from benchmarks.preparations.cases import RETRAINED, Case
 
 WRITTEN = {"group_image": "one image", "chip_image": "image a chip"}
 KEY = ["network", "rate", "chips", "seed", "chip"]
