@@ -72,7 +72,9 @@ def rows_of(case: Case, result: Mapping[str, Any]) -> list[Row]:
     }
     del about["chip"]
     alone = case.chip is not None
-    prepared = Row(**about, chip=str(case.chip) if alone else "all", written=OWN if alone else UNION, accuracy=result["prepared"])
+    prepared = Row(
+        **about, chip=str(case.chip) if alone else "all", written=OWN if alone else UNION, accuracy=result["prepared"]
+    )
     rows = [Row(**{**vars(prepared), "wrong": result.get("wrong")})]
     for deployment, written in WRITTEN.items():
         accuracies = enumerate(result.get(deployment, ()))
