@@ -14,10 +14,12 @@ Runs nothing and needs no data: makes the page, its pictures and the table that 
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
 from typing import Any
 
 from benchmarks.preparations.rows import merged, read, rows_of, write
+from tremap_brevitas.planning.evidence import ROWS
 
 CSV = Path(__file__).parents[2] / "docs" / "preparations.csv"
 STEPS = {"resnet20": 1500, "resnet20-4bit": 1000, "resnet32": 800}  # of quantization-aware training, at two cores' pace
@@ -64,10 +66,28 @@ def run(options: argparse.Namespace) -> None:
     write(merged(read(options.csv), made), options.csv)
 
 
+def report(path: Path) -> None:
+    """Make what is made of the CSV file; of another file than the published one: only its pictures, beside it."""
+    from benchmarks.preparations.page import fill, texts
+    from benchmarks.preparations.pictures import draw
+    from benchmarks.preparations.statistics import frame_of
+    from benchmarks.preparations.table import table
+
+    draw(frame_of(path), path.parent)
+    if path.resolve() != CSV:
+        print(table(path))
+        return
+    shutil.copyfile(path, ROWS)
+    filled = {**texts(frame_of(path), path), "no training": table(path)}
+    for page in (CSV.parent / "study.md", CSV.parent / "compensation.md", CSV.parents[1] / "README.md"):
+        fill(page, filled)
+
+
 def main() -> None:
     options = parse()
     if not options.from_csv:
         run(options)
+    report(options.csv)
 
 
 if __name__ == "__main__":

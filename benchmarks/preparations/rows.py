@@ -33,6 +33,7 @@ class Row:
         core_seconds: Processor time of the preparation; None where it was not taken.
         stuck: Share of the cells that are stuck, in a group on any member; None where it was not kept.
         wrong: Weights that read otherwise than wanted; None where they were not counted.
+        steps, images, labels: What the preparation takes, as its ``Cost``.
     """
 
     network: str
@@ -48,6 +49,9 @@ class Row:
     core_seconds: float | None = None
     stuck: float | None = None
     wrong: int | None = None
+    steps: int = 0
+    images: int = 0
+    labels: int = 0
 
     @property
     def case(self) -> Case:
@@ -69,6 +73,7 @@ def rows_of(case: Case, result: Mapping[str, Any]) -> list[Row]:
         "seconds": round(result["seconds"], 1),
         "core_seconds": None if result.get("core_seconds") is None else round(result["core_seconds"], 2),
         "stuck": None if result.get("stuck") is None else float(f"{result['stuck']:.4g}"),
+        **asdict(case.cost),
     }
     del about["chip"]
     alone = case.chip is not None
@@ -104,9 +109,9 @@ def read(path: Path) -> list[Row]:
 
 def _row(line: Mapping[str, str]) -> Row:
     numbers = {"rate": float, "seed": int, "chips": int, "clean": float, "seconds": float, "accuracy": float}
-    numbers |= {"core_seconds": float, "stuck": float, "wrong": int}
+    numbers |= {"core_seconds": float, "stuck": float, "wrong": int, "steps": int, "images": int, "labels": int}
     given: dict[str, Any] = {key: numbers.get(key, str)(value) for key, value in line.items() if value != ""}
-    return Row(**given)
+    return Row(**{**asdict(COSTS[line["preparation"]]), **given})
 
 
 def write(rows: Sequence[Row], path: Path) -> None:

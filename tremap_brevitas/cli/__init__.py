@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import click
 
+from tremap_brevitas.cli.advise import advise
 from tremap_brevitas.cli.assign import assign
 from tremap_brevitas.cli.bundles import layout, verify
 from tremap_brevitas.cli.exits import EXIT_CODES, OneLineErrors
@@ -36,6 +37,7 @@ def main() -> None:
 
 main.add_command(map_group)
 main.add_command(group)
+main.add_command(advise)
 main.add_command(assign)
 main.add_command(order)
 main.add_command(patch)

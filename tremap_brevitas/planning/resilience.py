@@ -117,7 +117,7 @@ class ResilienceCurve:
         """Largest error at which the accuracy expected after ``steps`` still reaches a goal; no larger than was measured.
 
         Beyond, accuracy may break down at once: ResNet-20 falls from 83 to 50 % between the relative errors 3.7 and 6
-        (groups of ten and of twenty chips at 2e-2 in docs/study.md).
+        (groups of ten and of twenty chips at 2e-2 in docs/study_retraining.md).
 
         Raises:
             ValueError: If not even codes without error reach it.
