@@ -118,13 +118,27 @@ def rates(frame: pd.DataFrame, network: str) -> str:
 
 def pairs(frame: pd.DataFrame) -> str:
     """How much better one preparation is than another, on the same chips."""
-    sides = [(COMPENSATED, NEAREST), (ORDER, NEAREST), (ORDER_COMPENSATED, COMPENSATED), (COMPENSATED, RETRAINED), (BOTH, COMPENSATED)]
+    sides = [
+        (COMPENSATED, NEAREST),
+        (ORDER, NEAREST),
+        (ORDER_COMPENSATED, COMPENSATED),
+        (COMPENSATED, RETRAINED),
+        (BOTH, COMPENSATED),
+    ]
     lines = []
     for network, title in NETWORKS.items():
         for one, other in sides:
             for rate, value in paired(frame, one, other, network=network).items():
                 if value.seeds > 1:
-                    lines.append([title, f"{one}, against {other}", f"{rate:g}", f"{value.mean:+.2f} ± {value.half:.2f}", f"{value.count}"])
+                    lines.append(
+                        [
+                            title,
+                            f"{one}, against {other}",
+                            f"{rate:g}",
+                            f"{value.mean:+.2f} ± {value.half:.2f}",
+                            f"{value.count}",
+                        ]
+                    )
     return _table(lines, ["network", "difference", "stuck cells", "points", "chips"])
 
 
@@ -148,10 +162,14 @@ def not_run(csv: Path) -> str:
     missing = [case for case in every if case not in done]
     lines = []
     for network in dict.fromkeys(case.network for case in missing):
-        counts = Counter(f"{case.preparation}{' (groups)' if case.chip is None else ''}" for case in missing if case.network == network)
+        counts = Counter(
+            f"{case.preparation}{' (groups)' if case.chip is None else ''}" for case in missing if case.network == network
+        )
         total = sum(case.network == network for case in every)
         if counts.total() == total:
             lines.append(f"- {network}: none of its {total} cases has run.")
         else:
-            lines.append(f"- {network}, of {total} cases: " + "; ".join(f"{name} {count}" for name, count in counts.items()) + ".")
+            lines.append(
+                f"- {network}, of {total} cases: " + "; ".join(f"{name} {count}" for name, count in counts.items()) + "."
+            )
     return "\n".join(lines) or "Nothing: every case has its rows."

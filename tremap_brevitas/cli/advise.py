@@ -14,7 +14,20 @@ from tremap_brevitas.planning.advice import Advice, Option
 from tremap_brevitas.planning.advice import advise as advice_for
 from tremap_brevitas.printable import counted
 
-HEADING = "preparation|basis|measured at|seeds x chips|mean|95 %|worst|good|steps|labels|images|core seconds".split("|")
+HEADING = [
+    "preparation",
+    "basis",
+    "measured at",
+    "seeds x chips",
+    "mean",
+    "95 %",
+    "worst",
+    "good",
+    "steps",
+    "labels",
+    "images",
+    "core seconds",
+]
 
 
 @click.command(

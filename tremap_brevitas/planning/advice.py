@@ -100,13 +100,19 @@ def advise(rate: float, *, bits: int, chips: int, one_image: bool = False, withi
     size = chips if one_image else 1
     by_name: dict[str, list[Measured]] = {}
     for one in every:
-        fits = one.first.preparation == AS_THEY_LIE if size > 1 and one.first.chips == 1 else (one.first.chips > 1) == (size > 1)
+        fits = (
+            one.first.preparation == AS_THEY_LIE if size > 1 and one.first.chips == 1 else (one.first.chips > 1) == (size > 1)
+        )
         if one.bits == width and fits:
             by_name.setdefault(one.first.preparation, []).append(one)
-    options = [_option(name, some, rate, size, 1 if one_image else chips, within, bits < width) for name, some in by_name.items()]
+    options = [
+        _option(name, some, rate, size, 1 if one_image else chips, within, bits < width) for name, some in by_name.items()
+    ]
     options.sort(key=lambda option: option.cost)
     if options and all(option.basis == "extrapolated" for option in options):
-        notes.append("more stuck cells, or more chips, than were measured: the figures are of the nearest case, which is milder")
+        notes.append(
+            "more stuck cells, or more chips, than were measured: the figures are of the nearest case, which is milder"
+        )
     elif any(option.basis == "above" for option in options):
         notes.append("between cases: where the case is marked 'above', the figures are of more stuck cells or chips than asked")
     return Advice(rate, bits, chips, one_image, within, tuple(options), tuple(notes))
@@ -122,9 +128,7 @@ def _width(measured: Iterable[int], bits: int) -> tuple[int, list[str]]:
     return width, [f"{bits} bits were not measured: the figures are of {width} bits, {which}"]
 
 
-def _option(
-    name: str, some: Sequence[Measured], rate: float, size: int, times: int, within: float, fewer_bits: bool
-) -> Option:
+def _option(name: str, some: Sequence[Measured], rate: float, size: int, times: int, within: float, fewer_bits: bool) -> Option:
     any_size = name == AS_THEY_LIE
     larger = [one for one in some if one.first.rate >= rate and (any_size or one.first.chips >= size)]
     if larger:

@@ -14,7 +14,22 @@ from scipy.stats import t as student
 from tremap_brevitas.tables import read_table
 
 ROWS = Path(__file__).parent / "preparations.csv"  # docs/preparations.csv, written by benchmarks/preparations
-COLUMNS = "network rate preparation seed chips chip clean seconds written accuracy core_seconds steps images labels".split()
+COLUMNS = [
+    "network",
+    "rate",
+    "preparation",
+    "seed",
+    "chips",
+    "chip",
+    "clean",
+    "seconds",
+    "written",
+    "accuracy",
+    "core_seconds",
+    "steps",
+    "images",
+    "labels",
+]
 AS_THEY_LIE = "as they lie"  # the same image for every chip
 
 
@@ -31,6 +46,7 @@ class ChipRow:
         chip: Number of the chip in its group.
         points: Accuracy minus that of the healthy network on the same images, in percentage points.
         seconds: Time of the preparation, of one core.
+        processor: Whether that is processor time, not the longer time of a busy machine's clock.
         steps: Optimizer steps of the preparation.
         images: Images without labels that it takes.
         labels: Images with labels that it takes.
@@ -45,6 +61,7 @@ class ChipRow:
     chip: int
     points: float
     seconds: float
+    processor: bool
     steps: int
     images: int
     labels: int
@@ -168,6 +185,7 @@ def _row(line: Mapping[str, str], number: int) -> tuple[ChipRow, str]:
         chip=-1 if line["chip"] == "all" else int(line["chip"]),
         points=100 * (float(line["accuracy"]) - float(line["clean"])),
         seconds=float(line["core_seconds"] or line["seconds"]),
+        processor=bool(line["core_seconds"]),
         steps=int(line["steps"]),
         images=int(line["images"]),
         labels=int(line["labels"]),
