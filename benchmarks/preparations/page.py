@@ -162,14 +162,15 @@ def not_run(csv: Path) -> str:
     missing = [case for case in every if case not in done]
     lines = []
     for network in dict.fromkeys(case.network for case in missing):
-        counts = Counter(
-            f"{case.preparation}{' (groups)' if case.chip is None else ''}" for case in missing if case.network == network
-        )
+        mine = [case for case in missing if case.network == network]
         total = sum(case.network == network for case in every)
-        if counts.total() == total:
+        if len(mine) == total:
             lines.append(f"- {network}: none of its {total} cases has run.")
-        else:
-            lines.append(
-                f"- {network}, of {total} cases: " + "; ".join(f"{name} {count}" for name, count in counts.items()) + "."
-            )
+            continue
+        counts = Counter(f"{case.preparation}{' (groups)' if case.chip is None else ''}" for case in mine)
+        empty = sorted({case.rate for case in mine} - {case.rate for case in done if case.network == network})
+        nothing = f"no row yet at {', '.join(f'{rate:g}' for rate in empty)}; missing runs: " if empty else "missing runs: "
+        lines.append(
+            f"- {network}, of {total} cases: {nothing}{'; '.join(f'{name} {count}' for name, count in counts.items())}."
+        )
     return "\n".join(lines) or "Nothing: every case has its rows."

@@ -3,8 +3,7 @@
     python -m benchmarks.study --data cifar-10-batches-bin --weights FOLDER --ray
 
 Runs what is missing and writes tables and pictures of docs/study_retraining.md. Finished rows are records in the output
-folder; kill
-it, start it again, and it goes on with the others. FOLDER holds float weights, plain state dicts, as
+folder; kill it, start it again, and it goes on with the others. FOLDER holds float weights, plain state dicts, as
 resnet20_cifar10_float.pt and resnet32_cifar10_float.pt. Data and weights are known by their content: an output folder of
 others is refused. Needs pandas and matplotlib (extra "test").
 
