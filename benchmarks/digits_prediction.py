@@ -55,7 +55,7 @@ def measured(seed: int, rates: list[float], chips: int) -> tuple[float, list[dic
         for number, chip in enumerate(
             tm.random_fault_maps(net.placement.memory, chips=chips, fault_rate=rate, seed=1000 * seed + i)
         ):
-            proof = tm.certificate(image, chip, deployment="chip_image")
+            proof = tm.placement.certificate(image, chip, deployment="chip_image")
             own = patch(image, moments, chip)
             twin = copy.deepcopy(net)
             report = twin.compensate_(batches, fault_map=chip, progress=False)

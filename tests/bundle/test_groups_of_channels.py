@@ -16,7 +16,7 @@ from tremap_brevitas.order import ChannelGroup, Side, groups_digest, save_groups
 def bundle(tmp_path_factory):
     """(group, report of its channels, the bundle)."""
     group = Group("linear")
-    report = tm.channel_groups(group.net, group.x)
+    report = tm.prepare.channel_groups(group.net, group.x)
     return group, report, group.export(tmp_path_factory.mktemp("ordered") / "group_0", groups=report)
 
 

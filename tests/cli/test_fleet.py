@@ -69,7 +69,7 @@ def test_groups_by_goal(fleet, tmp_path):
     assert sorted(e["members"] for e in found) == sorted([m.chip for m in p.merged.members] for p in planned)
     assert {e["steps"] for e in found} <= set(range(101))
     for one in planned:
-        assert one.error == tm.certificate(groups[0].image, one.merged, deployment="chip_image").relative_error
+        assert one.error == tm.placement.certificate(groups[0].image, one.merged, deployment="chip_image").relative_error
         assert one.accuracy == CURVE.predict(one.error, steps=100)
     stricter = [*options[:-1], 0, "--margin", 0.07, "--out", tmp_path / "h", "--json"]
     stricter = json.loads(tremap("group", root / "chips", *stricter).stdout)
@@ -167,7 +167,7 @@ def test_a_new_chip_gets_the_image_that_serves_it(fleet, tmp_path):
     for name in ("chip-0", "chip-5"):
         chip = tm.read_fault_map(root / "chips" / f"{name}.npz")
         image = groups[int(found[name]["image"][-1])].image
-        proof = tm.certificate(image, chip, deployment="chip_image")
+        proof = tm.placement.certificate(image, chip, deployment="chip_image")
         assert {**found[name], "accuracy": None}.items() >= proof.result.row().items()
         assert found[name]["verdict"] == ("good enough" if found[name]["accuracy"] >= 0.85 else "retrain")
     out = tremap("assign", root / "chips", *bundles, *goal, "--out", tmp_path / "lot.csv").stdout
@@ -208,10 +208,10 @@ def test_a_report_as_text_and_pictures(fleet, tmp_path):
     reports = [
         g.net.evaluate(g.chips, lambda m, i=i: 0.9 + i / 100, name=f"way {i}", progress=False) for i, g in enumerate(groups)
     ]
-    table = tm.write_csv(reports, tmp_path / "fleet.csv")
+    table = tm.report.write_csv(reports, tmp_path / "fleet.csv")
     pictures = ["--yield", tmp_path / "y.png", "--accuracy", tmp_path / "a.png"]
     out = tremap("report", table, "--threshold", 0.905, *pictures).stdout
-    assert out.startswith(tm.comparison(reports, threshold=0.905))
+    assert out.startswith(tm.report.comparison(reports, threshold=0.905))
     assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in ("y.png", "a.png"))
     found = json.loads(tremap("report", table, "--threshold", 0.905, "--json").stdout)
     assert [(e["method"], e["yield"]) for e in found] == [("way 0", 0.0), ("way 1", 1.0)]

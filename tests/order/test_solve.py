@@ -9,12 +9,12 @@ from channel_networks import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tremap_brevitas import FaultMap, Memory, certificate
+from tremap_brevitas import FaultMap, Memory
 from tremap_brevitas.order import ChannelGroup, SearchOptions, Side, check_order, in_order, solve
 from tremap_brevitas.order.bound import unavoidable
 from tremap_brevitas.order.network import Network
 from tremap_brevitas.order.problem import Problem
-from tremap_brevitas.placement import LayerCodes, finn_placement, linear_placement, words_read
+from tremap_brevitas.placement import LayerCodes, certificate, finn_placement, linear_placement, words_read
 
 
 def all_orders(groups):

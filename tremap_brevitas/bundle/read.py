@@ -78,7 +78,8 @@ class Bundle:
         """
         if self.manifest.groups is None:
             raise ValueError(
-                f"{self.folder}: has no groups of channels; export it with groups=tm.channel_groups(net, x), x being two inputs"
+                f"{self.folder}: has no groups of channels; export it with groups=tm.prepare.channel_groups(net, x), "
+                "x being two inputs"
             )
         return read_groups(self.folder / self.manifest.groups, self.image.placement)
 

@@ -151,7 +151,9 @@ def _groups(groups: Iterable[ChannelGroup], placement: Placement) -> tuple[Chann
     channels = tuple(groups)
     for group in channels:
         if not isinstance(group, ChannelGroup):
-            raise TypeError(f"groups must be groups of channels, as tm.channel_groups finds them, got {type(group).__name__}")
+            raise TypeError(
+                f"groups must be groups of channels, as tm.prepare.channel_groups finds them, got {type(group).__name__}"
+            )
     if not channels:
         raise ValueError("groups is empty: no channel of the network may stand in another order; leave it out")
     check_groups(channels, placement)

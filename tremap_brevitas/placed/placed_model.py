@@ -58,7 +58,7 @@ class PlacedModel(PlacedState):
     """
 
     def certificate(self, fault_map: FaultMap, *, deployment: Deployment = "group_image") -> Certificate:
-        """What a chip makes of the codes that the model computes with now; see [certificate][tremap_brevitas.certificate]."""
+        """What a chip makes of the present codes; see [certificate][tremap_brevitas.placement.certificate]."""
         return certificate(self.memory_image(), fault_map, deployment=deployment)
 
     def compensate_(
@@ -309,7 +309,7 @@ class PlacedModel(PlacedState):
                 The codes are compared exactly; this catches a graph that is wrong elsewhere. Where the two round a sum
                 differently, an activation at a boundary moves to the next code.
             moments: Batches of a few hundred inputs without labels; their second moments are kept for ``tremap patch``.
-            groups: What [channel_groups][tremap_brevitas.channel_groups] found; it is kept for ``tremap order``.
+            groups: What [channel_groups][tremap_brevitas.prepare.channel_groups] found; it is kept for ``tremap order``.
             overwrite: Whether to replace an existing bundle. A folder that holds anything else besides is left alone.
 
         Returns:

@@ -20,7 +20,7 @@ class Library:
 
     Args:
         images: The images.
-        deployment: As for [certificate][tremap_brevitas.certificate].
+        deployment: As for [certificate][tremap_brevitas.placement.certificate].
     """
 
     def __init__(self, images: Sequence[MemoryImage], *, deployment: Deployment) -> None:

@@ -93,7 +93,7 @@ class CollapseDetector:
         return {"limit": self.limit, "patience": self.patience, "step": self.step, "recent": list(self._recent)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what [state_dict][tremap_brevitas.CollapseDetector.state_dict] returned.
+        """Go on from what [state_dict][tremap_brevitas.prepare.CollapseDetector.state_dict] returned.
 
         Raises:
             TypeError: If it is no such state.

@@ -79,7 +79,7 @@ class CleanAndFaulty(_Around):
         >>> import tremap_brevitas as tm
         >>> fc, memory = tm.make_faulty(QuantLinear(4, 4, bias=False)), tm.Memory(words=4, word_bits=32)
         >>> chips = tm.random_fault_maps(memory, chips=2, fault_rate=0.1, seed=0)
-        >>> strategy = tm.CleanAndFaulty(tm.RandomMember(tm.place(fc, memory), chips, seed=0))
+        >>> strategy = tm.prepare.CleanAndFaulty(tm.prepare.RandomMember(tm.place(fc, memory), chips, seed=0))
         >>> for share in strategy.passes():
         ...     (share * fc(torch.ones(1, 4)).square().sum()).backward()
         ...     print(share, fc.weight_quant.has_faults)
@@ -120,7 +120,7 @@ class ClipWeights(_Around):
         >>> import tremap_brevitas as tm
         >>> fc, memory = tm.make_faulty(QuantLinear(4, 4, bias=False)), tm.Memory(words=4, word_bits=32)
         >>> chip, = tm.random_fault_maps(memory, chips=1, fault_rate=0.1, seed=0)
-        >>> strategy = tm.ClipWeights(tm.AllAtOnce(tm.place(fc, memory), chip), limit=0.1)
+        >>> strategy = tm.prepare.ClipWeights(tm.AllAtOnce(tm.place(fc, memory), chip), limit=0.1)
         >>> strategy.step()
         >>> round(fc.weight.abs().max().item(), 6)
         0.1

@@ -184,7 +184,8 @@ class RandomMaps(Drawn):
     """Trains at every step under a map that no chip has, for chips that nobody has measured yet.
 
     The idea of RandBET (Stutz et al., MLSys 2021), with stuck cells in place of flipped bits. Put it into
-    [CleanAndFaulty][tremap_brevitas.CleanAndFaulty] and [ClipWeights][tremap_brevitas.ClipWeights] for the rest of it.
+    [CleanAndFaulty][tremap_brevitas.prepare.CleanAndFaulty] and [ClipWeights][tremap_brevitas.prepare.ClipWeights] for the
+    rest of it.
 
     Args:
         net: The placed model to train.
@@ -204,7 +205,7 @@ class RandomMaps(Drawn):
         >>> fc, memory = tm.make_faulty(QuantLinear(4, 4, bias=False)), tm.Memory(words=4, word_bits=32)
         >>> def draw(seed):
         ...     return tm.random_fault_maps(memory, chips=1, fault_rate=0.1, seed=seed)[0]
-        >>> strategy = tm.RandomMaps(tm.place(fc, memory), draw, seed=0)
+        >>> strategy = tm.prepare.RandomMaps(tm.place(fc, memory), draw, seed=0)
         >>> for _ in range(3):
         ...     print(strategy.fault_map.cells[:3])
         ...     strategy.step()

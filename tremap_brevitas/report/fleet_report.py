@@ -183,7 +183,7 @@ def write_csv(reports: Sequence[FleetReport], path: str | os.PathLike[str]) -> P
 
 
 def read_csv(path: str | os.PathLike[str]) -> list[FleetReport]:
-    """Read what [write_csv][tremap_brevitas.write_csv] wrote.
+    """Read what [write_csv][tremap_brevitas.report.write_csv] wrote.
 
     Tables of earlier versions number no reports: there, rows of one method and one cost are one report.
 

@@ -227,7 +227,7 @@ def test_a_group_reads_one_image_with_less_error_in_the_mean():
     def mean_error(placed):
         image, total = placed.memory_image(), 0.0
         for chip in chips:
-            with placed.using_codes(tm.certificate(image, chip).read()):
+            with placed.using_codes(tm.placement.certificate(image, chip).read()):
                 total += output_error(placed, healthy, images(seed=9))
         return total / len(chips)
 

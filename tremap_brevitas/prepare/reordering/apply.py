@@ -30,7 +30,7 @@ def apply_order_(
     Args:
         net: The placed model.
         order: A chip's order, or a permutation for each group by name; groups without one stay as they are.
-        groups: With permutations: the groups, as [channel_groups][tremap_brevitas.channel_groups] finds them.
+        groups: With permutations: the groups, as [channel_groups][tremap_brevitas.prepare.channel_groups] finds them.
 
     Raises:
         TypeError: If permutations are given without groups.
@@ -43,7 +43,7 @@ def apply_order_(
         >>> model = nn.Sequential(QuantLinear(4, 3, bias=True), nn.ReLU(), QuantLinear(3, 2, bias=True))
         >>> net = tm.place(tm.make_faulty(model), tm.Memory(words=32, word_bits=8))
         >>> x = torch.randn(5, 4)
-        >>> before, found = model(x), tm.channel_groups(net, x)
+        >>> before, found = model(x), tm.prepare.channel_groups(net, x)
         >>> tm.apply_order_(net, {"0": [2, 0, 1]}, groups=found.groups)
         >>> torch.allclose(model(x), before, atol=1e-6)
         True

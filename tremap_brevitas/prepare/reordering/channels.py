@@ -38,7 +38,7 @@ def channel_groups(net: PlacedModel, *inputs: Any, outputs_free: bool = False, p
         >>> import tremap_brevitas as tm
         >>> model = torch.nn.Sequential(QuantLinear(4, 3, bias=True), torch.nn.ReLU(), QuantLinear(3, 2, bias=True))
         >>> net = tm.place(tm.make_faulty(model), tm.Memory(words=32, word_bits=8))
-        >>> print(tm.channel_groups(net, torch.randn(2, 4)))
+        >>> print(tm.prepare.channel_groups(net, torch.randn(2, 4)))
         group    channels    layers [axis]
         -------  ----------  ---------------
         0        3           0[0], 2[1]

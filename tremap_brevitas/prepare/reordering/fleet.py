@@ -37,7 +37,7 @@ def reorder(
         chips: Every chip's fault map.
         inputs: What the model takes, to find the channels that belong together: two images will do. Not needed with
             ``groups``.
-        groups: The groups of channels, if [channel_groups][tremap_brevitas.channel_groups] has found them before.
+        groups: The groups of channels, if [channel_groups][tremap_brevitas.prepare.channel_groups] has found them before.
         outputs_free: Whether the network's outputs may come in another order.
         options: How to search; None for the default.
         importance: For each layer by name what an error of each weight counts, in the shape of the weight; layers that are
