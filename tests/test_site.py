@@ -6,8 +6,11 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+import tremap_brevitas as tm
 
 ROOT = Path(__file__).parents[1]
 SITE = ROOT / "docs/site"
@@ -39,6 +42,11 @@ def test_every_reference_in_a_docstring_has_a_target(reference):
                     missing.append((str(path.relative_to(ROOT)), name))
     assert missing == []
     assert seen > 20
+
+
+def test_every_package_of_the_reference_is_an_attribute_of_the_root(reference):
+    packages = {n for n in tm.__all__ if isinstance(getattr(tm, n), ModuleType)}
+    assert packages == {n for n in reference.PACKAGES if "." not in n} - {"tremap_brevitas"}
 
 
 def base_has(package, name):

@@ -139,7 +139,7 @@ def values():
         compensated,
         tm.prepare.CompensationReport((compensated,), images=512, seconds=0.5),
         healthy_inputs,
-        prepare.Moments({"fc": healthy_inputs}, images=5, network="d"),
+        prepare.HealthyMoments({"fc": healthy_inputs}, images=5, network="d"),
         prepared,
         prepare.PreparedFleet((prepared,), "d", report),
         left,

@@ -14,7 +14,7 @@ from tremap_brevitas.placed.modes import evaluation_mode
 from tremap_brevitas.placed.slots import WeightSlot, matching_slots
 from tremap_brevitas.placed.state import PlacedState
 from tremap_brevitas.prepare.compensation.moments import Sums, as_matrices, has_rows
-from tremap_brevitas.prepare.compensation.shared import Moments, quantized_input
+from tremap_brevitas.prepare.compensation.shared import HealthyMoments, quantized_input
 
 
 def as_moments(net: PlacedState, given: InputMoments | Iterable[Any] | None) -> InputMoments | None:
@@ -23,7 +23,7 @@ def as_moments(net: PlacedState, given: InputMoments | Iterable[Any] | None) -> 
     Raises:
         TypeError: If they are the healthy network's, which do not belong to the codes that are exported.
     """
-    if isinstance(given, Moments):
+    if isinstance(given, HealthyMoments):
         raise TypeError("moments must be batches of inputs; those of net.moments() are the healthy network's")
     return given if given is None or isinstance(given, InputMoments) else input_moments(net, given)
 

@@ -26,7 +26,7 @@ from tremap_brevitas.prepare.compensation.layers import Layers, quantizes_output
 from tremap_brevitas.prepare.compensation.lockstep import in_lockstep
 from tremap_brevitas.prepare.compensation.moments import Sums, has_rows, rows_of
 from tremap_brevitas.prepare.compensation.report import CompensatedLayer, CompensationReport
-from tremap_brevitas.prepare.compensation.shared import Moments, first_of, quantized_input
+from tremap_brevitas.prepare.compensation.shared import HealthyMoments, first_of, quantized_input
 from tremap_brevitas.prepare.compensation.statistics import follow_
 from tremap_brevitas.proxy.image_reads import ImageReads
 
@@ -40,7 +40,7 @@ def compensate_(
     batches: Iterable[Any] | None,
     fault_map: FaultMap | None,
     *,
-    moments: Moments | None = None,
+    moments: HealthyMoments | None = None,
     factors: bool,
     signs: bool,
     sweeps: int,

@@ -30,7 +30,7 @@ from tremap_brevitas.placement.certificate import certificate
 from tremap_brevitas.prepare.compensation.compensate import compensate_
 from tremap_brevitas.prepare.compensation.prepared import PreparedChip, PreparedFleet
 from tremap_brevitas.prepare.compensation.report import CompensatedLayer, CompensationReport
-from tremap_brevitas.prepare.compensation.shared import Moments
+from tremap_brevitas.prepare.compensation.shared import HealthyMoments
 from tremap_brevitas.report.fleet_report import FleetReport
 
 SAMPLES = 65_536  # nothing is run, so that it does not matter
@@ -39,7 +39,7 @@ SAMPLES = 65_536  # nothing is run, so that it does not matter
 def prepare_fleet(
     net: PlacedModel,
     chips: Iterable[FaultMap],
-    moments: Moments,
+    moments: HealthyMoments,
     *,
     factors: bool = True,
     signs: bool = True,
@@ -137,7 +137,7 @@ class _Work:
     """Compensates one chip. Can be pickled if its network is ``Elsewhere``, and ``evaluate`` can."""
 
     def __init__(
-        self, net: PlacedState | Elsewhere, moments: Moments, options: Mapping[str, Any], evaluate: Evaluate | None
+        self, net: PlacedState | Elsewhere, moments: HealthyMoments, options: Mapping[str, Any], evaluate: Evaluate | None
     ) -> None:
         self.net, self.moments, self.options, self.evaluate = net, moments, options, evaluate
 

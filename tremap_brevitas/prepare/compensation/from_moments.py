@@ -16,12 +16,12 @@ from tremap_brevitas.placed.identity import network_digest
 from tremap_brevitas.prepare.compensation.layers import Layers, quantizes_outputs
 from tremap_brevitas.prepare.compensation.moments import has_rows
 from tremap_brevitas.prepare.compensation.report import CompensatedLayer, CompensationReport
-from tremap_brevitas.prepare.compensation.shared import Moments
+from tremap_brevitas.prepare.compensation.shared import HealthyMoments
 from tremap_brevitas.prepare.compensation.statistics import follow_moments_
 
 
 def compensate_from_(
-    run: Layers, moments: Moments, factors: Sequence[float], signs: bool, sweeps: int, progress: bool
+    run: Layers, moments: HealthyMoments, factors: Sequence[float], signs: bool, sweeps: int, progress: bool
 ) -> CompensationReport:
     """Choose the codes of each layer for the moments of the healthy network's inputs.
 

@@ -60,7 +60,7 @@ class HealthyInputs:
 
 
 @dataclass(frozen=True)
-class Moments:
+class HealthyMoments:
     """Moments of the inputs of a healthy network's layers; made by ``PlacedModel.moments``.
 
     Args:
@@ -85,7 +85,7 @@ class Moments:
         return sha.hexdigest()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Moments, (dict(self.layers), self.images, self.network)
+        return HealthyMoments, (dict(self.layers), self.images, self.network)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -103,7 +103,7 @@ def moments_of_network(
     samples: int,
     forward: Callable[[nn.Module, Any], Any] | None,
     progress: bool,
-) -> Moments:
+) -> HealthyMoments:
     """Moments of a network's inputs in a healthy memory; see ``PlacedModel.moments``."""
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
@@ -141,7 +141,7 @@ def moments_of_network(
         if not bool(second.isfinite().all()):
             raise ValueError(f"layer {name!r}: its inputs are not all finite")
         layers[name] = HealthyInputs(second.cpu().numpy(), mean.cpu().numpy(), trace.absorbers.get(name, ""))
-    return Moments(layers, images, network_digest(net.model))
+    return HealthyMoments(layers, images, network_digest(net.model))
 
 
 def quantized_input(module: Any, x: Any) -> Any:
