@@ -31,7 +31,9 @@ def test_groups_come_back(bundle, tmp_path):
 def test_groups_are_an_option(bundle, tmp_path):
     group, _, _ = bundle
     plain = group.export(tmp_path / "plain")
-    with pytest.raises(ValueError, match=r"plain: has no groups of channels; export it with groups=tm\.channel_groups"):
+    with pytest.raises(
+        ValueError, match=r"plain: has no groups of channels; export it with groups=tm\.prepare\.channel_groups"
+    ):
         tm.Bundle.load(plain).groups()
     content = json.loads((plain / NAME).read_text())
     assert content["groups"] is None
