@@ -144,7 +144,7 @@ NAMES = [
 
 
 @given(st.data())
-@settings(max_examples=20)
+@settings(max_examples=12)
 def test_any_quantizer_and_map(data):
     name = data.draw(st.sampled_from(NAMES), label="quantizer")
     store = data.draw(st.sampled_from(["nearest", "plain"]), label="store")
