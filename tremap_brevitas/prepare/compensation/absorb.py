@@ -33,7 +33,7 @@ def traced(model: nn.Module, run: Callable[[], Any], layers: list[str]) -> Trace
         run: Runs it.
         layers: Names of the layers that are of interest.
     """
-    found = Traced()
+    trace = Traced()
     modules = dict(model.named_modules())
     norms = {name: m for name, m in modules.items() if isinstance(m, _BatchNorm) and m.track_running_stats and m.affine}
     recorder = _Recorder()
@@ -42,7 +42,7 @@ def traced(model: nn.Module, run: Callable[[], Any], layers: list[str]) -> Trace
 
     def after(name: str) -> Any:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
-            found.calls[name] = found.calls.get(name, 0) + 1
+            trace.calls[name] = trace.calls.get(name, 0) + 1
             value = getattr(output, "value", output)
             if isinstance(value, Tensor):
                 outputs[name] = value
@@ -83,9 +83,9 @@ def traced(model: nn.Module, run: Callable[[], Any], layers: list[str]) -> Trace
     for name in layers:
         users = recorder.users.get(name, set())
         (only,) = users if len(users) == 1 else (None,)
-        if found.calls.get(name) == 1 and only is not None and calls.get(only) == 1 and id(outputs[name]) not in returned:
-            found.absorbers[name] = only
-    return found
+        if trace.calls.get(name) == 1 and only is not None and calls.get(only) == 1 and id(outputs[name]) not in returned:
+            trace.absorbers[name] = only
+    return trace
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]

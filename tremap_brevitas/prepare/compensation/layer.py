@@ -129,19 +129,19 @@ class LayerProblem:
         clash = None if clashes is None else Conflicts(clashes, moments[0], rows=rows, copies=count)
         if clash is not None:
             clash.start_(start[0], aims[0])
-        found = descend(start, aims, moments, nearest, sweeps=sweeps, conflicts=clash)
-        after = errors_of(found, aims, moments)
+        chosen = descend(start, aims, moments, nearest, sweeps=sweeps, conflicts=clash)
+        after = errors_of(chosen, aims, moments)
         if clash is not None:
             after = after + clash.spread_errors()
         relative = (after / by_row[..., 0].square()).reshape(groups, count, rows)
         best = relative.argmin(1, keepdim=True)
         place = best[..., None].expand(groups, 1, rows, columns)
-        values = found.reshape(groups, count, rows, columns).gather(1, place)[:, 0]
+        values = chosen.reshape(groups, count, rows, columns).gather(1, place)[:, 0]
         factor = tries[best[:, 0]]
         written = values
         if clash is not None:
-            clash.written_(found[0])
-            written = found.reshape(groups, count, rows, columns).gather(1, place)[:, 0]
+            clash.written_(chosen[0])
+            written = chosen.reshape(groups, count, rows, columns).gather(1, place)[:, 0]
         sign = self._turned(factor.sign()[..., None])
         # A code below the quantizer's lowest is read where that is wanted. Half a code on either side is the same code, and
         # beyond the largest float it would move the scale.

@@ -155,7 +155,7 @@ def clashes_of(problem: LayerProblem, placed: PlacedLayer, members: Sequence[Stu
 
 
 def _union(masks: Tensor) -> Tensor:
-    found = masks[0]
+    union = masks[0]
     for other in masks[1:]:
-        found = found | other
-    return found
+        union = union | other
+    return union

@@ -85,8 +85,8 @@ class Reachable:
         if rule.bit_width > MAX_TABLE_BIT_WIDTH:
             sa0, sa1 = (masks[column] for masks in self._masks)
             options: Any = {"bit_width": rule.bit_width, "encoding": rule.encoding}
-            found: Tensor = nearest_formula(inside.round().to(torch.int32), sa0, sa1, **options)
-            return found.to(wish.dtype)
+            codes: Tensor = nearest_formula(inside.round().to(torch.int32), sa0, sa1, **options)
+            return codes.to(wish.dtype)
         doubled = inside * 2
         place = doubled.floor().add_(doubled.ceil_()).to(torch.int64)
         return self._table[place.add_(self._start[column])].to(wish.dtype)

@@ -43,8 +43,8 @@ def apply_order_(
         >>> model = nn.Sequential(QuantLinear(4, 3, bias=True), nn.ReLU(), QuantLinear(3, 2, bias=True))
         >>> net = tm.place(tm.make_faulty(model), tm.Memory(words=32, word_bits=8))
         >>> x = torch.randn(5, 4)
-        >>> before, found = model(x), tm.channel_groups(net, x)
-        >>> tm.apply_order_(net, {"0": [2, 0, 1]}, groups=found.groups)
+        >>> before, channels = model(x), tm.channel_groups(net, x)
+        >>> tm.apply_order_(net, {"0": [2, 0, 1]}, groups=channels.groups)
         >>> torch.allclose(model(x), before, atol=1e-6)
         True
     """
@@ -143,13 +143,13 @@ def _move(net: PlacedState, groups: Sequence[ChannelGroup], orders: Orders) -> N
 
 def tensors_of(net: PlacedState) -> dict[tuple[str, str], Tensor]:
     """The tensors that sides and values of groups are of: ``("layer", name)`` and ``("value", key)``."""
-    found: dict[tuple[str, str], Tensor] = {
+    tensors: dict[tuple[str, str], Tensor] = {
         ("layer", name): entry.parameter for name, entry in matching_slots(net.model, net.placement).items()
     }
     for key, value in net.model.state_dict(keep_vars=True).items():
         if isinstance(value, Tensor):
-            found["value", key] = value
-    return found
+            tensors["value", key] = value
+    return tensors
 
 
 def _moved(tensor: Tensor, side: Side, order: Any) -> Tensor:

@@ -70,7 +70,7 @@ def reorder(
         if not inputs:
             raise ValueError("reorder needs inputs to run the model on, or groups=…; two images will do")
         groups = channel_groups(net, *inputs, outputs_free=outputs_free).groups
-    found = order_chips(
+    orders = order_chips(
         net.memory_image(),
         groups,
         chips,
@@ -80,4 +80,4 @@ def reorder(
         folder=folder,
         progress=progress,
     )
-    return FleetOrders(tuple(found))
+    return FleetOrders(tuple(orders))
