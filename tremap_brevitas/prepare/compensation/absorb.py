@@ -1,4 +1,4 @@
-"""Which layers are followed by a BatchNorm alone, which can take up a factor and a sign of each of their channels."""
+"""Find layers whose output goes only into a BatchNorm, which can absorb a factor and a sign for each channel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class Traced:
-    """What one forward pass showed of a model's layers.
+    """Call counts and BatchNorm successors of a model's layers, recorded in one forward pass.
 
     Attributes:
         calls: How often each layer was called.
@@ -26,7 +26,7 @@ class Traced:
 
 @torch.no_grad()
 def traced(model: nn.Module, run: Callable[[], Any], layers: list[str]) -> Traced:
-    """Run a model once and see where each layer's output goes.
+    """Run a model once and record where each layer's output goes.
 
     Args:
         model: The model, in evaluation mode.
@@ -89,7 +89,7 @@ def traced(model: nn.Module, run: Callable[[], Any], layers: list[str]) -> Trace
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes in which BatchNorm, or else where (None), each watched tensor is used."""
+    """Records in which BatchNorm, or elsewhere (None), each watched tensor is used."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

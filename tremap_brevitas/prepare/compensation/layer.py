@@ -1,4 +1,4 @@
-"""One layer's problem: its healthy weights, what its memory can give back, and the codes that serve it best."""
+"""Compensation of one layer: its healthy weights, the codes that its memory can return, and the best choice of codes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tremap_brevitas.prepare.compensation.reachable import CodeRule, Reachable
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """What a layer is to compute with.
+    """The weights, codes and factors that were chosen for a layer.
 
     Attributes:
         weight: Float master weights that quantize to the codes chosen, in the shape of the weight.
@@ -38,7 +38,7 @@ class Solution:
 
 
 class LayerProblem:
-    """A layer's healthy weights and reachable codes, laid out as matrices (groups, rows, columns) in float64.
+    """A layer's healthy weights and reachable codes, as float64 matrices (groups, rows, columns).
 
     Args:
         layer: The module.
@@ -86,7 +86,7 @@ class LayerProblem:
         sweeps: int = 1,
         clashes: Clashes | None = None,
     ) -> Solution:
-        """Choose codes, and for each channel a factor.
+        """Choose the codes of a layer, and a factor for each channel.
 
         Args:
             target: Real weights to come close to, as matrices.

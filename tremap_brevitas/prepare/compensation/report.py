@@ -1,4 +1,4 @@
-"""What compensation did, layer by layer."""
+"""Results of compensation, layer by layer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 @dataclass(frozen=True)
 class CompensatedLayer:
-    """One layer.
+    """Result of compensation for one layer.
 
     Attributes:
         layer: Its name.
@@ -31,7 +31,7 @@ class CompensatedLayer:
 
 @dataclass(frozen=True)
 class CompensationReport:
-    """What compensation did.
+    """Result of compensation for a whole network.
 
     Attributes:
         layers: The layers, in order of execution.
@@ -53,12 +53,12 @@ class CompensationReport:
 
     @property
     def error(self) -> float:
-        """Root of the sum over the layers of the squared relative errors that are left: what predicts accuracy."""
+        """Root of the sum over the layers of the squared relative errors that remain; it predicts the accuracy."""
         return math.sqrt(sum(layer.compensated**2 for layer in self.layers))
 
     @property
     def nearest_error(self) -> float:
-        """The same for the nearest codes."""
+        """The same error if the nearest codes were stored instead."""
         return math.sqrt(sum(layer.nearest**2 for layer in self.layers))
 
     def __str__(self) -> str:
