@@ -71,7 +71,9 @@ def beyond_accumulators(bundle: Bundle, proof: Certificate) -> dict[str, tuple[R
         return {}
     names = {layer.name: layer.initializers["qonnx"] for layer in bundle.manifest.layers if layer.name in said}
     now = accumulator_ranges(load_onnx(bundle.folder / bundle.manifest.onnx["qonnx"]), names, bundle.image, [proof])
-    return {name: (said[name], found) for name, found in now.items() if found[0] < said[name][0] or found[1] > said[name][1]}
+    return {
+        name: (said[name], reached) for name, reached in now.items() if reached[0] < said[name][0] or reached[1] > said[name][1]
+    }
 
 
 def accumulator_type(sums: Range) -> str:

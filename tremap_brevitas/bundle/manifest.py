@@ -136,13 +136,13 @@ class Manifest:
             content = json.loads(data)
             said = content.pop("digest")
             kind, schema = content.pop("kind"), content.pop("schema")
-            found = _digest({"kind": kind, "schema": schema, **content})
+            digest = _digest({"kind": kind, "schema": schema, **content})
         if kind != KIND:
             raise ValueError(f"{path}: holds a {kind!r}, expected a {KIND!r}")
         if type(schema) is not int or not 1 <= schema <= SCHEMA:
             raise ValueError(f"{path}: schema {schema} of {KIND}, but this version reads 1 to {SCHEMA} only")
-        if said != found:
-            raise ValueError(f"{path}: was changed: its content has digest {found}, it says {said}")
+        if said != digest:
+            raise ValueError(f"{path}: was changed: its content has digest {digest}, it says {said}")
         with reading(path, f"a {KIND}'s manifest"):
             manifest = msgspec.convert(content, cls)
             manifest._check_names()

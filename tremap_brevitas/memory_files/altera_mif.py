@@ -29,7 +29,7 @@ def read_altera_mif(data: bytes, bits: int) -> list[int]:
     text = without_comments(text_of(data), r"--[^\n]*|%[^%]*%", "%")
     statements = _statements(text)
     settings: dict[str, str] = {}
-    found = Words(bits)
+    words = Words(bits)
     inside, line = False, 1
     for line, tokens in statements:
         upper = [token.upper() for token in tokens]
@@ -45,14 +45,14 @@ def read_altera_mif(data: bytes, bits: int) -> list[int]:
         elif upper == ["END"]:
             break
         else:
-            _entry(tokens, settings, found, line)
+            _entry(tokens, settings, words, line)
     else:
         raise BadLineError(line, "no END;")
     for after, _ in statements:
         raise BadLineError(after, "text after END;")
-    if int(settings["DEPTH"]) != len(found):
-        raise BadLineError(line, f"DEPTH is {settings['DEPTH']}, but there are {len(found)} words")
-    return found.all(line)
+    if int(settings["DEPTH"]) != len(words):
+        raise BadLineError(line, f"DEPTH is {settings['DEPTH']}, but there are {len(words)} words")
+    return words.all(line)
 
 
 def _statements(text: str) -> Iterator[tuple[int, list[str]]]:
@@ -79,12 +79,12 @@ def _check(settings: dict[str, str], bits: int, line: int) -> None:
         raise BadLineError(line, f"DEPTH is {depth}, more than {LARGEST} words")
 
 
-def _entry(tokens: list[str], settings: dict[str, str], found: Words, line: int) -> None:
+def _entry(tokens: list[str], settings: dict[str, str], memory_words: Words, line: int) -> None:
     written = " ".join(tokens)
     match = re.fullmatch(r"(?:\[ (\S+) \.\. (\S+) \]|(\S+)) : ([^:=\[\]]+)", written)
     if not match:
         raise BadLineError(line, f"expected 'address : word;', found {written[:60]!r}")
-    words = [_word(token, settings["DATA_RADIX"], found.bits, line) for token in match.group(4).split()]
+    words = [_word(token, settings["DATA_RADIX"], memory_words.bits, line) for token in match.group(4).split()]
     base = BASES[settings["ADDRESS_RADIX"]]
     if match.group(3) is not None:
         first = number(match.group(3), base, line)
@@ -98,7 +98,7 @@ def _entry(tokens: list[str], settings: dict[str, str], found: Words, line: int)
     if last >= int(settings["DEPTH"]):
         raise BadLineError(line, f"address {last}, but DEPTH is {settings['DEPTH']}")
     for offset, address in enumerate(range(first, last + 1)):
-        found.put(address, words[offset % len(words)], line)
+        memory_words.put(address, words[offset % len(words)], line)
 
 
 def _word(token: str, radix: str, bits: int, line: int) -> int:

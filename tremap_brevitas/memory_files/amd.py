@@ -46,7 +46,7 @@ def read_coe(data: bytes, bits: int) -> list[int]:
     Raises:
         BadLineError: If a line is not of the format.
     """
-    found = Words(bits)
+    words = Words(bits)
     part, radix, awaited, line = "head", 0, True, 1
     for line, text in lines_of(text_of(data)):
         rest = text
@@ -60,12 +60,12 @@ def read_coe(data: bytes, bits: int) -> list[int]:
                 if token == "," and awaited:
                     raise BadLineError(line, "a comma without a word before it")
                 if token != ",":
-                    found.put(len(found), number(token, radix, line), line)
+                    words.put(len(words), number(token, radix, line), line)
                 awaited = token == ","
             part = "ended" if semicolon and not awaited else part
     if part != "ended":
         raise BadLineError(line, "the vector does not end with ';'" if part == "vector" else f"no {VECTOR}")
-    return found.all(line)
+    return words.all(line)
 
 
 def _head(rest: str, radix: int, line: int) -> tuple[str, int, str]:

@@ -40,10 +40,10 @@ def without_comments(text: str, comment: str, opening: str) -> str:
         BadLineError: If a comment never ends.
     """
 
-    def blank(found: re.Match[str]) -> str:
-        if found.group() == opening:
-            raise BadLineError(text.count("\n", 0, found.start()) + 1, f"a comment that begins with {opening} and never ends")
-        return " " + "\n" * found.group().count("\n")
+    def blank(match: re.Match[str]) -> str:
+        if match.group() == opening:
+            raise BadLineError(text.count("\n", 0, match.start()) + 1, f"a comment that begins with {opening} and never ends")
+        return " " + "\n" * match.group().count("\n")
 
     return re.sub(f"{comment}|{re.escape(opening)}", blank, text, flags=re.S)
 
@@ -51,8 +51,8 @@ def without_comments(text: str, comment: str, opening: str) -> str:
 def tokens_of(text: str, token: str) -> Iterator[tuple[int, str]]:
     """Line and text of every token; whatever stands between blanks and is none is given as it stands."""
     for line, row in enumerate(text.split("\n"), start=1):
-        for found in re.finditer(rf"{token}|[^\s]", row, flags=re.ASCII):
-            yield line, found.group()
+        for match in re.finditer(rf"{token}|[^\s]", row, flags=re.ASCII):
+            yield line, match.group()
 
 
 def lines_of(text: str) -> Iterator[tuple[int, str]]:

@@ -24,7 +24,7 @@ def read_readmemh(data: bytes, bits: int) -> list[int]:
     plain = _plain_words(data, bits)
     if plain is not None:
         return plain
-    found = Words(bits)
+    memory_words = Words(bits)
     address, line = 0, 1
     needed = -(-bits // 4)
     bare = without_comments(text_of(data), r"//[^\n]*|/\*.*?\*/", "/*")
@@ -36,9 +36,9 @@ def read_readmemh(data: bytes, bits: int) -> list[int]:
         digits = len(token.replace("_", ""))
         if digits < needed:
             raise BadLineError(line, f"word {token!r} has {digits} digits, but {bits} bits need {needed}; was it cut short?")
-        found.put(address, word, line)
+        memory_words.put(address, word, line)
         address += 1
-    return found.all(line)
+    return memory_words.all(line)
 
 
 def _plain_words(data: bytes, bits: int) -> list[int] | None:
@@ -56,8 +56,8 @@ def _plain_words(data: bytes, bits: int) -> list[int] | None:
         words = words << np.uint64(4) | values[:, digit]
     if bits < 64 and (words >> np.uint64(bits)).any():
         return None
-    found: list[int] = words.tolist()
-    return found
+    as_list: list[int] = words.tolist()
+    return as_list
 
 
 _VALUES = np.full(256, 255, dtype=np.uint8)  # value of each hexadecimal digit

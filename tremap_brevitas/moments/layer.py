@@ -140,29 +140,29 @@ class LayerMoments:
     def ahead(self, group: int, begin: int, end: int) -> Array:
         """Rows ``begin`` to ``end`` of the upper triangle, from column ``begin`` on; 0 below the diagonal."""
         packed, columns = self.second[group], self.columns
-        found = np.zeros((end - begin, columns - begin))
+        triangle = np.zeros((end - begin, columns - begin))
         for i, first in enumerate(self._start[begin:end].tolist()):
-            found[i, i:] = packed[first : first + columns - begin - i]
-        return found
+            triangle[i, i:] = packed[first : first + columns - begin - i]
+        return triangle
 
     def whole(self, group: int, columns: NDArray[np.int64]) -> Array:
         """Whole rows of the moments, (len(columns), columns)."""
         packed, start, size = self.second[group], self._start, self.columns
         index = np.arange(size)
-        found = np.empty((len(columns), size))
+        rows = np.empty((len(columns), size))
         for i, column in enumerate(columns.tolist()):
-            found[i, :column] = packed[start[:column] + column - index[:column]]
-            found[i, column:] = packed[start[column] : start[column] + size - column]
-        return found
+            rows[i, :column] = packed[start[:column] + column - index[:column]]
+            rows[i, column:] = packed[start[column] : start[column] + size - column]
+        return rows
 
     def times(self, group: int, errors: Array) -> Array:
         """``errors @ H`` of weights' errors, (rows, columns)."""
         wrong = np.flatnonzero(errors.any(axis=0))
-        found = np.zeros(errors.shape)
+        product = np.zeros(errors.shape)
         for begin in range(0, len(wrong), CHUNK):
             some = wrong[begin : begin + CHUNK]
-            found += errors[:, some] @ self.whole(group, some)
-        return found
+            product += errors[:, some] @ self.whole(group, some)
+        return product
 
     def squared(self, group: int, errors: Array) -> Array:
         """Mean squared error of each output, (rows,), for errors of the weights of some channels, (rows, columns)."""

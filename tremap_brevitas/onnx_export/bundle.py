@@ -130,9 +130,9 @@ def export_bundle(
             groups=None if channels is None else GROUPS,
         )
         manifest.write(draft)
-        found = verify_bundle(draft, fleet)
-        if not found.ok:  # nothing that we know of; then it must not leave
-            raise ValueError(f"{folder}: what was written does not verify: {'; '.join(found.problems)}")
+        verification = verify_bundle(draft, fleet)
+        if not verification.ok:  # nothing that we know of; then it must not leave
+            raise ValueError(f"{folder}: what was written does not verify: {'; '.join(verification.problems)}")
     return Path(folder)
 
 
@@ -245,10 +245,10 @@ def _numbers(values: Any) -> tuple[float, ...]:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for tool in TOOLS:
         try:
-            found[tool] = version(tool)
+            versions[tool] = version(tool)
         except PackageNotFoundError:
-            found[tool] = "unknown"
-    return found
+            versions[tool] = "unknown"
+    return versions

@@ -151,7 +151,7 @@ class OnnxExport:
             "on_conflict": self.fault_map.on_conflict,
             "placement": self.net.placement.digest,
             "image": self.image.digest,
-            "store": {name: None if found is None else found.store for name, found in faults.items()},
+            "store": {name: None if layer_faults is None else layer_faults.store for name, layer_faults in faults.items()},
         }
 
 

@@ -31,8 +31,8 @@ def unavoidable(problem: Problem, orders: Sequence[Index]) -> int:
     for group in range(len(orders)):
         mine = alone & (owner == group)
         if mine.any():
-            found = problem.costs(group, problem.network.identity, None, only=mine)
-            total += round(best_order(found, np.arange(problem.network.groups[group].channels), tie=1.0)[1])
+            costs = problem.costs(group, problem.network.identity, None, only=mine)
+            total += round(best_order(costs, np.arange(problem.network.groups[group].channels), tie=1.0)[1])
     doubtful = problem.wrong(orders) & ~alone
     for hits in problem.layers:
         for number in np.flatnonzero(doubtful[hits.first : hits.first + len(hits.stuck.weight)]):

@@ -170,10 +170,10 @@ def solve(
         >>> image = MemoryImage(linear_placement(layers, memory), {"a": [[5], [-5]], "b": [[7, 9]]})
         >>> each = np.arange(2)[:, None]
         >>> hidden = ChannelGroup("a", 2, (Side("a", 0, each), Side("b", 1, each)))
-        >>> found = solve(image, [hidden], FaultMap(memory, cells=[7], stuck_at=[1], chip="A7"))
-        >>> found
+        >>> in_order = solve(image, [hidden], FaultMap(memory, cells=[7], stuck_at=[1], chip="A7"))
+        >>> in_order
         ChipOrder(chip 'A7': exact; 1 wrong as it lies)
-        >>> found.orders["a"].tolist(), found.image.codes["b"].tolist()
+        >>> in_order.orders["a"].tolist(), in_order.image.codes["b"].tolist()
         ([1, 0], [[9, 7]])
     """
     return solved(Network(image, groups, importance=importance), chip, options or SearchOptions())

@@ -79,8 +79,8 @@ class Search:
 
     def _settle(self, group: int, weights: NDArray[np.float64] | None, *, draw: bool) -> None:
         """Put one group into its order of least weight."""
-        found = self.problem.costs(group, self.orders, weights)
-        self.orders[group], _ = best_order(found, self.orders[group], tie=1.0, rng=self.rng if draw else None)
+        costs = self.problem.costs(group, self.orders, weights)
+        self.orders[group], _ = best_order(costs, self.orders[group], tie=1.0, rng=self.rng if draw else None)
 
     def _note(self) -> bool:
         """See what is wrong now; whether that is fewer than ever before."""
@@ -141,9 +141,9 @@ class Search:
         for _ in range(_POLISH):
             before = best
             for group in range(len(self.orders)):
-                found = self.problem.costs(group, self.orders, weights, harm=harm)
+                costs = self.problem.costs(group, self.orders, weights, harm=harm)
                 old = self.orders[group]
-                self.orders[group], _ = best_order(found, old, tie=1e-9)
+                self.orders[group], _ = best_order(costs, old, tie=1e-9)
                 score = self._score(self.orders)
                 if score < best:
                     best, self.best = score, list(self.orders)

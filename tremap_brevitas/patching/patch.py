@@ -128,10 +128,10 @@ def patch(image: MemoryImage, moments: InputMoments, fault_map: FaultMap, *, swe
         >>> placement = linear_placement([LayerCodes("fc", (1, 2), 8, "twos_complement")], Memory(words=1, word_bits=16))
         >>> image = MemoryImage(placement, {"fc": [[5, 7]]})
         >>> layer = LayerMoments.of("fc", [[[1, 1], [1, 1]]], [[0, 0]], [[[5, 7]]], 0.5, samples=9)
-        >>> found = patch(image, InputMoments({"fc": layer}, image.digest), FaultMap(placement.memory, [0], [0], "A7"))
-        >>> found.image.codes["fc"].tolist(), found.after.weights_that_differ
+        >>> patched = patch(image, InputMoments({"fc": layer}, image.digest), FaultMap(placement.memory, [0], [0], "A7"))
+        >>> patched.image.codes["fc"].tolist(), patched.after.weights_that_differ
         ([[4, 8]], 2)
-        >>> print(found)
+        >>> print(patched)
         layer      channels    weights that differ    as written    nearest codes    patched  note
         fc                1                 1 -> 2        0.0833           0.0833     0.0000
         chip 'A7': weights that differ 1 -> 2; relative error of the outputs, all layers together: 0.0833 as written,
@@ -154,10 +154,10 @@ def patch(image: MemoryImage, moments: InputMoments, fault_map: FaultMap, *, swe
             stuck = _Stuck.of(sites, fault_map)
             layer = moments.layers.get(name)
             if layer is None:
-                codes[name], found = _nearest(codes[name], stuck, wrong[name])
+                codes[name], layer_report = _nearest(codes[name], stuck, wrong[name])
             else:
-                codes[name], found = _chosen(codes[name], stuck, wrong[name], layer, sweeps)
-            layers.append(found)
+                codes[name], layer_report = _chosen(codes[name], stuck, wrong[name], layer, sweeps)
+            layers.append(layer_report)
     patched = MemoryImage(image.placement, codes)
     # What was chosen is what is read back; whoever wants to see that asks for certificate(patched, fault_map).
     after = certificate_of(fault_map.chip, image, patched.codes, layers=wrong)
@@ -179,31 +179,31 @@ class _Stuck:
         return cls(sites.layer, masks[0], masks[1])
 
 
-_Found = tuple[NDArray[np.integer[Any]], PatchedLayer]
+_Chosen = tuple[NDArray[np.integer[Any]], PatchedLayer]
 
 
-def _nearest(codes: NDArray[np.integer[Any]], stuck: _Stuck, wrong: LayerDifference) -> _Found:
+def _nearest(codes: NDArray[np.integer[Any]], stuck: _Stuck, wrong: LayerDifference) -> _Chosen:
     """The nearest codes, where codes are read wrongly."""
-    layer, found = stuck.layer, codes.astype(np.int32).reshape(-1)
+    layer, chosen = stuck.layer, codes.astype(np.int32).reshape(-1)
     at = wrong.weight
-    found[at] = nearest_reachable(
-        found[at], sa0=stuck.sa0[at], sa1=stuck.sa1[at], bit_width=layer.bit_width, encoding=layer.encoding
+    chosen[at] = nearest_reachable(
+        chosen[at], sa0=stuck.sa0[at], sa1=stuck.sa1[at], bit_width=layer.bit_width, encoding=layer.encoding
     )
-    differ = int((found != codes.reshape(-1)).sum())
+    differ = int((chosen != codes.reshape(-1)).sum())
     reason = "no moments of its inputs: nearest codes"
-    return found.reshape(codes.shape), PatchedLayer(layer.name, 0, len(at), differ, None, None, None, reason)
+    return chosen.reshape(codes.shape), PatchedLayer(layer.name, 0, len(at), differ, None, None, None, reason)
 
 
 def _chosen(
     codes: NDArray[np.integer[Any]], stuck: _Stuck, wrong: LayerDifference, moments: LayerMoments, sweeps: int
-) -> _Found:
+) -> _Chosen:
     layer, shape = stuck.layer, codes.shape
     hit = np.unique(moments.places(wrong.weight, shape)[0])
     first = code_range(bit_width=layer.bit_width, encoding=layer.encoding)[0]
     # A quantizer of a narrow range leaves out the lowest code of the memory; so does this, unless stuck bits force it.
     lowest = first + int(first < 0 and int(codes.min()) > first)
-    flat, found = codes.reshape(-1), codes.reshape(-1).copy()
-    found[wrong.weight] = wrong.read
+    flat, read = codes.reshape(-1), codes.reshape(-1).copy()
+    read[wrong.weight] = wrong.read
     squares = np.zeros(3)
     differ = 0
     for group in np.unique(hit // moments.rows).tolist():
@@ -212,12 +212,12 @@ def _chosen(
         wanted = flat[at].astype(np.float64)
         reachable = Reachable(stuck.sa0[at], stuck.sa1[at], bit_width=layer.bit_width, encoding=layer.encoding, lowest=lowest)
         chosen = descend(wanted, reachable, scale, moments, group, sweeps=sweeps)
-        as_written = moments.squared(group, (found[at] - wanted) * scale)
+        as_written = moments.squared(group, (read[at] - wanted) * scale)
         squares += [as_written.sum(), chosen.nearest.sum(), chosen.error.sum()]
-        found[at] = np.rint(chosen.codes)
+        read[at] = np.rint(chosen.codes)
         differ += int((chosen.codes != wanted).sum())
     before, nearest, after = np.sqrt(squares / (moments.power.sum() or 1.0)).tolist()
-    return found.reshape(shape), PatchedLayer(layer.name, len(hit), len(wrong.weight), differ, before, nearest, after)
+    return read.reshape(shape), PatchedLayer(layer.name, len(hit), len(wrong.weight), differ, before, nearest, after)
 
 
 def _combined(errors: Iterable[float | None]) -> float:

@@ -65,8 +65,8 @@ class Reachable:
         if self._bit_width > MAX_TABLE_BIT_WIDTH:
             sa0, sa1 = (masks[:, here] for masks in self._masks)
             wanted = np.rint(inside).astype(np.int32)
-            found: Masks = nearest_formula(wanted, sa0, sa1, bit_width=self._bit_width, encoding=self._encoding)
-            return found.astype(np.float64)
+            codes: Masks = nearest_formula(wanted, sa0, sa1, bit_width=self._bit_width, encoding=self._encoding)
+            return codes.astype(np.float64)
         start = self._start[:, here]
         lower = self._below[start + np.floor(inside).astype(np.int64)]
         upper = self._above[start + np.ceil(inside).astype(np.int64)]

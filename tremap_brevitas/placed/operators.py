@@ -54,7 +54,7 @@ def with_operators(model: nn.Module, layers: Sequence[LayerCodes]) -> list[Layer
     does not lead to one number; and None in a model that cannot be traced, if it has no convolution.
     """
     modules = dict(model.named_modules())
-    found = _channels(model)
+    flattened = _channels(model)
     untraced = UNKNOWN if any(isinstance(module, _ConvNd) for module in modules.values()) else None
     filled = []
     for layer in layers:
@@ -62,7 +62,7 @@ def with_operators(model: nn.Module, layers: Sequence[LayerCodes]) -> list[Layer
         if isinstance(module, _ConvNd):
             layer = layer._replace(groups=module.groups, transposed=module.transposed)
         elif isinstance(module, nn.Linear):
-            channels = untraced if found is None else found.get(layer.name, UNKNOWN)
+            channels = untraced if flattened is None else flattened.get(layer.name, UNKNOWN)
             if channels == PLAIN:
                 channels = module.in_features
             elif channels and module.in_features % channels:
@@ -98,14 +98,14 @@ def _channels(model: nn.Module) -> dict[str, int] | None:
         names.setdefault(module, []).append(name)
     modules = dict(model.named_modules(remove_duplicate=False))
     sources = _Sources(modules)
-    found: dict[str, int] = {}
+    channels_of: dict[str, int] = {}
     for node in graph.nodes:
         module = modules.get(str(node.target)) if node.op == "call_module" else None
         if isinstance(module, nn.Linear):
             channels = sources.of(node.args[0] if node.args else None, flattened=False)
             for name in names[module]:
-                found[name] = channels if found.get(name, channels) == channels else UNKNOWN
-    return found
+                channels_of[name] = channels if channels_of.get(name, channels) == channels else UNKNOWN
+    return channels_of
 
 
 class _Sources:

@@ -33,8 +33,8 @@ class WeightSlot(NamedTuple):
     @property
     def parameter(self) -> nn.Parameter:
         """The float weight or bias."""
-        found: nn.Parameter = self.proxy.tracked_parameter_list[self.slot]
-        return found
+        parameter: nn.Parameter = self.proxy.tracked_parameter_list[self.slot]
+        return parameter
 
     @property
     def is_bias(self) -> bool:
@@ -60,24 +60,24 @@ def weight_slots(
         TypeError: If ``model`` is no module.
     """
     check_type("model", model, nn.Module)
-    found = []
+    slots = []
     for name, module in model.named_modules():
         if isinstance(module, QuantWeightMixin) and module.weight_quant.tensor_quant is not None:
-            found.append(WeightSlot(name, module, module.weight_quant, _slot(name, module, "weight")))
+            slots.append(WeightSlot(name, module, module.weight_quant, _slot(name, module, "weight")))
         if isinstance(module, QuantBiasMixin) and module.bias is not None and module.bias_quant.tensor_quant is not None:
             bias = f"{name}.bias" if name else "bias"
             if biases or isinstance(module.bias_quant, FaultyWeightProxy):
-                found.append(WeightSlot(bias, module, module.bias_quant, _slot(name, module, "bias")))
-    if not found:
+                slots.append(WeightSlot(bias, module, module.bias_quant, _slot(name, module, "bias")))
+    if not slots:
         raise ValueError(f"{type(model).__name__} has no layer with a quantized weight")
-    names = [entry.name for entry in found]
+    names = [entry.name for entry in slots]
     for argument, patterns in (("include", include), ("exclude", exclude)):
         for pattern in _patterns(patterns):
             if not any(fnmatchcase(name, pattern) for name in names):
                 raise ValueError(f"{argument}={pattern!r} matches no quantized layer; there are {', '.join(names)}")
     if include is not None:
-        found = [f for f in found if any(fnmatchcase(f.name, p) for p in _patterns(include))]
-    return [f for f in found if not any(fnmatchcase(f.name, p) for p in _patterns(exclude))]
+        slots = [f for f in slots if any(fnmatchcase(f.name, p) for p in _patterns(include))]
+    return [f for f in slots if not any(fnmatchcase(f.name, p) for p in _patterns(exclude))]
 
 
 def _slot(name: str, module: nn.Module, parameter: str) -> int:
@@ -126,9 +126,9 @@ def matching_slots(model: nn.Module, placement: Placement) -> dict[str, WeightSl
                 f"{', '.join(slots)}"
             )
         _check_layer(entry, layer)
-    found = {layer.name: slots[layer.name] for layer in placement.layers}
-    check_told_apart(found.values())
-    return found
+    matched = {layer.name: slots[layer.name] for layer in placement.layers}
+    check_told_apart(matched.values())
+    return matched
 
 
 def checked_slots(model: nn.Module, placement: Placement) -> list[WeightSlot]:
@@ -200,16 +200,16 @@ def check_narrow(name: str, proxy: Any, encoding: Encoding) -> None:
 def _check_layer(entry: WeightSlot, layer: PlacedLayer) -> None:
     check_enabled(entry.name, entry.proxy)
     check_narrow(entry.name, entry.proxy, layer.encoding)
-    found = {
+    own = {
         "shape": tuple(entry.parameter.shape),
         "bit width": entry.proxy.codes_bit_width,
         "signed codes": bool(entry.proxy.is_signed),
     }
     placed = {"shape": layer.shape, "bit width": layer.bit_width, "signed codes": layer.signed}
-    for what in found:
-        if found[what] != placed[what]:
+    for what in own:
+        if own[what] != placed[what]:
             raise ValueError(
-                f"layer {entry.name!r}: {what} {found[what]} in the model, but the placement holds {placed[what]}; place the "
+                f"layer {entry.name!r}: {what} {own[what]} in the model, but the placement holds {placed[what]}; place the "
                 f"model again"
             )
 

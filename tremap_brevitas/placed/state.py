@@ -178,8 +178,8 @@ class PlacedState:
         Raises:
             ValueError: If the state belongs to another placement, or the map is not the one that was live. Nothing is changed.
         """
-        found = None if fault_map is None else fault_map.digest
-        for name, own in (("placement", self._placement.digest), ("fault_map", found)):
+        digest = None if fault_map is None else fault_map.digest
+        for name, own in (("placement", self._placement.digest), ("fault_map", digest)):
             if state[name] != own:
                 raise ValueError(f"the state was saved with another {name}: {state[name]!r}, but here it is {own!r}")
         self._model.load_state_dict(state["model"])

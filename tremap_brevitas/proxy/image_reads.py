@@ -61,17 +61,17 @@ class ImageReads:
     def of(self, member: int) -> dict[str, WeightFaults]:
         """The faults of every layer as that member reads it, by the layer's name."""
         chip, patches = self._members[member]
-        found = {}
+        faults = {}
         for name, (layer, stored, frozen, rows) in self._layers.items():
             patterns = stored.astype(rows.dtype)
             if name in patches:
                 weights, numbers = patches[name]
                 patterns[weights] = numbers
             tensors, shared = (as_tensor(patterns, layer),), (self._tables[layer.bit_width, layer.encoding],)
-            found[name] = WeightFaults(
+            faults[name] = WeightFaults(
                 layer, self._store, stuck_at.TABLE, tensors, shared, frozen, read_by=chip, written=stored
             )
-        return found
+        return faults
 
     def __len__(self) -> int:
         return len(self._members)

@@ -65,7 +65,7 @@ def descend(
         block: Columns that are settled before the rest hears of it, which makes the work matrix products.
 
     Returns:
-        The weights found.
+        The chosen weights.
     """
     weights = weights.clone()
     gradient = (weights - target) @ moments
