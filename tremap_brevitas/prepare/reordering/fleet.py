@@ -1,4 +1,4 @@
-"""One network for a fleet of chips, on each in the order in which its stuck cells agree with the stored bits."""
+"""Use one network for a fleet of chips, with a channel order for each chip that fits its stuck cells."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def reorder(
     folder: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> FleetOrders:
-    """Find for every chip the order of channels in which it reads fewest codes of the network wrongly: none, if it can be.
+    """Find for every chip the channel order in which it misreads the fewest codes of the network, ideally none.
 
     The network itself stays as it is, and nothing is trained: hidden channels may stand in any order if the layers on both
     sides agree. The orders are of the codes that the network computes with now.
