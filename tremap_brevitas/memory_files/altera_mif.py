@@ -1,4 +1,4 @@
-"""Altera's memory initialization file. Its grammar: Quartus' help, "Memory Initialization File (.mif)"."""
+"""Altera's memory initialization file; grammar from Quartus' help, "Memory Initialization File (.mif)"."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ LARGEST = 1 << 28  # words; a range of more is damage, not a memory
 
 
 def write_altera_mif(words: Sequence[int], bits: int, text: str) -> bytes:
-    """Words in hexadecimal, below a comment."""
+    """Write words in hexadecimal, after a comment."""
     head = [f"-- {text}", f"WIDTH={bits};", f"DEPTH={len(words)};", "ADDRESS_RADIX=HEX;", "DATA_RADIX=HEX;", "CONTENT BEGIN"]
     return "\n".join([*head, *(f"{i:x} : {hexadecimal(w, bits)};" for i, w in enumerate(words)), "END;", ""]).encode()
 
 
 def read_altera_mif(data: bytes, bits: int) -> list[int]:
-    """Words of a file: ``address : word;``, ``address : word word …;`` and ``[first..last] : word …;``, which repeat.
+    """Read words: ``address : word;``, ``address : word word …;``, and ``[first..last] : word …;``, which repeats.
 
     ``DEC`` words may have a sign; negative ones are stored in two's complement.
 
@@ -56,7 +56,7 @@ def read_altera_mif(data: bytes, bits: int) -> list[int]:
 
 
 def _statements(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Tokens of each statement, without its semicolon, and the line of the last one. CONTENT BEGIN has no semicolon."""
+    """Yield the tokens of each statement without its semicolon, and its last line. CONTENT BEGIN has no semicolon."""
     tokens: list[str] = []
     line = 1
     for line, token in tokens_of(text, r"\.\.|[^\s;:=\[\].]+"):

@@ -1,4 +1,4 @@
-"""AMD's memory initialization file, a line of binary digits a word, and its coefficient file."""
+"""AMD's memory initialization file, with one binary word per line, and its coefficient file."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ RADIX, VECTOR = "memory_initialization_radix", "memory_initialization_vector"
 
 
 def write_amd_mif(words: Sequence[int], bits: int, text: str) -> bytes:
-    """A line a word; the format has no comments."""
+    """Write one word per line; the format has no comments."""
     return "".join(f"{w:0{bits}b}\n" for w in words).encode()
 
 
 def read_amd_mif(data: bytes, bits: int) -> list[int]:
-    """Words of a file.
+    """Read the words of a file.
 
     Raises:
         BadLineError: If a line is not a word of so many bits.
@@ -32,13 +32,13 @@ def read_amd_mif(data: bytes, bits: int) -> list[int]:
 
 
 def write_coe(words: Sequence[int], bits: int, text: str) -> bytes:
-    """Words in hexadecimal, below a comment."""
+    """Write words in hexadecimal, after a comment."""
     head = [f"; {text}", f"{RADIX}=16;", f"{VECTOR}="]
     return ("\n".join(head) + "\n" + ",\n".join(hexadecimal(w, bits) for w in words) + ";\n").encode()
 
 
 def read_coe(data: bytes, bits: int) -> list[int]:
-    """Words of a file.
+    """Read the words of a file.
 
     A semicolon ends a statement and begins a comment up to the end of the line. In the vector it ends nothing where a word has
     yet to come: at its beginning and after a comma.
@@ -69,7 +69,7 @@ def read_coe(data: bytes, bits: int) -> list[int]:
 
 
 def _head(rest: str, radix: int, line: int) -> tuple[str, int, str]:
-    """Part of the file that follows, the radix, and what is left of a line."""
+    """Return the next part of the file, the radix, and the rest of a line."""
     match = re.match(rf"(?i){RADIX}\s*=\s*(\w+)\s*;\s*", rest)
     if match:
         if radix:

@@ -1,4 +1,4 @@
-"""Words as bytes, the lowest first: raw, and in the records of Intel HEX."""
+"""Words as bytes, lowest first: raw, or as Intel HEX records."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _SIZES = {0: None, 1: 0, 2: 2, 3: 4, 4: 2, 5: 4}
 
 
 def write_raw(words: Sequence[int], bits: int, text: str) -> bytes:
-    """Bytes of the words; the format has no comments."""
+    """Write the bytes of the words; the format has no comments."""
     return b"".join(word.to_bytes(-(-bits // 8), "little") for word in words)
 
 
 def read_raw(data: bytes, bits: int, line: int = 1) -> list[int]:
-    """Words of some bytes.
+    """Read words from bytes.
 
     Raises:
         BadLineError: If they are not a whole number of words, or a word has more bits.
@@ -40,7 +40,7 @@ def read_raw(data: bytes, bits: int, line: int = 1) -> list[int]:
 
 
 def write_intel_hex(words: Sequence[int], bits: int, text: str) -> bytes:
-    """Data and extended linear address records; the format has no comments."""
+    """Write data and extended linear address records; the format has no comments."""
     data = write_raw(words, bits, text)
     records, upper = [], -1
     for start in range(0, len(data), 16):
@@ -52,7 +52,7 @@ def write_intel_hex(words: Sequence[int], bits: int, text: str) -> bytes:
 
 
 def read_intel_hex(data: bytes, bits: int) -> list[int]:
-    """Words of a file with records of the types 00 to 05. Start addresses (03 and 05) say nothing about the content.
+    """Read words from records of types 00 to 05. Start addresses (03 and 05) are ignored.
 
     Raises:
         BadLineError: If a line is not a record, or a byte is given twice or missing.

@@ -1,4 +1,4 @@
-"""Verilog's ``$readmemh``: hexadecimal words, ``@address``, and the comments of the language."""
+"""Verilog's ``$readmemh`` format: hexadecimal words, ``@address``, and Verilog comments."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tremap_brevitas.memory_files.lines import BadLineError, Words, hexadecimal,
 
 
 def write_readmemh(words: Sequence[int], bits: int, text: str) -> bytes:
-    """Words below their first address and a comment."""
+    """Write words after a comment and their first address."""
     return "\n".join([f"// {text}", "@0", *(hexadecimal(w, bits) for w in words), ""]).encode()
 
 
 def read_readmemh(data: bytes, bits: int) -> list[int]:
-    """Words of a file. A word has as many digits as its bits need, or more: one with fewer may have been cut short.
+    """Read words. A word with fewer digits than its bits need is refused because it may have been cut short.
 
     Raises:
         BadLineError: If a line is not of the format.
@@ -42,7 +42,7 @@ def read_readmemh(data: bytes, bits: int) -> list[int]:
 
 
 def _plain_words(data: bytes, bits: int) -> list[int] | None:
-    """Words of a file that is written as ``write_readmemh`` does it, all at once; None for any other file."""
+    """Read a file exactly as ``write_readmemh`` writes it, all at once; None for any other file."""
     head = re.match(rb"(?://[^\n]*\n)?@0\n", data)
     digits = -(-bits // 4)
     if head is None or bits > 64 or (len(data) - head.end()) % (digits + 1):

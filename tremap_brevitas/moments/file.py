@@ -1,4 +1,4 @@
-"""The moments of a network as one file, of which only what is needed is read."""
+"""Save the moments of a network as one file, of which only the parts needed are read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ARRAYS = ("second", "mean", "scale", "power")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class InputMoments:
-    """Second moments of the inputs of all layers of a network that have any.
+    """Second moments of the inputs of a network's layers.
 
     Attributes:
         layers: By name. Left out are biases, embeddings and whatever was not run as a layer of its own.
@@ -39,7 +39,7 @@ class InputMoments:
         return type(self), (dict(self.layers), self.image)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the moments; the file appears whole or not at all.
+        """Write the moments to a file, atomically.
 
         A layer of ``n`` inputs takes ``2 n (n + 1)`` bytes for each group of channels. The arrays are not compressed: numbers
         like these give a tenth at most, and what is not can be mapped, so that one layer of a large network is at hand at once.
@@ -54,7 +54,7 @@ class InputMoments:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> InputMoments:
-        """Read what [save][tremap_brevitas.moments.InputMoments.save] wrote; the moments themselves are mapped, not read.
+        """Read what [save][tremap_brevitas.moments.InputMoments.save] wrote; the arrays are memory-mapped.
 
         Raises:
             FileNotFoundError: If there is no such file.

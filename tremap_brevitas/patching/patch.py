@@ -1,4 +1,4 @@
-"""The codes of a chip chosen anew where it would read wrong ones: from a bundle's image, its moments and the chip's map."""
+"""Choose new codes where a chip would misread them, from a bundle's image, its moments and the chip's map."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tremap_brevitas.printable import printable
 
 @dataclass(frozen=True)
 class PatchedLayer:
-    """One layer that a chip reads wrongly.
+    """Result for one layer that a chip misreads.
 
     Attributes:
         layer: Its name.
@@ -50,7 +50,7 @@ class PatchedLayer:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Patch:
-    """A chip's own image.
+    """Memory image chosen for one chip.
 
     Attributes:
         chip: Name of the chip.
@@ -68,17 +68,17 @@ class Patch:
 
     @property
     def error_before(self) -> float:
-        """Root of the sum over the layers of the squared relative errors of their outputs, with the image as it was."""
+        """Root of the summed squared relative errors of the layers' outputs, with the original image."""
         return _combined(layer.before for layer in self.layers)
 
     @property
     def nearest_error(self) -> float:
-        """The same with the nearest codes."""
+        """The same error with the nearest codes."""
         return _combined(layer.nearest for layer in self.layers)
 
     @property
     def error(self) -> float:
-        """The same with the codes chosen."""
+        """The same error with the chosen codes."""
         return _combined(layer.after for layer in self.layers)
 
     def __str__(self) -> str:
@@ -106,7 +106,7 @@ class Patch:
 
 
 def patch(image: MemoryImage, moments: InputMoments, fault_map: FaultMap, *, sweeps: int = 1) -> Patch:
-    """Choose the codes of every output channel in which a chip reads a wrong code, so that the channel's output is least wrong.
+    """Choose the codes of every output channel that a chip misreads, to minimize the error of the channel's output.
 
     All other channels keep their codes. Neither data nor a network is needed: the moments say what an error of one weight does
     to an output, and which others can take it back. Layers without moments (biases, embeddings) get their nearest codes.
@@ -183,7 +183,7 @@ _Chosen = tuple[NDArray[np.integer[Any]], PatchedLayer]
 
 
 def _nearest(codes: NDArray[np.integer[Any]], stuck: _Stuck, wrong: LayerDifference) -> _Chosen:
-    """The nearest codes, where codes are read wrongly."""
+    """Replace misread codes by the nearest readable ones."""
     layer, chosen = stuck.layer, codes.astype(np.int32).reshape(-1)
     at = wrong.weight
     chosen[at] = nearest_reachable(

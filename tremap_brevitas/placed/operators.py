@@ -1,4 +1,4 @@
-"""What a model computes with its weights, as far as a layout must know: groups, transposed, flattened feature maps."""
+"""Find the properties of layers that a layout needs: groups, transposed convolutions, flattened feature maps."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ SUMS = {operator.add, operator.iadd, torch.add}
 
 
 def with_operators(model: nn.Module, layers: Sequence[LayerCodes]) -> list[LayerCodes]:
-    """Fill in groups, transposed and channels of layers of a model.
+    """Fill in groups, transposed and channels of a model's layers.
 
     ``channels`` of a linear layer is found by tracing the model back from it, through activations, pooling, BatchNorm and sums,
     to the convolution whose output is flattened, or to a linear layer or an input that is not flattened. It is 0 where that
@@ -73,7 +73,7 @@ def with_operators(model: nn.Module, layers: Sequence[LayerCodes]) -> list[Layer
 
 
 class _Tracer(fx.Tracer):
-    """Looks into the user's own modules only."""
+    """Traces into the user's own modules only."""
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         room = type(module).__module__.split(".")[0]
@@ -83,7 +83,7 @@ class _Tracer(fx.Tracer):
 
 
 def _channels(model: nn.Module) -> dict[str, int] | None:
-    """For each linear layer that runs: channels of the feature map flattened before it, ``PLAIN``, or ``UNKNOWN``.
+    """Return for each linear layer the channels of the flattened feature map before it, ``PLAIN`` or ``UNKNOWN``.
 
     None if the model cannot be traced.
     """
@@ -109,7 +109,7 @@ def _channels(model: nn.Module) -> dict[str, int] | None:
 
 
 class _Sources:
-    """Walks back from a value to the layer that it comes from."""
+    """Traces a value back to the layer that computed it."""
 
     def __init__(self, modules: dict[str, nn.Module]) -> None:
         self.modules = modules
@@ -147,19 +147,19 @@ class _Sources:
         return self._flat(first) if _flattens(node) else UNKNOWN
 
     def _flat(self, value: Any) -> int:
-        """What the flattened value comes from; an input that is flattened at once comes in that order from outside."""
+        """Return the source of a flattened value; an input that is flattened directly has the order given by the caller."""
         at_once = isinstance(value, fx.Node) and value.op == "placeholder"
         return PLAIN if at_once else self.of(value, flattened=True)
 
     def _sum(self, node: fx.Node, flattened: bool) -> int:
-        """Summands have one shape, so that one of them tells it, unless it is a single channel, which may be repeated."""
+        """Return the source of a sum: all terms have one shape, so one known term suffices, unless it could be broadcast."""
         parts = {self.of(value, flattened=flattened) for value in node.args}
         told = parts - {UNKNOWN}
         return told.pop() if len(told) == 1 and (UNKNOWN not in parts or told != {1}) else UNKNOWN
 
 
 def _flattens(node: fx.Node) -> bool:
-    """Whether a function or method flattens all dimensions but the first: ``flatten(1)``, or a view of ``(batch, -1)``."""
+    """Check whether a node flattens all dimensions but the first: ``flatten(1)``, or a view of ``(batch, -1)``."""
     arguments: list[Any] = list(node.args)
     value, rest = arguments[0] if arguments else None, arguments[1:]
     if node.target in ("flatten", torch.flatten):
@@ -173,7 +173,7 @@ def _flattens(node: fx.Node) -> bool:
 
 
 def _is_batch(size: Any, value: Any) -> bool:
-    """Whether a number is the first dimension of a value: ``value.size(0)``, ``value.shape[0]``, or 1."""
+    """Check whether a number is the first dimension of a value: ``value.size(0)``, ``value.shape[0]``, or 1."""
     if not isinstance(size, fx.Node):
         return bool(size == 1)
     if size.target == "size":

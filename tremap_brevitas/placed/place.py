@@ -1,4 +1,4 @@
-"""Placing the weights of a model in a memory."""
+"""Place the weights of a model in a memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def place(
     layout: Layout | None = None,
     rule: Rule | None = None,
 ) -> PlacedModel:
-    """Place the weights of a model in a memory: the first step of everything else.
+    """Place the weights of a model in a memory, which is the first step of every workflow.
 
     Layers lie one after the other in the order of ``named_modules``, each from a word boundary; see
     [linear_placement][tremap_brevitas.placement.linear_placement]. Biases that can hold faults

@@ -1,4 +1,4 @@
-"""The quantized weights of a model, and biases that lie beside them, found by name."""
+"""Find the quantized weights of a model, and its quantized biases, by name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Patterns = Sequence[str] | str | None
 
 
 class WeightSlot(NamedTuple):
-    """One quantized weight of a model: slot ``slot`` of ``proxy``, the weight of ``module``, which is called ``name``.
+    """One quantized weight of a model: slot ``slot`` of ``proxy``, the weight of the module ``name``.
 
     Or its bias; the name is that of the layer and ``.bias`` then.
     """
@@ -38,14 +38,14 @@ class WeightSlot(NamedTuple):
 
     @property
     def is_bias(self) -> bool:
-        """Whether it is a bias."""
+        """Whether the slot is a bias."""
         return isinstance(self.proxy, BiasQuantProxyFromInjector)
 
 
 def weight_slots(
     model: nn.Module, *, include: Patterns = None, exclude: Patterns = None, biases: bool = False
 ) -> list[WeightSlot]:
-    """All layers of a model whose weights are quantized, in the order of ``named_modules``.
+    """Return all layers of a model whose weights are quantized, in the order of ``named_modules``.
 
     Layers with float weights are none of them. A bias that can hold faults comes after its layer's weight.
 
@@ -81,7 +81,7 @@ def weight_slots(
 
 
 def _slot(name: str, module: nn.Module, parameter: str) -> int:
-    """Which of the parameters of its quantizer a layer's is."""
+    """Return the index of a layer's parameter among those of its quantizer."""
     quantizer = getattr(module, f"{parameter}_quant")
     tracked = [other for other in quantizer.tracked_module_list if getattr(other, parameter) is not None]
     for slot, other in enumerate(tracked):
@@ -94,7 +94,7 @@ def _slot(name: str, module: nn.Module, parameter: str) -> int:
 
 
 def faulty_slots(model: nn.Module) -> list[WeightSlot]:
-    """Those quantized weights of a model that can hold faults.
+    """Return the quantized weights of a model that can hold faults.
 
     Raises:
         ValueError: If there is none.
@@ -132,7 +132,7 @@ def matching_slots(model: nn.Module, placement: Placement) -> dict[str, WeightSl
 
 
 def checked_slots(model: nn.Module, placement: Placement) -> list[WeightSlot]:
-    """All weights of a model that can hold faults, once those of a placement were found to match and to be finite.
+    """Return all weights of a model that can hold faults, after checking them against a placement.
 
     Raises:
         ValueError: If a layer of the placement is not in the model or does not match, or a weight is NaN or infinite.
@@ -146,7 +146,7 @@ def checked_slots(model: nn.Module, placement: Placement) -> list[WeightSlot]:
 
 
 def check_type(argument: str, value: object, kind: type) -> None:
-    """Check that an argument is what it should be, and not one of its neighbours or a list.
+    """Check the type of an argument, and reject a list or another argument in its place.
 
     Raises:
         TypeError: If not.
@@ -157,7 +157,7 @@ def check_type(argument: str, value: object, kind: type) -> None:
 
 
 def check_told_apart(entries: Iterable[WeightSlot]) -> None:
-    """Check that no two layers are one weight with one quantizer, where nothing says which of the two is read.
+    """Check that no two layers share one weight and one quantizer, because then they cannot be told apart.
 
     Raises:
         ValueError: If two are.
@@ -173,7 +173,7 @@ def check_told_apart(entries: Iterable[WeightSlot]) -> None:
 
 
 def check_enabled(name: str, proxy: Any) -> None:
-    """Check that a layer computes with codes at all.
+    """Check that the weight quantization of a layer is enabled.
 
     Raises:
         ValueError: If its weight quantizer is switched off, or has no values yet.

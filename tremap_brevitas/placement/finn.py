@@ -1,4 +1,4 @@
-"""FINN's layout: one memory a layer, a word for each step of its matrix-vector unit."""
+"""FINN's layout: one memory for each layer, one word for each step of its matrix-vector unit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEYS = ("PE", "SIMD", "input_shape", "unit")
 
 
 def finn_placement(layers: Iterable[LayerCodes], memory: Memory, *, folding: Mapping[str, Folding]) -> Placement:
-    """Place layers as FINN's units hold their weights (MVAU and VVAU, ``internal_decoupled``).
+    """Place layers as FINN's units store their weights (MVAU and VVAU, ``internal_decoupled``).
 
     A matrix-vector unit (MVAU) multiplies by a matrix of ``MH`` rows (outputs) and ``MW`` columns (inputs). In every step it
     takes ``PE`` rows by ``SIMD`` columns, one word of ``PE * SIMD`` codes; all columns of the first ``PE`` rows come first.
@@ -94,7 +94,7 @@ def finn_placement(layers: Iterable[LayerCodes], memory: Memory, *, folding: Map
 
 
 def finn_dat(image: MemoryImage, layer: str) -> str:
-    """One layer's memory as FINN's ``memblock.dat``: one word a line, hexadecimal, of ``PE * SIMD * bit_width`` bits.
+    """Format one layer's memory as FINN's ``memblock.dat``: hexadecimal words of ``PE * SIMD * bit_width`` bits.
 
     The bits are padded to a multiple of four.
 
@@ -108,12 +108,12 @@ def finn_dat(image: MemoryImage, layer: str) -> str:
 
 
 def is_depthwise(layer: LayerCodes) -> bool:
-    """Whether FINN makes a VVAU of a layer: a convolution of one input channel for each output channel, one to one."""
+    """Check whether FINN makes a VVAU of a layer: a convolution with one input channel per output channel."""
     return len(layer.shape) > 2 and not layer.transposed and layer.shape[:2] == (layer.groups, 1)
 
 
 def finn_matrix(layer: LayerCodes, channels: int | None = None) -> NDArray[np.int64]:
-    """The matrix that a layer's unit multiplies by: flat, row-major indices of the weight, one row an output.
+    """Return the matrix of a layer's unit: flat, row-major indices of the weight, one row for each output.
 
     Args:
         layer: The layer.
@@ -162,7 +162,7 @@ def _order(layer: LayerCodes, folding: Folding) -> tuple[NDArray[np.int64], int]
 
 
 def flattened_channels(layer: LayerCodes, input_shape: Iterable[int] | None) -> int | None:
-    """Channels of the feature map that a linear layer's columns are; None if nobody said, and for other layers.
+    """Return the channels of the flattened feature map before a linear layer; None if unknown or not linear.
 
     Args:
         layer: The layer.
@@ -195,7 +195,7 @@ def flattened_channels(layer: LayerCodes, input_shape: Iterable[int] | None) -> 
 
 
 def _unit(layer: LayerCodes, simd: int, unit: str | None) -> str:
-    """The kind of unit that FINN makes."""
+    """Return the kind of unit that FINN makes."""
     kind = "VVAU" if is_depthwise(layer) else "MVAU"
     if unit is not None and unit not in (f"{kind}_hls", f"{kind}_rtl"):
         raise ValueError(f"layer {layer.name!r}: unit {unit!r}; FINN makes a {kind}_hls or {kind}_rtl of it")

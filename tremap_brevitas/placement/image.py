@@ -1,4 +1,4 @@
-"""What is written into the memory: the codes of a network, and the words that hold them."""
+"""The codes of a network as written to the memory, and the words that hold them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Array = NDArray[Any]
 
 
 class MemoryImage:
-    """The codes of a network as they are to be written into a memory, before any cell has its say.
+    """The codes of a network as they are written to a memory, before stuck cells take effect.
 
     Args:
         placement: Where each code lies.
@@ -101,7 +101,7 @@ class MemoryImage:
         return packed
 
     def stored(self, cells: ArrayLike) -> NDArray[np.uint8]:
-        """The bit that is stored in each of some cells; 0 in a cell that no weight uses.
+        """Return the bit stored in each of these cells; 0 in a cell that no weight uses.
 
         Args:
             cells: Cell indices of the memory, in any order, (cells,).
@@ -126,7 +126,7 @@ class MemoryImage:
         return (self.bits[cell >> 3] >> (cell & 7).astype(np.uint8)) & 1
 
     def words(self) -> list[int]:
-        """Every word as a number, tile after tile."""
+        """Return every word as a number, tile after tile."""
         width = self.placement.memory.word_bits
         total = self.placement.tiles * self.placement.memory.words
         rows = np.unpackbits(self.bits, count=total * width, bitorder="little").reshape(total, width)
@@ -134,7 +134,7 @@ class MemoryImage:
 
     @cached_property
     def squares(self) -> Mapping[str, float]:
-        """Sum of the squared codes of each layer: what an error in it is to be compared with."""
+        """Sum of the squared codes of each layer, the reference for its errors."""
         return MappingProxyType({name: float(np.square(codes, dtype=np.float64).sum()) for name, codes in self.codes.items()})
 
     @cached_property
