@@ -1,4 +1,4 @@
-"""The manifest of a bundle: what is in the folder, and what it must be."""
+"""The manifest of a bundle: its files and their digests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_BYTES = 256 << 20
 
 
 class Member(TypedDict):
-    """A chip's map in the one that the network was trained under: name and digest."""
+    """Name and digest of a chip's map that is part of the training map."""
 
     chip: str
     digest: str
@@ -33,7 +33,7 @@ class Member(TypedDict):
 
 @dataclass(frozen=True)
 class BundleLayer:
-    """One layer, as the manifest has it.
+    """One layer in the manifest.
 
     Attributes:
         name: Dotted name of the layer.
@@ -64,7 +64,7 @@ class BundleLayer:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a bundle's ``manifest.json`` says.
+    """Content of a bundle's ``manifest.json``.
 
     Attributes:
         files: SHA-256 of every other file of the folder, by name.
@@ -160,7 +160,7 @@ class Manifest:
 
 
 def written_files(folder: Path) -> dict[str, str]:
-    """Name and SHA-256 of every file that an export wrote into a folder; of none, if its manifest is not one any more."""
+    """Return names and SHA-256 of the files that an export wrote into a folder; none without a valid manifest."""
     try:
         files = dict(Manifest.read(folder).files)
     except (FileNotFoundError, IsADirectoryError, ValueError):

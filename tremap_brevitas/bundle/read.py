@@ -1,4 +1,4 @@
-"""Reading a bundle, and finding what is wrong with it. Neither torch nor Brevitas."""
+"""Read a bundle and check its files. Needs neither torch nor Brevitas."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ROUNDING = 1e-6  # of the largest output: a few times what float32 sums in anoth
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Bundle:
-    """A bundle whose files were found complete, unchanged and in agreement with each other. Made by ``Bundle.load``.
+    """A checked bundle: its files are complete, unchanged and consistent. Made by ``Bundle.load``.
 
     Attributes:
         folder: Where it lies.
@@ -59,7 +59,7 @@ class Bundle:
         return bundle
 
     def moments(self) -> InputMoments:
-        """The second moments of the layers' inputs; each layer's is read when it is looked at.
+        """Return the second moments of the layers' inputs; each layer's are read on first use.
 
         Raises:
             ValueError: If the bundle has none, or they are damaged or of another network.
@@ -71,7 +71,7 @@ class Bundle:
         return read_moments(self.folder / self.manifest.moments, self.image)
 
     def groups(self) -> tuple[ChannelGroup, ...]:
-        """The groups of channels that may stand in another order.
+        """Return the groups of channels that may be reordered.
 
         Raises:
             ValueError: If the bundle has none, or they are damaged or of another network.
@@ -83,12 +83,12 @@ class Bundle:
         return read_groups(self.folder / self.manifest.groups, self.image.placement)
 
     def image_file(self, fault_map: FaultMap) -> Path:
-        """File to write into a chip: its own, known by its map's digest, in a ``"chip_image"`` bundle; else the group's."""
+        """Return the file for a chip: its own, by its map's digest, in a ``"chip_image"`` bundle; else the group's."""
         own = next((row.image for row in self.chips if row.digest == fault_map.digest), self.manifest.image)
         return self.folder / own
 
     def certificate(self, fault_map: FaultMap) -> Certificate:
-        """What a chip makes of the image that the bundle has for it, against the integers in the ONNX files.
+        """Compare what a chip reads of its image in the bundle with the integers in the ONNX files.
 
         Args:
             fault_map: Any chip's own fault map.
@@ -197,7 +197,7 @@ def examine(folder: str | os.PathLike[str]) -> tuple[Bundle | None, list[str], M
 
 @dataclass
 class Measured:
-    """What was measured while a bundle was examined."""
+    """Measurements made while a bundle is checked."""
 
     files: int = 0
     unlisted: tuple[str, ...] = ()
@@ -290,7 +290,7 @@ def _check_scale(layer: BundleLayer, scale: NDArray[Any], zero_point: NDArray[An
 
 
 def relative(error: Exception, root: Path) -> str:
-    """Text of an error, without the folder that everybody knows."""
+    """Return the text of an error without the bundle's folder."""
     if isinstance(error, FileNotFoundError):
         return f"{Path(str(error.filename)).name}: missing" if error.filename else str(error)
     return str(error).replace(f"{root}{os.sep}", "")

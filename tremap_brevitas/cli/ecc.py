@@ -1,4 +1,4 @@
-"""``tremap map ecc``: what an error-correcting code leaves of a chip's stuck cells."""
+"""``tremap map ecc``: stuck cells that remain visible behind an error-correcting code."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Examples:
 @click.option("--out", type=NEW, help="File of the map behind the code.")
 @overwrite_option
 def ecc(path: Path | None, data_bits: int, out: Path | None, overwrite: bool, **reading: Any) -> None:
-    """Say what stays stuck behind a code that corrects one wrong bit in each word (SECDED).
+    """Show which cells stay stuck behind a code that corrects one wrong bit in each word (SECDED).
 
     Words with a single stuck cell read right; of the others every stuck cell of data stays, which is the worst case. Without
     a map: the rates that are left of random faults.

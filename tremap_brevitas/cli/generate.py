@@ -1,4 +1,4 @@
-"""``tremap map generate``: random fault maps as files."""
+"""``tremap map generate``: write random fault maps."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def generate(
     out: Path,
     overwrite: bool,
 ) -> None:
-    """Draw random fault maps: uniform, clustered, whole rows and columns, nested by severity, or like measured ones."""
+    """Generate random fault maps: uniform, clustered, whole rows and columns, nested, or fitted to measured ones."""
     _check_options(kind)
     if kind == "like" and like is None:
         raise click.UsageError("--kind like needs --like, the maps to be like")

@@ -1,4 +1,4 @@
-"""``tremap patch``: a chip's own codes where a new stuck cell makes it read wrong ones."""
+"""``tremap patch``: choose a chip's own codes where new stuck cells make it misread the network."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def patch(
     as_json: bool,
     **reading: Any,
 ) -> None:
-    """Choose the codes of a chip anew where it would read wrong ones, and write its own memory image.
+    """Choose new codes for a chip where it would misread the network, and write its memory image.
 
     CHIP is its fault map with all of its stuck cells, the new one included; a log needs no geometry. Every output channel with
     a wrong code gets codes that the chip can hold and that make the channel's output least wrong; all other words stay as they

@@ -1,4 +1,4 @@
-"""The weight memory: so many words of so many cells."""
+"""The weight memory: a number of words, each of the same number of cells."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Memory:
 
     @property
     def words_per_bank(self) -> int:
-        """Words of one bank."""
+        """Number of words in a bank."""
         return self.words // self.banks
 
     @property
@@ -59,7 +59,7 @@ class Memory:
         return self.words * self.word_bits
 
     def cell(self, *, word: int, bit: int) -> int:
-        """Index of one cell.
+        """Return the index of one cell.
 
         Raises:
             ValueError: If there is no such word or bit.

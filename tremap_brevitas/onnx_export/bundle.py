@@ -1,4 +1,4 @@
-"""Writing a bundle."""
+"""Write a bundle."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def _accuracies(report: FleetReport | None, proofs: Sequence[Certificate]) -> di
 
 
 def _inputs(example_input: Inputs, probe: Inputs | None, dynamic_batch: bool) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Inputs of the export and of the probe, which must go together."""
+    """Return the inputs of the export and of the probe, which must match."""
     inputs = as_inputs(example_input, "example_input")
     if probe is None:
         return inputs, inputs

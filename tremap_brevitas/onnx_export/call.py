@@ -1,4 +1,4 @@
-"""How a model is called: its inputs and outputs as tuples of tensors, checked before an export begins."""
+"""Inputs and outputs of a model as tuples of tensors, checked before an export begins."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Inputs: TypeAlias = "Tensor | NDArray[Any] | Sequence[Tensor | NDArray[Any]]"
 
 
 def as_inputs(given: Inputs, argument: str) -> tuple[Tensor, ...]:
-    """The inputs of a model, one tensor each.
+    """Return the inputs of a model as a tuple of tensors.
 
     Raises:
         TypeError: If an input is neither a tensor nor an array.
@@ -44,7 +44,7 @@ def as_inputs(given: Inputs, argument: str) -> tuple[Tensor, ...]:
 
 
 def check_float32(model: nn.Module) -> None:
-    """Check that a model computes in float32, which is what QONNX, QCDQ and their tools know.
+    """Check that a model uses float32, which QONNX, QCDQ and their tools expect.
 
     Raises:
         ValueError: If a parameter or buffer is of another floating type.
@@ -55,7 +55,7 @@ def check_float32(model: nn.Module) -> None:
 
 
 def outputs_of(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Run a model in evaluation mode; its outputs, one tensor each.
+    """Run a model in evaluation mode and return its outputs as a tuple of tensors.
 
     Raises:
         TypeError: If it returns anything but a tensor, or a tuple or list of tensors.
@@ -64,7 +64,7 @@ def outputs_of(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ..
 
 
 def leaves_of(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], ...]:
-    """The same, with all that TorchScript makes of each output: of a ``QuantTensor`` its value, scale and so on."""
+    """Return all tensors that TorchScript makes of each output: for a ``QuantTensor`` its value, scale and so on."""
     with evaluation_mode(model), torch.no_grad():
         outputs = model(*inputs)
     several = outputs if isinstance(outputs, (tuple, list)) and not isinstance(outputs, QuantTensor) else (outputs,)

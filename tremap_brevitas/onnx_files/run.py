@@ -1,4 +1,4 @@
-"""Run a QCDQ file in onnxruntime."""
+"""Run a QCDQ file with onnxruntime."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 
 def onnx_runner(path: str | os.PathLike[str]) -> Callable[..., Any]:
-    """Load a QCDQ file; return a function from inputs to outputs.
+    """Load a QCDQ file and return a function from inputs to outputs.
 
     The function takes one array for each input of the file, and gives an array, or a tuple of them if the file has several
     outputs. Graph optimizations are off, since they alone move outputs by about 2e-3. A file whose batch size is fixed gets its
@@ -58,6 +58,6 @@ def onnx_runner(path: str | os.PathLike[str]) -> Callable[..., Any]:
 
 
 def _joined(parts: tuple[NDArray[Any], ...]) -> NDArray[Any]:
-    """Join the outputs of several batches; a number that is the same for all stays one number."""
+    """Concatenate the outputs of several batches; a scalar that is the same for all is kept once."""
     same = parts[0].ndim == 0 and all(part == parts[0] for part in parts)
     return np.asarray(parts[0]) if len(parts) == 1 or same else np.concatenate(parts)

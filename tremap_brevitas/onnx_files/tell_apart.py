@@ -1,4 +1,4 @@
-"""Choose codes by which every weight of a network can be told from every other in an exported graph; needs NumPy only.
+"""Choose codes that identify every weight of a network in an exported graph; needs only NumPy.
 
 Exporters name initializers as they like, merge equal ones and copy those that are used twice. Two layers of equal codes can
 then not be told apart in the file. So such layers are exported with a code or two changed, found by these, and given their
@@ -19,7 +19,7 @@ Array = NDArray[np.int32]
 
 
 def marked_codes(image: MemoryImage, others: Iterable[NDArray[np.integer]]) -> dict[str, Array]:
-    """Return codes for the layers whose own also stand in another layer, each different from all of the network.
+    """Return distinct codes for layers that have the same codes as another layer.
 
     Args:
         image: The codes of the placed layers.

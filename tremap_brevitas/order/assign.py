@@ -1,4 +1,4 @@
-"""Which channel goes into which slot of one group, the others' orders being as they are."""
+"""Assign the channels of one group to slots, with the other groups' orders fixed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tremap_brevitas.order.problem import SlotCosts
 
 
 def best_order(hit: SlotCosts, current: Index, *, tie: float, rng: np.random.Generator | None = None) -> tuple[Index, float]:
-    """The order of least cost of one group.
+    """Return the order of least cost of one group, and its cost.
 
     Args:
         hit: Slots hit and costs.
@@ -36,7 +36,7 @@ def best_order(hit: SlotCosts, current: Index, *, tie: float, rng: np.random.Gen
 
 
 def filled(slots: Index, channel: Index, current: Index) -> Index:
-    """An order that has these channels in these slots; of the others, as many as can stay where they are.
+    """Return an order with these channels in these slots; as many of the others as possible stay in place.
 
     Examples:
         >>> filled(np.array([0]), np.array([2]), np.arange(4))

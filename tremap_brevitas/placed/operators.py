@@ -147,12 +147,12 @@ class _Sources:
         return self._flat(first) if _flattens(node) else UNKNOWN
 
     def _flat(self, value: Any) -> int:
-        """Return the source of a flattened value; an input that is flattened directly has the order given by the caller."""
+        """Return the channels of a flattened value; an input that is flattened directly keeps the caller's order."""
         at_once = isinstance(value, fx.Node) and value.op == "placeholder"
         return PLAIN if at_once else self.of(value, flattened=True)
 
     def _sum(self, node: fx.Node, flattened: bool) -> int:
-        """Return the source of a sum: all terms have one shape, so one known term suffices, unless it could be broadcast."""
+        """Return the channels of a sum: all terms have one shape, so one known term suffices, unless it may be broadcast."""
         parts = {self.of(value, flattened=flattened) for value in node.args}
         told = parts - {UNKNOWN}
         return told.pop() if len(told) == 1 and (UNKNOWN not in parts or told != {1}) else UNKNOWN

@@ -1,4 +1,4 @@
-"""Working out which rows and columns spare ones should replace."""
+"""Decide which rows and columns are replaced by spare ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tremap_brevitas.faults.fault_map import FaultMap
 
 @dataclass(frozen=True)
 class RepairPlan:
-    """What [allocate_repair][tremap_brevitas.faults.array.allocate.allocate_repair] decided.
+    """Result of [allocate_repair][tremap_brevitas.faults.array.allocate.allocate_repair].
 
     Attributes:
         repair: The rows and columns to replace.
@@ -27,7 +27,7 @@ class RepairPlan:
 
     @property
     def complete(self) -> bool:
-        """Whether no fault stays."""
+        """Whether all faults are repaired."""
         return not len(self.remaining)
 
     def __str__(self) -> str:
@@ -96,7 +96,7 @@ def allocate_repair(
 
 
 class _Lines:
-    """The rows, or the columns, of one bank that have faults, in rising order, and how many each has left."""
+    """The faulty rows or columns of one bank, ascending, with the number of faults left in each."""
 
     def __init__(self, index: NDArray[np.int64]) -> None:
         self.numbers, self.of_fault = np.unique(index, return_inverse=True)
@@ -105,7 +105,7 @@ class _Lines:
         self._starts = np.append(0, np.cumsum(self.left))
 
     def fullest(self) -> tuple[int, int]:
-        """The line with the most faults left, the lowest of several, and that number."""
+        """Return the line with the most faults left (the lowest if there are several) and their number."""
         line = int(np.argmax(self.left))
         return line, int(self.left[line])
 
@@ -116,7 +116,7 @@ class _Lines:
 def _allocate(
     row: NDArray[np.int64], column: NDArray[np.int64], spare_rows: int, spare_columns: int
 ) -> tuple[list[int], list[int]]:
-    """Rows and columns to replace in one bank that has faults at these places."""
+    """Return the rows and columns to replace in one bank with faults at these positions."""
     kinds = (_Lines(row), _Lines(column))
     spares = [spare_rows, spare_columns]
     taken: tuple[list[int], list[int]] = ([], [])

@@ -1,4 +1,4 @@
-"""What a line about a failing read says: which cells are stuck, and at what."""
+"""Find the stuck cells and their values from the lines of a log of failing reads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NOTHING_FAILED = "expected and read are the same, so nothing failed (passed='sk
 
 
 class FailingReads:
-    """Turns lines into stuck cells.
+    """Converts log lines to stuck cells.
 
     Args:
         names: Our names of the columns.
@@ -40,7 +40,7 @@ class FailingReads:
         self._lettered: set[str] = set()
 
     def take(self, table: Rows, cells: Cells) -> None:
-        """Put the stuck cells that some lines tell of to the others.
+        """Add the stuck cells described by some lines.
 
         Raises:
             FormatError: If a line is not of the format.
@@ -55,7 +55,7 @@ class FailingReads:
             self._take_decimal(table, words, cells)
 
     def check_end(self, table: Rows, name: str) -> None:
-        """Check the last number of a file that ends without a line end: it may be what is left of a longer one.
+        """Check the last number of a file that has no final line end, because it may have been cut short.
 
         Raises:
             FormatError: If nothing shows that it is whole.
@@ -77,7 +77,7 @@ class FailingReads:
         )
 
     def finish(self, path: str) -> None:
-        """Check what can be told at the end of the file alone.
+        """Run the checks that need the whole file.
 
         Raises:
             FormatError: If some numbers begin with ``0x`` and nothing tells what the others are.
@@ -103,7 +103,7 @@ class FailingReads:
         return value
 
     def _words(self, table: Rows) -> NDArray[np.int64]:
-        """Word that each line is about."""
+        """Return the word that each line is about."""
         column = self.names.index("address")
         address = table.integers(column, base=self._base, what="address")
         word, rest = np.divmod(address - self.form.first_address, self.form.address_step)
@@ -130,7 +130,7 @@ class FailingReads:
         return bank * size + word
 
     def _note(self, table: Rows) -> None:
-        """Note which numbers have ``0x`` and which do not."""
+        """Record which numbers have the prefix ``0x`` and which do not."""
         if self.form.base is not None:
             return
         for name, kind in (("address", "an address"), ("expected", "a word"), ("read", "a word")):
@@ -173,7 +173,7 @@ class FailingReads:
             cells.add((words * self.memory.word_bits + bit)[failed & (stuck == polarity)], polarity)
 
     def _take_words(self, table: Rows, words: NDArray[np.int64], cells: Cells) -> None:
-        """Hexadecimal words of any width, digit by digit."""
+        """Process hexadecimal words of any width, digit by digit."""
         read_column = self.names.index("read")
         read_digits = list(table.digits(read_column, base=16, what="read"))
         widths = table.widths(read_column)
@@ -206,7 +206,7 @@ class FailingReads:
         self._check_failed(table, different)
 
     def _take_decimal(self, table: Rows, words: NDArray[np.int64], cells: Cells) -> None:
-        """Decimal words have no digits that are bits; Python's integers take any width."""
+        """Process decimal words with Python's integers, because decimal digits are not groups of bits."""
         given = {name: self._numbers(table, name) for name in ("expected", "read") if name in self.names}
         for row, read in enumerate(given["read"]):
             expected = given["expected"][row] if self._expected is None else self._expected

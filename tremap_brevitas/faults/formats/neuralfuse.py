@@ -91,7 +91,7 @@ def read_neuralfuse(
 
 
 def write_neuralfuse(fault_map: FaultMap, sa0: str | os.PathLike[str], sa1: str | os.PathLike[str] | None = None) -> list[Path]:
-    """Write a map as the pair of matrices. Each file is written atomically. Chip and metadata are not written.
+    """Write a map as the pair of matrices, each file atomically. Chip and metadata are not written.
 
     Returns:
         The two paths.
@@ -120,12 +120,12 @@ def write_neuralfuse(fault_map: FaultMap, sa0: str | os.PathLike[str], sa1: str 
 
 
 def looks_like_neuralfuse(path: Path, head: bytes) -> bool:
-    """Whether a file is the first of a pair, by its name and its first bytes."""
+    """Check by name and first bytes whether a file is the first of a pair."""
     return "sa0" in path.name and bool(head.strip()) and not set(head) - set(b'01,; \t\n"')
 
 
 def _other(sa0: Path) -> Path:
-    """File of the cells stuck at 1."""
+    """Return the path of the file with the cells stuck at 1."""
     if "sa0" not in sa0.name:
         raise ValueError(f"{sa0}: its name has no 'sa0', so the other matrix's cannot be told; give sa1")
     return sa0.with_name(sa0.name.replace("sa0", "sa1", 1))

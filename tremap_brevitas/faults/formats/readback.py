@@ -37,7 +37,7 @@ def read_readback(
     both_ways: BothWays = "error",
     progress: bool = False,
 ) -> FaultMap:
-    """Read a memory's content as it came back after all ones, and after all zeros, were written to it.
+    """Read a memory's content after all ones, and after all zeros, were written to it.
 
     A file is hexadecimal digits, two for a byte, from word 0 upwards; blanks and line ends do not count. After all ones every
     0 is a cell stuck at 0; after all zeros every 1 is one stuck at 1. Give both files, or one: then only that kind of fault is
@@ -107,7 +107,7 @@ def read_readback(
 def write_readback(
     fault_map: FaultMap, after_ones: str | os.PathLike[str] | None, after_zeros: str | os.PathLike[str] | None
 ) -> list[Path]:
-    """Write what a memory with these faults gives back after all ones and after all zeros, a line a word, lowest byte first.
+    """Write what a memory with these faults returns after all ones and all zeros: a word per line, lowest byte first.
 
     Each file is written atomically. Chip and metadata are not written.
 
@@ -143,7 +143,7 @@ def write_readback(
 
 
 def halves(name: str) -> tuple[str, str] | None:
-    """Which half of a read-back a file's name says it is, ``"ones"`` or ``"zeros"``, and the other's name; None if none."""
+    """Return which half of a read-back a file name stands for, ``"ones"`` or ``"zeros"``, and the other's name, or None."""
     match = re.search(r"(?<![A-Za-z0-9])(ones|zeros)(?![A-Za-z0-9])", name)
     if match is None:
         return None
@@ -159,7 +159,7 @@ def _name(path: str | os.PathLike[str]) -> str:
 def _image(
     path: str | os.PathLike[str], image_format: ImageFormat, width: int, memory: Memory
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """As ``_rows``, of a memory image."""
+    """Read rows of a memory image like ``_rows``."""
     with opened(path) as stream:
         data = stream.read()
     try:
@@ -176,7 +176,7 @@ def _image(
 def _rows(
     path: str | os.PathLike[str], size: int, memory: Memory, duplicated: bool, progress: bool
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Number of the first word, and the bytes of some words, shape (words, bytes a row)."""
+    """Return the number of the first word, and the bytes of some words, shape (words, bytes of a row)."""
     whole = size * (2 if duplicated else 1)
     word, line, left = 0, 1, np.empty(0, dtype=np.uint8)
     with opened(path, progress=progress) as stream:
