@@ -21,6 +21,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tremap_brevitas.printable import counted
+
 Encoding = Literal["twos_complement", "binary", "offset_binary", "sign_magnitude"]
 Codes = NDArray[np.int32]
 
@@ -252,5 +254,5 @@ def _checked(values: ArrayLike, low: int, high: int, what: str, bit_width: int, 
     outside = (array < low) | (array > high)
     if np.any(outside):
         bad = array[outside].flat[0]
-        raise ValueError(f"{what} {bad} is outside {low} to {high} ({bit_width} bits, {encoding})")
+        raise ValueError(f"{what} {bad} is outside {low} to {high} ({counted(bit_width, 'bit')}, {encoding})")
     return array.astype(np.int32)

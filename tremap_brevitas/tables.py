@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tremap_brevitas.files import atomic_file
+from tremap_brevitas.printable import counted
 from tremap_brevitas.reading import read_file, reading
 
 MAX_BYTES = 1 << 30
@@ -66,7 +67,7 @@ def read_table(
             first = lines.line_num + 1
             for line in lines:
                 if len(line) != len(heading):
-                    raise ValueError(f"{len(line)} columns, expected {len(heading)}")
+                    raise ValueError(f"{counted(len(line), 'column')}, expected {len(heading)}")
                 values.append(make(dict(zip(heading, line, strict=True))))
                 first = lines.line_num + 1
         except (ValueError, csv.Error) as error:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tremap_brevitas.bundle.read import Bundle
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.placement.certificate import Certificate, certificate_of
+from tremap_brevitas.printable import counted
 
 if TYPE_CHECKING:
     from tremap_brevitas.order import ChipOrder
@@ -50,7 +51,7 @@ def in_order(bundle: Bundle, chips: Sequence[FaultMap], orders: Orders) -> tuple
         # Under the chip's name the order of another map: then it is said that it is.
         order = by_map.get(chip.digest) or by_name.get(chip.chip)
         if order is None:
-            raise ValueError(f"{where}: no order of chip {chip.chip!r}; there are {len(by_name)} chips in it")
+            raise ValueError(f"{where}: no order of chip {chip.chip!r}; it has {counted(len(by_name), 'chip')}")
         codes, wrong = read_and_checked(order, chip)
         problems += wrong
         proofs.append(certificate_of(chip.chip, bundle.image, codes))

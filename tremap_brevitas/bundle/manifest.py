@@ -153,7 +153,7 @@ class Manifest:
         named += [name for name in (self.probe, self.moments, self.groups) if name is not None]
         for name in [*self.files, *named]:
             if Path(name).name != name or name in ("", ".", "..", NAME) or "\\" in name or not name.isprintable():
-                raise ValueError(f"file {name!r} is not plainly in the folder")
+                raise ValueError(f"file {name!r} is not directly in the folder")
         unlisted = [name for name in named if name not in self.files]
         if unlisted or not set(self.onnx) <= set(FORMS) or not self.onnx:
             raise ValueError(f"files without a digest: {unlisted}; ONNX files: {dict(self.onnx)}")

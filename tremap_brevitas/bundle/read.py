@@ -21,6 +21,7 @@ from tremap_brevitas.onnx_files.weights import load_onnx, metadata_of, onnx_weig
 from tremap_brevitas.placement import MemoryImage, Placement
 from tremap_brevitas.placement.certificate import Certificate, certificate, certificate_of
 from tremap_brevitas.placement.image_file import read_memory_image
+from tremap_brevitas.printable import counted
 from tremap_brevitas.reading import check_regular, file_digest, reading
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class Bundle:
         return certificate_of(fault_map.chip, self.image, certificate(written, fault_map).read())
 
     def __repr__(self) -> str:
-        return f"Bundle({str(self.folder)!r}, {self.image}, {len(self.chips)} chips)"
+        return f"Bundle({str(self.folder)!r}, {self.image}, {counted(len(self.chips), 'chip')})"
 
 
 def read_image(path: Path, manifest: Manifest, placement: Placement) -> MemoryImage:
@@ -268,7 +269,7 @@ def _check_onnx(path: Path, form: str, manifest: Manifest, image: MemoryImage) -
         elif not np.array_equal(weight.codes, codes):
             problems.append(f"{where}: {code_difference(image.placement.layer(layer.name), weight, codes)}")
         if form == "qonnx" and weight.bit_width != layer.bit_width:
-            problems.append(f"{where}: {weight.bit_width} bits in the file, expected {layer.bit_width}")
+            problems.append(f"{where}: {counted(weight.bit_width, 'bit')} in the file, expected {layer.bit_width}")
         problems += [f"{where}: {text}" for text in _check_scale(layer, weight.scale, weight.zero_point)]
     return problems
 

@@ -17,6 +17,7 @@ from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_memory
 from tremap_brevitas.placement.certificate import Certificate
 from tremap_brevitas.placement.layer import parameter_of
+from tremap_brevitas.printable import counted
 
 if TYPE_CHECKING:
     from tremap_brevitas.bundle.in_order import Orders
@@ -67,7 +68,9 @@ class BundleReport:
     def __str__(self) -> str:
         lines = [f"{self.folder}: NOT what was exported", *(f"  {p}" for p in self.problems)]
         if self.ok:
-            lines = [f"{self.folder}: {self.files} files unchanged, {self.codes} codes equal in image and ONNX"]
+            lines = [
+                f"{self.folder}: {counted(self.files, 'file')} unchanged, {counted(self.codes, 'code')} equal in image and ONNX"
+            ]
             if self.output_error is not None:
                 rest = "" if self.inputs_equal == self.inputs else f", and within {self.output_error:.1e} for the rest"
                 lines.append(f"  onnxruntime gives PyTorch's outputs for {self.inputs_equal} of {self.inputs} inputs{rest}")

@@ -203,7 +203,7 @@ class Reading:
 
     def _read(self, source: Source, *, given: bool) -> list[FaultMap]:
         if source.path.is_dir():
-            raise IsADirectoryError(f"{source.path}: a folder within a folder; give it by itself")
+            raise IsADirectoryError(f"{source.path}: a folder inside a folder; give it as an argument of its own")
         with regular(source.path, piped=given) as file:
             options = {**source.options, **self.options}
             maps = read_fault_maps(file, format=self.format_, memory=self.memory, **options)

@@ -151,7 +151,7 @@ def _chips(reader: Reading, paths: tuple[Path, ...]) -> list[FaultMap]:
     twice = [name for name, count in Counter(chip.chip for chip in chips).items() if count > 1]
     if twice:
         raise ValueError(
-            f"{len(twice)} names belong to several chips, such as {twice[0]!r}; groups.csv could not tell them apart"
+            f"{counted(len(twice), 'name')} used for several chips, such as {twice[0]!r}; groups.csv could not tell them apart"
         )
     return chips
 

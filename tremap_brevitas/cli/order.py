@@ -161,7 +161,7 @@ def _print(rows: list[dict[str, Any]], counts: Counter[str], out: Path, csv_file
     if counts[LEFT_OVER]:
         wrong, lsb, relative = (max(row[k] for row in rows) for k in ("wrong_in_order", "worst_error", "relative_error"))
         summary(
-            f"left over: {wrong} codes wrong at most, by {lsb} LSB at most; relative error {relative:.4f} at most",
+            f"left over: {counted(wrong, 'code')} wrong at most, by {lsb} LSB at most; relative error {relative:.4f} at most",
             out,
             csv_file,
         )

@@ -106,9 +106,9 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path], *, ove
     for path in given:
         real = "-" if path == STDOUT else os.path.realpath(path)
         if real in read:
-            raise click.UsageError(f"{path} is to be read, and cannot be written as well")
+            raise click.UsageError(f"{path} is an input, and cannot be an output as well")
         if real in written and not (os.path.lexists(real) and not os.path.isfile(real)):
-            raise click.UsageError(f"{path} is to be written twice")
+            raise click.UsageError(f"{path} is the name of two outputs")
         written.add(real)
     for path in given:
         if not overwrite and path != STDOUT and path.is_file() and open_descriptor(path) is None:

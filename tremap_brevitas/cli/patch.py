@@ -68,7 +68,7 @@ def patch(
     faults = reader.one_map(chip)
     result = patched(network.image, moments, faults, sweeps=sweeps)
     if not certificate(result.image, faults).bit_exact:  # nothing that we know of; then it must not leave
-        raise click.ClickException(f"{chip}: what was chosen does not come back as it was written")
+        raise click.ClickException(f"{chip}: the chosen codes are not read back as written")
     if onnx_file is not None:
         with to_file(onnx_file) as file:
             apply_to_onnx(network, faults, file, form=form, image=result.image)

@@ -59,7 +59,7 @@ def plot(
     from tremap_brevitas.faults.analysis.pictures import plot_fault_map, plot_overlap, plot_union_growth
 
     if (kind == "activated") != (bundle is not None):
-        raise click.UsageError("--kind activated and --bundle go together")
+        raise click.UsageError("--kind activated needs --bundle, and only it takes one")
     reader = Reading.of(**reading)
     image = None
     if bundle is not None:

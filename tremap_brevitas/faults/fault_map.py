@@ -64,13 +64,13 @@ class FaultMap:
         cells = _integers(self.cells, where + "cells")
         stuck_at = _integers(self.stuck_at, where + "stuck_at")
         if len(cells) != len(stuck_at):
-            raise ValueError(f"{where}{len(cells)} cells, but {len(stuck_at)} stuck values")
+            raise ValueError(f"{where}{counted(len(cells), 'cell')}, but {counted(len(stuck_at), 'stuck value')}")
         if len(cells) > 1 and not np.all(cells[1:] > cells[:-1]):
             order = np.argsort(cells, kind="stable")
             cells, stuck_at = cells[order], stuck_at[order]
         if len(cells) and (cells[0] < 0 or cells[-1] >= self.memory.cells):
             bad = cells[0] if cells[0] < 0 else cells[-1]
-            raise ValueError(f"{where}cell {bad} is outside the memory of {self.memory.cells} cells ({self.memory})")
+            raise ValueError(f"{where}cell {bad} is outside the memory of {counted(self.memory.cells, 'cell')} ({self.memory})")
         if np.any((stuck_at != 0) & (stuck_at != 1)):
             bad = int(np.flatnonzero((stuck_at != 0) & (stuck_at != 1))[0])
             raise ValueError(f"{where}cell {cells[bad]} is stuck at {stuck_at[bad]}, which is neither 0 nor 1")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import operator
 from dataclasses import dataclass, field
 
+from tremap_brevitas.printable import counted
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -46,7 +48,7 @@ class Memory:
                 raise ValueError(f"{name} must be at least 1, got {value}")
             object.__setattr__(self, name, value)
         if self.words % self.banks:
-            raise ValueError(f"{self.words} words cannot be divided into {self.banks} equal banks")
+            raise ValueError(f"{counted(self.words, 'word')} cannot be divided into {self.banks} equal banks")
 
     @property
     def words_per_bank(self) -> int:
@@ -72,4 +74,4 @@ class Memory:
 
     def __str__(self) -> str:
         banks = f" in {self.banks} banks" if self.banks > 1 else ""
-        return f"{self.words} words × {self.word_bits} bits{banks}"
+        return f"{counted(self.words, 'word')} × {counted(self.word_bits, 'bit')}{banks}"

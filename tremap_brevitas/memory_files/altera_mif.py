@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from tremap_brevitas.memory_files.lines import BadLineError, Words, hexadecimal, number, text_of, tokens_of, without_comments
+from tremap_brevitas.printable import counted
 
 BASES = {"HEX": 16, "DEC": 10, "UNS": 10, "BIN": 2, "OCT": 8}
 SETTINGS = ("WIDTH", "DEPTH", "ADDRESS_RADIX", "DATA_RADIX")
@@ -51,7 +52,7 @@ def read_altera_mif(data: bytes, bits: int) -> list[int]:
     for after, _ in statements:
         raise BadLineError(after, "text after END;")
     if int(settings["DEPTH"]) != len(words):
-        raise BadLineError(line, f"DEPTH is {settings['DEPTH']}, but there are {len(words)} words")
+        raise BadLineError(line, f"DEPTH is {settings['DEPTH']}, but the file has {counted(len(words), 'word')}")
     return words.all(line)
 
 
@@ -92,9 +93,9 @@ def _entry(tokens: list[str], settings: dict[str, str], memory_words: Words, lin
     else:
         first, last = (number(match.group(i), base, line) for i in (1, 2))
         if last < first:
-            raise BadLineError(line, f"a range that ends at {last} and begins at {first}")
+            raise BadLineError(line, f"a range that begins at {first} and ends before, at {last}")
         if (last + 1 - first) % len(words):
-            raise BadLineError(line, f"{len(words)} words do not fill a range of {last + 1 - first} evenly")
+            raise BadLineError(line, f"{counted(len(words), 'word')} cannot fill a range of {last + 1 - first} evenly")
     if last >= int(settings["DEPTH"]):
         raise BadLineError(line, f"address {last}, but DEPTH is {settings['DEPTH']}")
     for offset, address in enumerate(range(first, last + 1)):
@@ -105,6 +106,6 @@ def _word(token: str, radix: str, bits: int, line: int) -> int:
     if radix == "DEC" and token.startswith("-"):
         value = number(token[1:], 10, line)
         if value > 1 << (bits - 1):
-            raise BadLineError(line, f"{token} has more than {bits} bits")
+            raise BadLineError(line, f"{token} has more than {counted(bits, 'bit')}")
         return -value % (1 << bits)
     return number(token, BASES[radix], line)

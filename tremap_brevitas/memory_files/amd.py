@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from tremap_brevitas.memory_files.lines import BadLineError, Words, hexadecimal, lines_of, number, text_of
+from tremap_brevitas.printable import counted
 
 RADIX, VECTOR = "memory_initialization_radix", "memory_initialization_vector"
 
@@ -24,7 +25,7 @@ def read_amd_mif(data: bytes, bits: int) -> list[int]:
     words = []
     for line, text in lines_of(text_of(data)):
         if len(text) != bits:
-            raise BadLineError(line, f"{len(text)} digits, expected {bits}")
+            raise BadLineError(line, f"{counted(len(text), 'digit')}, expected {bits}")
         if "_" in text:
             raise BadLineError(line, f"{text!r} is not a number of base 2")
         words.append(number(text, 2, line))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tremap_brevitas.memory_files.lines import BadLineError, lines_of, text_of
+from tremap_brevitas.printable import counted
 
 if TYPE_CHECKING:
     import bincopy
@@ -31,11 +32,11 @@ def read_raw(data: bytes, bits: int, line: int = 1) -> list[int]:
     """
     size = -(-bits // 8)
     if len(data) % size:
-        raise BadLineError(line, f"{len(data)} bytes are not a whole number of words of {size} bytes")
+        raise BadLineError(line, f"{counted(len(data), 'byte')} cannot be divided into words of {counted(size, 'byte')}")
     words = [int.from_bytes(data[i : i + size], "little") for i in range(0, len(data), size)]
     for address, word in enumerate(words):
         if word >> bits:
-            raise BadLineError(line, f"word {address} is {word:#x}, which has more than {bits} bits")
+            raise BadLineError(line, f"word {address} is {word:#x}, which has more than {counted(bits, 'bit')}")
     return words
 
 
@@ -110,7 +111,7 @@ def _taken_apart(text: str, line: int) -> tuple[int, int, bytes]:
     if kind not in _SIZES:
         raise BadLineError(line, f"record type {kind}, expected 0 to 5")
     if _SIZES[kind] not in (None, len(payload)):
-        raise BadLineError(line, f"a record of type {kind} with {len(payload)} bytes, expected {_SIZES[kind]}")
+        raise BadLineError(line, f"a record of type {kind} with {counted(len(payload), 'byte')}, expected {_SIZES[kind]}")
     return kind, address, bytes(payload)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from tremap_brevitas.printable import counted
+
 _DIGITS = {2: "[01_]+", 8: "[0-7_]+", 10: "[0-9_]+", 16: "[0-9a-fA-F_]+"}
 
 
@@ -72,7 +74,7 @@ def number(text: str, base: int, line: int) -> int:
         raise BadLineError(line, f"{text!r} is not a number of base {base}")
     digits = text.replace("_", "")
     if len(digits) > 4096:  # 16,384 bits in base 16; Python refuses decimals beyond that as well
-        raise BadLineError(line, f"a number of {len(digits)} digits")
+        raise BadLineError(line, f"a number of {counted(len(digits), 'digit')}")
     return int(digits, base)
 
 
@@ -97,7 +99,7 @@ class Words:
             BadLineError: If it has too many bits, or its address has one already.
         """
         if word >> self.bits:
-            raise BadLineError(line, f"word {address} is {word:#x}, which has more than {self.bits} bits")
+            raise BadLineError(line, f"word {address} is {word:#x}, which has more than {counted(self.bits, 'bit')}")
         if address in self._found:
             raise BadLineError(line, f"a second word for address {address:#x}")
         self._found[address] = word

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tremap_brevitas.memory_files.lines import BadLineError, Words, hexadecimal, number, text_of, tokens_of, without_comments
+from tremap_brevitas.printable import counted
 
 
 def write_readmemh(words: Sequence[int], bits: int, text: str) -> bytes:
@@ -35,7 +36,10 @@ def read_readmemh(data: bytes, bits: int) -> list[int]:
         word = number(token, 16, line)
         digits = len(token.replace("_", ""))
         if digits < needed:
-            raise BadLineError(line, f"word {token!r} has {digits} digits, but {bits} bits need {needed}; was it cut short?")
+            raise BadLineError(
+                line,
+                f"word {token!r} has {counted(digits, 'digit')}, but {counted(bits, 'bit')} need {needed}; was it cut short?",
+            )
         memory_words.put(address, word, line)
         address += 1
     return memory_words.all(line)

@@ -13,6 +13,7 @@ import numpy as np
 
 from tremap_brevitas.archive import mapped_archive, write_archive
 from tremap_brevitas.moments.layer import LayerMoments
+from tremap_brevitas.printable import counted
 from tremap_brevitas.reading import reading
 
 KIND = "tremap input moments"
@@ -80,4 +81,4 @@ class InputMoments:
 
     def __repr__(self) -> str:
         size = sum(layer.second.nbytes for layer in self.layers.values())
-        return f"InputMoments({len(self.layers)} layers, {size / 1e6:.1f} MB)"
+        return f"InputMoments({counted(len(self.layers), 'layer')}, {size / 1e6:.1f} MB)"

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tremap_brevitas.printable import counted
+
 
 def onnx_runner(path: str | os.PathLike[str]) -> Callable[..., Any]:
     """Load a QCDQ file and return a function from inputs to outputs.
@@ -45,11 +47,13 @@ def onnx_runner(path: str | os.PathLike[str]) -> Callable[..., Any]:
 
     def run(*inputs: NDArray[Any]) -> Any:
         if len(inputs) != len(entries):
-            raise ValueError(f"{path}: {len(inputs)} inputs given, but the file has {', '.join(e.name for e in entries)}")
+            raise ValueError(
+                f"{path}: {counted(len(inputs), 'input')} given, but the file has {', '.join(e.name for e in entries)}"
+            )
         count = len(inputs[0])
         size = batch or count
         if not count or count % size:
-            raise ValueError(f"{path}: {count} inputs, but the file takes {size} at a time")
+            raise ValueError(f"{path}: {counted(count, 'input')}, but the file takes {size} at a time")
         parts = [once(tuple(x[i : i + size] for x in inputs) if size < count else inputs) for i in range(0, count, size)]
         outputs = [_joined(part) for part in zip(*parts, strict=True)]
         return outputs[0] if len(outputs) == 1 else tuple(outputs)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tremap_brevitas.codes import code_range
 from tremap_brevitas.placement import MemoryImage
+from tremap_brevitas.printable import counted
 
 Array = NDArray[np.int32]
 
@@ -53,8 +54,8 @@ def marked_codes(image: MemoryImage, others: Iterable[NDArray[np.integer]]) -> d
                 break
         else:
             raise ValueError(
-                f"layer {layer.name!r}: {codes.size} codes of {layer.bit_width} bits are too few to tell it from the other "
-                f"layers of its shape in a graph"
+                f"layer {layer.name!r}: {counted(codes.size, 'code')} of {counted(layer.bit_width, 'bit')} cannot tell it "
+                f"from the other layers of its shape in a graph"
             )
         taken.add(_key(changed))
         marked[layer.name] = changed

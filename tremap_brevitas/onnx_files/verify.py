@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tremap_brevitas.onnx_files.run import onnx_runner
 from tremap_brevitas.onnx_files.weights import OnnxWeight, load_onnx, metadata_of, onnx_weights
 from tremap_brevitas.placement import MemoryImage, PlacedLayer
+from tremap_brevitas.printable import counted
 
 Array = NDArray[Any]
 Arrays = Array | Sequence[Array]
@@ -42,7 +43,7 @@ class OnnxReport:
     def __str__(self) -> str:
         verdict = "holds the network" if self.ok else "does NOT hold the network"
         outputs = "" if self.output_error is None else f", outputs within {self.output_error:.1e}"
-        return "\n".join([f"{self.path}: {verdict} ({len(self.layers)} layers exact{outputs})", *self.problems])
+        return "\n".join([f"{self.path}: {verdict} ({counted(len(self.layers), 'layer')} exact{outputs})", *self.problems])
 
 
 def verify_onnx(

@@ -17,6 +17,7 @@ from tremap_brevitas.order.problem import Problem
 from tremap_brevitas.order.search import Search, SearchOptions
 from tremap_brevitas.placement import Certificate, LayerDifference, MemoryImage, Placement, certificate, words_read
 from tremap_brevitas.placement.certificate import with_differences
+from tremap_brevitas.printable import counted
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -110,7 +111,7 @@ class ChipOrder:
         return read_in_order(words, self.network.placement, self.groups, self.orders)
 
     def __repr__(self) -> str:
-        verdict = "exact" if self.exact else f"{self.wrong} codes wrong, by {self.worst_error} LSB at most"
+        verdict = "exact" if self.exact else f"{counted(self.wrong, 'code')} wrong, by {self.worst_error} LSB at most"
         return f"ChipOrder(chip {self.chip!r}: {verdict}; {self.wrong_as_it_lies} wrong as it lies)"
 
 
@@ -235,10 +236,12 @@ def read_and_checked(order: ChipOrder, chip: FaultMap) -> tuple[dict[str, NDArra
         if wrong:
             differ = int(np.count_nonzero(codes[name] != wanted))
             problems.append(
-                f"chip {order.chip!r}, layer {name!r}: {wrong} codes are read back otherwise than the order says; "
+                f"chip {order.chip!r}, layer {name!r}: {counted(wrong, 'code')} read back otherwise than the order says; "
                 f"{differ} differ from the network's"
             )
     lies = certificate(order.network, chip, deployment="chip_image").weights_that_differ
     if lies != order.wrong_as_it_lies:
-        problems.append(f"chip {order.chip!r}: {lies} codes are wrong as it lies, the order says {order.wrong_as_it_lies}")
+        problems.append(
+            f"chip {order.chip!r}: {counted(lies, 'code')} wrong as it lies, the order says {order.wrong_as_it_lies}"
+        )
     return codes, tuple(problems)

@@ -179,11 +179,11 @@ def _differences(
         if not len(weight):
             continue
         if weight.min() < 0 or weight.max() >= layer.size or np.any(np.diff(weight) <= 0):
-            raise ValueError(f"layer {layer.name!r}: its wrong codes are no ascending weights below {layer.size}")
+            raise ValueError(f"layer {layer.name!r}: its wrong codes are not ascending indices of weights below {layer.size}")
         low, high = code_range(bit_width=layer.bit_width, encoding=layer.encoding)
         stored = network.stored[entry.source(entry.coordinates(weight), checked)]
         wanted = decode(stored, bit_width=layer.bit_width, encoding=layer.encoding)
         if read.min() < low or read.max() > high or np.any(read == wanted):
-            raise ValueError(f"layer {layer.name!r}: a code said to be read wrongly is none, or is right")
+            raise ValueError(f"layer {layer.name!r}: a code listed as misread is out of range, or is read correctly")
         result.append(LayerDifference(layer.name, weight.astype(np.int64), wanted, read.astype(np.int32)))
     return tuple(result)

@@ -19,7 +19,7 @@ from tremap_brevitas.patching.descent import descend
 from tremap_brevitas.patching.reachable import Reachable
 from tremap_brevitas.placement import LayerSites, MemoryImage, PlacedLayer
 from tremap_brevitas.placement.certificate import Certificate, LayerDifference, certificate, certificate_of
-from tremap_brevitas.printable import printable
+from tremap_brevitas.printable import counted, printable
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Patch:
         )
 
     def __repr__(self) -> str:
-        return f"Patch({self.chip!r}, {len(self.layers)} layers, error {self.error_before:.4g} -> {self.error:.4g})"
+        return f"Patch({self.chip!r}, {counted(len(self.layers), 'layer')}, error {self.error_before:.4g} -> {self.error:.4g})"
 
 
 def patch(image: MemoryImage, moments: InputMoments, fault_map: FaultMap, *, sweeps: int = 1) -> Patch:

@@ -17,6 +17,7 @@ from tremap_brevitas.placed.live import Live
 from tremap_brevitas.placed.rule import Rule
 from tremap_brevitas.placed.slots import WeightSlot, check_type, checked_slots, faulty_slots, matching_slots
 from tremap_brevitas.placement import MemoryImage, Placement
+from tremap_brevitas.printable import counted
 from tremap_brevitas.proxy import WeightCodes, WeightFaults
 from tremap_brevitas.proxy.weight_faults import fixed_codes
 
@@ -249,7 +250,7 @@ class PlacedState:
     def __repr__(self) -> str:
         weights, layers = self._placement.weights, len(self._placement.layers)
         live = "given codes" if self._live.fixed else self._live.fault_map or "a healthy memory"
-        return f"{type(self).__name__}({type(self._model).__name__}, {weights} weights, layers: {layers}; {live})"
+        return f"{type(self).__name__}({type(self._model).__name__}, {counted(weights, 'weight')}, layers: {layers}; {live})"
 
 
 def _live_in(slots: Iterable[WeightSlot], placement: Placement) -> Live | None:

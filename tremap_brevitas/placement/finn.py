@@ -14,6 +14,7 @@ from tremap_brevitas.placement.image import MemoryImage
 from tremap_brevitas.placement.layer import PlacedLayer
 from tremap_brevitas.placement.linear import LayerCodes
 from tremap_brevitas.placement.placement import Placement
+from tremap_brevitas.printable import counted
 
 Folding: TypeAlias = tuple[int, int] | Mapping[str, Any]
 KEYS = ("PE", "SIMD", "input_shape", "unit")
@@ -184,13 +185,15 @@ def flattened_channels(layer: LayerCodes, input_shape: Iterable[int] | None) -> 
                 f'folding: "input_shape": (channels, height, width), or ({columns},) if they are none'
             )
         if layer.channels and columns % layer.channels:
-            raise ValueError(f"{where}: {columns} columns are not a feature map of {layer.channels} channels")
+            raise ValueError(f"{where}: {columns} columns are not a feature map of {counted(layer.channels, 'channel')}")
         return layer.channels
     shape = tuple(int(n) for n in input_shape)
     if not shape or math.prod(shape) != columns or min(shape) < 1:
         raise ValueError(f"{where}: input_shape {shape} has {math.prod(shape)} numbers, its weight {columns} columns")
     if layer.channels and shape[0] != layer.channels:
-        raise ValueError(f"{where}: input_shape {shape} has {shape[0]} channels, but in the model {layer.channels} lead to it")
+        raise ValueError(
+            f"{where}: input_shape {shape} has {shape[0]} channels, but its input in the model has {layer.channels}"
+        )
     return shape[0]
 
 

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from tremap_brevitas.codes import code_range, decode, encode
 from tremap_brevitas.placement.layer import PlacedLayer
 from tremap_brevitas.placement.placement import Placement
+from tremap_brevitas.printable import counted
 
 Array = NDArray[Any]
 
@@ -61,10 +62,10 @@ class MemoryImage:
         """
         width, expected = placement.memory.word_bits, placement.tiles * placement.memory.words
         if len(words) != expected:
-            raise ValueError(f"{len(words)} words, but the placement has {expected}")
+            raise ValueError(f"{counted(len(words), 'word')}, but the placement has {expected}")
         wide = next((i for i, word in enumerate(words) if not 0 <= word < 1 << width), None)
         if wide is not None:
-            raise ValueError(f"word {wide} is {words[wide]:#x}, which does not fit into {width} bits")
+            raise ValueError(f"word {wide} is {words[wide]:#x}, which does not fit into {counted(width, 'bit')}")
         size = -(-width // 8)
         packed = np.frombuffer(b"".join(word.to_bytes(size, "little") for word in words), dtype=np.uint8)
         rows = np.unpackbits(packed.reshape(expected, size), axis=1, count=width, bitorder="little")
@@ -121,7 +122,7 @@ class MemoryImage:
         """
         asked, size = np.asarray(cells, dtype=np.int64), self.placement.memory.cells
         if asked.size and not 0 <= asked.min() <= asked.max() < size:
-            raise ValueError(f"cells {asked.min()} to {asked.max()} are not all inside the memory of {size} cells")
+            raise ValueError(f"cells {asked.min()} to {asked.max()} are not all inside the memory of {counted(size, 'cell')}")
         cell = asked + size * np.arange(self.placement.tiles)[:, None]
         return (self.bits[cell >> 3] >> (cell & 7).astype(np.uint8)) & 1
 
@@ -150,7 +151,8 @@ class MemoryImage:
         return type(self), (self.placement, dict(self.codes))
 
     def __repr__(self) -> str:
-        return f"MemoryImage({self.placement.weights} codes of {len(self.codes)} layers, {self.placement.memory})"
+        codes, layers = counted(self.placement.weights, "code"), counted(len(self.codes), "layer")
+        return f"MemoryImage({codes} of {layers}, {self.placement.memory})"
 
 
 def _checked(layer: PlacedLayer, codes: ArrayLike) -> Array:
@@ -162,7 +164,7 @@ def _checked(layer: PlacedLayer, codes: ArrayLike) -> Array:
         raise ValueError(f"layer {layer.name!r}: codes must be integers, got {array.dtype}")
     if array.min() < low or array.max() > high:
         raise ValueError(
-            f"layer {layer.name!r}: codes from {array.min()} to {array.max()}, but {layer.bit_width} bits "
+            f"layer {layer.name!r}: codes from {array.min()} to {array.max()}, but {counted(layer.bit_width, 'bit')} "
             f"{layer.encoding} hold {low} to {high}"
         )
     kept: Array = array.astype(np.min_scalar_type(low if low < 0 else high), order="C")

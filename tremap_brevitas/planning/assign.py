@@ -128,7 +128,7 @@ def assign(
         raise ValueError("patched chips have wrong codes on purpose: their curve must be over errors of outputs, not of codes")
     bare = next((entry.name for entry in library if entry.moments is None), None)
     if by_outputs and bare is not None:
-        raise ValueError(f"errors of outputs are asked for, but image {bare!r} has no moments; export it with moments=")
+        raise ValueError(f"the curve needs errors of outputs, but image {bare!r} has no moments; export it with moments=")
     shelf = Library([entry.image for entry in library], deployment="chip_image" if deployment == "patched" else deployment)
     accuracies = np.array([entry.accuracy for entry in library], dtype=np.float64)
     for fault_map in chips:

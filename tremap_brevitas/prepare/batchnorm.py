@@ -75,7 +75,7 @@ def reestimate_batchnorm_(model: nn.Module, batches: Iterable[Any], *, max_batch
             raise ValueError("no batch was given")
         unseen = [name for name in norms if not sums[name].samples]
         if len(unseen) == len(norms):
-            raise ValueError(f"no BatchNorm layer of {type(model).__name__} sees a batch: {', '.join(unseen)}")
+            raise ValueError(f"no BatchNorm layer of {type(model).__name__} receives a batch: {', '.join(unseen)}")
         for name, norm in norms.items():
             _restore(norm, before[name][1] if name in unseen else sums[name].buffers)
     except BaseException:
@@ -89,7 +89,7 @@ def reestimate_batchnorm_(model: nn.Module, batches: Iterable[Any], *, max_batch
             module.training = training
     if unseen:
         warnings.warn(
-            f"BatchNorm layers that no batch came to keep their old statistics: {', '.join(unseen)}", UserWarning, stacklevel=3
+            f"BatchNorm layers that received no batch keep their old statistics: {', '.join(unseen)}", UserWarning, stacklevel=3
         )
     return used
 

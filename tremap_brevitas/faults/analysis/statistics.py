@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tremap_brevitas.faults.fault_map import FaultMap, check_same_memory
+from tremap_brevitas.printable import counted
 
 CROWDED = 3  # faults from which on a column counts as crowded
 SHOWN = 5  # how many numbers of chips are shown each by itself
@@ -161,9 +162,9 @@ class PairStatistics:
 
     def __str__(self) -> str:
         return (
-            f"{self.common} cells stuck alike in both, {self.conflicts} in conflict, {self.only_first} in the first alone, "
-            f"{self.only_second} in the second alone; Jaccard index {self.jaccard:.4f}; {self.expected_overlap:.1f} shared "
-            f"cells would be chance"
+            f"{counted(self.common, 'cell')} stuck alike in both, {self.conflicts} in conflict, "
+            f"{self.only_first} in the first alone, {self.only_second} in the second alone; "
+            f"Jaccard index {self.jaccard:.4f}; {self.expected_overlap:.1f} shared cells would be chance"
         )
 
 
@@ -225,8 +226,9 @@ class GroupStatistics:
             few.append(f"{sum(count for _, count in rest)} on {first if first == last else f'{first} to {last}'}")
         shared = ", ".join(few)
         return (
-            f"{self.chips} chips together: union rate {self.union / self.cells:.3e} ({self.union} cells), {self.conflicts} "
-            f"conflicts\ncells by the number of chips that have them: {shared or 'none'}"
+            f"{counted(self.chips, 'chip')} together: union rate {self.union / self.cells:.3e} "
+            f"({counted(self.union, 'cell')}), {counted(self.conflicts, 'conflict')}\n"
+            f"cells by the number of chips that have them: {shared or 'none'}"
         )
 
 

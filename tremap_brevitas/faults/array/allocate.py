@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tremap_brevitas.faults.array.geometry import ArrayGeometry
 from tremap_brevitas.faults.array.repair import Repair, geometry_of, repaired
 from tremap_brevitas.faults.fault_map import FaultMap
+from tremap_brevitas.printable import counted
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class RepairPlan:
     def __str__(self) -> str:
         ones = int(self.remaining.stuck_at.sum())
         count = len(self.remaining)
-        stays = f"{count} faults stay: {count - ones} stuck at 0, {ones} stuck at 1" if count else "no fault stays"
+        stays = f"{counted(count, 'fault')} left: {count - ones} stuck at 0, {ones} stuck at 1" if count else "no fault left"
         return f"{self.repair}\n{stays}" if len(self.repair) else stays
 
 

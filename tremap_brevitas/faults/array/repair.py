@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tremap_brevitas.faults.array.geometry import ArrayGeometry
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.files import atomic_file
+from tremap_brevitas.printable import counted
 
 HEADER = ("bank", "kind", "index")
 
@@ -194,7 +195,7 @@ def _check_header(fields: list[str]) -> None:
 def _entry(fields: list[str]) -> tuple[str, int, int]:
     """Return kind, bank and index given by a line."""
     if len(fields) != len(HEADER):
-        raise ValueError(f"{len(fields)} fields, expected {len(HEADER)}: {','.join(HEADER)}")
+        raise ValueError(f"{counted(len(fields), 'field')}, expected {len(HEADER)}: {','.join(HEADER)}")
     bank, kind, index = fields
     if kind not in ("row", "column"):
         raise ValueError(f"kind must be row or column, got {kind!r}")

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from tremap_brevitas.faults.distinct import thinned
 from tremap_brevitas.faults.formats.text import FormatError
+from tremap_brevitas.printable import counted
 
 
 class Cells:
@@ -62,7 +63,7 @@ def settled(
     if both_ways == "error":
         word, bit = divmod(int(both[0]), word_bits)
         raise FormatError(
-            f"{path}: {len(both)} cells failed both as 0 and as 1, so they are not stuck; the first is bit {bit} of word "
+            f"{path}: {counted(len(both), 'cell')} failed both as 0 and as 1, so not stuck; the first is bit {bit} of word "
             f"{word} (both_ways='drop' leaves them out and says so in the map's metadata)"
         )
     return indices, stuck_at, {"failed_both_ways": str(len(both))}

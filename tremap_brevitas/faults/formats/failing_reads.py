@@ -12,6 +12,7 @@ from tremap_brevitas.faults.formats.columns import LogForm
 from tremap_brevitas.faults.formats.table import Rows
 from tremap_brevitas.faults.formats.text import FormatError
 from tremap_brevitas.faults.memory import Memory
+from tremap_brevitas.printable import counted
 
 _NOTHING_FAILED = "expected and read are the same, so nothing failed (passed='skip' passes such lines over)"
 
@@ -99,7 +100,7 @@ class FailingReads:
         except ValueError:
             raise ValueError(f"expected must be a number of base {self._base}, got {given!r}") from None
         if value < 0 or value >> bits:
-            raise ValueError(f"expected must be a word of {bits} bits, got {given!r}")
+            raise ValueError(f"expected must be a word of {counted(bits, 'bit')}, got {given!r}")
         return value
 
     def _words(self, table: Rows) -> NDArray[np.int64]:
@@ -108,9 +109,9 @@ class FailingReads:
         address = table.integers(column, base=self._base, what="address")
         word, rest = np.divmod(address - self.form.first_address, self.form.address_step)
         if "bank" in self.names:
-            size, said = self.memory.words_per_bank, f"the bank of {self.memory.words_per_bank} words"
+            size, said = self.memory.words_per_bank, f"the bank of {counted(self.memory.words_per_bank, 'word')}"
         else:
-            size, said = self.memory.words, f"the memory of {self.memory.words} words"
+            size, said = self.memory.words, f"the memory of {counted(self.memory.words, 'word')}"
         outside = (word < 0) | (word >= size)
         if outside.any():
             row = int(np.argmax(outside))
@@ -211,7 +212,7 @@ class FailingReads:
         for row, read in enumerate(given["read"]):
             expected = given["expected"][row] if self._expected is None else self._expected
             if (expected | read) >> self.memory.word_bits:
-                raise table.fail(row, f"a word of more than {self.memory.word_bits} bits")
+                raise table.fail(row, f"a word of more than {counted(self.memory.word_bits, 'bit')}")
             wrong = expected ^ read
             if not wrong and self.form.passed == "error":
                 raise table.fail(row, _NOTHING_FAILED)
@@ -237,8 +238,8 @@ class FailingReads:
             row = int(np.argmax(widths != others))
             raise table.fail(
                 row,
-                f"read has {widths[row]} digits, but {whose} has {others[row]}: a word that was cut short, or words without "
-                f"leading zeros (unpadded=True)",
+                f"read has {counted(widths[row], 'digit')}, but {whose} has {others[row]}: a word that was cut short, or words "
+                f"without leading zeros (unpadded=True)",
             )
 
     def _check_width(self, table: Rows, digit: NDArray[np.uint8], place: int) -> None:
@@ -246,4 +247,4 @@ class FailingReads:
         if room < 4:
             wide = digit >= (1 << max(room, 0))
             if wide.any():
-                raise table.fail(int(np.argmax(wide)), f"a word of more than {self.memory.word_bits} bits")
+                raise table.fail(int(np.argmax(wide)), f"a word of more than {counted(self.memory.word_bits, 'bit')}")

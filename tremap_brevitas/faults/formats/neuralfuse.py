@@ -15,6 +15,7 @@ from tremap_brevitas.faults.formats.table import rows, separator_of, split_line
 from tremap_brevitas.faults.formats.text import FormatError, blocks, check_choice, opened
 from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.files import atomic_file
+from tremap_brevitas.printable import counted
 
 
 def read_neuralfuse(
@@ -74,14 +75,14 @@ def read_neuralfuse(
                 cells.add((row + hits[0]) * width + hits[1], stuck_at)
                 row += len(table)
         if stuck_at and row != height:
-            raise FormatError(f"{path}: {row} rows, but {sa0} has {height}")
+            raise FormatError(f"{path}: {counted(row, 'row')}, but {sa0} has {height}")
         height = row
     if not height:
         raise FormatError(f"{sa0}: no row in it")
     if memory is None:
         memory = Memory(words=height, word_bits=width)
     if (memory.words, memory.word_bits) != (height, width):
-        raise FormatError(f"{sa0}: {height} rows of {width} bits, but the memory has {memory}")
+        raise FormatError(f"{sa0}: {counted(height, 'row')} of {counted(width, 'bit')}, but the memory has {memory}")
     found_cells, values_, _ = settled(cells, f"{sa0}, {sa1}", "error", width)
     name = sa0.name.partition(".txt")[0].replace("_sa0", "")
     if chip_from == "folder":

@@ -20,6 +20,7 @@ from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.files import atomic_file
 from tremap_brevitas.memory_files import FORMATS, BadLineError
 from tremap_brevitas.memory_files import Format as ImageFormat
+from tremap_brevitas.printable import counted
 
 ByteOrder = Literal["little", "big"]
 
@@ -125,7 +126,9 @@ def write_readback(
         mine = fault_map.cells[fault_map.stuck_at == stuck_at]
         if path is None:
             if len(mine):
-                raise ValueError(f"{len(mine)} cells are stuck at {stuck_at}, which only the file {name} can show; give it")
+                raise ValueError(
+                    f"{counted(len(mine), 'cell')} stuck at {stuck_at}, which only the file {name} can show; give it"
+                )
             continue
         healthy = np.unpackbits(np.full(size, 255 * (1 - stuck_at), np.uint8), count=memory.word_bits, bitorder="little")
         with atomic_file(path) as draft, draft.open("w", encoding="ascii") as file:
@@ -167,7 +170,7 @@ def _image(
     except BadLineError as error:
         raise FormatError(f"{path}:{error.line}: {error}") from None
     if len(words) != memory.words:
-        raise FormatError(f"{path}: holds {len(words)} words, but the memory has {memory.words} words")
+        raise FormatError(f"{path}: holds {counted(len(words), 'word')}, but the memory has {memory.words}")
     size = -(-width // 8)
     content = b"".join(word.to_bytes(size, "little") for word in words)
     yield 0, np.frombuffer(content, dtype=np.uint8).reshape(len(words), size)
@@ -205,8 +208,8 @@ def _rows(
                 yield word - count, rows
     if len(left) or word != memory.words:
         raise FormatError(
-            f"{path}:{line}: holds {word} words of {size} bytes and {len(left)} digits more, but the memory has {memory.words} "
-            f"words"
+            f"{path}:{line}: holds {counted(word, 'word')} of {counted(size, 'byte')} and {counted(len(left), 'digit')} more, "
+            f"but the memory has {counted(memory.words, 'word')}"
         )
 
 
@@ -215,6 +218,6 @@ def _once(data: NDArray[np.uint8], path: str | os.PathLike[str], word: int) -> N
     differ = np.any(pairs[:, :, 0] != pairs[:, :, 1], axis=1)
     if differ.any():
         at = int(np.argmax(differ))
-        raise FormatError(f"{path}: word {word + at}: its bytes do not stand there twice: {data[at].tobytes().hex()}")
+        raise FormatError(f"{path}: word {word + at}: its bytes are not duplicated: {data[at].tobytes().hex()}")
     once: NDArray[np.uint8] = pairs[:, :, 0]
     return once

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tremap_brevitas.faults.formats.text import Block, FormatError
+from tremap_brevitas.printable import counted
 
 BLANKS = "blanks"
 INNER = "\x1f"  # between fields that were taken apart already
@@ -100,7 +101,7 @@ class Rows:
         if shortest < 1:
             raise self.fail(int(np.argmin(widths)), f"{what} is missing")
         if longest > 4096:
-            raise self.fail(int(np.argmax(widths)), f"{what} of {longest} digits")
+            raise self.fail(int(np.argmax(widths)), f"{what} of {counted(longest, 'digit')}")
         for place in range(longest):
             index = ends - 1 - place
             if place >= shortest:
@@ -233,7 +234,7 @@ def _cut(text: bytes, numbers: NDArray[np.int64], fields: int, path: str | os.Pa
     if not regular:
         values, counts = np.unique(line, return_counts=True)
         at = int(np.argmax(counts != fields))
-        raise FormatError(f"{path}:{numbers[values[at]]}: {counts[at]} fields, expected {fields}")
+        raise FormatError(f"{path}:{numbers[values[at]]}: {counted(counts[at], 'field')}, expected {fields}")
     starts, ends = starts.reshape(count, fields), ends.reshape(count, fields)
     return Rows(data, starts, ends, numbers[line[::fields]], os.fspath(path))
 

@@ -88,11 +88,11 @@ def decoded(stream: IO[bytes], path: str | os.PathLike[str]) -> Iterator[bytes]:
             text: bytes = decoder.decode(chunk, final=not chunk).encode("utf-8", "surrogateescape")
         except UnicodeError as error:
             raise FormatError(
-                f"{path}:{line}: not the {encoding.upper()} text that its first bytes promise ({error})"
+                f"{path}:{line}: not the {encoding.upper()} text that its first bytes indicate ({error})"
             ) from None
         if b"\0" in text:
             line += text[: text.index(b"\0")].count(b"\n")
-            raise FormatError(f"{path}:{line}: a zero byte; this is not text, or UTF-16 without its mark")
+            raise FormatError(f"{path}:{line}: a zero byte; this is not text, or UTF-16 without a byte order mark")
         line += text.count(b"\n")
         if text:
             yield text

@@ -15,6 +15,7 @@ from tremap_brevitas.faults.formats.table import BLANKS, separator_of, split_lin
 from tremap_brevitas.faults.formats.text import FormatError, blocks, check_choice, chip_name, opened
 from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.files import atomic_file
+from tremap_brevitas.printable import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +105,7 @@ def read_voltages(
                 row = _row(text, separator, decimal, f"{path}:{line}")
                 width = width or len(row)
                 if len(row) != width:
-                    raise FormatError(f"{path}:{line}: {len(row)} fields, expected {width}")
+                    raise FormatError(f"{path}:{line}: {counted(len(row), 'field')}, expected {width}")
                 if block.cut and line == block.line + len(lines) - 2 and not uncommented(text).endswith('"'):
                     raise FormatError(
                         f"{path}:{line}: the file ends without a line end, so that its last number may have been cut short; "
@@ -124,7 +125,9 @@ def read_voltages(
     if memory is None:
         memory = Memory(words=lowest.shape[0], word_bits=lowest.shape[1])
     if (memory.words, memory.word_bits) != lowest.shape:
-        raise FormatError(f"{path}: {lowest.shape[0]} rows of {lowest.shape[1]} bits, but the memory has {memory}")
+        raise FormatError(
+            f"{path}: {counted(lowest.shape[0], 'row')} of {counted(lowest.shape[1], 'bit')}, but the memory has {memory}"
+        )
     lowest.flags.writeable = False
     return CellVoltages(memory, lowest, chip_name(path) if chip is None else chip)
 

@@ -92,7 +92,7 @@ class Layers:
             return ""
         entry.parameter.copy_(before)
         entry.proxy._cached_weight = None
-        return "its quantizer makes another scale of other weights"
+        return "its quantizer would change the scale"
 
 
 def quantizes_outputs(module: Any) -> bool:

@@ -52,7 +52,7 @@ def in_lockstep(
                 at = {event[0] if not run.dead else None for run, event in zip(runs, events, strict=True)}
                 if len(at) > 1:
                     places = ", ".join(sorted("the end" if name is None else repr(name) for name in at))
-                    raise ValueError(f"the model takes another way for other inputs: it came to {places} at once")
+                    raise ValueError(f"the order of the model's layers depends on its inputs: it reached {places} at once")
                 name = events[0][0]
                 yield Halt(name, [event[1] for event in events])
                 events = []

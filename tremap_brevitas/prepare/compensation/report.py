@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from tabulate import tabulate
 
+from tremap_brevitas.printable import counted
+
 
 @dataclass(frozen=True)
 class CompensatedLayer:
@@ -67,5 +69,5 @@ class CompensationReport:
         table = tabulate(rows, heads, tablefmt="plain", floatfmt=".4f", disable_numparse=[0, 5])
         return (
             f"{table}\nrelative error of the outputs, all layers together: {self.nearest_error:.4f} -> {self.error:.4f}; "
-            f"{self.images} inputs, {self.seconds:.1f} s"
+            f"{counted(self.images, 'input')}, {self.seconds:.1f} s"
         )

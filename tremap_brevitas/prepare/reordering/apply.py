@@ -59,7 +59,7 @@ def apply_order_(
     if wrong:
         _move(net, groups[::-1], _inverses(checked))
         raise ValueError(
-            f"layer {wrong[0]!r}: its quantizer makes other codes of the same weights in another order; only quantizers that "
+            f"layer {wrong[0]!r}: its quantizer gives other codes once the weights are reordered; only quantizers that "
             f"treat all channels alike can be reordered"
         )
 
