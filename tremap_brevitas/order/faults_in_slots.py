@@ -42,15 +42,4 @@ def stuck_codes(placement: Placement, chip: FaultMap) -> list[StuckCodes]:
         (array([0, 1]), array([2, 4], dtype=int32), array([0, 1], dtype=int32))
     """
     numbers = {layer.name: number for number, layer in enumerate(placement.layers)}
-    result = []
-    for sites in placement.sites(chip.cells):
-        weight, at = np.unique(sites.weight, return_inverse=True)
-        stuck_at = chip.stuck_at[sites.source]
-        bits = np.left_shift(1, sites.bit)
-        # Every bit of a weight appears once, so that a sum of bits is their union; floats hold 16 bits exactly.
-        sa0, sa1 = (
-            np.bincount(at[stuck_at == value], weights=bits[stuck_at == value], minlength=len(weight)).astype(np.int32)
-            for value in (0, 1)
-        )
-        result.append(StuckCodes(numbers[sites.layer.name], weight, sa0, sa1))
-    return result
+    return [StuckCodes(numbers[s.layer.name], s.weight, s.sa0, s.sa1) for s in placement.stuck_bits(chip)]

@@ -17,7 +17,7 @@ from tremap_brevitas.faults.fault_map import check_memory
 from tremap_brevitas.moments import InputMoments, LayerMoments
 from tremap_brevitas.patching.descent import descend
 from tremap_brevitas.patching.reachable import Reachable
-from tremap_brevitas.placement import LayerSites, MemoryImage, PlacedLayer
+from tremap_brevitas.placement import MemoryImage, PlacedLayer, StuckBits
 from tremap_brevitas.placement.certificate import Certificate, LayerDifference, certificate, certificate_of
 from tremap_brevitas.printable import counted, printable
 
@@ -148,10 +148,10 @@ def patch(image: MemoryImage, moments: InputMoments, fault_map: FaultMap, *, swe
     codes = dict(image.codes)
     layers = []
     wrong = {difference.layer: difference for difference in before.differences}
-    for sites in image.placement.sites(fault_map.cells):
-        name = sites.layer.name
+    for bits in image.placement.stuck_bits(fault_map):
+        name = bits.layer.name
         if name in wrong:
-            stuck = _Stuck.of(sites, fault_map)
+            stuck = _Stuck.of(bits)
             layer = moments.layers.get(name)
             if layer is None:
                 codes[name], layer_report = _nearest(codes[name], stuck, wrong[name])
@@ -173,10 +173,10 @@ class _Stuck:
     sa1: NDArray[np.int32]
 
     @classmethod
-    def of(cls, sites: LayerSites, fault_map: FaultMap) -> _Stuck:
-        masks = np.zeros((2, sites.layer.size), dtype=np.int32)
-        np.bitwise_or.at(masks, (fault_map.stuck_at[sites.source], sites.weight), np.left_shift(1, sites.bit).astype(np.int32))
-        return cls(sites.layer, masks[0], masks[1])
+    def of(cls, bits: StuckBits) -> _Stuck:
+        sa0, sa1 = np.zeros((2, bits.layer.size), dtype=np.int32)
+        sa0[bits.weight], sa1[bits.weight] = bits.sa0, bits.sa1
+        return cls(bits.layer, sa0, sa1)
 
 
 _Chosen = tuple[NDArray[np.integer[Any]], PatchedLayer]
