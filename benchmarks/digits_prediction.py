@@ -96,9 +96,9 @@ def main() -> None:
         cells = []
         for way, errors in WAYS.items():
             held = [[row["rate"] for row in rows if row["held out"]] for _, rows in networks]
-            found = [off(*n, way, errors["outputs"])[np.array(h) == rate] for n, h in zip(networks, held, strict=True)]
+            errors_at = [off(*n, way, errors["outputs"])[np.array(h) == rate] for n, h in zip(networks, held, strict=True)]
             mean = np.mean([row[way] for _, rows in networks for row in rows if row["rate"] == rate])
-            cells.append(f"{mean:.4f}; {100 * np.mean(np.concatenate(found) <= 0.01):.0f} %")
+            cells.append(f"{mean:.4f}; {100 * np.mean(np.concatenate(errors_at) <= 0.01):.0f} %")
         rates.append([f"{rate:g}", *cells])
     print("\nmean accuracy; share within 1 point, by outputs:\n")
     print(tabulate(rates, ["stuck cells", *WAYS], tablefmt="github", disable_numparse=True))

@@ -89,7 +89,7 @@ def test_an_old_result_is_replaced_only_if_it_is_one(folder, tmp_path):  # noqa:
     assert (tmp_path / "mine" / "group_0.npz").read_bytes() == b"weeks of work"
     before = sorted(folder.iterdir())
     found = tremap("group", folder, "--union-rate", 0.2, "--out", folder, "--overwrite", code=2)
-    assert "is to be read, and cannot be written as well" in found.stderr
+    assert "is an input, and cannot be an output as well" in found.stderr
     assert sorted(folder.iterdir()) == before
 
 
@@ -140,7 +140,7 @@ def test_wrong_calls(folder, fleet, tmp_path):  # noqa: F811
     assert "got --goal" in tremap("group", folder, *out, "--goal", 0.5, code=2).stderr
     assert "give --goal" in tremap("assign", folder, "--bundle", root / "group_0", code=2).stderr
     found = tremap("group", folder, folder, "--union-rate", 0.1, *out, code=1)
-    assert "5 names belong to several chips, such as 'chip-0'" in found.stderr
+    assert "5 names used for several chips, such as 'chip-0'" in found.stderr
     options = ["--bundle", root / "group_0", "--curve", root / "curve.json", "--goal", 0.99, "--steps", 100]
     assert "the goal" in tremap("group", root / "chips", *options, *out, code=1).stderr
     bad = tmp_path / "bad.json"
@@ -234,7 +234,10 @@ def test_activated_faults_as_a_picture(fleet, tmp_path):
     options = ["--bundle", root / "group_0", "--out", tmp_path / "e.png"]
     tremap("map", "plot", root / "chips", "--kind", "activated", *options)
     assert (tmp_path / "e.png").read_bytes().startswith(b"\x89PNG")
-    assert "go together" in tremap("map", "plot", root / "chips", *options, code=2).stderr
+    assert (
+        "--kind activated needs --bundle, and only it takes one"
+        in tremap("map", "plot", root / "chips", *options, code=2).stderr
+    )
 
 
 def test_it_needs_neither_torch_nor_brevitas(fleet):

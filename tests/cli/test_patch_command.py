@@ -117,7 +117,7 @@ def test_what_is_refused(bundle, chip_file, tmp_path):
     assert "does not exist" in said(tmp_path / "no", member, code=2)
     assert "--words and --word-bits say 3 words × 8 bits" in said(folder, member, "--words", 3, "--word-bits", 8, code=2)
     found = tremap("patch", folder, chip_file, "--out", folder / "moments.npz", code=2)
-    assert "is to be read, and cannot be written as well" in found.stderr
+    assert "is an input, and cannot be an output as well" in found.stderr
     tremap("verify", folder)
 
 

@@ -146,7 +146,7 @@ def test_what_is_refused():
         patch(image, moments, chip, sweeps=0)
     with pytest.raises(ValueError, match="moments belong to an image of digest other, but this one's is "):
         patch(image, InputMoments(moments.layers, "other"), chip)
-    with pytest.raises(ValueError, match="is of a memory of 1 words"):
+    with pytest.raises(ValueError, match="is of a memory of 1 word"):
         patch(image, moments, tm.FaultMap(tm.Memory(1, 8), [0], [0]))
     with pytest.raises(ValueError, match="nothing to patch"):
         patch(image, moments, tm.FaultMap(image.placement.memory, [], []))

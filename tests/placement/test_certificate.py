@@ -83,7 +83,7 @@ def test_codes_in_another_memory_order():
 def test_bad_questions():
     placement = linear_placement([LayerCodes("fc", (2,), 8, "twos_complement")], tm.Memory(2, 8))
     image = tm.MemoryImage(placement, {"fc": [0, 0]})
-    with pytest.raises(ValueError, match="chip 'x' is of a memory of 1 words × 16 bits, the image's has 2 words × 8 bits"):
+    with pytest.raises(ValueError, match="chip 'x' is of a memory of 1 word × 16 bits, the image's has 2 words × 8 bits"):
         tm.placement.certificate(image, tm.FaultMap(tm.Memory(1, 16), [0], [0], "x"))
     with pytest.raises(ValueError, match="deployment must be"):
         tm.placement.certificate(image, tm.FaultMap(tm.Memory(2, 8), [0], [0]), deployment="each")

@@ -58,7 +58,7 @@ def test_assigned_by_the_errors_of_outputs():
     (plain,) = assign([chip], library, goal=0.5, curve=ResilienceCurve(points))
     assert plain.error == pytest.approx(min(proof.relative_error for proof in proofs))
     bare = [library[0], dataclasses.replace(library[1], moments=None)]
-    with pytest.raises(ValueError, match="errors of outputs are asked for, but image 'b' has no moments; export it"):
+    with pytest.raises(ValueError, match="the curve needs errors of outputs, but image 'b' has no moments; export it"):
         next(assign([chip], bare, goal=0.5, curve=curve))
 
 

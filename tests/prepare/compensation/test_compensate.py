@@ -173,7 +173,7 @@ def test_a_quantizer_whose_scale_would_move_keeps_nearest_codes_and_says_so():
     before = copy.deepcopy(net.model.state_dict())
     chip = a_chip(net.placement)
     report = net.compensate_([images()], fault_map=chip, progress=False)
-    assert any("makes another scale" in layer.reason for layer in report.layers)
+    assert any("would change the scale" in layer.reason for layer in report.layers)
     kept = [layer.layer for layer in report.layers if layer.reason]
     for name in kept:
         assert torch.equal(net.model.get_submodule(name).weight, before[f"{name}.weight"])

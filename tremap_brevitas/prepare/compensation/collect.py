@@ -1,4 +1,4 @@
-"""The moments of what goes into each layer of a network as it is, for whoever has its files alone later on."""
+"""Second moments of each layer's inputs, for later use without the network or its data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tremap_brevitas.prepare.compensation.shared import HealthyMoments, quantize
 
 
 def as_moments(net: PlacedState, given: InputMoments | Iterable[Any] | None) -> InputMoments | None:
-    """Moments as they are, or those of a network for some batches; None for None.
+    """Return moments unchanged, or compute them from batches; None stays None.
 
     Raises:
         TypeError: If they are the healthy network's, which do not belong to the codes that are exported.
@@ -36,7 +36,7 @@ def input_moments(
     samples: int = 65_536,
     forward: Callable[[nn.Module, Any], Any] | None = None,
 ) -> InputMoments:
-    """Run a network as it computes now, live faults included, and sum up the second moments of each layer's inputs.
+    """Run a network as it is, live faults included, and collect the second moments of each layer's inputs.
 
     A layer that is called several times sums up all its calls. Left out are biases, embeddings, and layers that are not run by
     themselves.

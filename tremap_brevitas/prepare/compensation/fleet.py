@@ -1,4 +1,4 @@
-"""Every chip of a fleet compensated from the same network, an image a chip."""
+"""Compensate every chip of a fleet from the same network, with one memory image for each chip."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def prepare_fleet(
     folder: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> PreparedFleet:
-    """Compensate every chip of a fleet from the same network, which is left as it was.
+    """Compensate every chip of a fleet from the same network, which is left unchanged.
 
     Args:
         net: The placed healthy network.
@@ -134,7 +134,7 @@ def _result(placement: Placement, chip: PreparedChip) -> Any:
 
 
 class _Work:
-    """Compensates one chip. Can be pickled if its network is ``Elsewhere``, and ``evaluate`` can."""
+    """Compensates one chip. Can be pickled if its network is ``Elsewhere`` and ``evaluate`` can be pickled."""
 
     def __init__(
         self, net: PlacedState | Elsewhere, moments: HealthyMoments, options: Mapping[str, Any], evaluate: Evaluate | None

@@ -1,4 +1,4 @@
-"""Compensation for the healthy network's inputs: each layer by itself, and no forward pass."""
+"""Compensate each layer by itself from the inputs of the healthy network, without a forward pass."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tremap_brevitas.prepare.compensation.statistics import follow_moments_
 def compensate_from_(
     run: Layers, moments: HealthyMoments, factors: Sequence[float], signs: bool, sweeps: int, progress: bool
 ) -> CompensationReport:
-    """Choose the codes of each layer for the moments of the healthy network's inputs.
+    """Choose the codes of each layer from the moments of the healthy network's inputs, in place.
 
     Args:
         run: The layers.
@@ -76,7 +76,7 @@ def compensate_from_(
 
 
 def outputs_of(matrices: Tensor, second: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each output channel without its bias: ``w' m`` and ``w' (H - m m') w``.
+    """Compute mean and variance of each output channel without its bias: ``w' m`` and ``w' (H - m m') w``.
 
     Args:
         matrices: Weights, (groups, rows, columns).

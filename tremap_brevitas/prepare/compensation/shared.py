@@ -1,4 +1,4 @@
-"""Moments of a healthy network's inputs: made once, and the same for every chip of a fleet."""
+"""Moments of a healthy network's inputs, computed once and shared by all chips of a fleet."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tremap_brevitas.prepare.compensation.moments import Sums, has_rows
 
 @dataclass(frozen=True, eq=False)
 class HealthyInputs:
-    """What one layer's inputs are like in a healthy network.
+    """Statistics of one layer's inputs in a healthy network.
 
     Args:
         second: Second moments of the rows of inputs, (groups, inputs, inputs), float64.
@@ -78,7 +78,7 @@ class HealthyMoments:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over all of it, as 64 hexadecimal digits."""
+        """SHA-256 over the whole content, as 64 hexadecimal digits."""
         sha = hashlib.sha256(repr((self.images, self.network)).encode())
         for name, layer in self.layers.items():
             sha.update(repr((name, layer.norm, layer.mean.shape)).encode() + layer.second.tobytes() + layer.mean.tobytes())
@@ -91,7 +91,7 @@ class HealthyMoments:
 
 
 def first_of(batch: Any) -> Any:
-    """The inputs of a batch: itself, or the first of a tuple or list."""
+    """Return the inputs of a batch: the batch itself, or the first item of a tuple or list."""
     return batch[0] if isinstance(batch, (tuple, list)) else batch
 
 
@@ -104,7 +104,7 @@ def moments_of_network(
     forward: Callable[[nn.Module, Any], Any] | None,
     progress: bool,
 ) -> HealthyMoments:
-    """Moments of a network's inputs in a healthy memory; see ``PlacedModel.moments``."""
+    """Compute moments of a network's inputs in a healthy memory; see ``PlacedModel.moments``."""
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
     inputs = [first_of(b) for b in batches]
@@ -145,6 +145,6 @@ def moments_of_network(
 
 
 def quantized_input(module: Any, x: Any) -> Any:
-    """What a layer computes with: its input, quantized if the layer does that itself."""
+    """Return a layer's input as the layer uses it: quantized, if the layer has an input quantizer."""
     x = getattr(x, "value", x) if not module.input_quant.is_quant_enabled else module.input_quant(x)
     return getattr(x, "value", x)

@@ -1,4 +1,4 @@
-"""The groups of channels of a placed model: found, and proved."""
+"""Find and prove the groups of channels of a placed model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tremap_brevitas.prepare.reordering.prove import prove_groups
 
 
 def channel_groups(net: PlacedModel, *inputs: Any, outputs_free: bool = False, prove: bool = True) -> ChannelReport:
-    """Find which channels of a network may stand in another order, together with what follows them.
+    """Find which channels of a network may be reordered, and which parameters must move with them.
 
     The model is run once on the inputs, and every channel is followed through every operation: layers, BatchNorm, activations,
     pooling, reshapes, sums, concatenation, slices, attention; scales for each channel follow by themselves. What meets an
