@@ -127,7 +127,7 @@ def in_order(bench: Workbench, net: tm.PlacedModel, fault_map: tm.FaultMap, case
     """The order of channels in which the chip is exact; where none is found, the one with the least error of nearest codes."""
     groups = _groups(bench)
 
-    def order(options: SearchOptions) -> tm.ChipOrder:
+    def order(options: SearchOptions) -> tm.order.ChipOrder:
         return tm.reorder(net, [fault_map], groups=groups, options=options, progress=False).orders[0]
 
     best = order(SearchOptions())
@@ -140,7 +140,7 @@ def in_order(bench: Workbench, net: tm.PlacedModel, fault_map: tm.FaultMap, case
 def _groups(bench: Workbench) -> tuple[ChannelGroup, ...]:
     """The groups of channels of a network: found and proved once, whatever the number of chips."""
     if bench.name not in _GROUPS:
-        _GROUPS[bench.name] = tuple(tm.channel_groups(bench.net, bench.data.images[:2]).groups)
+        _GROUPS[bench.name] = tuple(tm.prepare.channel_groups(bench.net, bench.data.images[:2]).groups)
     return _GROUPS[bench.name]
 
 

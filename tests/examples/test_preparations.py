@@ -6,15 +6,13 @@ import statistics
 from pathlib import Path
 
 import pytest
-import torch
-from training import Data
+from study_bench import small_workbench
 
 from benchmarks.preparations import __main__ as command
 from benchmarks.preparations import cases, methods, page, rows, table, work
 from benchmarks.preparations import statistics as figures
 from benchmarks.preparations.cases import Case
 from benchmarks.preparations.methods import METHODS
-from benchmarks.study import workbench
 from tremap_brevitas.planning.evidence import ROWS, measurements
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -23,21 +21,8 @@ CSV = DOCS / "preparations.csv"
 
 @pytest.fixture(scope="module")
 def bench():
-    torch.manual_seed(0)
-    generator = torch.Generator().manual_seed(0)
-    data = Data(
-        torch.randn(40, 3, 32, 32, generator=generator),
-        torch.randint(10, (40,), generator=generator),
-        torch.randn(20, 3, 32, 32, generator=generator),
-        torch.randint(10, (20,), generator=generator),
-    )
-    network = workbench.new_network("resnet20")
-    network(data.test_images[:8])
-    state = network.state_dict()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workbench.tm, "compiled", lambda model, **_: model)
-        patch.setattr(workbench, "BATCH", 8)
-        yield workbench.Workbench("resnet20", state, data, bfloat16=False)
+    with small_workbench() as bench:
+        yield bench
 
 
 def test_every_case_has_a_preparation_and_a_cost():
