@@ -83,8 +83,8 @@ def draw_cost(frame: pd.DataFrame, path: Path) -> None:
     for name, colour in DRAWN.items():
         part = some[(some.preparation == name) & (some.seconds > 0)]
         cost = COSTS[name]
-        takes = (f"{cost.steps} steps" if cost.steps else "", f"{cost.labels:,} labels" if cost.labels else "")
-        takes += (f"{cost.images} images" if cost.images else "",)
+        takes = [f"{cost.steps} steps" if cost.steps else "", f"{cost.labels:,} labels" if cost.labels else ""]
+        takes += [f"{cost.images} images" if cost.images else ""]
         label = f"{name}: {', '.join(filter(None, takes)) or 'no data'}"
         if len(part):
             median = part.groupby("rate").seconds.median()

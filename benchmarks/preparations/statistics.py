@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 
@@ -56,7 +57,7 @@ def figure(part: pd.DataFrame) -> Figure:
 
 def figures(frame: pd.DataFrame) -> dict[tuple[str, float, str, int], Figure]:
     """The figure of each network, rate, preparation and number of chips that share an image."""
-    return {key: figure(part) for key, part in frame.groupby(CASE)}
+    return {cast(tuple[str, float, str, int], key): figure(part) for key, part in frame.groupby(CASE)}
 
 
 def paired(frame: pd.DataFrame, one: str, other: str, *, network: str, chips: int = 1) -> dict[float, Figure]:
@@ -65,4 +66,4 @@ def paired(frame: pd.DataFrame, one: str, other: str, *, network: str, chips: in
     sides: Sequence[pd.DataFrame] = [some[some.preparation == name] for name in (one, other)]
     both = sides[0].merge(sides[1], on=["rate", "seed", "chip", "chips"], suffixes=("", "_other"))
     both["points"] = both.points - both.points_other
-    return {rate: figure(part) for rate, part in both.groupby("rate")}
+    return {cast(float, rate): figure(part) for rate, part in both.groupby("rate")}

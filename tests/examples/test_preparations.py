@@ -21,7 +21,7 @@ CSV = DOCS / "preparations.csv"
 
 @pytest.fixture(scope="module")
 def bench():
-    with small_workbench() as bench:
+    with small_workbench(images=40, test_images=20) as (bench, _):
         yield bench
 
 
