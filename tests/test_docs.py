@@ -61,16 +61,6 @@ def test_page(name, tmp_path):
     assert run_page(f"{name}.md", tmp_path) == expected > 0
 
 
-@pytest.mark.slow
-def test_tour_runs_as_a_script(tmp_path):
-    environment = {**os.environ, "MPLBACKEND": "Agg", "PYTHONPATH": str(DOCS.parent)}
-    done = subprocess.run(
-        [sys.executable, str(DOCS / "tour.py")], cwd=tmp_path, capture_output=True, text=True, timeout=300, env=environment
-    )
-    assert done.returncode == 0, done.stderr
-    assert "/group_0: 7 files unchanged" in done.stdout
-
-
 def test_the_quick_start_installs_as_the_readme_does():
     install = re.findall(r"python -m pip install .*", (DOCS / "quick_start.md").read_text(encoding="utf-8"))
     readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
