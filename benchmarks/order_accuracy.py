@@ -57,6 +57,7 @@ def measured(
 ) -> Iterator[Row]:
     """What each chip gives in each way that is missing, for one network."""
     groups = tm.channel_groups(trained.net, trained.images[:2]).groups
+    print(f"{sum(group.channels for group in groups)} channels in {len(groups)} groups", flush=True)
     batches = list(trained.images.split(128))
 
     @cache
@@ -111,6 +112,11 @@ def run(options: argparse.Namespace) -> None:
             rows = frame[COLUMNS].to_dict("records")
 
 
+def ways_of(frame: pd.DataFrame) -> list[str]:
+    """The ways that were measured, as they lie first."""
+    return [way for way in WAYS if way in set(frame.way)]
+
+
 def table(path: Path, network: str) -> str:
     """Mean accuracy of each way at each rate, in %."""
     frame = pd.read_csv(path)
@@ -119,24 +125,26 @@ def table(path: Path, network: str) -> str:
     for rate, part in frame.groupby("rate"):
         mean = part.groupby("way")[["accuracy", "wrong_codes"]].mean()
         wrong = f"{mean.wrong_codes[AS_THEY_LIE]:.0f} → {mean.wrong_codes[ORDERED]:.0f}"
-        cells = [f"{100 * mean.accuracy[way]:.2f}" if way in mean.index else "" for way in WAYS]
+        cells = [f"{100 * mean.accuracy[way]:.2f}" if way in mean.index else "" for way in ways_of(frame)]
         chips = part[part.way == AS_THEY_LIE]
         lines.append([f"{rate:g}", f"{len(chips)}", wrong, f"{100 * chips.healthy.mean():.2f}", *cells])
-    return tabulate(lines, ["stuck cells", "chips", "wrong codes", "healthy", *WAYS], "github", disable_numparse=True)
+    return tabulate(lines, ["stuck cells", "chips", "wrong codes", "healthy", *ways_of(frame)], "github", disable_numparse=True)
 
 
 def differences(path: Path, network: str) -> str:
     """What each way gains over the same chips as they lie, in points: mean and 95 % interval."""
     frame = pd.read_csv(path)
-    pivot = frame[frame.network == network].pivot_table("accuracy", ["rate", "seed", "chip"], "way")
+    frame = frame[frame.network == network]
+    ways = ways_of(frame)[1:]
+    pivot = frame.pivot_table("accuracy", ["rate", "seed", "chip"], "way")
     lines = []
     for rate, part in pivot.groupby("rate"):
         cells = []
-        for way in WAYS[1:]:
+        for way in ways:
             gain = 100 * (part[way] - part[AS_THEY_LIE]).dropna() if way in part else pd.Series(dtype=float)
             cells.append(interval(gain))
         lines.append([f"{rate:g}", *cells])
-    return tabulate(lines, ["stuck cells", *WAYS[1:]], "github", disable_numparse=True)
+    return tabulate(lines, ["stuck cells", *ways], "github", disable_numparse=True)
 
 
 def interval(gain: pd.Series) -> str:

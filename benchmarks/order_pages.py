@@ -23,10 +23,9 @@ POINT: dict[str, Callable[[str], Any]] = {
     "mean_wrong_as_they_lie": float,
     "mean_wrong_in_order": float,
     "mean_unavoidable": float,
-    "worst_error": int,
     "mean_seconds": float,
     "max_seconds": float,
-    "peak_mib": int,
+    "peak_mib": lambda text: int(text) if text else None,  # rows that were measured before it was
     "rounds": int,
     "patience": int,
 }
@@ -69,7 +68,11 @@ def yields(points: Sequence[Row]) -> str:
 
 def wrong_codes(points: Sequence[Row]) -> str:
     """Mean number of wrong codes, as they lie and in order."""
-    return _by_rate(points, KINDS, lambda p: f"{p['mean_wrong_as_they_lie']:.4g} → {p['mean_wrong_in_order']:.3g}")
+    return _by_rate(points, KINDS, lambda p: f"{_count(p['mean_wrong_as_they_lie'])} → {_count(p['mean_wrong_in_order'])}")
+
+
+def _count(mean: float) -> str:
+    return f"{mean:.0f}" if mean >= 100 else f"{mean:.3g}"
 
 
 def costs(points: Sequence[Row]) -> str:
@@ -80,8 +83,15 @@ def costs(points: Sequence[Row]) -> str:
     for name in dict.fromkeys(p["network"] for p in chosen):
         mine = [p for p in chosen if p["network"] == name]
         seconds = {p["rate"]: f"{p['mean_seconds']:.2g}" for p in mine}
-        memory = max(p["peak_mib"] for p in mine)
-        rows.append([name, f"{mine[0]['weights']:,}", *(seconds.get(rate, "") for rate in rates), f"{memory} MiB"])
+        memory = [p["peak_mib"] for p in mine if p["peak_mib"] is not None]
+        rows.append(
+            [
+                name,
+                f"{mine[0]['weights']:,}",
+                *(seconds.get(rate, "") for rate in rates),
+                f"{max(memory)} MiB" if memory else "",
+            ]
+        )
     heads = ["network", "weights", *(f"{rate:g}" for rate in rates), "most memory"]
     return tabulate(rows, heads, "github", disable_numparse=True)
 

@@ -127,7 +127,6 @@ def point(image: MemoryImage, groups: tuple[ChannelGroup, ...], case: Case, opti
         "mean_wrong_as_they_lie": float(np.mean([order.wrong_as_it_lies for order in orders])),
         "mean_wrong_in_order": float(np.mean([order.wrong for order in orders])),
         "mean_unavoidable": float(np.mean([order.unavoidable for order in orders])),
-        "worst_error": max(order.worst_error for order in orders),
         "mean_seconds": round(float(np.mean(seconds)), 4),
         "max_seconds": round(max(seconds), 4),
         "peak_mib": round(peak_mib()),

@@ -20,6 +20,7 @@ from benchmarks.order_networks import cifar_resnet, drawn, network
 from benchmarks.order_yield import Case
 from tremap_brevitas.order import ChannelGroup, SearchOptions, Side, check_order
 from tremap_brevitas.order.network import Network
+from tremap_brevitas.prepare.reordering import channel_groups
 
 ROOT = Path(__file__).parents[2]
 SEARCH = SearchOptions(rounds=3, patience=3)
@@ -89,11 +90,11 @@ def test_the_groups_of_the_traced_models():
 
 
 def test_the_drawn_and_the_trained_resnet_have_the_same_groups():
-    """The graph that is written out has the sides that tracing the model finds."""
+    """The graph that is written out has the sides that tracing the study's model finds, which is in channels-last order."""
     from benchmarks.study.workbench import new_network
 
     net = tm.place(new_network("resnet20").eval(), tm.Memory(words=100_000, word_bits=32))
-    traced = tm.channel_groups(net, torch.randn(2, 3, 32, 32)).groups
+    traced = channel_groups(net, torch.randn(2, 3, 8, 8), prove=False).groups
     shapes, _ = cifar_resnet(20)
     assert shapes == {layer.name: layer.shape for layer in net.placement.layers}
 
@@ -137,11 +138,10 @@ def test_the_curve_goes_on(tmp_path):
 
 
 def test_tables():
-    base = dict.fromkeys(order_pages.POINT, 0) | {"network": "a", "kind": "uniform", "weights": 1000, "peak_mib": 90}
+    base = dict.fromkeys(order_pages.POINT, 0) | {"network": "a", "kind": "uniform", "weights": 1000, "peak_mib": 95}
     points = [
         base | {"rate": 1e-5, "exact_in_order": 1.0, "exact_as_they_lie": 0.25, "mean_seconds": 0.0123},
-        base
-        | {"rate": 1e-4, "exact_in_order": 0.5, "mean_wrong_as_they_lie": 12.5, "mean_wrong_in_order": 0.5, "peak_mib": 95},
+        base | {"rate": 1e-4, "exact_in_order": 0.5, "mean_wrong_as_they_lie": 1212.5, "mean_wrong_in_order": 0.5},
         base | {"network": "b", "weights": 2000, "rate": 1e-4},
         base | {"kind": "measured: board", "rate": 1.78e-6, "chips": 4, "exact_in_order": 0.75},
     ]
@@ -149,7 +149,7 @@ def test_tables():
         ["b", "uniform", "", "0 (0) %"],
         ["a", "uniform", "100 (25) %", "50 (0) %"],
     ]
-    assert cells(order_pages.wrong_codes(points).splitlines()[-1]) == ["a", "uniform", "0 → 0", "12.5 → 0.5"]
+    assert cells(order_pages.wrong_codes(points).splitlines()[-1]) == ["a", "uniform", "0 → 0", "1212 → 0.5"]
     assert cells(order_pages.costs(points).splitlines()[-1]) == ["a", "1,000", "0.012", "0", "95 MiB"]
     assert cells(order_pages.measured(points).splitlines()[-1])[:6] == ["a", "measured: board", "1.8e-06", "4", "0 %", "75 %"]
 
@@ -188,11 +188,10 @@ def test_the_page_has_the_table_of_the_curve(name):
     assert published(name) == order_pages.TABLES[name](order_pages.read_points(ROOT / "docs" / "order.csv"))
 
 
-@pytest.mark.parametrize("network", ["digits", "resnet20"])
-def test_the_page_has_the_accuracies(network):
+def test_the_page_has_the_accuracies():
     path = ROOT / "docs" / "order_accuracy.csv"
-    assert published(f"accuracy of {network}") == order_accuracy.table(path, network)
-    assert published(f"gain of {network}") == order_accuracy.differences(path, network)
+    assert published("accuracy of resnet20") == order_accuracy.table(path, "resnet20")
+    assert published("gain of resnet20") == order_accuracy.differences(path, "resnet20")
 
 
 def test_the_targets_are_met_by_the_published_rows():
