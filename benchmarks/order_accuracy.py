@@ -56,7 +56,7 @@ def measured(
     trained: Trained, seed: int, rates: Sequence[float], count: int, search: SearchOptions, missing: Callable[..., bool]
 ) -> Iterator[Row]:
     """What each chip gives in each way that is missing, for one network."""
-    groups = tm.channel_groups(trained.net, trained.images[:2]).groups
+    groups = tm.prepare.channel_groups(trained.net, trained.images[:2]).groups
     print(f"{sum(group.channels for group in groups)} channels in {len(groups)} groups", flush=True)
     batches = list(trained.images.split(128))
 

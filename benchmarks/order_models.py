@@ -136,7 +136,7 @@ def traced(name: str, state: Path | None) -> Network:
     make, shape, trained = MODELS[name]
     torch.manual_seed(0)
     net: Any = make(state)
-    groups = tm.channel_groups(net, torch.randn(2, *shape)).groups
+    groups = tm.prepare.channel_groups(net, torch.randn(2, *shape)).groups
     image = net.memory_image()
     if not trained:
         image = drawn({layer.name: layer.shape for layer in image.placement.layers})

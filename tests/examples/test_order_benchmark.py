@@ -81,11 +81,11 @@ def test_a_point(kind):
 
 def test_the_groups_of_the_traced_models():
     """A transformer's stream, heads and feed-forward; an inverted residual's hidden channels, depthwise ones among them."""
-    groups = tm.channel_groups(_untrained(Transformer(width=8, heads=2, depth=1)), torch.randn(2, 3, 32, 32)).groups
+    groups = tm.prepare.channel_groups(_untrained(Transformer(width=8, heads=2, depth=1)), torch.randn(2, 3, 32, 32)).groups
     assert sorted(group.channels for group in groups) == [2, 4, 4, 4, 4, 8, 32]
     block = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), InvertedResidual(4, 4, 1, 3))
     net = _untrained(block)
-    (hidden,) = tm.channel_groups(net, torch.randn(2, 3, 6, 6)).groups
+    (hidden,) = tm.prepare.channel_groups(net, torch.randn(2, 3, 6, 6)).groups
     assert (hidden.channels, len(hidden.sides)) == (12, 3)
 
 
