@@ -89,6 +89,7 @@ def test_the_groups_of_the_traced_models():
     assert (hidden.channels, len(hidden.sides)) == (12, 3)
 
 
+@pytest.mark.slow
 def test_the_drawn_and_the_trained_resnet_have_the_same_groups():
     """The graph that is written out has the sides that tracing the study's model finds, which is in channels-last order."""
     from benchmarks.study.workbench import new_network
@@ -116,6 +117,7 @@ def run(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
 
 
+@pytest.mark.slow
 def test_measured_maps_that_are_not_there(tmp_path):
     done = run(
         "--curve", "--networks", "resnet20", "--kinds", "--csv", tmp_path / "rows.csv", "--measured", tmp_path / "no.hex"
@@ -124,6 +126,7 @@ def test_measured_maps_that_are_not_there(tmp_path):
     assert f"no such file: {tmp_path / 'no.hex'}" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_curve_goes_on(tmp_path):
     command = ["--curve", "--networks", "resnet20", "--rates", 1e-5, "--kinds", "uniform", "--chips", 2]
     path = tmp_path / "rows.csv"
