@@ -58,7 +58,7 @@ def measured(
     """What each chip gives in each way that is missing, for one network."""
     groups = tm.prepare.channel_groups(trained.net, trained.images[:2]).groups
     print(f"{sum(group.channels for group in groups)} channels in {len(groups)} groups", flush=True)
-    batches = list(trained.images.split(128))
+    batches = list(trained.images.split(128))  # type: ignore[no-untyped-call]
 
     @cache
     def importance() -> Any:
@@ -67,8 +67,8 @@ def measured(
     healthy = trained.accuracy(trained.net.model)
     for rate in rates:
         for number in range(count):
-            draw = {"chips": 1, "fault_rate": rate, "seed": 1000 * seed + number}
-            (chip,) = tm.random_fault_maps(trained.net.placement.memory, **draw)
+            memory = trained.net.placement.memory
+            (chip,) = tm.random_fault_maps(memory, chips=1, fault_rate=rate, seed=1000 * seed + number)
             for way in WAYS:
                 if not missing(rate, number, way):
                     continue
@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> None:
     """Measure what is missing, chip after chip, and write the CSV file after each."""
     torch.set_num_threads(1)
     print(machine(), flush=True)
-    rows = pd.read_csv(options.csv).to_dict("records") if options.csv.exists() else []
+    rows: list[dict[Any, Any]] = pd.read_csv(options.csv).to_dict("records") if options.csv.exists() else []
     done = {tuple(row[key] for key in KEY) for row in rows}
     search = SearchOptions(rounds=options.rounds, patience=options.patience)
     for seed in options.seeds if options.network == "digits" else [0]:

@@ -21,6 +21,8 @@ from training import accuracy_on, seed_everything, train
 
 import tremap_brevitas as tm
 
+__all__ = ["DigitsNet", "Trained", "digits", "placed", "resnet20"]
+
 WORD_BITS = 32
 IMAGES = 512  # without labels, for moments and compensation
 

@@ -160,7 +160,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         first = args[0] if args else None
-        layout = (tuple(first.shape), first.stride(), first.storage_offset()) if isinstance(first, Tensor) else None
+        layout = (tuple(first.shape), first.stride(), int(first.storage_offset())) if isinstance(first, Tensor) else None
         result = func(*args, **kwargs)
         name = func._schema.name.split("::")[1]
         named = {a.name: a.default_value for a in func._schema.arguments if a.has_default_value()}
