@@ -15,7 +15,7 @@ from tremap_brevitas.order.groups import ChannelGroup, Index, Orders, checked_or
 from tremap_brevitas.order.network import Network
 from tremap_brevitas.order.problem import Problem
 from tremap_brevitas.order.search import Search, SearchOptions
-from tremap_brevitas.placement import Certificate, LayerDifference, MemoryImage, Placement, certificate, words_read
+from tremap_brevitas.placement import Certificate, LayerDifference, MemoryImage, Placement, certificate
 from tremap_brevitas.placement.certificate import with_differences
 
 
@@ -207,7 +207,7 @@ def chip_order(problem: Problem, chip: FaultMap, orders: Sequence[Index], before
 def check_order(order: ChipOrder, chip: FaultMap) -> tuple[str, ...]:
     """What is wrong with an order that somebody hands over, from its words and the chip's map alone.
 
-    The image is written, read back through the chip's stuck cells word by word, put back into the network's own order and
+    The image is written, read back through the chip's stuck cells, put back into the network's own order and
     compared with its codes.
 
     Args:
@@ -228,10 +228,12 @@ def read_and_checked(order: ChipOrder, chip: FaultMap) -> tuple[dict[str, NDArra
     problems = []
     if chip.digest != order.fault_map:
         problems.append(f"chip {order.chip!r}: the order is for a fault map of digest {order.fault_map}, not {chip.digest}")
-    codes = order.read(words_read(order.image, chip))
-    claimed = out_of_order(order.certificate.read(), order.groups, order.orders)
+    written = order.image
+    read = written.read_through(chip).codes
+    codes = out_of_order(read, order.groups, order.orders)
     for name, wanted in order.network.codes.items():
-        wrong = int(np.count_nonzero(codes[name] != claimed[name]))
+        # What an order says is read is what it writes: the nearest codes that the chip can hold.
+        wrong = int(np.count_nonzero(read[name] != written.codes[name]))
         if wrong:
             differ = int(np.count_nonzero(codes[name] != wanted))
             problems.append(
