@@ -101,6 +101,46 @@ class ChipOrder:
         """Which codes the chip reads differently from the network in this order; made anew each time."""
         return Certificate(self.chip, self.ordered, self.differences)
 
+    @property
+    def codes_read(self) -> dict[str, NDArray[Any]]:
+        """Codes that the chip gives back, put into the network's own order; made anew each time."""
+        return out_of_order(self.image.codes, self.groups, self.orders)
+
+    def values(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Values for each channel in the chip's order, as a flow needs them beside the words: biases, BatchNorms, scales.
+
+        Args:
+            tensors: Arrays by their keys in the state dict. Those of which no group speaks are returned as they are.
+
+        Raises:
+            ValueError: If a tensor has too few channels.
+        """
+        return in_order(tensors, self.groups, self.orders, values=True)
+
+    def channels(self, layer: str, *, axis: int = 0) -> Index:
+        """Which channel of a layer each of its slots holds, along one axis of its weight.
+
+        With it whatever there is one of for each channel is put in order, such as the scales in a bundle's manifest:
+        ``scale[order.channels(layer)]``.
+
+        Args:
+            layer: Name of a placed layer.
+            axis: Axis of its weight: 0 for the output channels, but 1 in a transposed convolution.
+
+        Raises:
+            KeyError: If there is no such layer.
+            ValueError: If the weight has no such axis, or other channels move at other places of another axis.
+        """
+        shape = self.network.placement.layer(layer).shape
+        if not 0 <= axis < len(shape):
+            raise ValueError(f"layer {layer!r}: no axis {axis} in a weight of shape {shape}")
+        index = np.broadcast_to(np.arange(shape[axis]).reshape([-1 if n == axis else 1 for n in range(len(shape))]), shape)
+        moved = np.moveaxis(in_order({layer: index}, self.groups, self.orders)[layer], axis, 0).reshape(shape[axis], -1)
+        if (moved != moved[:, :1]).any():
+            raise ValueError(f"layer {layer!r}: its channels on axis {axis} differ along another axis of the weight")
+        result: Index = moved[:, 0].copy()
+        return result
+
     def read(self, words: Sequence[int]) -> dict[str, NDArray[Any]]:
         """Codes of the network, in their own order, from the words that the chip gives back.
 
