@@ -6,7 +6,16 @@ import pytest
 
 import tremap_brevitas as tm
 from tremap_brevitas.moments import InputMoments, LayerMoments
-from tremap_brevitas.order import ChannelGroup, SearchOptions, Side, check_order, load_orders, patch_in_order, save_orders, solve
+from tremap_brevitas.order import (
+    ChannelGroup,
+    SearchOptions,
+    Side,
+    check_order,
+    load_orders,
+    patch_in_order,
+    save_orders,
+    solve,
+)
 from tremap_brevitas.patching import patch
 from tremap_brevitas.placement import LayerCodes, linear_placement, words_read
 

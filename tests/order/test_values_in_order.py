@@ -39,7 +39,9 @@ def test_channels_of_a_chain():
 def test_channels_of_heads_follow_the_rows():
     groups = networks.groups_of_heads(3, 3)
     order = an_order(groups, {"first": (9, 2), "middle": (6, 3), "last": (2, 6)})
-    rows = networks.plainly_ordered({"first": np.repeat(np.arange(9)[:, None], 2, axis=1)}, _only(groups, "first"), order.orders)
+    rows = networks.plainly_ordered(
+        {"first": np.repeat(np.arange(9)[:, None], 2, axis=1)}, _only(groups, "first"), order.orders
+    )
     assert order.channels("first").tolist() == rows["first"][:, 0].tolist()
     assert sorted(order.channels("middle").tolist()) == list(range(6))
     inside = [order.orders[f"in head {h}"].tolist() for h in range(3)]
