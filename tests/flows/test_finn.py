@@ -257,7 +257,7 @@ def test_memories_in_a_chips_order(tmp_path, capsys):
     chip = tm.FaultMap(some.memory, some.cells, some.stuck_at, "A7")
     (order,) = tm.reorder(net, [chip], groups=groups, progress=False)
     assert order.wrong < order.wrong_as_it_lies
-    net.set_faults_(None)
+    net.set_faults_(tm.FaultMap(chip.memory, [], [], "healthy"))
     folder = net.export(tmp_path / "b", x, dynamo=False, onnx_forms=["qonnx"], groups=groups, chips=[])
     (tmp_path / "folding.json").write_text(json.dumps(folding))
     arguments = [str(folder), "--folding", str(tmp_path / "folding.json"), "--out", str(tmp_path / "out")]

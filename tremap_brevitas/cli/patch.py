@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,9 @@ from tremap_brevitas.cli.inputs import regular
 from tremap_brevitas.cli.outputs import STDOUT, check_outputs, summary, to_file
 from tremap_brevitas.cli.printing import print_json
 from tremap_brevitas.memory_files import FORMATS
+
+if TYPE_CHECKING:
+    from tremap_brevitas.order import ChipOrder
 
 
 @click.command(
@@ -76,8 +79,9 @@ def patch(
     moments = network.moments()
     reader.expect(network.image.placement.memory)
     faults = reader.one_map(chip)
+    order: ChipOrder | None = None
     if orders_file is None:
-        order, found = None, patched(network.image, moments, faults, sweeps=sweeps)
+        found = patched(network.image, moments, faults, sweeps=sweeps)
         written = found.image
     else:
         from tremap_brevitas.bundle.in_order import KnownOrders

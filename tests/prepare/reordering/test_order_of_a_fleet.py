@@ -68,16 +68,21 @@ def test_one_order_for_a_group_then_every_member_is_prepared(digits):
 
 def test_moments_weigh_what_stays(digits):
     net, x, groups = digits
-    chips = tm.random_fault_maps(net.placement.memory, chips=2, fault_rate=1e-2, seed=1)
+    chips = tm.random_fault_maps(net.placement.memory, chips=2, fault_rate=5e-2, seed=1)
     moments = input_moments(net, x.split(32))
-    image = net.memory_image()
-    found = tm.reorder(net, chips, groups=groups, options=QUICK, moments=moments, progress=False)
-    same = tm.reorder(net, chips, groups=groups, options=QUICK, importance=output_importance(moments, image), progress=False)
-    other = tm.reorder(net, chips, groups=groups, options=QUICK, progress=False)
-    for one, two in zip(found, same, strict=True):
-        assert all(np.array_equal(one.orders[name], two.orders[name]) for name in one.orders)
-    assert [order.wrong for order in found] == [order.wrong for order in other]  # the number of wrong codes comes first
-    assert any(not np.array_equal(a.orders[n], b.orders[n]) for a, b in zip(found, other, strict=True) for n in a.orders)
+    importance = output_importance(moments, net.memory_image())
+    options = SearchOptions(aim="error")
+
+    def harm(order):
+        """Sum of the squared relative errors of the outputs, one wrong code at a time."""
+        read = order.codes_read
+        errors = {name: read[name].astype(float) - codes for name, codes in order.network.codes.items()}
+        return sum(float((importance[name] * error**2).sum()) for name, error in errors.items())
+
+    found = tm.reorder(net, chips, groups=groups, options=options, moments=moments, progress=False)
+    other = tm.reorder(net, chips, groups=groups, options=options, progress=False)
+    for one, two in zip(found, other, strict=True):
+        assert harm(one) < harm(two)
     with pytest.raises(ValueError, match="give moments or importance, not both"):
         tm.reorder(net, chips, groups=groups, moments=moments, importance={}, progress=False)
     with pytest.raises(TypeError, match="moments must be"):

@@ -43,7 +43,7 @@ def reorder(
         outputs_free: Whether the network's outputs may come in another order.
         options: How to search; None for the default.
         importance: For each layer by name what an error of each weight counts, in the shape of the weight; layers that are
-            missing count 1.
+            missing count 1 over the sum of their squared codes.
         moments: Moments of the layers' inputs, as ``export`` keeps them and ``Bundle.moments`` gives them. What stays wrong is
             then weighed by its error of the layer's output, not by the squared error of the codes. Not with ``importance``.
         workers: Processes to use; the result does not depend on it.
