@@ -78,7 +78,7 @@ class Problem:
         return result
 
     def harm(self, orders: Sequence[Index]) -> NDArray[np.float64]:
-        """Squared error of each hit times its importance, or over its layer's squared codes, the nearest code being written."""
+        """Squared error of each hit times its importance, or over its layer's squared codes; the nearest code is written."""
         result = np.zeros(self.hits)
         for hits in self.layers:
             at = hits.entry.source(hits.coordinates, orders)
