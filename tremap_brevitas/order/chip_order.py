@@ -194,7 +194,8 @@ def solve(
         chip: The chip's fault map.
         options: How to search; None for the default.
         importance: For each layer by name what an error of each weight counts, in the shape of the weight; layers that are
-            missing count 1 over the sum of their squared codes. Never outweighs the number of wrong codes, unless ``options.aim`` is ``"error"``.
+            missing count 1 over the sum of their squared codes. Never outweighs the number of wrong codes, unless ``options.aim``
+            is ``"error"``.
 
     Raises:
         ValueError: If the image, the groups, the chip and the importance do not belong together.
