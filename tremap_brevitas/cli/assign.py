@@ -1,4 +1,4 @@
-"""``tremap assign``: which prepared network a new chip gets."""
+"""``tremap assign``: choose a prepared network for a new chip."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def assign(
     as_json: bool,
     **reading: Any,
 ) -> None:
-    """Find for each chip the prepared network that serves it: exact, exact in order, good enough by the curve, or to retrain.
+    """Choose a prepared network for each chip, in another order if need be, or report that it must be retrained.
 
     No network is run. Spare rows and columns are used up first; what is said is of the stuck cells that are left. With a curve
     over errors of the layers' outputs, or for patched chips, the bundles need moments: export(moments=...); with --orders
@@ -150,7 +150,7 @@ def assign(
 
 
 def _rounded(result: ChipResult) -> ChipResult:
-    """The result with an accuracy of four digits: it is a prediction, or an average over some thousand images."""
+    """Round the accuracy to four digits, because it is a prediction or a mean over some thousand images."""
     return replace(result, accuracy=None if result.accuracy is None else round(result.accuracy, 4))
 
 

@@ -1,4 +1,4 @@
-"""``tremap patch``: a chip's own codes where a new stuck cell makes it read wrong ones."""
+"""``tremap patch``: choose a chip's own codes where new stuck cells make it misread the network."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def patch(
     as_json: bool,
     **reading: Any,
 ) -> None:
-    """Choose the codes of a chip anew where it would read wrong ones, and write its own memory image.
+    """Choose new codes for a chip where it would misread the network, and write its memory image.
 
     CHIP is its fault map with all of its stuck cells, the new one included; a log needs no geometry. Every output channel with
     a wrong code gets codes that the chip can hold and that make the channel's output least wrong; all other words stay as they
@@ -81,43 +81,43 @@ def patch(
     faults = reader.one_map(chip)
     order: ChipOrder | None = None
     if orders_file is None:
-        found = patched(network.image, moments, faults, sweeps=sweeps)
-        written = found.image
+        result = patched(network.image, moments, faults, sweeps=sweeps)
+        written = result.image
     else:
         from tremap_brevitas.bundle.in_order import KnownOrders
         from tremap_brevitas.order import patch_in_order, save_orders
 
         with regular(orders_file) as file:
             orders = KnownOrders(network, file)
-        order, found = patch_in_order(orders.of(faults), moments, faults, sweeps=sweeps)
+        order, result = patch_in_order(orders.of(faults), moments, faults, sweeps=sweeps)
         written = order.image
     if not certificate(written, faults).bit_exact:  # nothing that we know of; then it must not leave
-        raise click.ClickException(f"{chip}: what was chosen does not come back as it was written")
+        raise click.ClickException(f"{chip}: the chosen codes are not read back as written")
     if onnx_file is not None:
         with to_file(onnx_file) as file:
-            apply_to_onnx(network, faults, file, form=form, image=found.image if order is None else None, order=order)
+            apply_to_onnx(network, faults, file, form=form, image=result.image if order is None else None, order=order)
     with to_file(out) as file:
         write_memory_image(written, file, format=form_of, fault_map=None)
     if order is not None and order_out is not None:
         with to_file(order_out) as file:
             save_orders([order], file)
-    beyond = beyond_accumulators(network, found.after)
+    beyond = beyond_accumulators(network, result.after)
     outputs = (out, onnx_file, order_out)
     if as_json:
         print_json(
             {
-                "chip": found.chip,
-                "weights_that_differ": [found.before.weights_that_differ, found.after.weights_that_differ],
-                "error_as_written": found.error_before,
-                "error_nearest": found.nearest_error,
-                "error": found.error,
+                "chip": result.chip,
+                "weights_that_differ": [result.before.weights_that_differ, result.after.weights_that_differ],
+                "error_as_written": result.error_before,
+                "error_nearest": result.nearest_error,
+                "error": result.error,
                 "image": written.digest,
                 "beyond_accumulators": {name: list(now) for name, (_, now) in beyond.items()},
-                "layers": [vars(layer) for layer in found.layers],
+                "layers": [vars(layer) for layer in result.layers],
             }
         )
     else:
-        summary(found, *outputs)
+        summary(result, *outputs)
         if order is not None:
             summary("the chip holds the network in its order of channels", *outputs)
         for name, (before, now) in beyond.items():

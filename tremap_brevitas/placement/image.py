@@ -1,4 +1,4 @@
-"""What is written into the memory: the codes of a network, and the words that hold them."""
+"""The codes of a network as written to the memory, and the words that hold them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from tremap_brevitas.faults.fault_map import FaultMap, check_memory
 from tremap_brevitas.placement.layer import PlacedLayer
 from tremap_brevitas.placement.packed import after_stuck_cells, bits_of_words, packed_codes, unpacked_codes, words_of_bits
 from tremap_brevitas.placement.placement import Placement
+from tremap_brevitas.printable import counted
 
 Array = NDArray[Any]
 
 
 class MemoryImage:
-    """The codes of a network as they are to be written into a memory, before any cell has its say.
+    """The codes of a network as they are written to a memory, before stuck cells take effect.
 
     Args:
         placement: Where each code lies.
@@ -63,7 +64,7 @@ class MemoryImage:
         """
         expected = placement.tiles * placement.memory.words
         if len(words) != expected:
-            raise ValueError(f"{len(words)} words, but the placement has {expected}")
+            raise ValueError(f"{counted(len(words), 'word')}, but the placement has {expected}")
         return cls(placement, unpacked_codes(placement, bits_of_words(words, width=placement.memory.word_bits)))
 
     @cached_property
@@ -77,7 +78,7 @@ class MemoryImage:
         return packed
 
     def stored(self, cells: ArrayLike) -> NDArray[np.uint8]:
-        """The bit that is stored in each of some cells; 0 in a cell that no weight uses.
+        """Return the bit stored in each of these cells; 0 in a cell that no weight uses.
 
         Args:
             cells: Cell indices of the memory, in any order, (cells,).
@@ -97,17 +98,17 @@ class MemoryImage:
         """
         asked, size = np.asarray(cells, dtype=np.int64), self.placement.memory.cells
         if asked.size and not 0 <= asked.min() <= asked.max() < size:
-            raise ValueError(f"cells {asked.min()} to {asked.max()} are not all inside the memory of {size} cells")
+            raise ValueError(f"cells {asked.min()} to {asked.max()} are not all inside the memory of {counted(size, 'cell')}")
         cell = asked + size * np.arange(self.placement.tiles)[:, None]
         return (self.bits[cell >> 3] >> (cell & 7).astype(np.uint8)) & 1
 
     def words(self) -> list[int]:
-        """Every word as a number, tile after tile."""
+        """Return every word as a number, tile after tile."""
         memory = self.placement.memory
         return words_of_bits(self.bits, words=self.placement.tiles * memory.words, width=memory.word_bits)
 
     def read_through(self, chip: FaultMap) -> MemoryImage:
-        """What a chip gives back after this image was written to it: its bits, stuck where cells are, decoded.
+        """Return what a chip gives back after this image was written to it: its bits, stuck where cells are, decoded.
 
         Written and read back cell by cell, whatever weight a cell holds; so it proves what a certificate says, which looks at
         the weights that are hit.
@@ -127,7 +128,7 @@ class MemoryImage:
 
     @cached_property
     def squares(self) -> Mapping[str, float]:
-        """Sum of the squared codes of each layer: what an error in it is to be compared with."""
+        """Sum of the squared codes of each layer, the reference for its errors."""
         return MappingProxyType({name: float(np.square(codes, dtype=np.float64).sum()) for name, codes in self.codes.items()})
 
     @cached_property
@@ -143,7 +144,8 @@ class MemoryImage:
         return type(self), (self.placement, dict(self.codes))
 
     def __repr__(self) -> str:
-        return f"MemoryImage({self.placement.weights} codes of {len(self.codes)} layers, {self.placement.memory})"
+        codes, layers = counted(self.placement.weights, "code"), counted(len(self.codes), "layer")
+        return f"MemoryImage({codes} of {layers}, {self.placement.memory})"
 
 
 def _checked(layer: PlacedLayer, codes: ArrayLike) -> Array:
@@ -155,7 +157,7 @@ def _checked(layer: PlacedLayer, codes: ArrayLike) -> Array:
         raise ValueError(f"layer {layer.name!r}: codes must be integers, got {array.dtype}")
     if array.min() < low or array.max() > high:
         raise ValueError(
-            f"layer {layer.name!r}: codes from {array.min()} to {array.max()}, but {layer.bit_width} bits "
+            f"layer {layer.name!r}: codes from {array.min()} to {array.max()}, but {counted(layer.bit_width, 'bit')} "
             f"{layer.encoding} hold {low} to {high}"
         )
     kept: Array = array.astype(np.min_scalar_type(low if low < 0 else high), order="C")

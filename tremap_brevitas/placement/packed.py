@@ -16,6 +16,7 @@ from tremap_brevitas.codes import decode, encode
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.placement.layer import PlacedLayer
 from tremap_brevitas.placement.placement import Placement
+from tremap_brevitas.printable import counted
 
 Bits = NDArray[np.uint8]
 
@@ -115,7 +116,7 @@ def bits_of_words(words: Sequence[int], *, width: int) -> Bits:
     if rows is None:
         wide = next((i for i, word in enumerate(words) if not 0 <= word < 1 << width), None)
         if wide is not None:
-            raise ValueError(f"word {wide} is {words[wide]:#x}, which does not fit into {width} bits")
+            raise ValueError(f"word {wide} is {words[wide]:#x}, which does not fit into {counted(width, 'bit')}")
         rows = np.frombuffer(b"".join(word.to_bytes(size, "little") for word in words), dtype=np.uint8).reshape(-1, size)
     if width % 8 == 0:
         return rows.reshape(-1)

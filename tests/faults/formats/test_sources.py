@@ -58,7 +58,7 @@ def test_a_read_back_may_be_a_memory_image(tmp_path, form):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     chip = read_fault_map(path, memory=MEMORY, format="readback", image_format=form)
     assert (cells(chip), chip.chip) == ({8: 0, 31: 0}, "A7")
-    with pytest.raises(FormatError, match=r"A7\.dump: holds 4 words, but the memory has 5 words"):
+    with pytest.raises(FormatError, match=r"A7\.dump: holds 4 words, but the memory has 5$"):
         read_readback(path, None, Memory(words=5, word_bits=8), image_format=form)
     path.write_text("?")
     with pytest.raises(FormatError, match=r"A7\.dump(:1)?: "):
@@ -150,7 +150,7 @@ def test_nothing_in_a_folder_is_lost_without_a_word(tmp_path):
     size = ["--words", 4, "--word-bits", 8]
     found = tremap("map", "info", folder, *size, code=1)
     assert "C3.npz" in found.stderr
-    assert "D4: a folder within a folder" in found.stderr
+    assert "D4: a folder inside a folder" in found.stderr
     tremap("map", "merge", folder, *size, "--on-conflict", "free", "--out", tmp_path / "m.npz", code=1)
     assert not (tmp_path / "m.npz").exists()
     with pytest.raises(OSError, match="C3"):
