@@ -124,7 +124,7 @@ def measure(folder: Path, options: argparse.Namespace) -> None:
         f"{proof:.1f} s",
     ]
     heading = ["network, rate", "chips measured", "exact as they lie", "exact in order", f"a chip, {options.workers} workers"]
-    heading += ["processor, a chip", f"{options.fleet:,} chips", "most memory", "file, a chip", "proof word by word, a chip"]
+    heading += ["processor, a chip", f"{options.fleet:,} chips", "most memory", "file, a chip", "proof, a chip"]
     print(f"| {' | '.join(heading)} |\n|" + " --- |" * len(cells))
     print(f"| {' | '.join(cells)} |")
 

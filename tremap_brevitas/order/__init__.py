@@ -6,6 +6,7 @@ from tremap_brevitas.order.groups import ChannelGroup, Side, check_groups, in_or
 from tremap_brevitas.order.groups_file import groups_digest, load_groups, save_groups
 from tremap_brevitas.order.importance import output_importance
 from tremap_brevitas.order.orders_file import load_orders, save_orders
+from tremap_brevitas.order.patched import patch_in_order
 from tremap_brevitas.order.search import SearchOptions
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "order_chips",
     "out_of_order",
     "output_importance",
+    "patch_in_order",
     "read_in_order",
     "save_groups",
     "save_orders",
