@@ -53,7 +53,8 @@ class Conflicts:
 
     Args:
         clashes: The weights.
-        moments: Second moments of the inputs, (columns, columns).
+        moments: Second moments of the inputs, (columns, columns). What follows the layer is the same on all members: it takes
+            up the mean of their mean outputs and no member's deviation from it, so that these moments are never about the mean.
         rows: Rows of the layer's matrix.
         copies: How often the matrix stands under itself, each copy with another target.
     """
@@ -83,7 +84,8 @@ class Conflicts:
         """Choose for each weight by itself the code whose readings are closest to the target; put their means into place."""
         for column, at in enumerate(self._at):
             if len(at):
-                self._choose(at, weights[:, column], target[self._row[at], column], None, torch.ones((), device=weights.device))
+                one = torch.ones((), device=weights.device)
+                self._choose(at, weights[:, column], target[self._row[at], column], None, one, one)
 
     def settle_(self, column: int, new: Tensor, old: Tensor, gradient: Tensor, bend: Tensor) -> None:
         """Choose the codes of one column's conflicting weights for the output's sake.
@@ -104,7 +106,7 @@ class Conflicts:
         coupling = self._moments[self._column_of[others], column]
         coupling = torch.where(others == at[:, None], torch.zeros_like(coupling), coupling)
         pull = torch.einsum("cq,cqm->cm", coupling, self._now[others])
-        self._choose(at, new, old[row] - gradient[row] / bend, pull, bend)
+        self._choose(at, new, old[row] - gradient[row] / bend, pull, bend, self._moments[column, column])
 
     def spread_errors(self) -> Tensor:
         """Mean over the members of ``d_m' H d_m``, row by row."""
@@ -117,13 +119,15 @@ class Conflicts:
         """Put what is written in place of the mean readings."""
         weights[self._row, self._column] = self._clashes.written(self._base, self._code).to(weights.dtype)
 
-    def _choose(self, at: Tensor, means: Tensor, wish: Tensor, pull: Tensor | None, bend: Tensor) -> None:
+    def _choose(
+        self, at: Tensor, means: Tensor, wish: Tensor, pull: Tensor | None, bend: Tensor, spread_bend: Tensor
+    ) -> None:
         base = self._base[at]
         readings = self._clashes.readings(base)
         mean = readings.mean(-1)
         deviation = readings - mean[..., None]
-        # Up to a constant: bend (mean - wish)^2, and the mean of bend d^2 + 2 d pull.
-        cost = bend * ((mean - wish[:, None]).square() + deviation.square().mean(-1))
+        # Up to a constant: bend (mean - wish)^2, and the mean of spread_bend d^2 + 2 d pull.
+        cost = bend * (mean - wish[:, None]).square() + spread_bend * deviation.square().mean(-1)
         if pull is not None:
             cost = cost + 2 * (deviation * pull[:, None, :]).mean(-1)
         cost = cost.masked_fill(~self._clashes.allowed[base], torch.inf)

@@ -15,6 +15,8 @@ from tremap_brevitas.prepare.compensation.descent import descend, errors_of
 from tremap_brevitas.prepare.compensation.moments import as_matrices, as_weight
 from tremap_brevitas.prepare.compensation.reachable import CodeRule, Reachable
 
+MAX_FACTOR = 4.0  # and its inverse is the least
+
 
 @dataclass(frozen=True, eq=False)
 class Solution:
@@ -82,6 +84,7 @@ class LayerProblem:
         target: Tensor,
         moments: Tensor,
         *,
+        mean: Tensor | None = None,
         factors: Sequence[float] = (1.0,),
         sweeps: int = 1,
         clashes: Clashes | None = None,
@@ -90,9 +93,12 @@ class LayerProblem:
 
         Args:
             target: Real weights to come close to, as matrices.
-            moments: Second moments of the inputs, (groups, columns, columns).
-            factors: Factors, with their signs, that what follows can take up; the first is 1.
-            sweeps: Passes over all columns.
+            moments: Second moments of the inputs, (groups, columns, columns); about the mean, if ``mean`` is given.
+            mean: Mean of the inputs, (groups, columns), where a bias or a BatchNorm takes up the mean of the output; else None.
+            factors: Factors, with their signs, that what follows can take up; the first is 1. Each channel begins with every
+                one of them. If there are several, any factor of the same sign up to ``MAX_FACTOR`` can be taken up.
+            sweeps: Passes over all columns. After each, where factors are free, the factor becomes the one that serves the
+                codes best.
             clashes: Weights that the members of a group read differently; for layers of one group of channels.
         """
         tries = torch.tensor(list(factors), dtype=torch.float64, device=target.device)
@@ -126,18 +132,26 @@ class LayerProblem:
             return torch.where(as_they_are[column], read[column], values) if holding else values
 
         start = nearest(aims.movedim(-1, 0), slice(None)).movedim(0, -1)
-        clash = None if clashes is None else Conflicts(clashes, moments[0], rows=rows, copies=count)
+        raw = moments if mean is None else moments + mean[..., :, None] * mean[..., None, :]
+        clash = None if clashes is None else Conflicts(clashes, raw[0], rows=rows, copies=count)
         if clash is not None:
             clash.start_(start[0], aims[0])
-        found = descend(start, aims, moments, nearest, sweeps=sweeps, conflicts=clash)
-        after = errors_of(found, aims, moments)
-        if clash is not None:
-            after = after + clash.spread_errors()
-        relative = (after / by_row[..., 0].square()).reshape(groups, count, rows)
+        found, factor_of_row = start, by_row[..., 0].expand(groups, -1)
+        if count == 1:
+            found = descend(start, aims, moments, nearest, sweeps=sweeps, conflicts=clash)
+            after = errors_of(found, aims, moments)
+            relative = after if clash is None else after + clash.spread_errors()
+        else:
+            wanted = repeated(target)
+            for _ in range(sweeps):
+                found = descend(found, wanted * factor_of_row[..., None], moments, nearest, conflicts=clash)
+                spread = None if clash is None else clash.spread_errors()
+                factor_of_row, relative = fitted_factors(found, wanted, moments, by_row[..., 0].sign(), spread=spread)
+        relative = relative.reshape(groups, count, rows)
         best = relative.argmin(1, keepdim=True)
         place = best[..., None].expand(groups, 1, rows, columns)
         values = found.reshape(groups, count, rows, columns).gather(1, place)[:, 0]
-        factor = tries[best[:, 0]]
+        factor = factor_of_row.reshape(groups, count, rows).gather(1, best)[:, 0]
         written = values
         if clash is not None:
             clash.written_(found[0])
@@ -169,6 +183,33 @@ class LayerProblem:
         """
         keep = self.rule.encoding == "binary" or self.rule.store == "plain"
         return torch.ones_like(sign) if keep else sign
+
+
+def fitted_factors(
+    weights: Tensor, target: Tensor, moments: Tensor, sign: Tensor, *, spread: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The factor of each row for which it is closest to the target, and the error that is left then.
+
+    ``(w - f t)' H (w - f t) / f²`` is a parabola in ``1 / f``.
+
+    Args:
+        weights: Rows of weights, (groups, rows, columns).
+        target: Rows of the target, without a factor.
+        moments: Second moments of the inputs, (groups, columns, columns).
+        sign: Sign of each row's factor, (groups, rows), or what broadcasts to it.
+        spread: What conflicts add to each row's error, (rows,).
+
+    Examples:
+        >>> one = torch.ones(1, 1, 1)
+        >>> fitted_factors(0.5 * one, one, one, torch.ones(1, 1))
+        (tensor([[0.5000]]), tensor([[0.]]))
+    """
+    own, aim = weights @ moments, target @ moments
+    power, along, wanted = ((a * b).sum(-1) for a, b in ((own, weights), (aim, weights), (aim, target)))
+    if spread is not None:
+        power = power + spread
+    inverse = torch.where(power > 0, along * sign / power, 1.0).clamp(1 / MAX_FACTOR, MAX_FACTOR) * sign
+    return 1 / inverse, wanted - 2 * along * inverse + power * inverse.square()
 
 
 def _relative(errors: Tensor, power: float) -> float:
