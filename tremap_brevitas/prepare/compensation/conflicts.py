@@ -1,4 +1,4 @@
-"""Weights that the members of a group read differently: the mean of the members' errors, exactly."""
+"""Weights that the members of a group read differently: minimize the exact mean of the members' errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Clashes:
-    """The conflicting weights of one layer, before anything is chosen.
+    """The conflicting weights of one layer, before their codes are chosen.
 
     Attributes:
         row: Row of each of them in the layer's matrix; (count,).
@@ -35,17 +35,17 @@ class Clashes:
     zero_point: Tensor
 
     def readings(self, at: Tensor) -> Tensor:
-        """What each member reads for each code, real values: (len(at), codes, members)."""
+        """Return the real value that each member reads for each code, (len(at), codes, members)."""
         read = self.decoded[(self.stored[None, :, None] | self.sa1[at][:, None, :]) & ~self.sa0[at][:, None, :]]
         return (read - self.zero_point[at][:, None, None]) * self.scale[at][:, None, None]
 
     def written(self, at: Tensor, code: Tensor) -> Tensor:
-        """Real value of the codes with these numbers, as a healthy memory gives them back."""
+        """Return the real values of the codes with these indices, as a healthy memory returns them."""
         return (self.decoded[self.stored[code]] - self.zero_point[at]) * self.scale[at]
 
 
 class Conflicts:
-    """The choice of a code for every conflicting weight of a layer.
+    """Chooses the code of every conflicting weight of a layer.
 
     A member ``m`` computes with ``w + d_m``: the mean reading ``w``, and its own deviation from it at conflicting weights.
     The mean of the members' errors is the error of ``w`` plus the mean of ``d_m' H d_m``; both change in closed form with
@@ -60,7 +60,7 @@ class Conflicts:
     """
 
     def __init__(self, clashes: Clashes, moments: Tensor, *, rows: int, copies: int) -> None:
-        self._clashes, self._moments = clashes, moments
+        self._clashes, self._moments, self._rows = clashes, moments, rows
         count, columns, device = len(clashes.row), moments.shape[-1], moments.device
         self._base = torch.arange(count, device=device).repeat(copies)
         self._row = torch.cat([clashes.row + copy * rows for copy in range(copies)])
@@ -80,15 +80,26 @@ class Conflicts:
         bounds = torch.searchsorted(self._column[by_column], torch.arange(columns + 1, device=device)).tolist()
         self._at = [by_column[bounds[j] : bounds[j + 1]] for j in range(columns)]
 
+    def of_copies(self, order: Tensor) -> Conflicts:
+        """Return the same weights, their codes as they are, for other copies of each row.
+
+        Args:
+            order: Which copy of each row comes first, second, …: (new copies, rows).
+        """
+        kept = Conflicts(self._clashes, self._moments, rows=self._rows, copies=len(order))
+        source = order[kept._row // self._rows, kept._row % self._rows] * len(self._clashes.row) + kept._base
+        kept._code, kept._now[:-1] = self._code[source], self._now[source]
+        return kept
+
     def start_(self, weights: Tensor, target: Tensor) -> None:
-        """Choose for each weight by itself the code whose readings are closest to the target; put their means into place."""
+        """Choose for each weight alone the code whose readings are closest to the target; store the mean readings in place."""
         for column, at in enumerate(self._at):
             if len(at):
                 one = torch.ones((), device=weights.device)
                 self._choose(at, weights[:, column], target[self._row[at], column], None, one, one)
 
     def settle_(self, column: int, new: Tensor, old: Tensor, gradient: Tensor, bend: Tensor) -> None:
-        """Choose the codes of one column's conflicting weights for the output's sake.
+        """Choose the codes of one column's conflicting weights that minimize the error of the output.
 
         Args:
             column: The column.
@@ -109,19 +120,17 @@ class Conflicts:
         self._choose(at, new, old[row] - gradient[row] / bend, pull, bend, self._moments[column, column])
 
     def spread_errors(self) -> Tensor:
-        """Mean over the members of ``d_m' H d_m``, row by row."""
+        """Return the mean over the members of ``d_m' H d_m``, for each row."""
         columns = self._column_of[self._of_row]
         inner = self._moments[columns[:, :, None], columns[:, None, :]]
         deviation = self._now[self._of_row]
         return torch.einsum("rqm,rqp,rpm->r", deviation, inner, deviation) / deviation.shape[-1]
 
     def written_(self, weights: Tensor) -> None:
-        """Put what is written in place of the mean readings."""
+        """Replace the mean readings by the values of the written codes, in place."""
         weights[self._row, self._column] = self._clashes.written(self._base, self._code).to(weights.dtype)
 
-    def _choose(
-        self, at: Tensor, means: Tensor, wish: Tensor, pull: Tensor | None, bend: Tensor, spread_bend: Tensor
-    ) -> None:
+    def _choose(self, at: Tensor, means: Tensor, wish: Tensor, pull: Tensor | None, bend: Tensor, spread_bend: Tensor) -> None:
         base = self._base[at]
         readings = self._clashes.readings(base)
         mean = readings.mean(-1)

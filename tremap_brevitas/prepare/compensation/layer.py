@@ -1,8 +1,8 @@
-"""One layer's problem: its healthy weights, what its memory can give back, and the codes that serve it best."""
+"""Compensation of one layer: its healthy weights, the codes that its memory can return, and the best choice of codes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,12 @@ from tremap_brevitas.prepare.compensation.moments import as_matrices, as_weight
 from tremap_brevitas.prepare.compensation.reachable import CodeRule, Reachable
 
 MAX_FACTOR = 4.0  # and its inverse is the least
+KEPT = 4  # factors of a channel that are followed beyond the first sweep
 
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """What a layer is to compute with.
+    """The weights, codes and factors that were chosen for a layer.
 
     Attributes:
         weight: Float master weights that quantize to the codes chosen, in the shape of the weight.
@@ -40,7 +41,7 @@ class Solution:
 
 
 class LayerProblem:
-    """A layer's healthy weights and reachable codes, laid out as matrices (groups, rows, columns) in float64.
+    """A layer's healthy weights and reachable codes, as float64 matrices (groups, rows, columns).
 
     Args:
         layer: The module.
@@ -89,7 +90,7 @@ class LayerProblem:
         sweeps: int = 1,
         clashes: Clashes | None = None,
     ) -> Solution:
-        """Choose codes, and for each channel a factor.
+        """Choose the codes of a layer, and a factor for each channel.
 
         Args:
             target: Real weights to come close to, as matrices.
@@ -98,64 +99,48 @@ class LayerProblem:
             factors: Factors, with their signs, that what follows can take up; the first is 1. Each channel begins with every
                 one of them. If there are several, any factor of the same sign up to ``MAX_FACTOR`` can be taken up.
             sweeps: Passes over all columns. After each, where factors are free, the factor becomes the one that serves the
-                codes best.
+                codes best; beyond the first, the best ``KEPT`` of each channel go on.
             clashes: Weights that the members of a group read differently; for layers of one group of channels.
         """
         tries = torch.tensor(list(factors), dtype=torch.float64, device=target.device)
         groups, rows, columns = target.shape
         count = len(tries)
 
-        def repeated(x: Tensor) -> Tensor:
-            return x.repeat(1, count, 1)
-
-        by_row = tries.repeat_interleave(rows)[None, :, None]
-        aims = repeated(target) * by_row
-        scale, zero, held = (repeated(x).movedim(-1, 0).contiguous() for x in (self.scale, self.zero_point, self.held))
-        turned = self._turned(by_row.sign())
-        floats, read = ((repeated(x) * turned).movedim(-1, 0).contiguous() for x in (self._floats, self.read))
-        as_they_are = held & (turned[..., 0] > 0)
-        reachable = Reachable(repeated(self.sa0), repeated(self.sa1), self.rule)
-
-        holds, shifted = held.flatten(1).any(1).tolist(), bool(zero.any())
-
-        def nearest(wish: Tensor, column: int | slice) -> Tensor:
-            wish = wish / scale[column]
-            if shifted:
-                wish += zero[column]
-            holding = isinstance(column, slice) or holds[column]
-            if holding:  # a float that is held is rounded by the quantizer before its nearest code is looked up
-                wish = torch.where(held[column], (floats[column] / scale[column] + zero[column]).round(), wish)
-            values = reachable.nearest(wish, column)
-            if shifted:
-                values -= zero[column]
-            values *= scale[column]
-            return torch.where(as_they_are[column], read[column], values) if holding else values
-
-        start = nearest(aims.movedim(-1, 0), slice(None)).movedim(0, -1)
         raw = moments if mean is None else moments + mean[..., :, None] * mean[..., None, :]
+        # Rows of copy after copy of the matrix, each copy with another factor.
+        factor = tries.repeat_interleave(rows).expand(groups, -1)
+        aims = target.repeat(1, count, 1) * factor[..., None]
+        nearest = self._nearest(factor.sign(), count)
+        chosen = nearest(aims.movedim(-1, 0), slice(None)).movedim(0, -1)
         clash = None if clashes is None else Conflicts(clashes, raw[0], rows=rows, copies=count)
         if clash is not None:
-            clash.start_(start[0], aims[0])
-        found, factor_of_row = start, by_row[..., 0].expand(groups, -1)
+            clash.start_(chosen[0], aims[0])
         if count == 1:
-            found = descend(start, aims, moments, nearest, sweeps=sweeps, conflicts=clash)
-            after = errors_of(found, aims, moments)
-            relative = after if clash is None else after + clash.spread_errors()
+            chosen = descend(chosen, aims, moments, nearest, sweeps=sweeps, conflicts=clash)
+            errors = errors_of(chosen, aims, moments)
+            errors = errors if clash is None else errors + clash.spread_errors()
         else:
-            wanted = repeated(target)
-            for _ in range(sweeps):
-                found = descend(found, wanted * factor_of_row[..., None], moments, nearest, conflicts=clash)
+            for sweep in range(sweeps):
+                if sweep == 1 and count > KEPT:  # the best of them go on
+                    order = errors.reshape(groups, count, rows).argsort(1, stable=True)[:, :KEPT]
+                    at = (order * rows + torch.arange(rows, device=order.device)).reshape(groups, -1)
+                    clash = None if clash is None else clash.of_copies(order[0])
+                    chosen = chosen.gather(1, at[..., None].expand(-1, -1, columns))
+                    factor, count = factor.gather(1, at), KEPT
+                    nearest = self._nearest(factor.sign(), count)
+                wanted = target.repeat(1, count, 1)
+                chosen = descend(chosen, wanted * factor[..., None], moments, nearest, conflicts=clash)
                 spread = None if clash is None else clash.spread_errors()
-                factor_of_row, relative = fitted_factors(found, wanted, moments, by_row[..., 0].sign(), spread=spread)
-        relative = relative.reshape(groups, count, rows)
-        best = relative.argmin(1, keepdim=True)
+                factor, errors = fitted_factors(chosen, wanted, moments, factor.sign(), spread=spread)
+        errors = errors.reshape(groups, count, rows)
+        best = errors.argmin(1, keepdim=True)
         place = best[..., None].expand(groups, 1, rows, columns)
-        values = found.reshape(groups, count, rows, columns).gather(1, place)[:, 0]
-        factor = factor_of_row.reshape(groups, count, rows).gather(1, best)[:, 0]
+        values = chosen.reshape(groups, count, rows, columns).gather(1, place)[:, 0]
+        factor = factor.reshape(groups, count, rows).gather(1, best)[:, 0]
         written = values
         if clash is not None:
-            clash.written_(found[0])
-            written = found.reshape(groups, count, rows, columns).gather(1, place)[:, 0]
+            clash.written_(chosen[0])
+            written = chosen.reshape(groups, count, rows, columns).gather(1, place)[:, 0]
         sign = self._turned(factor.sign()[..., None])
         # A code below the quantizer's lowest is read where that is wanted. Half a code on either side is the same code, and
         # beyond the largest float it would move the scale.
@@ -172,8 +157,41 @@ class LayerProblem:
             codes=as_weight(self.layer, codes, self._shape).round().to(torch.int32),
             factor=factor.reshape(-1),
             before=_relative(errors_of(self.read, target, moments), power),
-            after=_relative(relative.gather(1, best), power),
+            after=_relative(errors.gather(1, best), power),
         )
+
+    def _nearest(self, sign: Tensor, copies: int) -> Callable[[Tensor, int | slice], Tensor]:
+        """Return what gives the nearest reachable values for wishes, for so many copies of the matrix under each other.
+
+        Args:
+            sign: Sign of each row of them, (groups, copies * rows).
+            copies: Number of copies.
+        """
+
+        def repeated(x: Tensor) -> Tensor:
+            return x.repeat(1, copies, 1)
+
+        scale, zero, held = (repeated(x).movedim(-1, 0).contiguous() for x in (self.scale, self.zero_point, self.held))
+        turned = self._turned(sign[..., None])
+        floats, read = ((repeated(x) * turned).movedim(-1, 0).contiguous() for x in (self._floats, self.read))
+        as_they_are = held & (turned[..., 0] > 0)
+        reachable = Reachable(repeated(self.sa0), repeated(self.sa1), self.rule)
+        holds, shifted = held.flatten(1).any(1).tolist(), bool(zero.any())
+
+        def nearest(wish: Tensor, column: int | slice) -> Tensor:
+            wish = wish / scale[column]
+            if shifted:
+                wish += zero[column]
+            holding = isinstance(column, slice) or holds[column]
+            if holding:  # a float that is held is rounded by the quantizer before its nearest code is looked up
+                wish = torch.where(held[column], (floats[column] / scale[column] + zero[column]).round(), wish)
+            values = reachable.nearest(wish, column)
+            if shifted:
+                values -= zero[column]
+            values *= scale[column]
+            return torch.where(as_they_are[column], read[column], values) if holding else values
+
+        return nearest
 
     def _turned(self, sign: Tensor) -> Tensor:
         """Sign of the floats that are held.
