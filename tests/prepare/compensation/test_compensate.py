@@ -16,6 +16,7 @@ from torch import nn
 
 import tremap_brevitas as tm
 from tremap_brevitas import quant as tq
+from tremap_brevitas.prepare.compensation import layer as of_a_layer
 
 QUANT = tq.FaultyInt8WeightPerTensorFixedPoint
 
@@ -127,6 +128,18 @@ def test_more_sweeps_never_raise_the_error_of_a_channel_that_a_batchnorm_follows
         report = net.compensate_([images(128)], fault_map=a_chip(net.placement, rate=0.2), sweeps=sweeps, progress=False)
         errors.append(report.layers[0].compensated)
     assert errors[0] > errors[1] >= errors[2] - 1e-9
+
+
+def test_a_layer_that_is_solved_part_by_part_is_the_same(monkeypatch):
+    states = []
+    for numbers in (1 << 23, 14 * 72 * 3):
+        monkeypatch.setattr(of_a_layer, "MAX_NUMBERS", numbers)
+        net = a_net(tm.make_faulty(network(FullRangeWeight)))
+        chips = tm.random_fault_maps(net.placement.memory, chips=6, fault_rate=0.05, seed=0)
+        net.compensate_([images(120)], fault_map=tm.merge(chips, on_conflict="free"), progress=False)
+        states.append(net.memory_image().codes)
+    for name, codes in states[0].items():
+        assert np.array_equal(codes, states[1][name])
 
 
 def test_what_a_bias_takes_up_costs_nothing():

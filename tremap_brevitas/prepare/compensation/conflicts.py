@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,6 +34,16 @@ class Clashes:
     allowed: Tensor
     scale: Tensor
     zero_point: Tensor
+
+    def of_rows(self, part: slice) -> Clashes | None:
+        """Return those of some rows, counted from the first of them; None if there are none."""
+        inside = (self.row >= part.start) & (self.row < part.stop)
+        if not bool(inside.any()):
+            return None
+        weights: dict[str, Any] = {
+            name: getattr(self, name)[inside] for name in ("column", "sa0", "sa1", "allowed", "scale", "zero_point")
+        }
+        return replace(self, row=self.row[inside] - part.start, **weights)
 
     def readings(self, at: Tensor) -> Tensor:
         """Return the real value that each member reads for each code, (len(at), codes, members)."""

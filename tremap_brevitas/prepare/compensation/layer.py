@@ -16,6 +16,7 @@ from tremap_brevitas.prepare.compensation.moments import as_matrices, as_weight
 from tremap_brevitas.prepare.compensation.reachable import CodeRule, Reachable
 
 MAX_FACTOR = 4.0  # and its inverse is the least
+MAX_NUMBERS = 1 << 23  # that are worked on at once, all factors together; eight times that in each of a dozen arrays, in bytes
 KEPT = 4  # factors of a channel that are followed beyond the first sweep
 
 
@@ -103,44 +104,15 @@ class LayerProblem:
             clashes: Weights that the members of a group read differently; for layers of one group of channels.
         """
         tries = torch.tensor(list(factors), dtype=torch.float64, device=target.device)
-        groups, rows, columns = target.shape
-        count = len(tries)
-
+        rows, columns = target.shape[1:]
         raw = moments if mean is None else moments + mean[..., :, None] * mean[..., None, :]
-        # Rows of copy after copy of the matrix, each copy with another factor.
-        factor = tries.repeat_interleave(rows).expand(groups, -1)
-        aims = target.repeat(1, count, 1) * factor[..., None]
-        nearest = self._nearest(factor.sign(), count)
-        chosen = nearest(aims.movedim(-1, 0), slice(None)).movedim(0, -1)
-        clash = None if clashes is None else Conflicts(clashes, raw[0], rows=rows, copies=count)
-        if clash is not None:
-            clash.start_(chosen[0], aims[0])
-        if count == 1:
-            chosen = descend(chosen, aims, moments, nearest, sweeps=sweeps, conflicts=clash)
-            errors = errors_of(chosen, aims, moments)
-            errors = errors if clash is None else errors + clash.spread_errors()
-        else:
-            for sweep in range(sweeps):
-                if sweep == 1 and count > KEPT:  # the best of them go on
-                    order = errors.reshape(groups, count, rows).argsort(1, stable=True)[:, :KEPT]
-                    at = (order * rows + torch.arange(rows, device=order.device)).reshape(groups, -1)
-                    clash = None if clash is None else clash.of_copies(order[0])
-                    chosen = chosen.gather(1, at[..., None].expand(-1, -1, columns))
-                    factor, count = factor.gather(1, at), KEPT
-                    nearest = self._nearest(factor.sign(), count)
-                wanted = target.repeat(1, count, 1)
-                chosen = descend(chosen, wanted * factor[..., None], moments, nearest, conflicts=clash)
-                spread = None if clash is None else clash.spread_errors()
-                factor, errors = fitted_factors(chosen, wanted, moments, factor.sign(), spread=spread)
-        errors = errors.reshape(groups, count, rows)
-        best = errors.argmin(1, keepdim=True)
-        place = best[..., None].expand(groups, 1, rows, columns)
-        values = chosen.reshape(groups, count, rows, columns).gather(1, place)[:, 0]
-        factor = factor.reshape(groups, count, rows).gather(1, best)[:, 0]
-        written = values
-        if clash is not None:
-            clash.written_(chosen[0])
-            written = chosen.reshape(groups, count, rows, columns).gather(1, place)[:, 0]
+        # Rows do not depend on each other: a wide layer is solved part by part, which bounds the memory.
+        size = max(1, MAX_NUMBERS // (len(tries) * columns * len(target)))
+        parts = [
+            self._solve_rows(slice(b, b + size), target[:, b : b + size], moments, raw, tries, sweeps, clashes)
+            for b in range(0, rows, size)
+        ]
+        values, written, factor, errors = (torch.cat(part, 1) for part in zip(*parts, strict=True))
         sign = self._turned(factor.sign()[..., None])
         # A code below the quantizer's lowest is read where that is wanted. Half a code on either side is the same code, and
         # beyond the largest float it would move the scale.
@@ -157,19 +129,70 @@ class LayerProblem:
             codes=as_weight(self.layer, codes, self._shape).round().to(torch.int32),
             factor=factor.reshape(-1),
             before=_relative(errors_of(self.read, target, moments), power),
-            after=_relative(errors.gather(1, best), power),
+            after=_relative(errors, power),
         )
 
-    def _nearest(self, sign: Tensor, copies: int) -> Callable[[Tensor, int | slice], Tensor]:
-        """Return what gives the nearest reachable values for wishes, for so many copies of the matrix under each other.
+    def _solve_rows(
+        self,
+        part: slice,
+        target: Tensor,
+        moments: Tensor,
+        raw: Tensor,
+        tries: Tensor,
+        sweeps: int,
+        clashes: Clashes | None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return what some rows read back, what is written there, the factor of each row, and its error."""
+        groups, rows, columns = target.shape
+        count = len(tries)
+        # Rows of copy after copy of the matrix, each copy with another factor.
+        factor = tries.repeat_interleave(rows).expand(groups, -1)
+        aims = target.repeat(1, count, 1) * factor[..., None]
+        nearest = self._nearest(part, factor.sign(), count)
+        chosen = nearest(aims.movedim(-1, 0), slice(None)).movedim(0, -1)
+        clashes = None if clashes is None else clashes.of_rows(part)
+        clash = None if clashes is None else Conflicts(clashes, raw[0], rows=rows, copies=count)
+        if clash is not None:
+            clash.start_(chosen[0], aims[0])
+        if count == 1:
+            chosen = descend(chosen, aims, moments, nearest, sweeps=sweeps, conflicts=clash)
+            errors = errors_of(chosen, aims, moments)
+            errors = errors if clash is None else errors + clash.spread_errors()
+        else:
+            for sweep in range(sweeps):
+                if sweep == 1 and count > KEPT:  # the best of them go on
+                    order = errors.reshape(groups, count, rows).argsort(1, stable=True)[:, :KEPT]
+                    at = (order * rows + torch.arange(rows, device=order.device)).reshape(groups, -1)
+                    clash = None if clash is None else clash.of_copies(order[0])
+                    chosen = chosen.gather(1, at[..., None].expand(-1, -1, columns))
+                    factor, count = factor.gather(1, at), KEPT
+                    nearest = self._nearest(part, factor.sign(), count)
+                wanted = target.repeat(1, count, 1)
+                chosen = descend(chosen, wanted * factor[..., None], moments, nearest, conflicts=clash)
+                spread = None if clash is None else clash.spread_errors()
+                factor, errors = fitted_factors(chosen, wanted, moments, factor.sign(), spread=spread)
+        errors = errors.reshape(groups, count, rows)
+        best = errors.argmin(1, keepdim=True)
+        place = best[..., None].expand(groups, 1, rows, columns)
+        values = chosen.reshape(groups, count, rows, columns).gather(1, place)[:, 0]
+        factor = factor.reshape(groups, count, rows).gather(1, best)[:, 0]
+        written = values
+        if clash is not None:
+            clash.written_(chosen[0])
+            written = chosen.reshape(groups, count, rows, columns).gather(1, place)[:, 0]
+        return values, written, factor, errors.gather(1, best)[:, 0]
+
+    def _nearest(self, part: slice, sign: Tensor, copies: int) -> Callable[[Tensor, int | slice], Tensor]:
+        """Return what gives the nearest reachable values for wishes, for so many copies of some rows under each other.
 
         Args:
+            part: The rows.
             sign: Sign of each row of them, (groups, copies * rows).
             copies: Number of copies.
         """
 
         def repeated(x: Tensor) -> Tensor:
-            return x.repeat(1, copies, 1)
+            return x[:, part].repeat(1, copies, 1)
 
         scale, zero, held = (repeated(x).movedim(-1, 0).contiguous() for x in (self.scale, self.zero_point, self.held))
         turned = self._turned(sign[..., None])
