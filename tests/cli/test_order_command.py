@@ -171,7 +171,7 @@ def test_what_is_refused(lot, tmp_path):
     assert f"no {NAME} in it" in said(tmp_path, where)
     assert "does not exist" in said(tmp_path / "no", where, code=2)
     assert "--words and --word-bits say 3 words × 8 bits" in said(folder, where, "--words", 3, "--word-bits", 8, code=2)
-    assert "cannot be written as well" in tremap("order", folder, where, "--out", folder / "groups.npz", code=2).stderr
+    assert "cannot be an output as well" in tremap("order", folder, where, "--out", folder / "groups.npz", code=2).stderr
     tremap("verify", folder)
 
 
