@@ -161,7 +161,7 @@ class LayerProblem:
         else:
             for sweep in range(sweeps):
                 if sweep == 1 and count > KEPT:  # the best of them go on
-                    order = errors.reshape(groups, count, rows).argsort(1, stable=True)[:, :KEPT]
+                    order = errors.reshape(groups, count, rows).argsort(dim=1, stable=True)[:, :KEPT]
                     at = (order * rows + torch.arange(rows, device=order.device)).reshape(groups, -1)
                     clash = None if clash is None else clash.of_copies(order[0])
                     chosen = chosen.gather(1, at[..., None].expand(-1, -1, columns))
