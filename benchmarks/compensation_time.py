@@ -47,7 +47,7 @@ def _conv(inputs: int, channels: int, size: int, stride: int) -> Any:
     return qnn.QuantConv2d(inputs, channels, size, weight_quant=FaultyInt8WeightPerTensorFixedPoint, **options)
 
 
-def resnet18() -> nn.Module:
+def resnet18() -> Any:
     """ResNet-18 for images of 32×32 pixels: a first convolution of 3×3, no pooling after it."""
     layers: list[nn.Module] = [_conv(3, 64, 3, 1), nn.BatchNorm2d(64), qnn.QuantReLU(act_quant=Uint8ActPerTensorFixedPoint)]
     inputs = 64
@@ -55,7 +55,8 @@ def resnet18() -> nn.Module:
         layers += [_Block(inputs, channels, 1 if channels == 64 else 2), _Block(channels, channels, 1)]
         inputs = channels
     linear = qnn.QuantLinear(512, 10, bias=True, weight_quant=FaultyInt8WeightPerTensorFixedPoint)
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear).to(memory_format=torch.channels_last)
+    model: Any = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear)
+    return model.to(memory_format=torch.channels_last)
 
 
 def main() -> None:
