@@ -97,7 +97,8 @@ def test_devices_and_files_that_the_shell_has_opened_need_no_leave(place, tmp_pa
 
 def test_every_command_that_writes_takes_the_option():
     def commands(group, prefix=""):
-        for name, command in group.commands.items():
+        for name in group.commands:
+            _, command, _ = group.resolve_command(click.Context(group), [name])
             if isinstance(command, click.Group):
                 yield from commands(command, f"{prefix}{name} ")
             else:
