@@ -24,7 +24,7 @@ From a folder of tester logs to a merged map and a checked bundle:
 COMMANDS = {
     "assign": (
         "tremap_brevitas.cli.assign:assign",
-        "Choose a prepared network for each chip, or report that it must be retrained.",
+        "Choose a prepared network for each chip, in another order if need be, or report that it must be retrained.",
     ),
     "group": (
         "tremap_brevitas.cli.group:group",
