@@ -4,6 +4,7 @@ from tremap_brevitas.order.chip_order import ChipOrder, check_order, read_in_ord
 from tremap_brevitas.order.fleet import FleetOrders, order_chips
 from tremap_brevitas.order.groups import ChannelGroup, Side, check_groups, in_order, out_of_order
 from tremap_brevitas.order.groups_file import groups_digest, load_groups, save_groups
+from tremap_brevitas.order.hardware import Hardware, HardwareSetting
 from tremap_brevitas.order.importance import output_importance
 from tremap_brevitas.order.orders_file import load_orders, save_orders
 from tremap_brevitas.order.search import SearchOptions
@@ -12,6 +13,8 @@ __all__ = [
     "ChannelGroup",
     "ChipOrder",
     "FleetOrders",
+    "Hardware",
+    "HardwareSetting",
     "SearchOptions",
     "Side",
     "check_groups",

@@ -7,6 +7,7 @@ its width needs, and the first word of the file is address 0; a reused memory's 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -57,9 +58,14 @@ def write_memory_image(image: MemoryImage, path: str | os.PathLike[str], *, form
     words = image.words() if fault_map is None else words_read(image, fault_map)
     by = "before any fault" if fault_map is None else f"after the faults of chip {fault_map.chip!a}, digest {fault_map.digest}"
     text = f"words {said.replace('_', ' ')}: {by}, image {image.digest}"
-    with atomic_file(target) as draft:
-        draft.write_bytes(kind.write(words, image.placement.memory.word_bits, text))
-    return target
+    return write_words(words, target, format=format, word_bits=image.placement.memory.word_bits, text=text)
+
+
+def write_words(words: Sequence[int], path: str | os.PathLike[str], *, format: Format, word_bits: int, text: str) -> Path:
+    """Write words to a file, atomically, with a line of text in it where the format has comments."""
+    with atomic_file(path) as draft:
+        draft.write_bytes(_format(format).write(words, word_bits, text))
+    return Path(path)
 
 
 def read_memory_image(path: str | os.PathLike[str], *, format: Format, word_bits: int) -> list[int]:
@@ -92,19 +98,32 @@ def words_read(image: MemoryImage, fault_map: FaultMap) -> list[int]:
     Raises:
         ValueError: If the map is of another memory.
     """
-    placement = image.placement
-    check_memory(fault_map, placement.memory, whose="the image's")
-    words = image.words()
+    check_memory(fault_map, image.placement.memory, whose="the image's")
+    return stuck_words(image.words(), fault_map)
+
+
+def stuck_words(words: Sequence[int], fault_map: FaultMap) -> list[int]:
+    """Words that a chip gives back after these were written to it.
+
+    Args:
+        words: Words of the chip's memory, tile after tile.
+        fault_map: The chip's stuck cells.
+
+    Examples:
+        >>> from tremap_brevitas import Memory
+        >>> stuck_words([0b00, 0b11], FaultMap(Memory(words=2, word_bits=2), cells=[1, 2], stuck_at=[1, 0]))
+        [2, 2]
+    """
+    memory, read = fault_map.memory, list(words)
     stuck: dict[int, tuple[int, int]] = {}
     for cell, value in zip(fault_map.cells.tolist(), fault_map.stuck_at.tolist(), strict=True):
-        word, bit = divmod(cell, placement.memory.word_bits)
+        word, bit = divmod(cell, memory.word_bits)
         ones, zeros = stuck.get(word, (0, 0))
         stuck[word] = (ones | value << bit, zeros | (1 - value) << bit)
     for word, (ones, zeros) in stuck.items():
-        for tile in range(placement.tiles):
-            at = tile * placement.memory.words + word
-            words[at] = (words[at] | ones) & ~zeros
-    return words
+        for at in range(word, len(read), memory.words):
+            read[at] = (read[at] | ones) & ~zeros
+    return read
 
 
 def _format(name: str) -> FileFormat:

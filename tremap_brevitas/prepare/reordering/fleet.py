@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from tremap_brevitas.faults import FaultMap
-from tremap_brevitas.order import ChannelGroup, FleetOrders, SearchOptions, order_chips
+from tremap_brevitas.order import ChannelGroup, FleetOrders, Hardware, SearchOptions, order_chips
 from tremap_brevitas.placed import PlacedModel
 from tremap_brevitas.placed.slots import check_type
 from tremap_brevitas.prepare.reordering.channels import channel_groups
@@ -23,6 +23,7 @@ def reorder(
     outputs_free: bool = False,
     options: SearchOptions | None = None,
     importance: Mapping[str, ArrayLike] | None = None,
+    hardware: Hardware | None = None,
     workers: int = 1,
     folder: str | os.PathLike[str] | None = None,
     progress: bool = True,
@@ -42,6 +43,8 @@ def reorder(
         options: How to search; None for the default.
         importance: For each layer by name what an error of each weight counts, in the shape of the weight; layers that are
             missing count 1.
+        hardware: What the accelerator has beside free channels: scrambled addresses, rotated or inverted words. Fault maps are
+            of ``hardware.chip_memory(net.placement.memory)`` then. None for nothing.
         workers: Processes to use; the result does not depend on it.
         folder: Run folder: chips that are finished there are not solved again. None keeps nothing.
         progress: Whether to show a bar on standard error.
@@ -76,6 +79,7 @@ def reorder(
         chips,
         options=options,
         importance=importance,
+        hardware=hardware,
         workers=workers,
         folder=folder,
         progress=progress,
