@@ -5,6 +5,7 @@ from tremap_brevitas.order.fleet import FleetOrders, order_chips
 from tremap_brevitas.order.groups import ChannelGroup, Side, check_groups, in_order, out_of_order
 from tremap_brevitas.order.groups_file import groups_digest, load_groups, save_groups
 from tremap_brevitas.order.hardware import Hardware, HardwareSetting
+from tremap_brevitas.order.hardware.words import write_chip_words
 from tremap_brevitas.order.importance import output_importance
 from tremap_brevitas.order.orders_file import load_orders, save_orders
 from tremap_brevitas.order.search import SearchOptions
@@ -30,4 +31,5 @@ __all__ = [
     "save_groups",
     "save_orders",
     "solve",
+    "write_chip_words",
 ]

@@ -15,12 +15,12 @@ from tremap_brevitas.faults.fault_map import check_memory
 from tremap_brevitas.order.groups import ChannelGroup, Index, Orders, checked_orders, in_order, out_of_order
 from tremap_brevitas.order.hardware import Hardware, HardwareSetting
 from tremap_brevitas.order.hardware.in_turn import InTurn, as_it_lies
+from tremap_brevitas.order.hardware.words import stuck_words
 from tremap_brevitas.order.network import Network
 from tremap_brevitas.order.problem import Problem
 from tremap_brevitas.order.search import Search, SearchOptions
-from tremap_brevitas.placement import Certificate, LayerDifference, MemoryImage, Placement, certificate
+from tremap_brevitas.placement import Certificate, LayerDifference, MemoryImage, Placement, certificate, words_read
 from tremap_brevitas.placement.certificate import with_differences
-from tremap_brevitas.placement.image_file import stuck_words
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -225,7 +225,12 @@ def solved(network: Network, chip: FaultMap, options: SearchOptions, hardware: H
 
 
 def chip_order(
-    problem: Problem, chip: FaultMap, orders: Sequence[Index], before: int, unavoidable: int, hardware: HardwareSetting | None = None
+    problem: Problem,
+    chip: FaultMap,
+    orders: Sequence[Index],
+    before: int,
+    unavoidable: int,
+    hardware: HardwareSetting | None = None,
 ) -> ChipOrder:
     """Put a result together."""
     network = problem.network
@@ -268,7 +273,7 @@ def read_and_checked(order: ChipOrder, chip: FaultMap) -> tuple[dict[str, NDArra
     if chip.digest != order.fault_map:
         problems.append(f"chip {order.chip!r}: the order is for a fault map of digest {order.fault_map}, not {chip.digest}")
     check_memory(chip, order.memory, whose="the order's")
-    codes = order.read(stuck_words(order.words, chip))
+    codes = order.read(words_read(order.image, chip) if order.hardware is None else stuck_words(order.words, chip))
     claimed = out_of_order(order.certificate.read(), order.groups, order.orders)
     for name, wanted in order.network.codes.items():
         wrong = int(np.count_nonzero(codes[name] != claimed[name]))

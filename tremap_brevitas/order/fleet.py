@@ -202,7 +202,8 @@ class FleetOrders:
                 raise ValueError(f"orders of different networks: chips {first.chip!r} and {other.chip!r}")
             if hardware_of(other) != self.hardware:
                 raise ValueError(
-                    f"orders of different hardware: chip {first.chip!r} has {self.hardware}, {other.chip!r} {hardware_of(other)}"
+                    f"orders of different hardware: chip {first.chip!r} has {self.hardware}, chip {other.chip!r} has "
+                    f"{hardware_of(other)}"
                 )
 
     @property

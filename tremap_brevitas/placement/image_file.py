@@ -98,32 +98,19 @@ def words_read(image: MemoryImage, fault_map: FaultMap) -> list[int]:
     Raises:
         ValueError: If the map is of another memory.
     """
-    check_memory(fault_map, image.placement.memory, whose="the image's")
-    return stuck_words(image.words(), fault_map)
-
-
-def stuck_words(words: Sequence[int], fault_map: FaultMap) -> list[int]:
-    """Words that a chip gives back after these were written to it.
-
-    Args:
-        words: Words of the chip's memory, tile after tile.
-        fault_map: The chip's stuck cells.
-
-    Examples:
-        >>> from tremap_brevitas import Memory
-        >>> stuck_words([0b00, 0b11], FaultMap(Memory(words=2, word_bits=2), cells=[1, 2], stuck_at=[1, 0]))
-        [2, 2]
-    """
-    memory, read = fault_map.memory, list(words)
+    placement = image.placement
+    check_memory(fault_map, placement.memory, whose="the image's")
+    words = image.words()
     stuck: dict[int, tuple[int, int]] = {}
     for cell, value in zip(fault_map.cells.tolist(), fault_map.stuck_at.tolist(), strict=True):
-        word, bit = divmod(cell, memory.word_bits)
+        word, bit = divmod(cell, placement.memory.word_bits)
         ones, zeros = stuck.get(word, (0, 0))
         stuck[word] = (ones | value << bit, zeros | (1 - value) << bit)
     for word, (ones, zeros) in stuck.items():
-        for at in range(word, len(read), memory.words):
-            read[at] = (read[at] | ones) & ~zeros
-    return read
+        for tile in range(placement.tiles):
+            at = tile * placement.memory.words + word
+            words[at] = (words[at] | ones) & ~zeros
+    return words
 
 
 def _format(name: str) -> FileFormat:

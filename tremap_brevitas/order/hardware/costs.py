@@ -14,6 +14,7 @@ from tremap_brevitas.order.hardware.contents import Contents
 from tremap_brevitas.placement import PlacedLayer
 
 Table = NDArray[np.float64]
+Mask = NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,7 @@ class StuckWords:
         line = (np.cumsum(some) - 1)[self.line[cells]]
         return StuckWords(self.word[some], line, self.bit[cells], self.value[cells])
 
-    def masks(self, layer: PlacedLayer, amount: int, memory: Memory) -> tuple[Index, Index, Index, Index]:
+    def masks(self, layer: PlacedLayer, amount: int, memory: Memory) -> tuple[Index, Index, Mask, Mask]:
         """The codes that stuck cells hit when the words are rotated by an amount.
 
         Returns:

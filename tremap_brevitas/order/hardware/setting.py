@@ -65,7 +65,9 @@ class HardwareSetting:
         if len(self.keys) != banks:
             raise ValueError(f"{len(self.keys)} keys, but the memory has {banks} banks of {hardware.scramble} words")
         if len(self.rows) != len(self.amounts) or np.any(self.amounts == 0):
-            raise ValueError(f"{len(self.rows)} rows have amounts other than 0, but {len(self.amounts)} amounts are given, or a 0")
+            raise ValueError(
+                f"{len(self.rows)} rows have amounts other than 0, but {len(self.amounts)} amounts are given, or a 0"
+            )
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Made anew, so that the arrays are read-only again.
@@ -120,7 +122,7 @@ class HardwareSetting:
             raise ValueError(f"chip {chip.chip!r}: the {what} {number} is {says}, but a cell of it is stuck at another value")
         word, bit = np.divmod(data.cells, self.memory.word_bits)
         cells = self.scrambled(word) * self.memory.word_bits + (bit - self.amount(word)) % self.memory.word_bits
-        return FaultMap(self.memory, cells, data.stuck_at ^ self.flag(word), chip.chip, chip.metadata)
+        return FaultMap(self.memory, cells, data.stuck_at ^ self.flag(word).astype(np.uint8), chip.chip, chip.metadata)
 
     def _contradictions(self, chip: FaultMap) -> list[tuple[str, int, int]]:
         groups, flags, rows, allowed = stuck_side_cells(self.hardware, self.memory, chip)
@@ -218,9 +220,7 @@ class HardwareSetting:
         return f"HardwareSetting({self})"
 
 
-def stuck_side_cells(
-    hardware: Hardware, memory: Memory, chip: FaultMap
-) -> tuple[Numbers, Numbers, Numbers, NDArray[np.bool_]]:
+def stuck_side_cells(hardware: Hardware, memory: Memory, chip: FaultMap) -> tuple[Numbers, Numbers, Numbers, NDArray[np.bool_]]:
     """What stuck cells of flags and amounts leave.
 
     Returns:

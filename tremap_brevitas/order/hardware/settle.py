@@ -121,7 +121,7 @@ class Settler:
         size = self.hardware.scramble
         bank_of = left.outer * self.units.outer // size
         banks, at = np.unique(bank_of, return_inverse=True)
-        wrong, harm = (np.bincount(at, weights=values[:, 0]) for values in (left.wrong, left.harm))
+        wrong, harm = (np.bincount(at, weights=v[:, 0]).astype(np.float64) for v in (left.wrong, left.harm))
         changed = []
         for begin in range(0, len(banks), _BANKS):
             some = slice(begin, begin + _BANKS)
@@ -217,5 +217,5 @@ def _at(choice: Choice, some: NDArray[np.bool_]) -> Choice:
 def _joined(choices: list[Choice]) -> Choice:
     if not choices:
         return Choice(_NONE, np.zeros((0, 1)), np.zeros((0, 1)), _NONE, _NONE, _NONE, _NONE)
-    pieces = [[getattr(choice, name) for choice in choices] for name in ("outer", "wrong", "harm")]
-    return Choice(*(np.concatenate(piece) for piece in pieces), _NONE, _NONE, _NONE, _NONE)
+    outer, wrong, harm = (np.concatenate([getattr(c, name) for c in choices]) for name in ("outer", "wrong", "harm"))
+    return Choice(outer, wrong, harm, _NONE, _NONE, _NONE, _NONE)
