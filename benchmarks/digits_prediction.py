@@ -55,7 +55,7 @@ def measured(seed: int, rates: list[float], chips: int) -> tuple[float, list[dic
         for number, chip in enumerate(
             tm.random_fault_maps(net.placement.memory, chips=chips, fault_rate=rate, seed=1000 * seed + i)
         ):
-            proof = tm.certificate(image, chip, deployment="chip_image")
+            proof = tm.placement.certificate(image, chip, deployment="chip_image")
             own = patch(image, moments, chip)
             twin = copy.deepcopy(net)
             report = twin.compensate_(batches, fault_map=chip, progress=False)
@@ -96,9 +96,9 @@ def main() -> None:
         cells = []
         for way, errors in WAYS.items():
             held = [[row["rate"] for row in rows if row["held out"]] for _, rows in networks]
-            found = [off(*n, way, errors["outputs"])[np.array(h) == rate] for n, h in zip(networks, held, strict=True)]
+            errors_at = [off(*n, way, errors["outputs"])[np.array(h) == rate] for n, h in zip(networks, held, strict=True)]
             mean = np.mean([row[way] for _, rows in networks for row in rows if row["rate"] == rate])
-            cells.append(f"{mean:.4f}; {100 * np.mean(np.concatenate(found) <= 0.01):.0f} %")
+            cells.append(f"{mean:.4f}; {100 * np.mean(np.concatenate(errors_at) <= 0.01):.0f} %")
         rates.append([f"{rate:g}", *cells])
     print("\nmean accuracy; share within 1 point, by outputs:\n")
     print(tabulate(rates, ["stuck cells", *WAYS], tablefmt="github", disable_numparse=True))

@@ -151,7 +151,7 @@ def prefixes(count: int) -> None:
     print("| --- | --- | --- |")
     for rate in (1e-6, 1e-5, 1e-4, 6e-3):
         fleet = tm.random_fault_maps(memory, chips=count, fault_rate=rate, seed=0)
-        certificates = [tm.certificate(image, chip) for chip in fleet]
+        certificates = [tm.placement.certificate(image, chip) for chip in fleet]
         shares = [before[min(names.index(d.layer) for d in c.differences)] for c in certificates if not c.bit_exact]
         print(f"| {rate:g} | {sum(c.bit_exact for c in certificates)} | {100 * float(np.mean(shares)):.0f} % |", flush=True)
 

@@ -38,11 +38,11 @@ Row = dict[str, Any]
 
 def ways(
     net: tm.PlacedModel, chip: tm.FaultMap, groups: Any, importance: Mapping[str, Any], search: SearchOptions
-) -> Mapping[str, tm.ChipOrder]:
+) -> Mapping[str, tm.order.ChipOrder]:
     """The orders of one chip, by what is sought."""
     least = SearchOptions(aim="error", rounds=search.rounds, patience=search.patience)
 
-    def order(options: SearchOptions, importance: Mapping[str, Any] | None = None) -> tm.ChipOrder:
+    def order(options: SearchOptions, importance: Mapping[str, Any] | None = None) -> tm.order.ChipOrder:
         return tm.reorder(net, [chip], groups=groups, options=options, importance=importance, progress=False).orders[0]
 
     return {"fewest wrong": order(search), "least error": order(least), "weighed": order(least, importance)}
@@ -57,7 +57,7 @@ def measured(seed: int, rates: Sequence[float], count: int, search: SearchOption
     train(model, data.batches(64, seed=seed), steps=600, lr=0.1, title=f"seed {seed}")
     size = tm.place(copy.deepcopy(model), tm.Memory(words=2_560, word_bits=32)).placement.words
     net = tm.place(model, tm.Memory(words=size, word_bits=32))
-    groups = tm.channel_groups(net, data.images[:2]).groups
+    groups = tm.prepare.channel_groups(net, data.images[:2]).groups
     batches = list(data.images[:512].split(128))
     importance = output_importance(input_moments(net, batches), net.memory_image())
     for rate, number in itertools.product(rates, range(count)):

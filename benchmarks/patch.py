@@ -64,9 +64,9 @@ def main() -> None:
             value = int(codes.reshape(-1)[weight]) >> 6 & 1
             chip = tm.FaultMap(memory, np.array([cell]), np.array([1 - value], dtype=np.uint8), f"chip {channel}")
             begin = time.perf_counter()
-            found = patch(image, InputMoments.load(path), chip)
+            patched = patch(image, InputMoments.load(path), chip)
             times.append(time.perf_counter() - begin)
-            errors.append(found.error / found.nearest_error)
+            errors.append(patched.error / patched.nearest_error)
         (many,) = tm.random_fault_maps(memory, chips=1, fault_rate=1e-3, seed=0)
         begin = time.perf_counter()
         (line,) = patch(image, InputMoments.load(path), many).layers

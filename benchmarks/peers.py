@@ -51,7 +51,7 @@ class Task:
         self.scales = {name: modules[name].quant_weight().scale.item() for name in self.layers}
         image = self.net.memory_image()
         self.codes = image.codes
-        certificate = tm.certificate(image, self.chip)
+        certificate = tm.placement.certificate(image, self.chip)
         # What the peers are told: for each layer the weights that read differently, and their values.
         self.told = {d.layer: (d.weight, (d.read * self.scales[d.layer]).tolist()) for d in certificate.differences}
         self.wrong = certificate.weights_that_differ
@@ -85,7 +85,7 @@ class Task:
                 for name in self.layers
             }
             image = tm.MemoryImage(self.placement, codes)
-        return tm.certificate(image, self.chip).weights_that_differ
+        return tm.placement.certificate(image, self.chip).weights_that_differ
 
 
 def by_few_lines(task: Task, twin: Any) -> Any:

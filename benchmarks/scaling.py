@@ -60,8 +60,10 @@ def operations(sizes: dict[str, float]) -> dict[str, Operation]:
         "set the merged map, nearest": lambda: net.set_faults_(merged),
         "quantize with the map, forward and backward": quantized(layer),
         "the same, plain Brevitas": quantized(plain),
-        "certificates, one image": lambda: [tm.certificate(image, chip) for chip in fleet],
-        "certificates, image a chip": lambda: [tm.certificate(image, chip, deployment="chip_image") for chip in fleet],
+        "certificates, one image": lambda: [tm.placement.certificate(image, chip) for chip in fleet],
+        "certificates, image a chip": lambda: [
+            tm.placement.certificate(image, chip, deployment="chip_image") for chip in fleet
+        ],
         "assign": lambda: list(assign(fleet, shelf, goal=0.8, curve=curve)),
     }
 

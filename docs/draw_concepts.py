@@ -164,7 +164,7 @@ def certificates() -> None:
                     cell(axes, 10 + place, y + word, str(stuck[at]), SA1, "white")
                 else:
                     cell(axes, 10 + place, y + word, digit)
-        found = tm.certificate(image, chip)
+        found = tm.placement.certificate(image, chip)
         text = "bit-exact" if found.bit_exact else f"{found.weights_that_differ} weight differs"
         say(axes, 18.6, y + 1, text, "left", "#4a7a2c" if found.bit_exact else "#b3261e", 13)
     figure.savefig(HERE / "concept_certificate.png", dpi=150)

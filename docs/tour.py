@@ -176,7 +176,7 @@ retrained = net.evaluate(chips, accuracy, name="retrained, one image", steps=str
 
 # %%
 reports = [untreated, compensated, retrained]
-print(tm.comparison(reports, threshold=0.9))
+print(tm.report.comparison(reports, threshold=0.9))
 
 figure, axes = plt.subplots(figsize=(8, 3.5))
 for number, report in enumerate(reports):

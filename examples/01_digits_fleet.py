@@ -121,7 +121,7 @@ def main() -> None:
     reports.append(net.evaluate(chips, accuracy, deployment="chip_image", name=name, **cost))
 
     threshold = round(clean - 0.02, 3)
-    table = tm.comparison(reports, threshold=threshold)
+    table = tm.report.comparison(reports, threshold=threshold)
     print(
         f"\nclean accuracy {clean:.4f} on {len(data.test_labels)} test images; goal {threshold:.3f} on every chip\n\n{table}\n"
     )
@@ -130,9 +130,9 @@ def main() -> None:
     for merged_report in (r for r in reports if r.name.startswith("merged") and "nearest" in r.name):
         share = f"{merged_report.steps}/{per_chip.steps} = 1/{per_chip.steps / merged_report.steps:.0f}"
         print(f"   {100 * (merged_report.mean - per_chip.mean):+.2f} points in {share} of its steps: {merged_report.name}")
-    tm.write_csv(reports, options.out / "fleet.csv")
+    tm.report.write_csv(reports, options.out / "fleet.csv")
     title = f"{len(chips)} chips, fault rate {options.fault_rate:g} each, union {merged.union_rate:.3f}"
-    tm.plot_reports(reports, options.out / "fleet.png", threshold=threshold, title=title)
+    tm.report.plot_reports(reports, options.out / "fleet.png", threshold=threshold, title=title)
     merged.save(options.out / "merged.npz")
     folder = options.out / "chips"
     folder.mkdir(exist_ok=True)

@@ -195,10 +195,10 @@ def main() -> None:
     reports.insert(3, tm.FleetReport.joined(single, name="per-chip retraining, nearest"))
     threshold = round(reports[0].nominal - 0.01, 3)
     print(f"\nno faults: {reports[0].nominal:.4f} on {len(data.test_labels)} test images\n")
-    print(tm.comparison(reports, threshold=threshold))
-    tm.write_csv(reports, options.out / "fleet.csv")
+    print(tm.report.comparison(reports, threshold=threshold))
+    tm.report.write_csv(reports, options.out / "fleet.csv")
     title = f"ResNet-{options.depth}, {len(chips)} chips, fault rate {options.fault_rate:g} each"
-    tm.plot_reports(reports, options.out / "fleet.png", threshold=threshold, title=title)
+    tm.report.plot_reports(reports, options.out / "fleet.png", threshold=threshold, title=title)
     print(f"Wrote fleet.csv and fleet.png to {options.out}/")
 
 

@@ -87,7 +87,7 @@ def main() -> None:
     print(report)
     print(f"on the chips: mean {one_image.mean:.4f}, worst {one_image.worst:.4f}")
     options.out.mkdir(parents=True, exist_ok=True)
-    tm.write_csv(reports, options.out / "fleet.csv")
+    tm.report.write_csv(reports, options.out / "fleet.csv")
     bundle = group.export(options.out / "group", data.images[:1], report=one_image, probe=data.test_images, overwrite=True)
     print(f"\n{tm.verify_bundle(bundle, chips)}")
 

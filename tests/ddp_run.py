@@ -1,4 +1,4 @@
-"""One rank of the DDP test: python -m torch.distributed.run … ddp_run.py FOLDER STEPS RESUME."""
+"""One rank of the DDP test: python -m torch.distributed.run … ddp_run.py FOLDER STEPS RESUME; a checkpoint lies halfway."""
 
 import sys
 from pathlib import Path
@@ -40,6 +40,8 @@ def main():
         begin = saved["step"]
     live, gradients = [], []
     for step in range(begin, steps):
+        if step == steps // 2 and rank == 0 and not resume:
+            torch.save({"model": model.state_dict(), "ramp": ramp.state_dict(), "step": step}, folder / "checkpoint.pt")
         generator = torch.Generator().manual_seed(100 + step)
         x, y = torch.randn(BATCH, 12, generator=generator), torch.randint(4, (BATCH,), generator=generator)
         mine = slice(rank * BATCH // world, (rank + 1) * BATCH // world)
@@ -50,8 +52,6 @@ def main():
         gradients.append({n: p.grad.clone() for n, p in model.named_parameters()})
         optimizer.step()
         ramp.step()
-    if rank == 0:
-        torch.save({"model": model.state_dict(), "ramp": ramp.state_dict(), "step": steps}, folder / "checkpoint.pt")
     torch.save({"live": live, "gradients": gradients, "state": model.state_dict()}, folder / f"rank-{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()

@@ -136,9 +136,9 @@ def test_one_retraining_for_a_group_and_its_certificates():
     model.eval()
     net.set_faults_(merged)
     image = net.memory_image()
-    assert tm.certificate(image, merged).bit_exact
+    assert tm.placement.certificate(image, merged).bit_exact
     for member in merged.members:
-        read = tm.certificate(image, member).read()
+        read = tm.placement.certificate(image, member).read()
         stored = expected_codes(dict(image.codes), net.placement, member, "plain")
         np.testing.assert_array_equal(read["3.bias"], stored["3.bias"])
         with net.using_codes(read):
@@ -174,9 +174,9 @@ def test_a_bundle_holds_the_biases_and_runs_as_a_chip_reads_them(tmp_path):
     for form in ("qonnx", "qcdq"):
         assert tm.verify_onnx(bundle / f"model.{form}.onnx", image).ok
     (chip,) = tm.random_fault_maps(net.placement.memory, chips=1, fault_rate=0.2, seed=7)  # no member: much reads differently
-    assert {d.layer for d in tm.certificate(image, chip).differences} == {"0", "0.bias", "3", "3.bias"}
+    assert {d.layer for d in tm.placement.certificate(image, chip).differences} == {"0", "0.bias", "3", "3.bias"}
     path = tm.apply_to_onnx(bundle, chip, tmp_path / "chip.onnx")
-    with net.using_codes(tm.certificate(image, chip).read()), torch.no_grad():
+    with net.using_codes(tm.placement.certificate(image, chip).read()), torch.no_grad():
         expected = model(X).numpy()
     tm.apply_to_onnx(bundle, chip, tmp_path / "chip.qonnx.onnx", form="qonnx")  # which checks what it wrote, code by code
     np.testing.assert_allclose(onnx_runner(path)(X.numpy()), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
@@ -215,7 +215,7 @@ def test_equal_biases_are_told_apart(tmp_path, form):
     x = torch.ones(1, 8)
     folder = net.export(tmp_path / "b", x, chips=[chip], onnx_forms=[form], dynamo=False)
     path = tm.apply_to_onnx(folder, chip, tmp_path / "chip.onnx", form=form)
-    codes = tm.certificate(net.memory_image(), chip).read()
+    codes = tm.placement.certificate(net.memory_image(), chip).read()
     assert tm.verify_onnx(path, tm.MemoryImage(net.placement, codes)).ok
     if form == "qcdq":
         with net.using_codes(codes), torch.no_grad():

@@ -77,7 +77,8 @@ def test_every_bit_changed(saved, source):
     value, path = saved
     if source == "golden":
         path.write_bytes((GOLDEN / path.name).read_bytes())
-    every_byte(value, path, lambda _: [*(1 << bit for bit in range(8)), 0xFF])
+    # The files of the first schema get fewer: their reader is the same but for the digest.
+    every_byte(value, path, lambda at: [*(1 << bit for bit in range(8)), 0xFF] if source == "new" else [1 << at * 3 % 8, 0xFF])
 
 
 def every_byte(value, path, flips):

@@ -24,7 +24,7 @@ chips = tm.random_fault_maps(net.placement.memory, chips=2, fault_rate=0.05, see
 net.set_faults_(tm.merge(chips, on_conflict="free"))
 print(net.evaluate(chips, lambda model: 1.0, progress=False).mean)
 try:
-    tm.plot_reports([], "x.png", threshold=0.5)
+    tm.report.plot_reports([], "x.png", threshold=0.5)
 except (ImportError, ValueError) as error:
     print(type(error).__name__)
 """

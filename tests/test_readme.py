@@ -1,7 +1,11 @@
 """What the README shows runs as it stands; what it names is there."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
+from textwrap import dedent
+from types import ModuleType
 
 import tremap_brevitas as tm
 from tremap_brevitas import quant as tq
@@ -46,12 +50,32 @@ def test_the_public_names_are_these():
     """A change here changes what users import: say so in CHANGELOG.md."""
     assert sorted(tm.__all__) == tm.__all__
     expected = """
-        AllAtOnce Bundle BundleReport Certificate ChannelGroup ChipOrder CleanAndFaulty ClipWeights CollapseDetector
-        CollapseError CompensationReport FaultMap FleetOrders FleetReport Memory MemoryImage MergedFaultMap OnnxReport
-        PlacedModel Placement Ramp RandomMaps RandomMember ReadByMembers Rule Strategy TeacherLoss apply_order_
-        apply_to_onnx certificate channel_groups comparison compiled make_faulty merge place plot_reports random_fault_maps
+        AllAtOnce Bundle Certificate FaultMap FleetReport Memory MemoryImage MergedFaultMap PlacedModel Placement Ramp
+        ReadByMembers Rule Strategy TeacherLoss apply_order_ apply_to_onnx compiled make_faulty merge place random_fault_maps
         read_fault_map read_fault_maps reestimate_batchnorm_ reorder restore retrain_until verify_bundle verify_onnx
-        write_csv write_fault_map
+        write_fault_map
     """
-    assert tm.__all__ == expected.split()
+    assert [n for n in tm.__all__ if not isinstance(getattr(tm, n), ModuleType)] == expected.split()
     assert len([n for n in tq.__all__ if n.startswith("Faulty")]) == 27
+
+
+def test_every_package_with_public_names_is_an_attribute():
+    """Without an import of its own, and with no more of torch than the package itself needs."""
+    program = """
+        import sys
+        import tremap_brevitas as tm
+        print(len(sys.modules))
+        free = [tm.bundle, tm.codes, tm.faults, tm.memory_files, tm.moments, tm.onnx_files, tm.order, tm.patching]
+        free += [tm.placement, tm.planning, tm.prepare, tm.report]
+        names = [tm.bundle.BundleReport, tm.onnx_files.OnnxReport, tm.order.ChipOrder, tm.placement.certificate]
+        names += [tm.report.comparison, tm.report.write_csv]
+        print(*(m for m in ("torch", "brevitas") if m in sys.modules))
+        print(tm.placement.certificate.__name__, tm.prepare.RandomMaps.__name__, tm.quant.faulty.__name__)
+        tm.cluster.LocalCores
+    """
+    out = subprocess.run(
+        [sys.executable, "-c", dedent(program)], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert int(out[0]) < 200  # a bare interpreter has about 40
+    assert out[1] == ""
+    assert out[2] == "certificate RandomMaps faulty"

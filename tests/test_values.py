@@ -37,7 +37,7 @@ def values():
     ordered = dataclasses.replace(plain.layers[0], order=rng.permutation(32))
     placed = placement.Placement(MEMORY, (ordered, *plain.layers[1:]))
     image = tm.MemoryImage(placed, {"fc": rng.integers(-127, 128, (4, 8)), "last": rng.integers(0, 16, 7)})
-    proof = tm.certificate(image, chips[0])
+    proof = tm.placement.certificate(image, chips[0])
     curve = planning.ResilienceCurve(
         [planning.Point(0, 0.9), planning.Point(5, 0.5), planning.Point(9, 0.4), planning.Point(5, 0.9, 10)], name="net"
     )
@@ -68,7 +68,11 @@ def values():
     compensated = prepare.CompensatedLayer("fc", 0.2, 0.05, 31, 2)
     healthy_inputs = prepare.HealthyInputs(np.eye(8)[None], np.zeros((1, 8)), "norm")
     prepared = prepare.PreparedChip(
-        chips[0], image.codes, {"bias": rng.random(4)}, tm.CompensationReport((compensated,), images=512, seconds=0.5), 0.9
+        chips[0],
+        image.codes,
+        {"bias": rng.random(4)},
+        tm.prepare.CompensationReport((compensated,), images=512, seconds=0.5),
+        0.9,
     )
     inputs = rng.random((9, 8))
     second, mean = inputs.T @ inputs / 9, inputs.mean(0)
@@ -133,9 +137,9 @@ def values():
         patched,
         patched.layers[0],
         compensated,
-        tm.CompensationReport((compensated,), images=512, seconds=0.5),
+        tm.prepare.CompensationReport((compensated,), images=512, seconds=0.5),
         healthy_inputs,
-        prepare.Moments({"fc": healthy_inputs}, images=5, network="d"),
+        prepare.HealthyMoments({"fc": healthy_inputs}, images=5, network="d"),
         prepared,
         prepare.PreparedFleet((prepared,), "d", report),
         left,
@@ -201,7 +205,7 @@ def test_no_public_value_is_left_out():
     [
         JobError("group 3", ValueError("the map of chip 'A7'")),
         JobError("group 3", OSError(lambda: "what no pickle holds")),
-        tm.CollapseError("collapsed", step=3, loss=2.5, limit=2.3),
+        tm.prepare.CollapseError("collapsed", step=3, loss=2.5, limit=2.3),
         FormatError("a.log:3: no address"),
     ],
     ids=["JobError", "JobError of an error that cannot be pickled", "CollapseError", "FormatError"],

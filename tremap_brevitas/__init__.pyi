@@ -1,72 +1,61 @@
-from .bundle import Bundle, BundleReport, apply_to_onnx, verify_bundle
+from . import bundle as bundle
+from . import cluster as cluster
+from . import codes as codes
+from . import faults as faults
+from . import memory_files as memory_files
+from . import moments as moments
+from . import onnx_files as onnx_files
+from . import order as order
+from . import patching as patching
+from . import placement as placement
+from . import planning as planning
+from . import prepare as prepare
+from . import quant as quant
+from . import report as report
+from .bundle import Bundle, apply_to_onnx, verify_bundle
 from .faults import FaultMap, Memory, MergedFaultMap, merge
 from .faults.formats import read_fault_map, read_fault_maps, write_fault_map
 from .faults.random.uniform import random_fault_maps
-from .onnx_files import OnnxReport, verify_onnx
-from .order import ChannelGroup, ChipOrder, FleetOrders
+from .onnx_files import verify_onnx
 from .placed import PlacedModel, Rule, compiled, make_faulty, place, restore
-from .placement import Certificate, MemoryImage, Placement, certificate
+from .placement import Certificate, MemoryImage, Placement
 from .prepare import (
     AllAtOnce,
-    CleanAndFaulty,
-    ClipWeights,
-    CollapseDetector,
-    CollapseError,
-    CompensationReport,
     Ramp,
-    RandomMaps,
-    RandomMember,
     ReadByMembers,
     Strategy,
     TeacherLoss,
     apply_order_,
-    channel_groups,
     reestimate_batchnorm_,
     reorder,
     retrain_until,
 )
-from .report import FleetReport, comparison, plot_reports, write_csv
+from .report import FleetReport
 
 __version__: str
 
 __all__ = [
     "AllAtOnce",
     "Bundle",
-    "BundleReport",
     "Certificate",
-    "ChannelGroup",
-    "ChipOrder",
-    "CleanAndFaulty",
-    "ClipWeights",
-    "CollapseDetector",
-    "CollapseError",
-    "CompensationReport",
     "FaultMap",
-    "FleetOrders",
     "FleetReport",
     "Memory",
     "MemoryImage",
     "MergedFaultMap",
-    "OnnxReport",
     "PlacedModel",
     "Placement",
     "Ramp",
-    "RandomMaps",
-    "RandomMember",
     "ReadByMembers",
     "Rule",
     "Strategy",
     "TeacherLoss",
     "apply_order_",
     "apply_to_onnx",
-    "certificate",
-    "channel_groups",
-    "comparison",
     "compiled",
     "make_faulty",
     "merge",
     "place",
-    "plot_reports",
     "random_fault_maps",
     "read_fault_map",
     "read_fault_maps",
@@ -76,6 +65,5 @@ __all__ = [
     "retrain_until",
     "verify_bundle",
     "verify_onnx",
-    "write_csv",
     "write_fault_map",
 ]

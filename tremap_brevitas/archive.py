@@ -1,4 +1,4 @@
-"""How values are saved and loaded: arrays as a compressed ``.npz`` with a JSON header and no pickle, others as JSON."""
+"""Save and load values: arrays as a compressed ``.npz`` with a JSON header and without pickle, others as JSON."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _NPY_HEADER = 66_000  # bytes: the most that version 1 of NumPy's format needs; 
 
 
 class Digested(Protocol):
-    """A value that says what it holds by a digest."""
+    """A value with a digest of its content."""
 
     @property
     def digest(self) -> str:
-        """SHA-256 over all that the value says."""
+        """SHA-256 over the content of the value."""
 
 
 class DigestedHeader(Protocol):
-    """What a file says beside its arrays; the digest may be missing in files of earlier versions."""
+    """Header of an archive file; the digest may be missing in files of earlier versions."""
 
     @property
     def digest(self) -> str | None:
@@ -94,7 +94,7 @@ def load_archive(
 
 
 def archive_kind(path: str | os.PathLike[str]) -> str | None:
-    """What an archive says that it holds; None if it is not one, or damaged."""
+    """Return the kind of value that an archive holds; None if it is not an archive, or damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
             return str(json.loads(_array(_HEADER, archive.read(f"{_HEADER}.npy")).tobytes().decode())["kind"])
@@ -187,7 +187,7 @@ def read_archive(path: str | os.PathLike[str], *, kind: str, schema: int) -> tup
 
 
 def mapped_archive(path: str | os.PathLike[str], *, kind: str, schema: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """As [read_archive][], but the arrays are mapped from the file, read-only, and read where they are looked at.
+    """Read what [write_archive][] wrote, with the arrays memory-mapped, read-only.
 
     So an array of a large file is there at once. Their checksums are not compared: whoever doubts the file compares a digest.
     Arrays that are compressed are read.
@@ -219,7 +219,7 @@ def _read(
 
 
 def _mapped(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of an ``.npz`` file, mapped where they are not compressed.
+    """Memory-map the arrays of an ``.npz`` file where they are not compressed.
 
     Raises:
         Exception: Of any class, if it is damaged.
@@ -256,7 +256,7 @@ def _check_ratio(member: zipfile.ZipInfo) -> None:
 
 
 def _arrays(data: bytes) -> dict[str, NDArray[Any]]:
-    """The arrays of an ``.npz`` file; nothing is allocated that the file could not hold.
+    """Read the arrays of an ``.npz`` file, without allocating more than the file can hold.
 
     Raises:
         Exception: Of any class, if it is damaged.

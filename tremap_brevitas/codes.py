@@ -1,4 +1,4 @@
-"""The arithmetic of stuck bits: pure functions on integer arrays.
+"""Arithmetic of stuck bits: pure functions on integer arrays.
 
 A *code* is one weight's integer. In memory it is ``bit_width`` bits, in one of four encodings; bit 0 is the
 LSB, bit ``bit_width - 1`` the MSB. Below, 4-bit codes and how they are stored::
@@ -21,6 +21,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tremap_brevitas.printable import counted
+
 Encoding = Literal["twos_complement", "binary", "offset_binary", "sign_magnitude"]
 Codes = NDArray[np.int32]
 
@@ -30,7 +32,7 @@ MAX_TABLE_BIT_WIDTH = 8
 
 
 def code_range(*, bit_width: int, encoding: Encoding) -> tuple[int, int]:
-    """Smallest and largest code that ``bit_width`` bits can hold.
+    """Return the smallest and the largest code of ``bit_width`` bits.
 
     Raises:
         ValueError: If the bit width is not 1 to 16 (2 to 16 for sign-magnitude), or the encoding is unknown.
@@ -51,7 +53,7 @@ def code_range(*, bit_width: int, encoding: Encoding) -> tuple[int, int]:
 
 
 def encode(codes: ArrayLike, *, bit_width: int, encoding: Encoding) -> Codes:
-    """Turn codes into stored bits, as non-negative integers.
+    """Convert codes to stored bits, as non-negative integers.
 
     Raises:
         ValueError: If a code does not fit.
@@ -73,7 +75,7 @@ def encode(codes: ArrayLike, *, bit_width: int, encoding: Encoding) -> Codes:
 
 
 def decode(stored: ArrayLike, *, bit_width: int, encoding: Encoding) -> Codes:
-    """Turn stored bits into codes; the inverse of [encode][tremap_brevitas.codes.encode].
+    """Convert stored bits to codes; the inverse of [encode][tremap_brevitas.codes.encode].
 
     In sign-magnitude the pattern "minus zero" decodes to 0.
 
@@ -97,7 +99,7 @@ def decode(stored: ArrayLike, *, bit_width: int, encoding: Encoding) -> Codes:
 
 
 def read_back(codes: ArrayLike, *, sa0: ArrayLike, sa1: ArrayLike, bit_width: int, encoding: Encoding) -> Codes:
-    """Codes that come out of the memory after ``codes`` were written: ``(stored | sa1) & ~sa0``.
+    """Return the codes read from the memory after ``codes`` were written: ``(stored | sa1) & ~sa0``.
 
     Idempotent. The result uses the full range: a sign bit stuck at 1 turns 0 into -128 at 8 bits.
 
@@ -114,7 +116,7 @@ def read_back(codes: ArrayLike, *, sa0: ArrayLike, sa1: ArrayLike, bit_width: in
 
 
 def nearest_reachable(codes: ArrayLike, *, sa0: ArrayLike, sa1: ArrayLike, bit_width: int, encoding: Encoding) -> Codes:
-    """Of all codes that can be read back at all, the one closest to the wanted code.
+    """Return the code closest to the wanted code among all codes that can be read back.
 
     Written to the memory it reads back unchanged. A tie goes to the smaller magnitude, and between ``-x`` and
     ``x`` to ``x``. This is the closest-value rule of fault-aware quantization (FAQ, arXiv 2305.12590).
@@ -135,7 +137,7 @@ def nearest_reachable(codes: ArrayLike, *, sa0: ArrayLike, sa1: ArrayLike, bit_w
 
 
 def nearest_formula(codes: Any, sa0: Any, sa1: Any, *, bit_width: int, encoding: Encoding) -> Any:
-    """Closed form of [nearest_reachable][tremap_brevitas.codes.nearest_reachable], without its checks.
+    """Compute [nearest_reachable][tremap_brevitas.codes.nearest_reachable] in closed form, without its checks.
 
     Written in operators only, so that NumPy arrays and torch tensors (int32 both) pass alike.
     """
@@ -152,7 +154,7 @@ def nearest_formula(codes: Any, sa0: Any, sa1: Any, *, bit_width: int, encoding:
 
 
 def _nearest_unsigned(wanted: Any, sa0: Any, sa1: Any, full: int, zero: int) -> Any:
-    """Nearest unsigned number whose bits agree with the masks; magnitudes are counted from ``zero``.
+    """Return the nearest unsigned number whose bits agree with the masks; magnitudes are counted from ``zero``.
 
     The largest reachable number below and the smallest above the wanted one differ from it in the same way as
     in decimal counting: at the highest wrong bit the number is rounded down or up to the next reachable one, and
@@ -194,7 +196,7 @@ def _nearest_sign_magnitude(codes: Any, sa0: Any, sa1: Any, half: int) -> Any:
 
 
 def pattern_masks(bit_width: int) -> tuple[Codes, Codes]:
-    """Masks ``(sa0, sa1)`` of all ``3**bit_width`` stuck patterns.
+    """Return the masks ``(sa0, sa1)`` of all ``3**bit_width`` stuck patterns.
 
     Pattern ``p`` in base 3 has digit 0 for a healthy bit, 1 for stuck at 0, 2 for stuck at 1; the lowest
     digit is bit 0.
@@ -215,7 +217,7 @@ def pattern_masks(bit_width: int) -> tuple[Codes, Codes]:
 
 @lru_cache(maxsize=32)
 def code_table(*, bit_width: int, encoding: Encoding, nearest: bool) -> NDArray[np.integer[Any]]:
-    """What every code becomes under every stuck pattern, for bit widths up to 8.
+    """Tabulate the read-back of every code under every stuck pattern, for bit widths up to 8.
 
     Returns:
         Read-only array of shape ``(3**bit_width, 2**bit_width)``, int8 (uint8 for ``"binary"``): row = pattern as in
@@ -252,5 +254,5 @@ def _checked(values: ArrayLike, low: int, high: int, what: str, bit_width: int, 
     outside = (array < low) | (array > high)
     if np.any(outside):
         bad = array[outside].flat[0]
-        raise ValueError(f"{what} {bad} is outside {low} to {high} ({bit_width} bits, {encoding})")
+        raise ValueError(f"{what} {bad} is outside {low} to {high} ({counted(bit_width, 'bit')}, {encoding})")
     return array.astype(np.int32)

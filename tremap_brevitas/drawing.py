@@ -1,4 +1,4 @@
-"""Make figures that need no display, and save them atomically; needs matplotlib (extra ``plot``)."""
+"""Create figures without a display and save them atomically; needs matplotlib (extra ``plot``)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Make an empty figure of a width and height in inches; pyplot does not know of it, so no window opens.
+    """Create an empty figure, width and height in inches, without pyplot, so that no window opens.
 
     Raises:
         ImportError: If matplotlib is not installed.
@@ -47,7 +47,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:
 
 
 def plain(name: str) -> str:
-    r"""Escape a name for a picture: matplotlib would set what lies between two ``$`` as mathematics, or fail at it.
+    r"""Escape ``$`` in a name, which matplotlib would interpret as mathematics.
 
     Examples:
         >>> plain("lot $7$")

@@ -1,4 +1,4 @@
-"""Atomic files and folders: written completely or not at all. They replace nothing that an earlier run did not write."""
+"""Atomic files and folders: written completely or not at all. They only replace what an earlier run wrote."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def _check_replaceable(folder: Path, path: str | os.PathLike[str], wrote: Callab
 
 
 def _put_back(aside: Path, target: Path) -> None:
-    """Give a folder that was moved aside its name back; if that is taken by now, another one beside it."""
+    """Rename a folder that was moved aside back to its name, or to a similar one if that is taken."""
     if not aside.exists():
         return
     try:
@@ -157,7 +157,7 @@ def _put_back(aside: Path, target: Path) -> None:
 
 @contextmanager
 def _temporary_folder(parent: Path, path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a hidden folder in ``parent``, locked for as long as it is used."""
+    """Yield a hidden folder in ``parent``, locked while it is in use."""
     while True:
         try:
             folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
@@ -178,7 +178,7 @@ def _temporary_folder(parent: Path, path: str | os.PathLike[str]) -> Iterator[Pa
 
 
 def _tidy(parent: Path) -> None:
-    """Remove what killed runs left, once for each folder: the temporary folder of a run that lives is locked."""
+    """Remove leftovers of killed runs, once for each folder; the temporary folder of a live run is locked."""
     if str(parent) in _tidied:
         return
     _tidied.add(str(parent))
@@ -199,7 +199,7 @@ def _tidy(parent: Path) -> None:
 
 
 def _resolved(path: str | os.PathLike[str]) -> tuple[Path, os.stat_result | None]:
-    """Where a path leads, and what is there, once the temporary folders that killed runs have left beside it are gone."""
+    """Resolve a path after removing temporary folders that killed runs left beside it, and check what is there."""
     target = Path(os.path.realpath(path))
     _tidy(target.parent)
     try:
@@ -209,7 +209,7 @@ def _resolved(path: str | os.PathLike[str]) -> tuple[Path, os.stat_result | None
 
 
 def open_descriptor(path: str | os.PathLike[str]) -> int | None:
-    """Find the open file of this process that a path such as ``/dev/stdout`` stands for; None if it stands for none.
+    """Find the open file descriptor that a path such as ``/dev/stdout`` refers to; None if there is none.
 
     It may be a regular file, which must not be replaced: whoever opened it goes on writing to it.
     """

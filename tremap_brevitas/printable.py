@@ -1,10 +1,10 @@
-"""Text from strangers' files, such as names of chips, made safe to show."""
+"""Make text from untrusted files, such as chip names, safe to print."""
 
 from __future__ import annotations
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    r"""Write characters that cannot be shown as escapes: control characters, marks of direction, bytes that are not UTF-8.
+    r"""Escape characters that cannot be printed: control characters, direction marks, bytes that are not UTF-8.
 
     A chip's name may come from anybody's file; a terminal would obey the escape sequences in it.
 
@@ -22,7 +22,7 @@ def printable(text: str, *, keep: str = "") -> str:
 
 
 def counted(count: int, thing: str) -> str:
-    """A number of things, in the singular or the plural.
+    """Return a count and a noun, in the singular or the plural.
 
     Examples:
         >>> counted(1, "chip"), counted(2, "chip")

@@ -1,4 +1,4 @@
-"""Reading files that may be damaged, forged or no files at all: one kind of error, whatever is wrong."""
+"""Read files that may be damaged, manipulated or not regular, with one kind of error for every problem."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 @contextmanager
 def reading(path: str | os.PathLike[str], what: str) -> Iterator[None]:
-    """Turn whatever goes wrong while a file's content is made sense of into a ``ValueError`` that names the file.
+    """Turn any error while a file's content is interpreted into a ``ValueError`` that names the file.
 
     Libraries raise what they like on bytes that nobody foresaw; so do constructors on values of wrong types.
 
@@ -42,7 +42,7 @@ def reading(path: str | os.PathLike[str], what: str) -> Iterator[None]:
 
 
 def check_regular(path: str | os.PathLike[str]) -> int:
-    """Size in bytes of a file that can be read to its end.
+    """Check that a file is a regular one, and return its size in bytes.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -82,5 +82,5 @@ def file_digest(path: Path) -> str:
 
 
 def os_error(number: int, path: str | os.PathLike[str]) -> OSError:
-    """The operating system's error of that number, about a path."""
+    """Return the operating system's error with this number, for a path."""
     return OSError(number, os.strerror(number), os.fspath(path))

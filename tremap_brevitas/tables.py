@@ -1,4 +1,4 @@
-"""Tables as CSV files: one way to write them, one way to read them."""
+"""Write and read tables as CSV files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tremap_brevitas.files import atomic_file
+from tremap_brevitas.printable import counted
 from tremap_brevitas.reading import read_file, reading
 
 MAX_BYTES = 1 << 30
@@ -20,7 +21,7 @@ T = TypeVar("T")
 def write_table(
     path: str | os.PathLike[str], rows: Sequence[Mapping[str, object]], *, columns: Sequence[str] | None = None
 ) -> Path:
-    """Write rows of the same columns to a CSV file, atomically. A flag becomes True or False, None an empty cell.
+    """Write rows with the same columns to a CSV file, atomically. Booleans become True or False, None an empty cell.
 
     Args:
         path: The file.
@@ -42,7 +43,7 @@ def write_table(
 def read_table(
     path: str | os.PathLike[str], make: Callable[[Mapping[str, str]], T], *, columns: Sequence[str], what: str
 ) -> list[T]:
-    """Make a value of each row of a CSV file.
+    """Create a value from each row of a CSV file.
 
     Args:
         path: The file, UTF-8 text.
@@ -66,7 +67,7 @@ def read_table(
             first = lines.line_num + 1
             for line in lines:
                 if len(line) != len(heading):
-                    raise ValueError(f"{len(line)} columns, expected {len(heading)}")
+                    raise ValueError(f"{counted(len(line), 'column')}, expected {len(heading)}")
                 values.append(make(dict(zip(heading, line, strict=True))))
                 first = lines.line_num + 1
         except (ValueError, csv.Error) as error:
@@ -75,7 +76,7 @@ def read_table(
 
 
 def read_flag(row: Mapping[str, str], column: str) -> bool:
-    """Read a flag as ``write_table`` writes it, or ``yes`` and ``no``, as tables of earlier versions have it.
+    """Read a flag as ``write_table`` writes it; also ``yes`` and ``no``, from earlier versions.
 
     Raises:
         ValueError: If it is something else.
@@ -87,7 +88,7 @@ def read_flag(row: Mapping[str, str], column: str) -> bool:
 
 
 def read_count(row: Mapping[str, str], column: str) -> int:
-    """Read a number of things.
+    """Read a non-negative integer.
 
     Raises:
         ValueError: If it is not a whole number, or is negative.

@@ -70,7 +70,7 @@ def evaluate(
     image = task.net.memory_image()
     results = []
     for result, chip in zip(report.chips, chips, strict=True):
-        errors = tm.certificate(image, chip, deployment=deployment)
+        errors = tm.placement.certificate(image, chip, deployment=deployment)
         values = {"deployment": deployment, "member": member, "rms": errors.rms_error, "relative": errors.relative_error}
         results.append({**result.row(), **values})
     return report.nominal, results

@@ -177,22 +177,22 @@ def read_by_members(task: Task) -> float:
 @method(MEMBER, "network")
 def member(task: Task) -> float:
     """Train under another chip of the group at every step."""
-    return task.train(tm.RandomMember(task.net, task.members, seed=task.row.seed))
+    return task.train(tm.prepare.RandomMember(task.net, task.members, seed=task.row.seed))
 
 
 @method(RANDOM, "network")
 def random(task: Task) -> float:
     """Train under a new random map at every step."""
-    return task.train(tm.RandomMaps(task.net, task.draw, seed=task.row.seed))
+    return task.train(tm.prepare.RandomMaps(task.net, task.draw, seed=task.row.seed))
 
 
 @method(RANDOM_AND_CLEAN, "network")
 def random_and_clean(task: Task) -> float:
     """Train with RandBET's mean of two gradients."""
-    return task.train(tm.CleanAndFaulty(tm.RandomMaps(task.net, task.draw, seed=task.row.seed)))
+    return task.train(tm.prepare.CleanAndFaulty(tm.prepare.RandomMaps(task.net, task.draw, seed=task.row.seed)))
 
 
 @method(MERGED_AND_RANDOM, "group")
 def merged_and_random(task: Task) -> float:
     """Train under the merged map and a new random one at every step."""
-    return task.train(tm.RandomMaps(task.net, task.draw, seed=task.row.seed, known=task.fault_map))
+    return task.train(tm.prepare.RandomMaps(task.net, task.draw, seed=task.row.seed, known=task.fault_map))

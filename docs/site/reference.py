@@ -96,7 +96,8 @@ def index() -> str:
     lines = [
         "# API",
         "",
-        "`import tremap_brevitas as tm` has what most programs need. Everything else is imported from its package.",
+        "`import tremap_brevitas as tm` has what most programs need. Everything else stands in its package, which is an "
+        "attribute: `tm.report.write_csv`, `tm.prepare.RandomMaps`.",
         "",
     ]
     lines += ["| package | what |", "| --- | --- |"]

@@ -34,7 +34,7 @@ from tremap_brevitas.placement.layer import parameter_of
 Array = NDArray[Any]
 OLD_NAMES = {"MatrixVectorActivation": "MVAU", "VectorVectorActivation": "VVAU"}
 TORCH_ORDER = "columns by channel, row, pixel as torch flattens them: RemoveCNVtoFCFlatten has not run"
-Found = tuple[set[str], list[str]]  # what is wrong with a layer, in one word and in a sentence
+Problems = tuple[set[str], list[str]]  # what is wrong with a layer, in one word and in a sentence
 
 
 class Unit(NamedTuple):
@@ -73,7 +73,7 @@ class Unit(NamedTuple):
 def units(model: ModelProto) -> list[Unit]:
     """Nodes with a constant weight, in the order of the graph."""
     known = {i.name: i for i in model.graph.initializer}
-    found = []
+    graph_units = []
     for node in model.graph.node:
         if len(node.input) < 2 or node.input[1] not in known:
             continue
@@ -81,26 +81,26 @@ def units(model: ModelProto) -> list[Unit]:
         weight = numpy_helper.to_array(known[node.input[1]])
         unit = Unit(node.name or node.output[0], node.op_type, weight, attributes)
         if unit.kind in ("MVAU", "VVAU", "MatMul", "Conv", "ConvTranspose") and weight.ndim > 1:
-            found.append(unit)
-    return found
+            graph_units.append(unit)
+    return graph_units
 
 
-def matched(layers: Sequence[LayerCodes], found: Sequence[Unit], said: dict[str, str]) -> dict[str, Unit]:
+def matched(layers: Sequence[LayerCodes], graph_units: Sequence[Unit], said: dict[str, str]) -> dict[str, Unit]:
     """Which unit holds which layer: as the user says, the others in order and by size, if that leaves one way only."""
-    nodes, names = {unit.name: unit for unit in found}, [layer.name for layer in layers]
+    nodes, names = {unit.name: unit for unit in graph_units}, [layer.name for layer in layers]
     for layer, node in said.items():
         if layer not in names or node not in nodes:
             raise SystemExit(f"--layer {layer}={node}: the layers are {', '.join(names)}, the nodes {', '.join(nodes)}")
     layers = [layer for layer in layers if layer.name not in said]
-    found = [unit for unit in found if unit.name not in said.values()]
-    fits = [[unit.matrix(layer) is not None for unit in found] for layer in layers]
+    graph_units = [unit for unit in graph_units if unit.name not in said.values()]
+    fits = [[unit.matrix(layer) is not None for unit in graph_units] for layer in layers]
 
-    ours_longer = len(layers) > len(found)
+    ours_longer = len(layers) > len(graph_units)
 
     @cache
     def ways(i: int, j: int) -> list[tuple[tuple[int, int], ...]]:
         """Up to two ways to match the rest in order, so that nothing of the shorter side is left alone."""
-        long, short = len(layers) - i, len(found) - j
+        long, short = len(layers) - i, len(graph_units) - j
         if not ours_longer:
             long, short = short, long
         if short == 0:
@@ -115,12 +115,13 @@ def matched(layers: Sequence[LayerCodes], found: Sequence[Unit], said: dict[str,
         raise SystemExit(
             f"{'more than one way' if both else 'no way'} to match the layers "
             f"({', '.join(f'{layer.name} {layer.shape}' for layer in layers)}) with FINN's nodes "
-            f"({', '.join(f'{unit.name} {unit.weight.shape}' for unit in found)}) by order and size; say --layer NAME=NODE"
+            f"({', '.join(f'{unit.name} {unit.weight.shape}' for unit in graph_units)}) by order and size; "
+            f"say --layer NAME=NODE"
         )
-    return {layer: nodes[node] for layer, node in said.items()} | {layers[i].name: found[j] for i, j in both[0]}
+    return {layer: nodes[node] for layer, node in said.items()} | {layers[i].name: graph_units[j] for i, j in both[0]}
 
 
-def compare(layer: LayerCodes, codes: Array, matrix: Array, channels: int | None) -> Found:
+def compare(layer: LayerCodes, codes: Array, matrix: Array, channels: int | None) -> Problems:
     """Compare a matrix, one row an output, with the codes that were trained."""
     orders = [("", finn_matrix(layer, channels)), (TORCH_ORDER, finn_matrix(layer))]
     results = []
@@ -159,11 +160,11 @@ def _another_order(wanted: Array, matrix: Array) -> tuple[str, Array] | None:
 
 
 def _in_order(rows: Array) -> Array:
-    found: Array = rows[np.lexsort(rows.T[::-1])]
-    return found
+    ordered: Array = rows[np.lexsort(rows.T[::-1])]
+    return ordered
 
 
-def compare_cells(bundle: tm.Bundle, layer: LayerCodes, folding: dict[str, Any]) -> Found:
+def compare_cells(bundle: tm.Bundle, layer: LayerCodes, folding: dict[str, Any]) -> Problems:
     """Compare the cells that the bundle was trained with, with those of a unit."""
     placed = bundle.image.placement.layer(layer.name)
     memory = tm.Memory(words=placed.size, word_bits=folding["PE"] * folding["SIMD"] * layer.bit_width)
@@ -174,7 +175,7 @@ def compare_cells(bundle: tm.Bundle, layer: LayerCodes, folding: dict[str, Any])
     return {"elsewhere"}, [f"the bundle was not trained with the cells of PE {folding['PE']}, SIMD {folding['SIMD']}"]
 
 
-def check_unit(bundle: tm.Bundle, layer: LayerCodes, unit: Unit, said: dict[str, Any]) -> Found:
+def check_unit(bundle: tm.Bundle, layer: LayerCodes, unit: Unit, said: dict[str, Any]) -> Problems:
     """Compare a node of FINN's model with a layer."""
     channels, matrix = flattened_channels(layer, said.get("input_shape")), unit.matrix(layer)
     if matrix is None:
@@ -198,7 +199,7 @@ def check_unit(bundle: tm.Bundle, layer: LayerCodes, unit: Unit, said: dict[str,
     return kinds | cells[0], texts + cells[1]
 
 
-def check_dat(bundle: tm.Bundle, layer: LayerCodes, path: Path, said: dict[str, Any]) -> Found:
+def check_dat(bundle: tm.Bundle, layer: LayerCodes, path: Path, said: dict[str, Any]) -> Problems:
     """Compare a memory as FINN wrote it with a layer."""
     if not {"PE", "SIMD"} <= said.keys():
         raise SystemExit(f"--dat {layer.name}={path}: give PE and SIMD of this layer with --folding")
@@ -251,12 +252,12 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _folding(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        found = json.loads(path.read_text())
+        folding = json.loads(path.read_text())
     except ValueError as error:
         raise SystemExit(f"{path}: no JSON ({error})") from None
-    if not isinstance(found, dict) or not all(isinstance(entry, dict) for entry in found.values()):
+    if not isinstance(folding, dict) or not all(isinstance(entry, dict) for entry in folding.values()):
         raise SystemExit(f'{path}: expected {{"layer": {{"PE": 2, "SIMD": 8}}, …}}')
-    return found
+    return folding
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -268,12 +269,12 @@ def _check(options: argparse.Namespace) -> int:
         raise SystemExit(f"no layer {unknown!r} in the bundle; it has {', '.join(layer.name for layer in layers)}")
     nodes: dict[str, Unit] = {}
     if options.model is not None:
-        found = units(load_onnx(options.model))
-        if not found:
+        graph_units = units(load_onnx(options.model))
+        if not graph_units:
             raise SystemExit(
                 f"{options.model}: no MVAU, VVAU, MatMul or Conv with folded weights; give a model after FINN's folding"
             )
-        nodes = matched(layers, found, dict(options.layer))
+        nodes = matched(layers, graph_units, dict(options.layer))
     bad = False
     for layer in layers:
         said = folding.get(layer.name, {})

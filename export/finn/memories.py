@@ -45,7 +45,7 @@ def folded_weights(path: Path) -> dict[str, tuple[str, NDArray[Any]]]:
         if node.op_type in QUANTIZERS and model.get_initializer(node.input[0]) is not None:
             node.doc_string = node.input[0]
     model = cleanup_model(model).transform(InferDataTypes())
-    found = {}
+    weights = {}
     for node in model.graph.node:
         if node.op_type not in QUANTIZERS or model.get_initializer(node.input[0]) is None:
             continue
@@ -60,8 +60,8 @@ def folded_weights(path: Path) -> dict[str, tuple[str, NDArray[Any]]]:
         turned = get_by_name(taker.attribute, "transB") if taker is not None and taker.op_type == "Gemm" else None
         if taker is not None and taker.op_type in ("Gemm", "MatMul") and not (turned is not None and turned.i):
             codes = codes.T  # (inputs, outputs) there
-        found[node.doc_string] = operator.get_integer_datatype(model).name, codes
-    return found
+        weights[node.doc_string] = operator.get_integer_datatype(model).name, codes
+    return weights
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -87,8 +87,8 @@ def _run(options: argparse.Namespace) -> int:
     if biases:
         raise SystemExit(f"{options.bundle}: FINN keeps biases in thresholds, not in weight memories; place without {biases}")
     bad = compare(bundle)
-    found = {layer.name: layer for layer in bundle_layers(bundle)}
-    layers = [found[placed.name] for placed in bundle.image.placement.layers]
+    by_name = {layer.name: layer for layer in bundle_layers(bundle)}
+    layers = [by_name[placed.name] for placed in bundle.image.placement.layers]
     image = finn_image(bundle, layers, folding, options.folding)
     options.out.mkdir(parents=True, exist_ok=True)
     for placed in image.placement.layers:

@@ -105,7 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
         if [len(arrays) for arrays in probe] != [1, 1]:
             raise SystemExit(f"{options.bundle}: this script compares networks of one input and one output only")
         inputs, outputs = (arrays[0][: options.inputs] for arrays in probe)
-        found = network.predict(np.ascontiguousarray(inputs)).reshape(outputs.shape)
+        simulated = network.predict(np.ascontiguousarray(inputs)).reshape(outputs.shape)
     bad = 0
     channels = {layer.shape[0] for layer in bundle.manifest.layers if len(layer.shape) > 2}
     for layer in bundle.manifest.layers:
@@ -116,8 +116,8 @@ def main(arguments: list[str] | None = None) -> int:
         verdict = "NOT in any generated file" if file is None else f"equal to code × {layer.scale[0]:g} in {file}"
         print(f"{layer.name}: {codes.size} weights, codes {codes.min():g} to {codes.max():g}, {verdict}")
         left.pop(file or "", None)
-    difference = np.abs(found - outputs).reshape(len(outputs), -1).max(axis=1) / np.abs(outputs).max()
-    moved = int((found.argmax(-1) != outputs.argmax(-1)).sum())
+    difference = np.abs(simulated - outputs).reshape(len(outputs), -1).max(axis=1) / np.abs(outputs).max()
+    moved = int((simulated.argmax(-1) != outputs.argmax(-1)).sum())
     same = int((difference <= 1e-6).sum())
     rest = f", the others within {difference.max():.1e} of the largest" if same < len(outputs) else ""
     print(f"C simulation: {same} of {len(outputs)} outputs equal PyTorch's{rest}; {moved} predictions differ")

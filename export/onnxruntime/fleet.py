@@ -45,18 +45,18 @@ def main(arguments: list[str] | None = None) -> int:
         for chip in tqdm(chips, unit="chip", leave=False):
             run = onnx_runner(tm.apply_to_onnx(bundle, chip, Path(name) / "chip.onnx"))
             begin = time.perf_counter()
-            found = run(images).argmax(1)
+            predicted = run(images).argmax(1)
             middle = time.perf_counter()
             with torch.no_grad(), net.using_codes(bundle.certificate(chip).read()):
                 model(torch.tensor(images[:1]))  # the codes are handed down once, not once an image
                 again = time.perf_counter()
                 expected = np.concatenate([model(torch.tensor(image[None])).argmax(1).numpy() for image in images])
             end = time.perf_counter()
-            same = int((found == expected).sum())
+            same = int((predicted == expected).sum())
             bad += same != len(images)
             spent = 1e3 * (middle - begin) / len(images), 1e3 * (end - again) / len(images)
             tqdm.write(
-                f"{chip.chip:<10}  {(found == labels).mean():>11.4f}  {(expected == labels).mean():>7.4f}  {same:>8} of "
+                f"{chip.chip:<10}  {(predicted == labels).mean():>11.4f}  {(expected == labels).mean():>7.4f}  {same:>8} of "
                 f"{len(images):<4}  {spent[0]:>20.3f}  {spent[1]:>16.3f}",
                 file=sys.stdout,
             )

@@ -40,9 +40,9 @@ def compile_memory(memory: tm.Memory, tiles: int, folder: Path) -> Path:
     sizes = {"WORDS": memory.words, "WORD_BITS": memory.word_bits, "TILES": tiles}
     command = ["iverilog", "-g2012", "-Wall", "-s", "weight_memory_tb", "-o", str(program)]
     command += [f"-Pweight_memory_tb.{name}={value}" for name, value in sizes.items()]
-    found = subprocess.run([*command, *map(str, SOURCES)], capture_output=True, text=True)
-    if found.returncode:
-        raise RuntimeError(f"iverilog failed:\n{found.stdout}{found.stderr}")
+    compiled = subprocess.run([*command, *map(str, SOURCES)], capture_output=True, text=True)
+    if compiled.returncode:
+        raise RuntimeError(f"iverilog failed:\n{compiled.stdout}{compiled.stderr}")
     return program
 
 
@@ -69,9 +69,9 @@ def words_read(program: Path, image: Path, chip: tm.FaultMap, folder: Path) -> l
     """
     files = {"image": image, **write_masks(chip, folder), "out": folder / "read.mem"}
     command = ["vvp", "-N", str(program), *(f"+{name}={path}" for name, path in files.items())]
-    found = subprocess.run(command, capture_output=True, text=True)
-    if found.returncode or "FATAL" in found.stdout or "ERROR" in found.stdout + found.stderr:
-        raise RuntimeError(f"the simulation failed:\n{found.stdout}{found.stderr}")
+    run = subprocess.run(command, capture_output=True, text=True)
+    if run.returncode or "FATAL" in run.stdout or "ERROR" in run.stdout + run.stderr:
+        raise RuntimeError(f"the simulation failed:\n{run.stdout}{run.stderr}")
     return read_memory_image(files["out"], format="readmemh", word_bits=chip.memory.word_bits)
 
 

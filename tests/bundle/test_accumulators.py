@@ -101,7 +101,7 @@ def test_in_the_manifest(group, exported):
     found = bundle.manifest.accumulators
     assert set(found) == {"features.3", "features.6", "classifier"}  # the first layer's input are floats
     for name, (low, high) in found.items():
-        read = [bundle.image.codes[name], *(tm.certificate(bundle.image, chip).read()[name] for chip in chips)]
+        read = [bundle.image.codes[name], *(tm.placement.certificate(bundle.image, chip).read()[name] for chip in chips)]
         rows = [codes.reshape(len(codes), -1).astype(int) for codes in read]  # activations are UINT8
         assert low == 255 * min(r.clip(max=0).sum(1).min() for r in rows)
         assert high == 255 * max(r.clip(min=0).sum(1).max() for r in rows)

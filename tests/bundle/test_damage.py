@@ -99,7 +99,7 @@ def test_names_cannot_leave_the_folder(copied, name):
     manifest = Manifest.read(folder)
     for changes in ({"files": {**manifest.files, name: "0"}}, {"image": name}):
         dataclasses.replace(manifest, **changes).write(folder)
-        assert "is not plainly in the folder" in tm.verify_bundle(folder, chips).problems[0]
+        assert "is not directly in the folder" in tm.verify_bundle(folder, chips).problems[0]
 
 
 # ------------------------------------------------------------------ forgeries that the digests do not give away

@@ -26,7 +26,7 @@ def test_it_verifies():
 def test_it_is_applied(tmp_path, form):
     path = tm.apply_to_onnx(FOLDER, OTHER, tmp_path / "chip.onnx", form=form)
     weights = {w.initializer: w.codes for w in onnx_weights(load_onnx(path))}
-    read = tm.certificate(tm.Bundle.load(FOLDER).image, OTHER).read()
+    read = tm.placement.certificate(tm.Bundle.load(FOLDER).image, OTHER).read()
     for layer, initializer in onnx_metadata(path)["layers"].items():
         np.testing.assert_array_equal(weights[initializer], read[layer])
     if form == "qcdq":

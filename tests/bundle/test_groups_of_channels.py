@@ -16,7 +16,7 @@ from tremap_brevitas.order import ChannelGroup, Side, groups_digest, save_groups
 def bundle(tmp_path_factory):
     """(group, report of its channels, the bundle)."""
     group = Group("linear")
-    report = tm.channel_groups(group.net, group.x)
+    report = tm.prepare.channel_groups(group.net, group.x)
     return group, report, group.export(tmp_path_factory.mktemp("ordered") / "group_0", groups=report)
 
 
@@ -31,7 +31,9 @@ def test_groups_come_back(bundle, tmp_path):
 def test_groups_are_an_option(bundle, tmp_path):
     group, _, _ = bundle
     plain = group.export(tmp_path / "plain")
-    with pytest.raises(ValueError, match=r"plain: has no groups of channels; export it with groups=tm\.channel_groups"):
+    with pytest.raises(
+        ValueError, match=r"plain: has no groups of channels; export it with groups=tm\.prepare\.channel_groups"
+    ):
         tm.Bundle.load(plain).groups()
     content = json.loads((plain / NAME).read_text())
     assert content["groups"] is None

@@ -32,7 +32,7 @@ def test_logs_need_no_geometry(bundle):
     assert "0 of 4 chips compute exactly the network that was trained" in out
     found = json.loads(tremap("verify", folder, folder.parent / "chips", "--json").stdout)
     assert found["ok"]
-    expected = [tm.certificate(group.image, chip).weights_that_differ for chip in group.chips]
+    expected = [tm.placement.certificate(group.image, chip).weights_that_differ for chip in group.chips]
     assert [entry["weights_that_differ"] for entry in found["chips"]] == expected
 
 

@@ -69,11 +69,11 @@ def test_convert_replaces_nothing_unasked(tmp_path, folder, chips):  # noqa: F81
     assert "a.csv exists already; --overwrite replaces it" in tremap(*one, out, code=1).stderr
     tremap("map", "convert", folder / "chip-1.npz", "--to", "csv", "--out", out, "--overwrite")
     assert out.read_bytes() != before
-    assert "is to be read" in tremap(*one[:-1], "--overwrite", "--out", folder / "chip-0.npz", code=2).stderr
+    assert "is an input" in tremap(*one[:-1], "--overwrite", "--out", folder / "chip-0.npz", code=2).stderr
     many = ["map", "convert", folder, "--to", "tremap", "--out"]
     before = contents(folder)
     for target in (folder, tmp_path / "chips" / ".." / "chips"):
-        assert "is to be read" in tremap(*many, target, "--overwrite", code=2).stderr
+        assert "is an input" in tremap(*many, target, "--overwrite", code=2).stderr
     assert contents(folder) == before
     tremap(*many, tmp_path / "copy")
     assert "is not empty" in tremap(*many, tmp_path / "copy", code=1).stderr
@@ -151,7 +151,7 @@ def test_no_chip_of_a_folder_is_lost_without_a_word(tmp_path, folder, chips):  #
     os.mkfifo(folder / "pipe")
     refused("pipe", "pipe: neither a file nor a folder")
     (folder / "inner").mkdir()
-    refused("inner", "inner: a folder within a folder")
+    refused("inner", "inner: a folder inside a folder")
     for name in ("sa0-chip.npz", "sa1-chip.npz"):  # not a pair of matrices, whatever they are called
         tm.FaultMap(MEMORY, [1], [1], name).save(folder / name)
     tremap(*merge)

@@ -69,7 +69,7 @@ def test_groups_by_goal(fleet, tmp_path):
     assert sorted(e["members"] for e in found) == sorted([m.chip for m in p.merged.members] for p in planned)
     assert {e["steps"] for e in found} <= set(range(101))
     for one in planned:
-        assert one.error == tm.certificate(groups[0].image, one.merged, deployment="chip_image").relative_error
+        assert one.error == tm.placement.certificate(groups[0].image, one.merged, deployment="chip_image").relative_error
         assert one.accuracy == CURVE.predict(one.error, steps=100)
     stricter = [*options[:-1], 0, "--margin", 0.07, "--out", tmp_path / "h", "--json"]
     stricter = json.loads(tremap("group", root / "chips", *stricter).stdout)
@@ -89,7 +89,7 @@ def test_an_old_result_is_replaced_only_if_it_is_one(folder, tmp_path):  # noqa:
     assert (tmp_path / "mine" / "group_0.npz").read_bytes() == b"weeks of work"
     before = sorted(folder.iterdir())
     found = tremap("group", folder, "--union-rate", 0.2, "--out", folder, "--overwrite", code=2)
-    assert "is to be read, and cannot be written as well" in found.stderr
+    assert "is an input, and cannot be an output as well" in found.stderr
     assert sorted(folder.iterdir()) == before
 
 
@@ -140,7 +140,7 @@ def test_wrong_calls(folder, fleet, tmp_path):  # noqa: F811
     assert "got --goal" in tremap("group", folder, *out, "--goal", 0.5, code=2).stderr
     assert "give --goal" in tremap("assign", folder, "--bundle", root / "group_0", code=2).stderr
     found = tremap("group", folder, folder, "--union-rate", 0.1, *out, code=1)
-    assert "5 names belong to several chips, such as 'chip-0'" in found.stderr
+    assert "5 names used for several chips, such as 'chip-0'" in found.stderr
     options = ["--bundle", root / "group_0", "--curve", root / "curve.json", "--goal", 0.99, "--steps", 100]
     assert "the goal" in tremap("group", root / "chips", *options, *out, code=1).stderr
     bad = tmp_path / "bad.json"
@@ -167,7 +167,7 @@ def test_a_new_chip_gets_the_image_that_serves_it(fleet, tmp_path):
     for name in ("chip-0", "chip-5"):
         chip = tm.read_fault_map(root / "chips" / f"{name}.npz")
         image = groups[int(found[name]["image"][-1])].image
-        proof = tm.certificate(image, chip, deployment="chip_image")
+        proof = tm.placement.certificate(image, chip, deployment="chip_image")
         assert {**found[name], "accuracy": None}.items() >= proof.result.row().items()
         assert found[name]["verdict"] == ("good enough" if found[name]["accuracy"] >= 0.85 else "retrain")
     out = tremap("assign", root / "chips", *bundles, *goal, "--out", tmp_path / "lot.csv").stdout
@@ -208,10 +208,10 @@ def test_a_report_as_text_and_pictures(fleet, tmp_path):
     reports = [
         g.net.evaluate(g.chips, lambda m, i=i: 0.9 + i / 100, name=f"way {i}", progress=False) for i, g in enumerate(groups)
     ]
-    table = tm.write_csv(reports, tmp_path / "fleet.csv")
+    table = tm.report.write_csv(reports, tmp_path / "fleet.csv")
     pictures = ["--yield", tmp_path / "y.png", "--accuracy", tmp_path / "a.png"]
     out = tremap("report", table, "--threshold", 0.905, *pictures).stdout
-    assert out.startswith(tm.comparison(reports, threshold=0.905))
+    assert out.startswith(tm.report.comparison(reports, threshold=0.905))
     assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in ("y.png", "a.png"))
     found = json.loads(tremap("report", table, "--threshold", 0.905, "--json").stdout)
     assert [(e["method"], e["yield"]) for e in found] == [("way 0", 0.0), ("way 1", 1.0)]
@@ -234,7 +234,10 @@ def test_activated_faults_as_a_picture(fleet, tmp_path):
     options = ["--bundle", root / "group_0", "--out", tmp_path / "e.png"]
     tremap("map", "plot", root / "chips", "--kind", "activated", *options)
     assert (tmp_path / "e.png").read_bytes().startswith(b"\x89PNG")
-    assert "go together" in tremap("map", "plot", root / "chips", *options, code=2).stderr
+    assert (
+        "--kind activated needs --bundle, and only it takes one"
+        in tremap("map", "plot", root / "chips", *options, code=2).stderr
+    )
 
 
 def test_it_needs_neither_torch_nor_brevitas(fleet):

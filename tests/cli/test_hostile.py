@@ -115,11 +115,11 @@ def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("hostile")
     group = Group("linear")
     report = group.net.evaluate(group.chips[:1], lambda model: 0.9, progress=False)
-    channels = tm.channel_groups(group.net, group.x)
+    channels = tm.prepare.channel_groups(group.net, group.x)
     group.export(root / "bundle", chips=group.chips[:1], report=report, groups=channels)
     nearly = tm.random_fault_maps(group.placement.memory, chips=2, fault_rate=1e-4, seed=2)
     save_orders(order_chips(group.image, channels.groups, nearly, progress=False), root / "orders.npz")
-    tm.write_csv([report], root / "fleet.csv")
+    tm.report.write_csv([report], root / "fleet.csv")
     for name, maps in (
         ("chips", tm.random_fault_maps(MEMORY, chips=2, fault_rate=0.03, seed=1)),
         ("placed", group.chips[:2]),

@@ -156,13 +156,13 @@ def test_generate(tmp_path, folder, options):
         (
             "like",
             ["--rate", 0.1],
-            "--kind like does not go by --rate; what does is --kind uniform or clustered or lines or nested",
+            "--rate does not apply to --kind like, only to --kind uniform or clustered or lines or nested",
         ),
-        ("like", ["--sa1-share", 0.5], "--kind like does not go by --sa1-share"),
-        ("uniform", ["--rate", 0.1, "--like", "."], "--kind uniform does not go by --like; what does is --kind like"),
-        ("nested", ["--rate", 0.1, "--cluster-size", 10], "--kind nested does not go by --cluster-size"),
-        ("lines", ["--rows", 1, "--spread", 4, 2], "--kind lines does not go by --spread"),
-        ("uniform", ["--rate", 0.1, "--rows", 0], "--kind uniform does not go by --rows; what does is --kind lines"),
+        ("like", ["--sa1-share", 0.5], "--sa1-share does not apply to --kind like"),
+        ("uniform", ["--rate", 0.1, "--like", "."], "--like does not apply to --kind uniform, only to --kind like"),
+        ("nested", ["--rate", 0.1, "--cluster-size", 10], "--cluster-size does not apply to --kind nested"),
+        ("lines", ["--rows", 1, "--spread", 4, 2], "--spread does not apply to --kind lines"),
+        ("uniform", ["--rate", 0.1, "--rows", 0], "--rows does not apply to --kind uniform, only to --kind lines"),
     ],
 )
 def test_no_option_is_passed_over(tmp_path, folder, kind, options, message):
@@ -234,7 +234,10 @@ def test_ecc(tmp_path):
     behind = tm.FaultMap.load(tmp_path / "behind.npz")
     assert 0 < len(behind) < len(chip)
     assert said.startswith(f"{len(chip)} stuck cells (2.0e-02), {len(behind)} of data left behind the code (")
-    assert "a map and --out go together" in tremap("map", "ecc", tmp_path / "A7.npz", "--data-bits", 32, code=2).stderr
+    assert (
+        "give a map and --out together, or neither"
+        in tremap("map", "ecc", tmp_path / "A7.npz", "--data-bits", 32, code=2).stderr
+    )
     refused = tremap("map", "ecc", tmp_path / "A7.npz", "--data-bits", 38, "--out", tmp_path / "no.npz", code=1)
     assert "to correct one wrong bit takes 6" in refused.stderr
 
@@ -257,7 +260,10 @@ def test_wrong_calls(tmp_path, folder):
     assert "expected NAME=VALUE" in tremap("map", "info", folder, "--option", "x", code=2).stderr
     assert "needs --rate" in tremap("map", "generate", *SIZE, "--out", tmp_path / "x", code=2).stderr
     lines = ["--kind", "lines", "--out", tmp_path / "x"]
-    assert "--kind lines and --rows or --columns go together" in tremap("map", "generate", *SIZE, *lines, code=2).stderr
+    assert (
+        "--rows and --columns are for --kind lines, which needs one of them"
+        in tremap("map", "generate", *SIZE, *lines, code=2).stderr
+    )
     assert "needs --like" in tremap("map", "generate", *SIZE, "--kind", "like", "--out", tmp_path / "x", code=2).stderr
     (tmp_path / "empty").mkdir()
     assert "no file in" in tremap("map", "info", tmp_path / "empty", code=1).stderr

@@ -56,7 +56,7 @@ def test_the_chips_own_image(bundle, chip_file, tmp_path):
     assert tremap("patch", folder, chip_file, "--out", out).stdout == GOLDEN.format(out=out)
     words = read_memory_image(out, format="readmemh", word_bits=32)
     image = tm.MemoryImage.from_words(group.placement, words)
-    assert tm.certificate(image, chip).bit_exact
+    assert tm.placement.certificate(image, chip).bit_exact
     changed = [i for i, (a, b) in enumerate(zip(words, group.image.words(), strict=True)) if a != b]
     rows = {i // 16 if i < 512 else 32 + (i - 512) // 8 for i in changed}  # words of 4 codes: 64 and 32 inputs
     assert rows == {0, 1, 33}
@@ -117,7 +117,7 @@ def test_what_is_refused(bundle, chip_file, tmp_path):
     assert "does not exist" in said(tmp_path / "no", member, code=2)
     assert "--words and --word-bits say 3 words × 8 bits" in said(folder, member, "--words", 3, "--word-bits", 8, code=2)
     found = tremap("patch", folder, chip_file, "--out", folder / "moments.npz", code=2)
-    assert "is to be read, and cannot be written as well" in found.stderr
+    assert "is an input, and cannot be an output as well" in found.stderr
     tremap("verify", folder)
 
 
@@ -200,7 +200,7 @@ def test_assign_by_errors_of_outputs(bundle, chip_file, tmp_path):
     curve = planning.ResilienceCurve(points, error_of="outputs").save(tmp_path / "curve.json")
     found = tremap("assign", chip_file, "--bundle", full, "--curve", curve, "--goal", 0.8, "--json")
     (row,) = json.loads(found.stdout)
-    proof = tm.certificate(group.image, chip, deployment="chip_image")
+    proof = tm.placement.certificate(group.image, chip, deployment="chip_image")
     assert row["error"] == pytest.approx(planning.output_error(proof, tm.Bundle.load(full).moments()))
     assert row["verdict"] == "good enough"
     found = tremap("assign", chip_file, "--bundle", full, "--curve", curve, "--goal", 0.8, "--deployment", "patched", "--json")

@@ -18,8 +18,15 @@ def expected():
     return run_jobs(retrained, JOBS, progress=None)
 
 
-@pytest.fixture
-def cluster():
+@pytest.fixture(scope="module", autouse=True)
+def importable():
+    """Workers must find the jobs' module; their cluster has the environment in which it was started."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+        yield
+
+
+def two_nodes():
     from ray.cluster_utils import Cluster
 
     two = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
@@ -30,14 +37,29 @@ def cluster():
     two.shutdown()
 
 
-@pytest.fixture(autouse=True)
-def importable(monkeypatch):
-    """Workers must find the jobs' module."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+@pytest.fixture
+def cluster():
+    """One for a test that damages it."""
+    yield from two_nodes()
 
 
-def test_the_same_results_bit_for_bit(cluster, expected):
-    assert run_jobs(retrained, JOBS, engine=RayEngine(cluster.address), progress=None) == expected
+@pytest.fixture(scope="class")
+def shared():
+    """One for the tests that leave it as it is."""
+    yield from two_nodes()
+
+
+class TestAClusterThatLives:
+    def test_the_same_results_bit_for_bit(self, shared, expected):
+        assert run_jobs(retrained, JOBS, engine=RayEngine(shared.address), progress=None) == expected
+
+    def test_a_job_that_fails_is_not_tried_again(self, shared, tmp_path):
+        with pytest.raises(JobError, match="job 'group 3' failed: ValueError: the fault map of chip 'A7'"):
+            run_jobs(fails, JOBS, engine=RayEngine(shared.address), folder=tmp_path, progress=None)
+
+    def test_what_workers_are_to_find(self, shared):
+        engine = RayEngine(shared.address, runtime_env={"env_vars": {"WHERE_WEIGHTS_ARE": "there"}})
+        assert run_jobs(variable, {"a": "WHERE_WEIGHTS_ARE"}, engine=engine, progress=None) == {"a": "there"}
 
 
 def test_a_worker_that_is_killed(cluster, expected, tmp_path):
@@ -61,17 +83,3 @@ def test_a_node_that_is_removed(cluster, expected, tmp_path):
     thread.join()
     assert found == expected
     assert len(list(tmp_path.glob("began-*"))) > len(JOBS)  # at least one began twice
-
-
-def test_a_job_that_fails_is_not_tried_again(cluster, tmp_path):
-    with pytest.raises(JobError, match="job 'group 3' failed: ValueError: the fault map of chip 'A7'"):
-        run_jobs(fails, JOBS, engine=RayEngine(cluster.address), folder=tmp_path, progress=None)
-
-
-def test_a_cluster_of_its_own(expected):
-    assert run_jobs(retrained, JOBS, engine=RayEngine(), progress=None) == expected
-
-
-def test_what_workers_are_to_find(cluster):
-    engine = RayEngine(cluster.address, runtime_env={"env_vars": {"WHERE_WEIGHTS_ARE": "there"}})
-    assert run_jobs(variable, {"a": "WHERE_WEIGHTS_ARE"}, engine=engine, progress=None) == {"a": "there"}

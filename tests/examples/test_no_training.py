@@ -6,32 +6,17 @@ import statistics
 from pathlib import Path
 
 import pytest
-import torch
-from training import Data
+from study_bench import small_workbench
 
 from benchmarks.no_training import cases, preparations, table, work
 from benchmarks.no_training.cases import Case
 from benchmarks.no_training.preparations import PREPARATIONS
-from benchmarks.study import workbench
 
 
 @pytest.fixture(scope="module")
 def bench():
-    torch.manual_seed(0)
-    generator = torch.Generator().manual_seed(0)
-    data = Data(
-        torch.randn(40, 3, 32, 32, generator=generator),
-        torch.randint(10, (40,), generator=generator),
-        torch.randn(20, 3, 32, 32, generator=generator),
-        torch.randint(10, (20,), generator=generator),
-    )
-    network = workbench.new_network("resnet20")
-    network(data.test_images[:8])
-    state = network.state_dict()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workbench.tm, "compiled", lambda model, **_: model)
-        patch.setattr(workbench, "BATCH", 8)
-        yield workbench.Workbench("resnet20", state, data, bfloat16=False)
+    with small_workbench(images=40, test_images=20) as (bench, _):
+        yield bench
 
 
 def test_every_case_has_a_preparation():

@@ -12,7 +12,7 @@ import pytest
 import torch
 from examples.test_cifar10 import write_data_set
 from networks import ResNet
-from training import Data
+from study_bench import small_workbench
 
 from benchmarks.study import job, methods, prediction, report, results, rows, tables, workbench, worker
 from tremap_brevitas.cluster import RunFolder
@@ -22,24 +22,10 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def bench():
-    """A network that was hardly trained, on images of noise, not compiled: the paths are the study's."""
-    torch.manual_seed(0)
-    generator = torch.Generator().manual_seed(0)
-    data = Data(
-        torch.randn(600, 3, 32, 32, generator=generator),
-        torch.randint(10, (600,), generator=generator),
-        torch.randn(40, 3, 32, 32, generator=generator),
-        torch.randint(10, (40,), generator=generator),
-    )
-    network = workbench.new_network("resnet20")
-    network(data.test_images[:8])
-    state = network.state_dict()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workbench.tm, "compiled", lambda model, **_: model)
-        patch.setattr(workbench, "BATCH", 8)
+    with small_workbench(images=600, test_images=40) as (bench, patch):
         patch.setattr(workbench, "BN_BATCHES", 1)
         patch.setattr(job, "MAX_MEMBERS", 2)
-        yield workbench.Workbench("resnet20", state, data, bfloat16=False)
+        yield bench
 
 
 def test_rows_are_distinct_and_none_is_left_out():

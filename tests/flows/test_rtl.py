@@ -39,7 +39,7 @@ def test_exact_chips_and_one_with_conflicts(tmp_path, capsys):
     paths = [str(chip.save(tmp_path / f"{chip.chip}.npz")) for chip in [group.chips[0], lucky]]
     assert rtl.main([str(folder), *paths]) == 0
     first, second = capsys.readouterr().out.splitlines()
-    wrong = tm.certificate(group.image, group.chips[0]).weights_that_differ
+    wrong = tm.placement.certificate(group.image, group.chips[0]).weights_that_differ
     assert wrong > 0
     assert f"'chip-0': 9744 codes read, {wrong} differ from the ONNX integers, as its certificate says" in first
     assert "'lucky': 9744 codes read, all equal to the ONNX integers, as its certificate says" in second

@@ -252,7 +252,7 @@ def test_killed_at_any_moment(tmp_path):
     here = os.path.dirname(__file__)
     paths = [here, *(p for p in sys.path if p)]
     outcomes = []
-    for turn, delay in enumerate([0.05, 0.3, 0.6, 0.9, 1.1, 1.3, 60]):
+    for turn, delay in enumerate([0.05, 0.5, 1.0, 60]):
         target = tmp_path / str(turn) / "bundle"
         target.parent.mkdir()
         source = textwrap.dedent(program.format(paths=paths, target=str(target)))

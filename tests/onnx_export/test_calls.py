@@ -92,7 +92,7 @@ def test_verify_onnx_takes_several(tmp_path):
     assert not tm.verify_onnx(path, image, inputs=inputs, outputs=[outputs[0], outputs[1] + 1]).ok
     with pytest.raises(ValueError, match=r"m.onnx: outputs of shape \(2, 4\), \(2, 2\), expected \(2, 2\), \(2, 4\)"):
         tm.verify_onnx(path, image, inputs=inputs, outputs=outputs[::-1])
-    with pytest.raises(ValueError, match="m.onnx: 1 inputs given, but the file has "):
+    with pytest.raises(ValueError, match="m.onnx: 1 input given, but the file has "):
         tm.verify_onnx(path, image, inputs=inputs[:1], outputs=outputs)
 
 

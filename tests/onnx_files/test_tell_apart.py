@@ -183,5 +183,5 @@ def test_too_few_codes_to_tell_layers_apart():
     layers = [LayerCodes(f"l{i}", (1, 1), 2, "sign_magnitude") for i in range(4)]
     placement = linear_placement(layers, tm.Memory(words=200, word_bits=8))
     image = tm.MemoryImage(placement, {x.name: np.zeros((1, 1), dtype=np.int32) for x in layers})
-    with pytest.raises(ValueError, match="layer 'l3': 1 codes of 2 bits are too few to tell it from the other layers"):
+    with pytest.raises(ValueError, match="layer 'l3': 1 code of 2 bits cannot tell it from the other layers"):
         marked_codes(image, [])

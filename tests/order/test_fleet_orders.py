@@ -127,9 +127,9 @@ def test_another_network_is_refused(tmp_path):
         ("moves", lambda a: a.astype(float), "moves has shape .* of float64"),
         ("counts", lambda a: -a, "shape"),
         ("counts", lambda a: a[:-1], "counts has shape"),
-        ("weight", lambda a: a + 10_000, "no ascending weights below"),
-        ("weight", lambda a: a[::-1], "no ascending weights below"),
-        ("read", lambda a: a * 0 + 200, "is none, or is right"),
+        ("weight", lambda a: a + 10_000, "not ascending indices of weights below"),
+        ("weight", lambda a: a[::-1], "not ascending indices of weights below"),
+        ("read", lambda a: a * 0 + 200, "is out of range, or is read correctly"),
     ],
 )
 def test_damaged_tables_are_refused(tmp_path, name, change, says):

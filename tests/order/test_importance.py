@@ -33,7 +33,7 @@ def test_one_wrong_code_counts_as_the_error_of_the_output(network):
     assert set(importance) == {layer.name for layer in net.placement.layers} == {"0", "2", "4"}
     seen = 0
     for chip in tm.random_fault_maps(net.placement.memory, chips=60, fault_rate=1 / 3200, seed=0):
-        proof = tm.certificate(image, chip, deployment="chip_image")
+        proof = tm.placement.certificate(image, chip, deployment="chip_image")
         for difference in proof.differences:
             (weight,), (off,) = difference.weight, difference.read.astype(float) - difference.trained
             assert importance[difference.layer].reshape(-1)[weight] * off**2 == pytest.approx(output_error(proof, moments) ** 2)
@@ -58,7 +58,7 @@ def test_moments_of_another_network_are_refused(network):
 
 def test_an_order_with_importance_hurts_the_outputs_less(network):
     net, moments = network
-    groups = tm.channel_groups(net, torch.randn(2, 2, 7, 7)).groups
+    groups = tm.prepare.channel_groups(net, torch.randn(2, 2, 7, 7)).groups
     image = net.memory_image()
     chips = tm.random_fault_maps(net.placement.memory, chips=10, fault_rate=0.05, seed=0)
     options = tm.order.SearchOptions(aim="error")

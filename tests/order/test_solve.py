@@ -9,12 +9,12 @@ from channel_networks import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tremap_brevitas import FaultMap, Memory, certificate
+from tremap_brevitas import FaultMap, Memory
 from tremap_brevitas.order import ChannelGroup, SearchOptions, Side, check_order, in_order, solve
 from tremap_brevitas.order.bound import unavoidable
 from tremap_brevitas.order.network import Network
 from tremap_brevitas.order.problem import Problem
-from tremap_brevitas.placement import LayerCodes, finn_placement, linear_placement, words_read
+from tremap_brevitas.placement import LayerCodes, certificate, finn_placement, linear_placement, words_read
 
 
 def all_orders(groups):
@@ -87,7 +87,7 @@ def test_one_group_gets_the_best_of_all_orders(seed, rate):
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(networks.networks(), st.integers(0, 2**32))
 def test_no_order_beats_the_bound(network, seed):
     image, groups = network
@@ -100,7 +100,7 @@ def test_no_order_beats_the_bound(network, seed):
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=6)
 @given(st.integers(0, 2**32))
 def test_two_groups_come_near_the_best_of_all_orders(seed):
     rng = np.random.default_rng(seed)

@@ -58,13 +58,13 @@ def relative_error(layer, whole, codes, wanted):
 @settings(max_examples=50)
 def test_what_must_hold(seed, encoding, bits, reuse, ordered):
     image, moments, wholes, chip = a_case(seed, encoding=encoding, bits=bits, reuse=reuse, ordered=ordered)
-    before = tm.certificate(image, chip)
+    before = tm.placement.certificate(image, chip)
     if before.bit_exact:
         with pytest.raises(ValueError, match="reads every code of the image as it is: there is nothing to patch"):
             patch(image, moments, chip)
         return
     found = patch(image, moments, chip)
-    assert tm.certificate(found.image, chip).bit_exact  # what is written comes back
+    assert tm.placement.certificate(found.image, chip).bit_exact  # what is written comes back
     if not reuse:
         read = expected_codes(found.image.codes, image.placement, chip, store="plain")
         assert all(np.array_equal(read[name], codes) for name, codes in found.image.codes.items())
@@ -72,7 +72,7 @@ def test_what_must_hold(seed, encoding, bits, reuse, ordered):
     assert found.after.weights_that_differ == sum((found.image.codes[n] != c).sum() for n, c in image.codes.items())
     assert {layer.layer for layer in found.layers} == {d.layer for d in before.differences}
     wrong = {d.layer: d for d in before.differences}
-    nearest = tm.certificate(image, chip, deployment="chip_image").read()
+    nearest = tm.placement.certificate(image, chip, deployment="chip_image").read()
     for name, codes in image.codes.items():
         if name not in wrong:
             assert np.array_equal(found.image.codes[name], codes)
@@ -110,7 +110,7 @@ def test_white_inputs_leave_the_nearest_codes():
         about = {"samples": 1, "groups": layer.groups, "transposed": layer.transposed}
         white[name] = LayerMoments.of(name, eye, layer.mean, codes, layer.scale, **about)
     found = patch(image, InputMoments(white, image.digest), chip)
-    nearest = tm.certificate(image, chip, deployment="chip_image").read()
+    nearest = tm.placement.certificate(image, chip, deployment="chip_image").read()
     assert all(np.array_equal(found.image.codes[name], nearest[name]) for name in nearest)
 
 
@@ -146,7 +146,7 @@ def test_what_is_refused():
         patch(image, moments, chip, sweeps=0)
     with pytest.raises(ValueError, match="moments belong to an image of digest other, but this one's is "):
         patch(image, InputMoments(moments.layers, "other"), chip)
-    with pytest.raises(ValueError, match="is of a memory of 1 words"):
+    with pytest.raises(ValueError, match="is of a memory of 1 word"):
         patch(image, moments, tm.FaultMap(tm.Memory(1, 8), [0], [0]))
     with pytest.raises(ValueError, match="nothing to patch"):
         patch(image, moments, tm.FaultMap(image.placement.memory, [], []))

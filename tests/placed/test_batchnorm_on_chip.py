@@ -121,7 +121,7 @@ def test_elsewhere_as_here(fleet):
     image, on_chip = net.memory_image(), BatchNormOnChip(net.model, BATCHES)
     sent = pickle.loads(pickle.dumps(Evaluator(net, image, functools.partial(accuracy), make=make, on_chip=on_chip)))
     for chip, result in zip(chips, here.chips, strict=True):
-        assert sent(tm.certificate(image, chip).differences) == result.accuracy
+        assert sent(tm.placement.certificate(image, chip).differences) == result.accuracy
 
 
 def test_what_cannot_be_done_is_refused_before_anything_is_measured(fleet, tmp_path):
@@ -155,5 +155,5 @@ def test_a_report_says_so_in_print_and_in_csv(fleet, tmp_path):
     report = net.evaluate(chips, accuracy, batchnorm=BATCHES, name="r", progress=False)
     plain = net.evaluate(chips, accuracy, name="r", progress=False)
     assert "0 steps, BatchNorm statistics of each chip\n" in str(report)
-    assert read_csv(tm.write_csv([report, plain], tmp_path / "fleet.csv")) == [report, plain]
+    assert read_csv(tm.report.write_csv([report, plain], tmp_path / "fleet.csv")) == [report, plain]
     assert tm.FleetReport.joined([report, plain], name="both").batchnorm

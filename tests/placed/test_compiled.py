@@ -8,7 +8,7 @@ import brevitas.nn as qnn
 import pytest
 import torch
 from brevitas.quant import Int8WeightPerTensorFixedPoint, Int8WeightPerTensorFloat
-from networks import DigitsNet
+from networks import FullRangeWeight
 from torch import nn
 
 import tremap_brevitas as tm
@@ -18,14 +18,27 @@ X = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(16) % 10
 
 
+class Small(nn.Module):
+    """One layer of each kind that the digits network has: every mode is compiled anew, and each layer takes its time."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = qnn.QuantConv2d(1, 16, 3, padding=1, stride=2, bias=False, weight_quant=FullRangeWeight)
+        self.norm, self.act = nn.BatchNorm2d(16), qnn.QuantReLU(bit_width=8)
+        self.fc = qnn.QuantLinear(256, 10, bias=True, weight_quant=FullRangeWeight)
+
+    def forward(self, x):
+        return self.fc(self.act(self.norm(self.conv(x))).flatten(1))
+
+
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    model = tm.make_faulty(DigitsNet())
+    model = tm.make_faulty(Small())
     for _ in range(3):
         model(X)
     model.load_state_dict(model.state_dict())  # ends the measuring of activation scales
-    memory = tm.Memory(words=3000, word_bits=32)
+    memory = tm.Memory(words=800, word_bits=32)
     chips = tm.random_fault_maps(memory, chips=3, fault_rate=0.05, seed=0)
     return model, tm.place(model, memory), chips, tm.compiled(model)
 
@@ -37,7 +50,7 @@ def gradients(loss, model):
 @pytest.mark.slow
 def test_outputs_and_gradients_under_every_kind_of_fault(network):
     model, net, chips, run = network
-    for chip, store in ((chips[0], "nearest"), (chips[1], "nearest"), (chips[0], "plain"), (chips[2], "plain")):
+    for chip, store in ((chips[0], "nearest"), (chips[1], "nearest"), (chips[2], "plain")):
         net.set_faults_(chip, rule=tm.Rule(store))
         for training in (True, False):
             model.train(training)

@@ -116,7 +116,7 @@ def test_copies_of_an_evaluator_share_a_network_and_other_evaluators_do_not(flee
     """As a worker sees them: unpickled anew for every chip."""
     net, chips = fleet
     image = net.memory_image()
-    differences = tm.certificate(image, chips[0]).differences
+    differences = tm.placement.certificate(image, chips[0]).differences
     built = []
     evaluators = []
     for bias in (0.0, 5.0):

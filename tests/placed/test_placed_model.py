@@ -325,8 +325,8 @@ def test_strategies_take_the_placed_model_and_not_the_model(net):
     for make in (
         lambda wrong: tm.AllAtOnce(wrong, FIRST),
         lambda wrong: tm.Ramp(wrong, FIRST, over_steps=2),
-        lambda wrong: tm.RandomMember(wrong, [FIRST, SECOND], seed=0),
-        lambda wrong: tm.RandomMaps(wrong, lambda generator: FIRST, seed=0),
+        lambda wrong: tm.prepare.RandomMember(wrong, [FIRST, SECOND], seed=0),
+        lambda wrong: tm.prepare.RandomMaps(wrong, lambda generator: FIRST, seed=0),
         lambda wrong: tm.ReadByMembers(wrong, tm.merge([FIRST, SECOND], on_conflict="majority"), seed=0),
     ):
         for wrong in (net.model, net.placement):

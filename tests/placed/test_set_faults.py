@@ -72,7 +72,7 @@ def test_a_clean_pass_that_is_abandoned_does_not_undo_what_was_set_since():
     model = DigitsNet(weight_quant=QUANT)
     net = tm.place(model, tm.Memory(words=3000, word_bits=32))
     first, second = tm.random_fault_maps(net.placement.memory, chips=2, fault_rate=0.1, seed=0)
-    passes = tm.CleanAndFaulty(tm.AllAtOnce(net, first)).passes()
+    passes = tm.prepare.CleanAndFaulty(tm.AllAtOnce(net, first)).passes()
     before = net.memory_image().digest
     next(passes)
     assert net.memory_image().digest != before

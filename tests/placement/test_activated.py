@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import fault_maps, images
 
-from tremap_brevitas import FaultMap, Memory, certificate
+from tremap_brevitas import FaultMap, Memory
+from tremap_brevitas.placement import certificate
 from tremap_brevitas.placement.activated import activated_faults
 
 

@@ -29,7 +29,7 @@ def images_and_chips(draw):
 @given(images_and_chips(), st.sampled_from(["group_image", "chip_image"]))
 def test_a_certificate_against_the_oracle(case, deployment):
     image, chip = case
-    found = tm.certificate(image, chip, deployment=deployment)
+    found = tm.placement.certificate(image, chip, deployment=deployment)
     store = "plain" if deployment == "group_image" else "nearest"
     expected = expected_codes(image.codes, image.placement, chip, store)
     read = found.read()
@@ -53,37 +53,37 @@ def test_codes_that_satisfy_the_union_are_exact_on_every_member():
     codes = {"fc": np.random.default_rng(0).integers(-128, 128, size=(20, 40))}
     for store in ("plain", "nearest"):
         image = tm.MemoryImage(placement, expected_codes(codes, placement, merged, store))
-        assert tm.certificate(image, merged).bit_exact
+        assert tm.placement.certificate(image, merged).bit_exact
         for chip in chips:
-            found = tm.certificate(image, chip)
+            found = tm.placement.certificate(image, chip)
             # Only conflicts can make a member differ.
             at = {placement.cell("fc", int(w), bit=b) for d in found.differences for w in d.weight for b in range(8)}
             assert bool(at & set(merged.conflicts.tolist())) == (not found.bit_exact)
             assert found.weights_that_differ <= len(np.intersect1d(merged.conflicts, chip.cells))
     without = tm.merge(chips[:1], on_conflict="error")
-    assert tm.certificate(tm.MemoryImage(placement, expected_codes(codes, placement, without)), chips[0]).bit_exact
+    assert tm.placement.certificate(tm.MemoryImage(placement, expected_codes(codes, placement, without)), chips[0]).bit_exact
 
 
 def test_a_fault_in_an_unused_cell_matters_to_nobody():
     memory = tm.Memory(words=4, word_bits=10)
     placement = linear_placement([LayerCodes("fc", (2,), 8, "twos_complement")], memory)
     image = tm.MemoryImage(placement, {"fc": [0, 0]})
-    assert tm.certificate(image, tm.FaultMap(memory, [8, 9, 35], [1, 1, 1])).bit_exact
+    assert tm.placement.certificate(image, tm.FaultMap(memory, [8, 9, 35], [1, 1, 1])).bit_exact
     assert oracle.read_back(0, {7: 1}, 8, "twos_complement") == -128
-    assert tm.certificate(image, tm.FaultMap(memory, [7], [1])).worst_error == 128
+    assert tm.placement.certificate(image, tm.FaultMap(memory, [7], [1])).worst_error == 128
 
 
 def test_codes_in_another_memory_order():
     placement = linear_placement([LayerCodes("fc", (2, 4), 8, "twos_complement")], tm.Memory(2, 32))
     image = tm.MemoryImage(placement, {"fc": np.arange(8).reshape(4, 2).T})
-    found = tm.certificate(image, tm.FaultMap(placement.memory, [7], [1]))
+    found = tm.placement.certificate(image, tm.FaultMap(placement.memory, [7], [1]))
     assert found.read()["fc"].tolist() == [[-128, 2, 4, 6], [1, 3, 5, 7]]
 
 
 def test_bad_questions():
     placement = linear_placement([LayerCodes("fc", (2,), 8, "twos_complement")], tm.Memory(2, 8))
     image = tm.MemoryImage(placement, {"fc": [0, 0]})
-    with pytest.raises(ValueError, match="chip 'x' is of a memory of 1 words × 16 bits, the image's has 2 words × 8 bits"):
-        tm.certificate(image, tm.FaultMap(tm.Memory(1, 16), [0], [0], "x"))
+    with pytest.raises(ValueError, match="chip 'x' is of a memory of 1 word × 16 bits, the image's has 2 words × 8 bits"):
+        tm.placement.certificate(image, tm.FaultMap(tm.Memory(1, 16), [0], [0], "x"))
     with pytest.raises(ValueError, match="deployment must be"):
-        tm.certificate(image, tm.FaultMap(tm.Memory(2, 8), [0], [0]), deployment="each")
+        tm.placement.certificate(image, tm.FaultMap(tm.Memory(2, 8), [0], [0]), deployment="each")

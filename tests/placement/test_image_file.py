@@ -54,7 +54,7 @@ def test_the_words_that_a_chip_reads_are_what_its_certificate_says(tmp_path_fact
     words = read_memory_image(path, format=form, word_bits=image.placement.memory.word_bits)
     assert words == words_read(image, chip)
     read = tm.MemoryImage.from_words(image.placement, words)
-    expected = tm.certificate(image, chip).read()
+    expected = tm.placement.certificate(image, chip).read()
     assert all(np.array_equal(read.codes[name], expected[name]) for name in expected)
 
 
@@ -111,7 +111,7 @@ MIF = "WIDTH=12; DEPTH=2;\nADDRESS_RADIX=HEX;\nDATA_RADIX=HEX;\nCONTENT\nBEGIN\n
         (
             "altera_mif",
             "WIDTH=12;\nDEPTH=2;\nADDRESS_RADIX=HEX;\nDATA_RADIX=HEX;\nCONTENT BEGIN\n0 : 1;\nEND;",
-            "DEPTH is 2, but there are 1",
+            "DEPTH is 2, but the file has 1",
         ),
         ("altera_mif", "WIDTH=12;\nDEPTH=1;\nADDRESS_RADIX=HEX;\nDATA_RADIX=HEX;\nCONTENT BEGIN\n0 : 1;\n", ":6: no END;"),
         ("altera_mif", "HELLO;\n", ":1: expected a setting or CONTENT BEGIN, found 'HELLO'"),
@@ -119,8 +119,8 @@ MIF = "WIDTH=12; DEPTH=2;\nADDRESS_RADIX=HEX;\nDATA_RADIX=HEX;\nCONTENT\nBEGIN\n
         ("altera_mif", f"{MIF}0 : 1;\n0 : 2;\nEND;", ":7: a second word for address 0x0"),
         ("altera_mif", f"{MIF}0 : 1;\n[0..1] : 2;\nEND;", ":7: a second word for address 0x0"),
         ("altera_mif", f"{MIF}[0..2] : 2;\nEND;", ":6: address 2, but DEPTH is 2"),
-        ("altera_mif", f"{MIF}[1..0] : 2;\nEND;", ":6: a range that ends at 0 and begins at 1"),
-        ("altera_mif", f"{MIF}[0..1] : 1 2 3;\nEND;", ":6: 3 words do not fill a range of 2 evenly"),
+        ("altera_mif", f"{MIF}[1..0] : 2;\nEND;", ":6: a range that begins at 1 and ends before, at 0"),
+        ("altera_mif", f"{MIF}[0..1] : 1 2 3;\nEND;", ":6: 3 words cannot fill a range of 2 evenly"),
         ("altera_mif", f"{MIF}[0..1] : 1;\nEND;\n2 : 1;", ":8: text after END;"),
         ("altera_mif", f"{MIF}0 : 1;\n% no end\n1 : 2;\nEND;", ":7: a comment that begins with % and never ends"),
         ("altera_mif", f"DEPTH=2;\n{MIF}", ":2: a second DEPTH"),
@@ -134,11 +134,11 @@ MIF = "WIDTH=12; DEPTH=2;\nADDRESS_RADIX=HEX;\nDATA_RADIX=HEX;\nCONTENT\nBEGIN\n
         ("intel_hex", ":0200020001FFFC\n:03000000FFFFFF00\n:00000001FF\n", ":2: bytes 0x0 to 0x2: some were given before"),
         ("intel_hex", ":0200020001FFFC\n:00000001FF\n", ":2: no byte for address 0, but one for a higher address"),
         ("intel_hex", ":00000006FA\n", ":1: record type 6, expected 0 to 5"),
-        ("intel_hex", ":0100000401FA\n", ":1: a record of type 4 with 1 bytes, expected 2"),
+        ("intel_hex", ":0100000401FA\n", ":1: a record of type 4 with 1 byte, expected 2"),
         ("intel_hex", ":020000020000FC\n:02FFFF0001FF00\n", ":2: a record that runs over the end of its segment"),
-        ("intel_hex", ":01000000FF00\n:00000001FF\n", ":2: 1 bytes are not a whole number of words of 2 bytes"),
+        ("intel_hex", ":01000000FF00\n:00000001FF\n", ":2: 1 byte cannot be divided into words of 2 bytes"),
         ("intel_hex", ":0100000001FE\n", ":1: no end record"),
-        ("raw", "abc", ":1: 3 bytes are not a whole number of words of 2 bytes"),
+        ("raw", "abc", ":1: 3 bytes cannot be divided into words of 2 bytes"),
     ],
 )
 def test_damage_is_named_by_file_and_line(tmp_path, form, text, message):
@@ -225,7 +225,7 @@ def test_bad_arguments(tmp_path):
     with pytest.raises(ValueError, match="format must be one of readmemh, .*, got 'hex'"):
         write_memory_image(IMAGE, tmp_path / "w", format="hex", fault_map=None)
     other = tm.FaultMap(tm.Memory(1, 8), [0], [0], "x")
-    with pytest.raises(ValueError, match="chip 'x' is of a memory of 1 words × 8 bits"):
+    with pytest.raises(ValueError, match="chip 'x' is of a memory of 1 word × 8 bits"):
         write_memory_image(IMAGE, tmp_path / "w", format="coe", fault_map=other)
     with pytest.raises(ValueError, match="3 words, but the placement has 4"):
         tm.MemoryImage.from_words(PLACEMENT, WORDS[:3])

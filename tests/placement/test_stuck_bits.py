@@ -62,5 +62,5 @@ def test_stored_bits(image):
 
 def test_a_map_of_another_memory():
     net = tm.placement.linear_placement([tm.placement.LayerCodes("fc", (2,), 8, "binary")], tm.Memory(words=1, word_bits=16))
-    with pytest.raises(ValueError, match="is of a memory of 2 words × 8 bits, the placement's has 1 words × 16 bits"):
+    with pytest.raises(ValueError, match="is of a memory of 2 words × 8 bits, the placement's has 1 word × 16 bits"):
         net.stuck_bits(tm.FaultMap(tm.Memory(words=2, word_bits=8), [], []))

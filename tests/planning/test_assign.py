@@ -42,11 +42,13 @@ def relative_error(image, read):
 def test_the_relative_error_is_that_of_the_oracle(drawn):
     image, chip = drawn
     if image.placement.reuse:  # a chip image of a reused memory is a matter of every tile: the oracle's too
-        found = tm.certificate(image, chip, deployment="chip_image")
+        found = tm.placement.certificate(image, chip, deployment="chip_image")
         assert found.relative_error == pytest.approx(relative_error(image, found.read()))
         return
     read = expected_codes(image.codes, image.placement, chip)
-    assert tm.certificate(image, chip, deployment="chip_image").relative_error == pytest.approx(relative_error(image, read))
+    assert tm.placement.certificate(image, chip, deployment="chip_image").relative_error == pytest.approx(
+        relative_error(image, read)
+    )
 
 
 @given(images().flatmap(lambda i: fault_maps(i.placement.memory).map(lambda c: (i, c))))
@@ -55,7 +57,7 @@ def test_a_fault_costs_what_it_does_alone(drawn):
     costs = fault_costs(image, chip)
     for cell, value, cost in zip(chip.cells, chip.stuck_at, costs, strict=True):
         alone = tm.FaultMap(chip.memory, [cell], [value])
-        assert cost == pytest.approx(tm.certificate(image, alone, deployment="chip_image").relative_error ** 2)
+        assert cost == pytest.approx(tm.placement.certificate(image, alone, deployment="chip_image").relative_error ** 2)
 
 
 def test_an_exact_image_wins_whatever_the_others():
@@ -75,7 +77,7 @@ def test_good_enough_by_the_curve_or_not():
     for goal, margin in ((0.8, 0.0), (0.88, 0.0), (0.88, 0.03)):
         for chip, found in zip(chips, assign(chips, LIBRARY, goal=goal, curve=CURVE, margin=margin), strict=True):
             image = next(e for e in LIBRARY if e.name == found.image)
-            proof = tm.certificate(image.image, chip, deployment="chip_image")
+            proof = tm.placement.certificate(image.image, chip, deployment="chip_image")
             assert found.error == pytest.approx(proof.relative_error)
             assert dataclasses.replace(found.result, accuracy=None) == proof.result
             if proof.bit_exact:
@@ -118,7 +120,7 @@ def test_no_image_would_have_served_better(drawn, accuracies, deployment, with_c
     (found,) = assign([chip], library, goal=goal, curve=curve, deployment=deployment)
     served = {}
     for entry in library:
-        proof = tm.certificate(entry.image, chip, deployment=deployment)
+        proof = tm.placement.certificate(entry.image, chip, deployment=deployment)
         accuracy = entry.accuracy if proof.bit_exact else float("nan")
         if curve is not None and not proof.bit_exact:
             accuracy = entry.accuracy - 0.9 + curve.predict(proof.relative_error)

@@ -18,7 +18,7 @@ def test_the_figures_are_those_of_the_certificates(drawn, deployment):
     others = {name: np.roll(codes, 1) for name, codes in image.codes.items()}
     shelf = [image, tm.MemoryImage(image.placement, others)]
     errors, differ, worst = Library(shelf, deployment=deployment).read_by(chip)
-    proofs = [tm.certificate(i, chip, deployment=deployment) for i in shelf]
+    proofs = [tm.placement.certificate(i, chip, deployment=deployment) for i in shelf]
     assert errors == pytest.approx([p.relative_error for p in proofs])
     assert differ.tolist() == [p.weights_that_differ for p in proofs]
     assert worst.tolist() == [p.worst_error for p in proofs]

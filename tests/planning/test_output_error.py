@@ -28,14 +28,14 @@ def by_hand(image, moments, wholes, read):
 @pytest.mark.parametrize("deployment", ["chip_image", "group_image"])
 def test_of_what_a_chip_reads(seed, rate, deployment):
     image, moments, wholes, chip = a_case(seed, rate=rate, reuse=seed % 3 == 0, ordered=seed % 2 == 0)
-    proof = tm.certificate(image, chip, deployment=deployment)
+    proof = tm.placement.certificate(image, chip, deployment=deployment)
     assert output_error(proof, moments) == pytest.approx(by_hand(image, moments, wholes, proof.read()))
 
 
 def test_moments_of_another_image():
     image, moments, _, chip = a_case(0)
     with pytest.raises(ValueError, match="the moments belong to an image of digest other"):
-        output_error(tm.certificate(image, chip), InputMoments(moments.layers, "other"))
+        output_error(tm.placement.certificate(image, chip), InputMoments(moments.layers, "other"))
 
 
 def test_assigned_by_the_errors_of_outputs():
@@ -48,7 +48,7 @@ def test_assigned_by_the_errors_of_outputs():
     library = [Prepared(name, i, 0.9, m) for name, i, m in zip("ab", images, moments, strict=True)]
     points = [Point(0.0, 0.9), Point(9.0, 0.0)]
     curve = ResilienceCurve(points, error_of="outputs")
-    proofs = [tm.certificate(image, chip, deployment="chip_image") for image in images]
+    proofs = [tm.placement.certificate(image, chip, deployment="chip_image") for image in images]
     errors = [by_hand(i, m, w, p.read()) for i, m, w, p in zip(images, moments, wholes, proofs, strict=True)]
     (found,) = assign([chip], library, goal=0.5, curve=curve)
     best = int(np.argmin(errors))
@@ -58,7 +58,7 @@ def test_assigned_by_the_errors_of_outputs():
     (plain,) = assign([chip], library, goal=0.5, curve=ResilienceCurve(points))
     assert plain.error == pytest.approx(min(proof.relative_error for proof in proofs))
     bare = [library[0], dataclasses.replace(library[1], moments=None)]
-    with pytest.raises(ValueError, match="errors of outputs are asked for, but image 'b' has no moments; export it"):
+    with pytest.raises(ValueError, match="the curve needs errors of outputs, but image 'b' has no moments; export it"):
         next(assign([chip], bare, goal=0.5, curve=curve))
 
 
@@ -70,7 +70,7 @@ def test_assigned_as_they_will_be_patched():
     (found,) = assign([chip], library, goal=0.5, curve=curve, deployment="patched")
     own = patch(image, moments, chip)
     assert found.error == pytest.approx(output_error(own.after, moments))
-    assert found.error < output_error(tm.certificate(image, chip, deployment="chip_image"), moments)
+    assert found.error < output_error(tm.placement.certificate(image, chip, deployment="chip_image"), moments)
     assert found.result.accuracy == pytest.approx(curve.predict(found.error))
     healthy = tm.FaultMap(image.placement.memory, [], [])
     (exact,) = assign([healthy], library, goal=0.5, deployment="patched")

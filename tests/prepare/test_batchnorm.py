@@ -57,14 +57,14 @@ def test_layers_that_see_no_batch_keep_what_they_have():
         model(3 * torch.randn(8, 2) + 5)
     before = {k: v.clone() for k, v in model.auxiliary.state_dict().items()}
     x = torch.randn(8, 2)
-    with pytest.warns(UserWarning, match="that no batch came to keep their old statistics: auxiliary$"):
+    with pytest.warns(UserWarning, match="that received no batch keep their old statistics: auxiliary$"):
         assert tm.reestimate_batchnorm_(model, [x]) == 1
     assert all(torch.equal(v, before[k]) for k, v in model.auxiliary.state_dict().items())
     torch.testing.assert_close(model.first.running_mean, x.mean(0))
     torch.testing.assert_close(model.twice.running_mean, torch.tensor([0.5, 0.5]))
     model.eval()
     model.forward = lambda x: x
-    with pytest.raises(ValueError, match="no BatchNorm layer of WithAuxiliaryHead sees a batch: first, auxiliary, twice"):
+    with pytest.raises(ValueError, match="no BatchNorm layer of WithAuxiliaryHead receives a batch: first, auxiliary, twice"):
         tm.reestimate_batchnorm_(model, [x])
     torch.testing.assert_close(model.first.running_mean, x.mean(0))
 

@@ -17,13 +17,13 @@ def draw(seed):
 
 
 def test_another_map_at_every_step_repeatably():
-    seen = history(tm.RandomMaps(NET, draw, seed=1, rule=PLAIN), 12)
+    seen = history(tm.prepare.RandomMaps(NET, draw, seed=1, rule=PLAIN), 12)
     assert len(set(seen)) == 12
-    assert seen == history(tm.RandomMaps(NET, draw, seed=1, rule=PLAIN), 12)
-    assert not set(seen) & set(history(tm.RandomMaps(NET, draw, seed=2, rule=PLAIN), 12))
-    middle = tm.RandomMaps(NET, draw, seed=1, rule=PLAIN)
+    assert seen == history(tm.prepare.RandomMaps(NET, draw, seed=1, rule=PLAIN), 12)
+    assert not set(seen) & set(history(tm.prepare.RandomMaps(NET, draw, seed=2, rule=PLAIN), 12))
+    middle = tm.prepare.RandomMaps(NET, draw, seed=1, rule=PLAIN)
     history(middle, 5)
-    resumed = tm.RandomMaps(NET, draw, seed=1, rule=PLAIN)
+    resumed = tm.prepare.RandomMaps(NET, draw, seed=1, rule=PLAIN)
     resumed.load_state_dict(middle.state_dict())
     assert history(resumed, 7) == seen[5:]
 
@@ -32,13 +32,13 @@ def test_a_state_of_another_rate_is_refused():
     def other(seed):
         return tm.random_fault_maps(NET.placement.memory, chips=1, fault_rate=0.06, seed=seed)[0]
 
-    state = tm.RandomMaps(NET, draw, seed=1).state_dict()
+    state = tm.prepare.RandomMaps(NET, draw, seed=1).state_dict()
     with pytest.raises(ValueError, match="saved with another chips"):
-        tm.RandomMaps(NET, other, seed=1).load_state_dict(state)
+        tm.prepare.RandomMaps(NET, other, seed=1).load_state_dict(state)
 
 
 def test_the_known_map_is_live_all_the_time():
-    strategy = tm.RandomMaps(NET, draw, seed=1, known=MERGED, rule=PLAIN)
+    strategy = tm.prepare.RandomMaps(NET, draw, seed=1, known=MERGED, rule=PLAIN)
     known = sites(MERGED)
     for _ in range(4):
         assert known < live()
@@ -70,7 +70,7 @@ def test_the_gradient_is_the_mean_of_the_healthy_and_the_faulty_networks():
     wanted = {name: NET.codes(name).wanted for name in MODEL}
     read = expected_codes(wanted, NET.placement, CHIPS[0])
     assert any((wanted[name] != read[name]).any() for name in wanted)
-    found = gradients(tm.CleanAndFaulty(faulty, clean=0.25), inputs)
+    found = gradients(tm.prepare.CleanAndFaulty(faulty, clean=0.25), inputs)
     with NET.using(CHIPS[0]):
         one = gradients(faulty, inputs)
     NET.clear_faults_()
@@ -81,7 +81,7 @@ def test_the_gradient_is_the_mean_of_the_healthy_and_the_faulty_networks():
 
 
 def test_after_an_interrupted_step_the_faults_are_back():
-    strategy = tm.CleanAndFaulty(tm.AllAtOnce(NET, CHIPS[0], rule=PLAIN))
+    strategy = tm.prepare.CleanAndFaulty(tm.AllAtOnce(NET, CHIPS[0], rule=PLAIN))
     passes = strategy.passes()
     next(passes)
     assert not live()
@@ -90,37 +90,39 @@ def test_after_an_interrupted_step_the_faults_are_back():
 
 
 def test_states_of_what_is_inside():
-    inner = tm.RandomMember(NET, CHIPS, seed=4, rule=PLAIN)
-    strategy = tm.ClipWeights(tm.CleanAndFaulty(inner), limit=10)
+    inner = tm.prepare.RandomMember(NET, CHIPS, seed=4, rule=PLAIN)
+    strategy = tm.prepare.ClipWeights(tm.prepare.CleanAndFaulty(inner), limit=10)
     for _ in range(3):
         strategy.step()
-    resumed = tm.ClipWeights(tm.CleanAndFaulty(tm.RandomMember(NET, CHIPS, seed=4, rule=PLAIN)), limit=10)
+    resumed = tm.prepare.ClipWeights(
+        tm.prepare.CleanAndFaulty(tm.prepare.RandomMember(NET, CHIPS, seed=4, rule=PLAIN)), limit=10
+    )
     resumed.load_state_dict(strategy.state_dict())
     assert live() == sites(inner.fault_map)
     with pytest.raises(ValueError, match=r"saved with another limit: 10\.0, but here it is 5\.0"):
-        tm.ClipWeights(inner, limit=5).load_state_dict(strategy.state_dict())
+        tm.prepare.ClipWeights(inner, limit=5).load_state_dict(strategy.state_dict())
     with pytest.raises(ValueError, match=r"saved with another clean: 0\.5, but here it is 0\.1"):
-        tm.CleanAndFaulty(inner, clean=0.1).load_state_dict(strategy.state_dict()["strategy"])
+        tm.prepare.CleanAndFaulty(inner, clean=0.1).load_state_dict(strategy.state_dict()["strategy"])
 
 
 def test_wrappers_promise_what_is_inside():
     ramp = tm.Ramp(NET, MERGED, over_steps=2)
-    around = tm.ClipWeights(tm.CleanAndFaulty(ramp), limit=1)
+    around = tm.prepare.ClipWeights(tm.prepare.CleanAndFaulty(ramp), limit=1)
     assert (around.steps, around.done, around.fault_map) == (0, False, MERGED)
     around.step()
     around.step()
     assert (around.steps, around.done) == (2, True)
-    for wrap in (tm.CleanAndFaulty, partial(tm.ClipWeights, limit=1)):
+    for wrap in (tm.prepare.CleanAndFaulty, partial(tm.prepare.ClipWeights, limit=1)):
         with pytest.raises(TypeError, match="strategy must be a Strategy, got 'ramp'"):
             wrap("ramp")
 
 
 def test_states_of_other_wrappers_are_refused():
     inner = tm.AllAtOnce(NET, MERGED)
-    clip, clean = tm.ClipWeights(inner, limit=1), tm.CleanAndFaulty(inner)
+    clip, clean = tm.prepare.ClipWeights(inner, limit=1), tm.prepare.CleanAndFaulty(inner)
     with pytest.raises(ValueError, match="saved with another strategy: 'ClipWeights', but here it is 'CleanAndFaulty'"):
         clean.load_state_dict(clip.state_dict())
-    half = tm.ClipWeights(tm.AllAtOnce(tm.place(MODEL, NET.placement.memory, include="a"), MERGED), limit=1)
+    half = tm.prepare.ClipWeights(tm.AllAtOnce(tm.place(MODEL, NET.placement.memory, include="a"), MERGED), limit=1)
     with pytest.raises(ValueError, match="saved with another placement"):
         half.load_state_dict(clip.state_dict())
     with pytest.raises(TypeError, match=r"expected what AllAtOnce\.state_dict\(\) returned, got None"):
@@ -133,7 +135,7 @@ def test_clipping_follows_parameters_that_were_replaced():
     model = nn.ModuleDict(
         {"a": qnn.QuantLinear(9, 5, bias=False, weight_quant=QUANT), "b": qnn.QuantLinear(5, 7, bias=False, weight_quant=QUANT)}
     )
-    strategy = tm.ClipWeights(tm.AllAtOnce(tm.PlacedModel(model, NET.placement), MERGED), limit=0.01)
+    strategy = tm.prepare.ClipWeights(tm.AllAtOnce(tm.PlacedModel(model, NET.placement), MERGED), limit=0.01)
     state = {key: value.clone() for key, value in model.state_dict().items()}
     model.load_state_dict(state, assign=True)
     strategy.step()
@@ -147,9 +149,9 @@ def test_bad_arguments():
     inner = tm.AllAtOnce(NET, CHIPS[0])
     for clean in (0, 1, float("nan")):
         with pytest.raises(ValueError, match="clean must lie between 0 and 1"):
-            tm.CleanAndFaulty(inner, clean=clean)
+            tm.prepare.CleanAndFaulty(inner, clean=clean)
     with pytest.raises(ValueError, match="limit must be positive and finite, got 0"):
-        tm.ClipWeights(inner, limit=0)
+        tm.prepare.ClipWeights(inner, limit=0)
     other = tm.random_fault_maps(tm.Memory(words=9, word_bits=9), chips=1, fault_rate=0.1, seed=0)[0]
     with pytest.raises(ValueError, match="is of a memory of 9 words × 9 bits"):
-        tm.RandomMaps(NET, lambda seed: other, seed=0)
+        tm.prepare.RandomMaps(NET, lambda seed: other, seed=0)

@@ -159,39 +159,39 @@ def test_states_of_orders_and_schedules_that_are_gone_are_refused():
 
 
 def test_a_collapse_is_named():
-    detector = tm.CollapseDetector(limit=math.log(10), patience=3)
+    detector = tm.prepare.CollapseDetector(limit=math.log(10), patience=3)
     for loss in (0.3, 99.0, 0.3, 0.4, 2.6):
         detector.update(loss)
-    with pytest.raises(tm.CollapseError, match="training with 50 % collapsed at step 6: median loss 2.6") as error:
+    with pytest.raises(tm.prepare.CollapseError, match="training with 50 % collapsed at step 6: median loss 2.6") as error:
         detector.update(2.6, what="training with 50 %")
     assert (error.value.step, error.value.limit) == (6, math.log(10))
-    with pytest.raises(tm.CollapseError, match="the loss is nan"):
-        tm.CollapseDetector(limit=1).update(math.nan)
+    with pytest.raises(tm.prepare.CollapseError, match="the loss is nan"):
+        tm.prepare.CollapseDetector(limit=1).update(math.nan)
     with pytest.raises(ValueError, match="limit must be finite, got nan"):
-        tm.CollapseDetector(limit=math.nan)
+        tm.prepare.CollapseDetector(limit=math.nan)
     with pytest.raises(ValueError, match="patience must be at least 1, got 0"):
-        tm.CollapseDetector(limit=1, patience=0)
+        tm.prepare.CollapseDetector(limit=1, patience=0)
 
 
 def test_a_state_of_other_collapse_detection_is_refused():
-    detector = tm.CollapseDetector(limit=1)
+    detector = tm.prepare.CollapseDetector(limit=1)
     detector.update(0.5)
     saved = json.loads(json.dumps(detector.state_dict()))
     for options, message in (({"limit": 2}, "limit: 1.0, but here it is 2.0"), ({"limit": 1, "patience": 3}, "patience: 20")):
-        other = tm.CollapseDetector(**options)
+        other = tm.prepare.CollapseDetector(**options)
         with pytest.raises(ValueError, match=f"saved with another {message}"):
             other.load_state_dict(saved)
         assert other.step == 0
     for bad in (None, {}, {"limit": 1, "patience": 20, "step": "x", "recent": []}):
         with pytest.raises(TypeError):
-            tm.CollapseDetector(limit=1).load_state_dict(bad)
-    again = tm.CollapseDetector(limit=1)
+            tm.prepare.CollapseDetector(limit=1).load_state_dict(bad)
+    again = tm.prepare.CollapseDetector(limit=1)
     again.load_state_dict(saved)
     assert again.state_dict() == detector.state_dict()
 
 
 def test_a_loss_may_be_a_tensor_of_one_element():
-    detector = tm.CollapseDetector(limit=2, patience=2)
+    detector = tm.prepare.CollapseDetector(limit=2, patience=2)
     detector.update(torch.tensor(0.5, requires_grad=True))
     detector.update(np.float32(0.25))
     assert json.loads(json.dumps(detector.state_dict()))["recent"] == [0.5, 0.25]

@@ -50,7 +50,7 @@ def test_every_member_reads_what_its_certificate_says(encoding, store, on_confli
         member = strategy.member
         seen.add(member)
         expected = expected_codes(image, placement, member, "plain")
-        read = tm.certificate(certified, member).read()
+        read = tm.placement.certificate(certified, member).read()
         for name in wanted:
             np.testing.assert_array_equal(net.codes(name).read_back, expected[name])
             np.testing.assert_array_equal(net.codes(name).stored, (image if store == "nearest" else wanted)[name])

@@ -38,28 +38,28 @@ def history(strategy, steps):
 
 
 def test_a_random_member_at_every_step_repeatably():
-    strategy = tm.RandomMember(NET, CHIPS, seed=4, rule=PLAIN)
+    strategy = tm.prepare.RandomMember(NET, CHIPS, seed=4, rule=PLAIN)
     seen = history(strategy, 40)
     assert set(seen) == set(CHIPS)
-    assert seen == history(tm.RandomMember(NET, CHIPS, seed=4, rule=PLAIN), 40)
-    assert seen != history(tm.RandomMember(NET, CHIPS, seed=5, rule=PLAIN), 40)
-    middle = tm.RandomMember(NET, CHIPS, seed=4, rule=PLAIN)
+    assert seen == history(tm.prepare.RandomMember(NET, CHIPS, seed=4, rule=PLAIN), 40)
+    assert seen != history(tm.prepare.RandomMember(NET, CHIPS, seed=5, rule=PLAIN), 40)
+    middle = tm.prepare.RandomMember(NET, CHIPS, seed=4, rule=PLAIN)
     history(middle, 15)
-    resumed = tm.RandomMember(NET, CHIPS, seed=4, rule=PLAIN)
+    resumed = tm.prepare.RandomMember(NET, CHIPS, seed=4, rule=PLAIN)
     resumed.load_state_dict(middle.state_dict())
     assert history(resumed, 25) == seen[15:]
     with pytest.raises(ValueError, match="saved with another seed: 4, but here it is 5"):
-        tm.RandomMember(NET, CHIPS, seed=5, rule=PLAIN).load_state_dict(middle.state_dict())
+        tm.prepare.RandomMember(NET, CHIPS, seed=5, rule=PLAIN).load_state_dict(middle.state_dict())
 
 
 def test_bad_groups():
     with pytest.raises(ValueError, match="empty group"):
-        tm.RandomMember(NET, [], seed=0)
+        tm.prepare.RandomMember(NET, [], seed=0)
     other = nn.ModuleDict({"c": qnn.QuantLinear(3, 3, bias=False, weight_quant=tq.FaultyInt8WeightPerTensorFloat)})
     with pytest.raises(ValueError, match="layer 'c' of the placement is not among the layers"):
         tm.PlacedModel(MODEL, a_net(other).placement)
     with pytest.raises(TypeError, match="net must be a PlacedModel, which tm.place makes, got ModuleDict"):
-        tm.RandomMember(MODEL, CHIPS, seed=0)
+        tm.prepare.RandomMember(MODEL, CHIPS, seed=0)
 
 
 def every_strategy(net=NET, seed=0):
@@ -69,8 +69,8 @@ def every_strategy(net=NET, seed=0):
     return [
         tm.AllAtOnce(net, MERGED, rule=PLAIN),
         tm.Ramp(net, MERGED, over_steps=2, seed=seed, rule=PLAIN),
-        tm.RandomMember(net, MERGED.members, seed=seed, rule=PLAIN),
-        tm.RandomMaps(net, draw, seed=seed, rule=PLAIN),
+        tm.prepare.RandomMember(net, MERGED.members, seed=seed, rule=PLAIN),
+        tm.prepare.RandomMaps(net, draw, seed=seed, rule=PLAIN),
         tm.ReadByMembers(net, MERGED, seed=seed, rule=PLAIN),
     ]
 
@@ -130,7 +130,7 @@ def test_a_draw_that_failed_can_be_repeated():
                 raise OSError("the share is away")
             return tm.random_fault_maps(NET.placement.memory, chips=1, fault_rate=0.05, seed=seed)[0]
 
-        strategy, seen = tm.RandomMaps(NET, draw, seed=0), []
+        strategy, seen = tm.prepare.RandomMaps(NET, draw, seed=0), []
         while strategy.steps < 4:
             try:
                 strategy.step()

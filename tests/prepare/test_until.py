@@ -65,9 +65,9 @@ def test_a_wrapped_ramp_too(digits, wrap):
     net, chip, _, _ = a_training(digits)
     ramp = strategy = tm.Ramp(net, chip, over_steps=35)
     if wrap != "clip":
-        strategy = tm.CleanAndFaulty(strategy)
+        strategy = tm.prepare.CleanAndFaulty(strategy)
     if wrap != "clean":
-        strategy = tm.ClipWeights(strategy, limit=1.0)
+        strategy = tm.prepare.ClipWeights(strategy, limit=1.0)
     found = retrain_until(
         0.9, lambda n: None, lambda model: 0.95 if ramp.fraction < 1 else 0.3, strategy=strategy, max_steps=50, check_every=10
     )

@@ -166,7 +166,7 @@ def test_inference_mode_follows_every_change_of_faults(quantizer, cache):
                     change(twin)
                     for _ in range(2):
                         torch.testing.assert_close(model(X), twin.model(X))
-                codes = tm.certificate(image, second).read()
+                codes = tm.placement.certificate(image, second).read()
                 with net.using_codes(codes), twin.using_codes(codes):
                     torch.testing.assert_close(model(X), twin.model(X))
                 torch.testing.assert_close(model(X), twin.model(X))

@@ -21,7 +21,7 @@ REPORTS = [
 
 
 def test_reports_as_csv(tmp_path):
-    with tm.write_csv(REPORTS, tmp_path / "fleet.csv").open(encoding="utf-8") as file:
+    with tm.report.write_csv(REPORTS, tmp_path / "fleet.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [(r["method"], r["chip"], float(r["accuracy"]), r["steps"]) for r in rows] == [
         ("merged", "a", 0.91, "200"),
@@ -33,7 +33,7 @@ def test_reports_as_csv(tmp_path):
 
 
 def test_reports_as_table_and_joined():
-    table = tm.comparison(REPORTS, threshold=0.9).splitlines()
+    table = tm.report.comparison(REPORTS, threshold=0.9).splitlines()
     assert table[1].split() == ["merged", "0.9100", "0.8750", "0.8400", "50", "%", "1/2", "200", "1.5"]
     joined = tm.FleetReport.joined(REPORTS, name="both")
     assert (joined.steps, joined.seconds, len(joined.chips)) == (600, 4.5, 4)
@@ -44,14 +44,14 @@ def test_reports_as_table_and_joined():
 def test_a_report_needs_accuracies(tmp_path):
     with pytest.raises(ValueError, match="chip 'a' has no accuracy; a report needs that of every chip"):
         FleetReport("x", 0.9, (ChipResult("a"),))
-    text = tm.write_csv(REPORTS, tmp_path / "fleet.csv").read_text()
+    text = tm.report.write_csv(REPORTS, tmp_path / "fleet.csv").read_text()
     (tmp_path / "fleet.csv").write_text(text.replace(",12,64,0.84", ",12,64,"))
     with pytest.raises(ValueError, match=r"fleet.csv:3: chip 'b' has no accuracy"):
         read_csv(tmp_path / "fleet.csv")
 
 
 def test_no_reports(tmp_path):
-    for call in (lambda: tm.comparison([], threshold=0.9), lambda: tm.write_csv([], tmp_path / "fleet.csv")):
+    for call in (lambda: tm.report.comparison([], threshold=0.9), lambda: tm.report.write_csv([], tmp_path / "fleet.csv")):
         with pytest.raises(ValueError, match="no report"):
             call()
     assert list(tmp_path.iterdir()) == []
@@ -71,7 +71,7 @@ fleets = st.builds(
 @given(st.lists(fleets, min_size=1, max_size=4))
 def test_what_is_read_is_what_was_written(tmp_path_factory, reports):
     """Unnamed reports, equal ones, chips of one name, every digit."""
-    assert read_csv(tm.write_csv(reports, tmp_path_factory.getbasetemp() / "fleet.csv")) == reports
+    assert read_csv(tm.report.write_csv(reports, tmp_path_factory.getbasetemp() / "fleet.csv")) == reports
 
 
 HEAD = "method,nominal,steps,seconds,chip,accuracy,bit_exact,weights_that_differ,worst_error\n"
@@ -93,7 +93,7 @@ def test_tables_of_earlier_versions(tmp_path):
 
 
 def test_rows_of_one_report_that_contradict(tmp_path):
-    text = tm.write_csv(REPORTS, tmp_path / "fleet.csv").read_text()
+    text = tm.report.write_csv(REPORTS, tmp_path / "fleet.csv").read_text()
     (tmp_path / "fleet.csv").write_text(text.replace("1,per chip", "0,per chip", 1))
     with pytest.raises(ValueError, match=r"fleet.csv:4: report 0 has per chip, 0.92, .* here, but merged, 0.91, .* above"):
         read_csv(tmp_path / "fleet.csv")
@@ -107,13 +107,13 @@ def test_a_chip_without_a_figure(tmp_path):
         assert math.isnan(report.worst)
         assert math.isnan(report.mean)
         assert report.yield_at(0.5) == 2 / 3
-        (again,) = read_csv(tm.write_csv([dataclasses.replace(report, nominal=math.nan)], tmp_path / "fleet.csv"))
+        (again,) = read_csv(tm.report.write_csv([dataclasses.replace(report, nominal=math.nan)], tmp_path / "fleet.csv"))
         assert repr(again.chips) == repr(report.chips)
 
 
 def test_reports_as_picture(tmp_path):
-    tm.plot_reports(REPORTS, tmp_path / "fleet.png", threshold=0.9, title="Two chips")
+    tm.report.plot_reports(REPORTS, tmp_path / "fleet.png", threshold=0.9, title="Two chips")
     assert (tmp_path / "fleet.png").read_bytes().startswith(b"\x89PNG")
-    tm.plot_reports(REPORTS, tmp_path / "fleet.svg")
+    tm.report.plot_reports(REPORTS, tmp_path / "fleet.svg")
     assert "<svg" in (tmp_path / "fleet.svg").read_text(encoding="utf-8")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["fleet.png", "fleet.svg"]

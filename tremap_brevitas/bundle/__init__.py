@@ -1,4 +1,4 @@
-"""A bundle: one folder with all that a group of chips needs, and all that a stranger needs to check it.
+"""A bundle: one folder with everything that a group of chips needs, and everything needed to check it.
 
 ```text
 group_0/

@@ -1,4 +1,4 @@
-"""How far the sums of each layer can run on the chips of a fleet. Needs onnx and NumPy only."""
+"""Range of each layer's accumulator values on the chips of a fleet. Needs only onnx and NumPy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Range = tuple[int, int]
 def accumulator_ranges(
     model: ModelProto, initializers: Mapping[str, str], image: MemoryImage, certificates: Iterable[Certificate] = ()
 ) -> dict[str, Range]:
-    """Lowest and highest sum that any output of a layer can reach, on any of some chips, whatever the inputs.
+    """Compute the lowest and highest sum that a layer's outputs can reach on given chips, for any inputs.
 
     By qonnx' rule (``calculate_matvec_accumulator_range``), which FINN sizes its accumulators with: each weight meets the
     input's lowest or highest integer, whichever is worse; the extremes of all outputs together. FINN does so for the trained
@@ -57,7 +57,7 @@ def accumulator_ranges(
 
 
 def beyond_accumulators(bundle: Bundle, proof: Certificate) -> dict[str, tuple[Range, Range]]:
-    """Layers whose sums can run further on a chip than the bundle says of the chips of its table.
+    """Find layers whose sums on a chip can exceed the range stated in the bundle.
 
     Args:
         bundle: The bundle; without a QONNX file it says nothing of accumulators.
@@ -71,11 +71,13 @@ def beyond_accumulators(bundle: Bundle, proof: Certificate) -> dict[str, tuple[R
         return {}
     names = {layer.name: layer.initializers["qonnx"] for layer in bundle.manifest.layers if layer.name in said}
     now = accumulator_ranges(load_onnx(bundle.folder / bundle.manifest.onnx["qonnx"]), names, bundle.image, [proof])
-    return {name: (said[name], found) for name, found in now.items() if found[0] < said[name][0] or found[1] > said[name][1]}
+    return {
+        name: (said[name], reached) for name, reached in now.items() if reached[0] < said[name][0] or reached[1] > said[name][1]
+    }
 
 
 def accumulator_type(sums: Range) -> str:
-    """The smallest integer type that holds sums, as FINN names it: ``"INT19"``, ``"UINT8"``."""
+    """Return the smallest integer type for a range of sums, named as in FINN: ``"INT19"``, ``"UINT8"``."""
     low, high = sums
     if low >= 0:
         return f"UINT{max(high.bit_length(), 1)}"
@@ -99,7 +101,7 @@ class _Sums:
         self.lowest, self.highest = (self._added(self.output, part) for part in self._extremes(flat))
 
     def range(self, weight: Any = None, trained: Any = None, read: Any = None) -> Range:
-        """Extremes over all outputs, once some weights are read differently."""
+        """Return the extremes over all outputs, after some weights are read differently."""
         lowest, highest = self.lowest, self.highest
         if weight is not None:
             was, now = self._extremes(trained.astype(np.int64)), self._extremes(read.astype(np.int64))

@@ -1,4 +1,4 @@
-"""The network as one chip really computes it, as an ONNX file. Neither torch nor Brevitas."""
+"""Write the network that one chip really computes as an ONNX file. Needs neither torch nor Brevitas."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def apply_to_onnx(
     image: MemoryImage | None = None,
     order: ChipOrder | None = None,
 ) -> Path:
-    """Write the ONNX file with the weights that one chip reads from its memory, so that it can be run without PyTorch.
+    """Write an ONNX file with the weights that one chip reads from its memory, to run it without PyTorch.
 
     With ``order`` the chip holds the network's channels in an order of its own. The file then holds the codes that it reads,
     *put back into the network's own order*: its weights are not permuted, nor are biases, BatchNorms and scales. It is the same
@@ -102,7 +102,7 @@ def apply_to_onnx(
 
 
 def _check_names(bundle: Bundle, names: Mapping[str, str], weights: Sequence[OnnxWeight], layers: Iterable[str]) -> None:
-    """Check that a file of schema 1 says of these layers which of the graph's weights are theirs.
+    """Check that a file of schema 1 states which weights of the graph belong to these layers.
 
     It went by the codes, so that equal layers could be taken for each other, and a weight that the graph holds twice for one.
     """

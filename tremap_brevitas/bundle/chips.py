@@ -15,7 +15,7 @@ COLUMNS = (RESULT[0], "digest", "faults", "member", *RESULT[1:], "image")
 
 @dataclass(frozen=True)
 class BundleChip:
-    """One line of a bundle's ``chips.csv``.
+    """One row of a bundle's ``chips.csv``.
 
     Attributes:
         result: How the network does on the chip; its accuracy is None if no report said it.
@@ -38,7 +38,7 @@ class BundleChip:
 
 
 def read_chips(path: Path) -> tuple[BundleChip, ...]:
-    """Read the table; one without a chip has no rows.
+    """Read the table; a bundle without chips has no rows.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -58,7 +58,7 @@ def _chip(row: Mapping[str, str]) -> BundleChip:
 
 
 def write_chips(chips: Sequence[BundleChip], path: Path) -> None:
-    """Write the table of chips, one line each."""
+    """Write the table of chips, one row for each."""
     rows = [
         {**chip.result.row(), "digest": chip.digest, "faults": chip.faults, "member": chip.member, "image": chip.image}
         for chip in chips

@@ -1,4 +1,4 @@
-"""What a bundle holds by choice: moments of the layers' inputs, and groups of channels. Neither torch nor Brevitas."""
+"""Optional parts of a bundle: moments of the layers' inputs, and groups of channels. Needs neither torch nor Brevitas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chips that hold a bundle's network in an order of their own. Neither torch nor Brevitas."""
+"""Chips that store a bundle's network in their own channel order. Needs neither torch nor Brevitas."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tremap_brevitas.bundle.read import Bundle
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.placement.certificate import Certificate, certificate_of
+from tremap_brevitas.printable import counted
 
 if TYPE_CHECKING:
     from tremap_brevitas.order import ChipOrder
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def in_order(bundle: Bundle, chips: Sequence[FaultMap], orders: Orders) -> tuple[list[Certificate], list[str]]:
-    """What each chip makes of the words of its own order, against the integers in the ONNX files.
+    """Compare what each chip reads in its own channel order with the integers in the ONNX files.
 
     Args:
         bundle: The bundle, with its groups of channels.
@@ -50,7 +51,7 @@ def in_order(bundle: Bundle, chips: Sequence[FaultMap], orders: Orders) -> tuple
         # Under the chip's name the order of another map: then it is said that it is.
         order = by_map.get(chip.digest) or by_name.get(chip.chip)
         if order is None:
-            raise ValueError(f"{where}: no order of chip {chip.chip!r}; there are {len(by_name)} chips in it")
+            raise ValueError(f"{where}: no order of chip {chip.chip!r}; it has {counted(len(by_name), 'chip')}")
         codes, wrong = read_and_checked(order, chip)
         problems += wrong
         proofs.append(certificate_of(chip.chip, bundle.image, codes))
@@ -58,7 +59,7 @@ def in_order(bundle: Bundle, chips: Sequence[FaultMap], orders: Orders) -> tuple
 
 
 def check_orders(bundle: Bundle, orders: Iterable[ChipOrder]) -> None:
-    """Check that orders are of a bundle's network, and of its groups of channels.
+    """Check that channel orders belong to a bundle's network and its groups of channels.
 
     Raises:
         ValueError: If one is not, or the bundle has no groups of channels.
@@ -80,7 +81,7 @@ def check_orders(bundle: Bundle, orders: Iterable[ChipOrder]) -> None:
 
 
 def read_in_own_order(bundle: Bundle, chip: FaultMap, order: ChipOrder) -> dict[str, NDArray[Any]]:
-    """Codes that a chip gives back when it holds the network in its order, put back into the network's own.
+    """Return the codes that a chip reads in its own channel order, restored to the network's order.
 
     Raises:
         ValueError: If the order is of another network or chip, or does not hold what it says.

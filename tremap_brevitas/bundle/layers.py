@@ -1,4 +1,4 @@
-"""The layers of a bundle as a layout must know them, from its files alone."""
+"""Describe the layers of a bundle for a layout, from its files alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tremap_brevitas.placement import LayerCodes
 
 
 def bundle_layers(bundle: Bundle) -> list[LayerCodes]:
-    """The layers with a matrix or a kernel (no biases), in the order of the graph, with what the QONNX file says of them.
+    """Return the layers with a matrix or a kernel, without biases, in graph order, as described in the QONNX file.
 
     Raises:
         ValueError: If the bundle has no QONNX file, or it does not use a layer's weight in one way.

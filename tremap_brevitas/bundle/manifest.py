@@ -1,4 +1,4 @@
-"""The manifest of a bundle: what is in the folder, and what it must be."""
+"""The manifest of a bundle: its files and their digests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_BYTES = 256 << 20
 
 
 class Member(TypedDict):
-    """A chip's map in the one that the network was trained under: name and digest."""
+    """Name and digest of a chip's map that is part of the training map."""
 
     chip: str
     digest: str
@@ -33,7 +33,7 @@ class Member(TypedDict):
 
 @dataclass(frozen=True)
 class BundleLayer:
-    """One layer, as the manifest has it.
+    """One layer in the manifest.
 
     Attributes:
         name: Dotted name of the layer.
@@ -64,7 +64,7 @@ class BundleLayer:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a bundle's ``manifest.json`` says.
+    """Content of a bundle's ``manifest.json``.
 
     Attributes:
         files: SHA-256 of every other file of the folder, by name.
@@ -136,13 +136,13 @@ class Manifest:
             content = json.loads(data)
             said = content.pop("digest")
             kind, schema = content.pop("kind"), content.pop("schema")
-            found = _digest({"kind": kind, "schema": schema, **content})
+            digest = _digest({"kind": kind, "schema": schema, **content})
         if kind != KIND:
             raise ValueError(f"{path}: holds a {kind!r}, expected a {KIND!r}")
         if type(schema) is not int or not 1 <= schema <= SCHEMA:
             raise ValueError(f"{path}: schema {schema} of {KIND}, but this version reads 1 to {SCHEMA} only")
-        if said != found:
-            raise ValueError(f"{path}: was changed: its content has digest {found}, it says {said}")
+        if said != digest:
+            raise ValueError(f"{path}: was changed: its content has digest {digest}, it says {said}")
         with reading(path, f"a {KIND}'s manifest"):
             manifest = msgspec.convert(content, cls)
             manifest._check_names()
@@ -153,14 +153,14 @@ class Manifest:
         named += [name for name in (self.probe, self.moments, self.groups) if name is not None]
         for name in [*self.files, *named]:
             if Path(name).name != name or name in ("", ".", "..", NAME) or "\\" in name or not name.isprintable():
-                raise ValueError(f"file {name!r} is not plainly in the folder")
+                raise ValueError(f"file {name!r} is not directly in the folder")
         unlisted = [name for name in named if name not in self.files]
         if unlisted or not set(self.onnx) <= set(FORMS) or not self.onnx:
             raise ValueError(f"files without a digest: {unlisted}; ONNX files: {dict(self.onnx)}")
 
 
 def written_files(folder: Path) -> dict[str, str]:
-    """Name and SHA-256 of every file that an export wrote into a folder; of none, if its manifest is not one any more."""
+    """Return names and SHA-256 of the files that an export wrote into a folder; none without a valid manifest."""
     try:
         files = dict(Manifest.read(folder).files)
     except (FileNotFoundError, IsADirectoryError, ValueError):

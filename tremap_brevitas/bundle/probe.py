@@ -1,4 +1,4 @@
-"""The probe of a bundle: inputs, and what the network makes of them."""
+"""The probe of a bundle: sample inputs and the network's outputs for them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Arrays = tuple[NDArray[Any], ...]
 
 
 def write_probe(path: Path, inputs: Sequence[NDArray[Any]], outputs: Sequence[NDArray[Any]]) -> Path:
-    """Write a probe: an array for each input of the network, and one for each output. The file is written atomically."""
+    """Write a probe, with one array for each input and output of the network, atomically."""
     if len(inputs) == len(outputs) == 1:  # schema 1 knows one of each only, and all versions read it
         schema, arrays = 1, {"inputs": inputs[0], "outputs": outputs[0]}
     else:
@@ -27,7 +27,7 @@ def write_probe(path: Path, inputs: Sequence[NDArray[Any]], outputs: Sequence[ND
 
 
 def read_probe(path: Path) -> tuple[Arrays, Arrays]:
-    """Arrays for the inputs of a probe, and for its outputs.
+    """Return the input arrays and the output arrays of a probe.
 
     Raises:
         ValueError: If the file is damaged or no probe.

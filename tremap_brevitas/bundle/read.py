@@ -1,4 +1,4 @@
-"""Reading a bundle, and finding what is wrong with it. Neither torch nor Brevitas."""
+"""Read a bundle and check its files. Needs neither torch nor Brevitas."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from tremap_brevitas.onnx_files.weights import load_onnx, metadata_of, onnx_weig
 from tremap_brevitas.placement import MemoryImage, Placement
 from tremap_brevitas.placement.certificate import Certificate, certificate, certificate_of
 from tremap_brevitas.placement.image_file import read_memory_image
+from tremap_brevitas.printable import counted
 from tremap_brevitas.reading import check_regular, file_digest, reading
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ ROUNDING = 1e-6  # of the largest output: a few times what float32 sums in anoth
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Bundle:
-    """A bundle whose files were found complete, unchanged and in agreement with each other. Made by ``Bundle.load``.
+    """A checked bundle: its files are complete, unchanged and consistent. Made by ``Bundle.load``.
 
     Attributes:
         folder: Where it lies.
@@ -59,7 +60,7 @@ class Bundle:
         return bundle
 
     def moments(self) -> InputMoments:
-        """The second moments of the layers' inputs; each layer's is read when it is looked at.
+        """Return the second moments of the layers' inputs; each layer's are read on first use.
 
         Raises:
             ValueError: If the bundle has none, or they are damaged or of another network.
@@ -71,24 +72,25 @@ class Bundle:
         return read_moments(self.folder / self.manifest.moments, self.image)
 
     def groups(self) -> tuple[ChannelGroup, ...]:
-        """The groups of channels that may stand in another order.
+        """Return the groups of channels that may be reordered.
 
         Raises:
             ValueError: If the bundle has none, or they are damaged or of another network.
         """
         if self.manifest.groups is None:
             raise ValueError(
-                f"{self.folder}: has no groups of channels; export it with groups=tm.channel_groups(net, x), x being two inputs"
+                f"{self.folder}: has no groups of channels; export it with groups=tm.prepare.channel_groups(net, x), "
+                "x being two inputs"
             )
         return read_groups(self.folder / self.manifest.groups, self.image.placement)
 
     def image_file(self, fault_map: FaultMap) -> Path:
-        """File to write into a chip: its own, known by its map's digest, in a ``"chip_image"`` bundle; else the group's."""
+        """Return the file for a chip: its own, by its map's digest, in a ``"chip_image"`` bundle; else the group's."""
         own = next((row.image for row in self.chips if row.digest == fault_map.digest), self.manifest.image)
         return self.folder / own
 
     def certificate(self, fault_map: FaultMap) -> Certificate:
-        """What a chip makes of the image that the bundle has for it, against the integers in the ONNX files.
+        """Compare what a chip reads of its image in the bundle with the integers in the ONNX files.
 
         Args:
             fault_map: Any chip's own fault map.
@@ -103,7 +105,7 @@ class Bundle:
         return certificate_of(fault_map.chip, self.image, certificate(written, fault_map).read())
 
     def __repr__(self) -> str:
-        return f"Bundle({str(self.folder)!r}, {self.image}, {len(self.chips)} chips)"
+        return f"Bundle({str(self.folder)!r}, {self.image}, {counted(len(self.chips), 'chip')})"
 
 
 def read_image(path: Path, manifest: Manifest, placement: Placement) -> MemoryImage:
@@ -197,7 +199,7 @@ def examine(folder: str | os.PathLike[str]) -> tuple[Bundle | None, list[str], M
 
 @dataclass
 class Measured:
-    """What was measured while a bundle was examined."""
+    """Measurements made while a bundle is checked."""
 
     files: int = 0
     unlisted: tuple[str, ...] = ()
@@ -268,7 +270,7 @@ def _check_onnx(path: Path, form: str, manifest: Manifest, image: MemoryImage) -
         elif not np.array_equal(weight.codes, codes):
             problems.append(f"{where}: {code_difference(image.placement.layer(layer.name), weight, codes)}")
         if form == "qonnx" and weight.bit_width != layer.bit_width:
-            problems.append(f"{where}: {weight.bit_width} bits in the file, expected {layer.bit_width}")
+            problems.append(f"{where}: {counted(weight.bit_width, 'bit')} in the file, expected {layer.bit_width}")
         problems += [f"{where}: {text}" for text in _check_scale(layer, weight.scale, weight.zero_point)]
     return problems
 
@@ -290,7 +292,7 @@ def _check_scale(layer: BundleLayer, scale: NDArray[Any], zero_point: NDArray[An
 
 
 def relative(error: Exception, root: Path) -> str:
-    """Text of an error, without the folder that everybody knows."""
+    """Return the text of an error without the bundle's folder."""
     if isinstance(error, FileNotFoundError):
         return f"{Path(str(error.filename)).name}: missing" if error.filename else str(error)
     return str(error).replace(f"{root}{os.sep}", "")

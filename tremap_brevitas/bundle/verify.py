@@ -1,4 +1,4 @@
-"""How a stranger trusts the files: checked from the folder alone. Neither torch nor Brevitas."""
+"""Verify a bundle from its files alone. Needs neither torch nor Brevitas."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_memory
 from tremap_brevitas.placement.certificate import Certificate
 from tremap_brevitas.placement.layer import parameter_of
+from tremap_brevitas.printable import counted
 
 if TYPE_CHECKING:
     from tremap_brevitas.bundle.in_order import Orders
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class BundleReport:
-    """What [verify_bundle][tremap_brevitas.verify_bundle] found.
+    """Result of [verify_bundle][tremap_brevitas.verify_bundle].
 
     Attributes:
         folder: The bundle.
@@ -56,18 +57,20 @@ class BundleReport:
 
     @property
     def ok(self) -> bool:
-        """Whether the files are complete and unchanged, and hold one and the same network. Says nothing about the chips."""
+        """Whether the files are complete, unchanged, and hold the same network. Does not cover the chips."""
         return not self.problems
 
     @property
     def bit_exact(self) -> bool:
-        """Whether, on top of that, every chip computes exactly that network."""
+        """Whether ``ok`` holds and every chip computes exactly that network."""
         return self.ok and all(c.bit_exact for c in self.certificates)
 
     def __str__(self) -> str:
         lines = [f"{self.folder}: NOT what was exported", *(f"  {p}" for p in self.problems)]
         if self.ok:
-            lines = [f"{self.folder}: {self.files} files unchanged, {self.codes} codes equal in image and ONNX"]
+            lines = [
+                f"{self.folder}: {counted(self.files, 'file')} unchanged, {counted(self.codes, 'code')} equal in image and ONNX"
+            ]
             if self.output_error is not None:
                 rest = "" if self.inputs_equal == self.inputs else f", and within {self.output_error:.1e} for the rest"
                 lines.append(f"  onnxruntime gives PyTorch's outputs for {self.inputs_equal} of {self.inputs} inputs{rest}")
@@ -80,7 +83,7 @@ class BundleReport:
 def verify_bundle(
     bundle: str | os.PathLike[str] | Bundle, chips: Iterable[FaultMap], *, orders: Orders | None = None
 ) -> BundleReport:
-    """Check a bundle, and what each chip makes of it, from the files alone: torch and Brevitas are not needed.
+    """Verify a bundle from its files alone, without torch and Brevitas, and check what each chip reads.
 
     Every file is compared with its digest, the words of the memory image are decoded and compared with the integers in the
     ONNX files, scales and zero points with the manifest, and the QCDQ file's outputs (in onnxruntime) with the network's.
@@ -120,7 +123,7 @@ def report_on(
     chips: Sequence[FaultMap],
     orders: Orders | None = None,
 ) -> BundleReport:
-    """Report on a bundle that was examined, and on chips."""
+    """Report on a checked bundle and on chips."""
     bundle, problems, measured = examined
     problems = list(problems)
     certificates: list[Certificate] = []
@@ -154,7 +157,7 @@ def report_on(
 
 
 def _contradictions(table: str, row: BundleChip | None, proof: Certificate) -> list[str]:
-    """Does the table say of a chip what its certificate says?"""
+    """Check whether the table agrees with a chip's certificate."""
     if row is None or replace(row.result, chip=proof.chip, accuracy=None) == proof.result:
         return []
     return [f"{table}: says of chip {row.chip!r}: {row.result}; its certificate says: {proof.result}"]

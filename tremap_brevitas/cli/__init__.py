@@ -1,4 +1,4 @@
-"""The command ``tremap``: fault maps and bundles for people with files and a shell. Needs neither torch nor Brevitas.
+"""The command ``tremap``, for fault maps and bundles. Needs neither torch nor Brevitas.
 
 A command has a file of its own name; ``maps.py`` holds the group ``tremap map`` and its smaller commands, ``bundles.py``
 ``verify`` and ``layout``. A new one gets a file and a line here.
@@ -31,7 +31,7 @@ From a folder of tester logs to a merged map and a checked bundle:
 @click.group(cls=OneLineErrors, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tremap_brevitas")
 def main() -> None:
-    """Fault maps of chips, and bundles of networks prepared for them."""
+    """Work with fault maps of chips and with bundles of prepared networks."""
 
 
 main.add_command(map_group)

@@ -1,4 +1,4 @@
-"""``tremap assign``: which prepared network a new chip gets."""
+"""``tremap assign``: choose a prepared network for a new chip."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def assign(
     as_json: bool,
     **reading: Any,
 ) -> None:
-    """Find for each chip the prepared network that serves it: exact, good enough by the curve, or to be retrained.
+    """Choose a prepared network for each chip, or report that it must be retrained.
 
     No network is run. With a curve over errors of the layers' outputs, or for patched chips, the bundles need moments:
     export(moments=...). Ends with 1 if a map is bad; chips that need retraining are not an error.
@@ -125,7 +125,7 @@ def assign(
 
 
 def _rounded(result: ChipResult) -> ChipResult:
-    """The result with an accuracy of four digits: it is a prediction, or an average over some thousand images."""
+    """Round the accuracy to four digits, because it is a prediction or a mean over some thousand images."""
     return replace(result, accuracy=None if result.accuracy is None else round(result.accuracy, 4))
 
 

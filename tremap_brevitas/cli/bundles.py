@@ -1,4 +1,4 @@
-"""``tremap verify`` and ``tremap layout``: check a bundle and what each chip makes of it, and look at where weights lie."""
+"""``tremap verify`` and ``tremap layout``: verify a bundle, and show where its weights lie."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Examples:
 @click.option("--exact", is_flag=True, help="Fail unless every chip is bit-exact.")
 @json_option
 def verify(bundle: Path, chips: tuple[Path, ...], orders: Path | None, exact: bool, as_json: bool, **reading: Any) -> None:
-    """Check a bundle from its files alone, and what each chip makes of it.
+    """Verify a bundle from its files alone, and check what each chip reads.
 
     CHIPS are fault maps, or folders of them; logs need no geometry, since the bundle has it. Ends with 1 if the bundle is not
     what was exported, or a map is bad; with --exact also if a chip reads a weight differently.
@@ -87,7 +87,7 @@ Examples:
 @click.option("--orders", type=FILE, help="File of tremap order; with --chip, and a bundle.")
 @click.option("--chip", help="Chip whose order is drawn; its words and cells as they lie on the chip.")
 def layout(placement: Path, words: tuple[int, ...], cells: tuple[int, ...], orders: Path | None, chip: str | None) -> None:
-    """Say where the weights lie: PLACEMENT is a bundle, or a placement's file."""
+    """Show where the weights of PLACEMENT lie in memory (a bundle or a placement file)."""
     if (orders is None) != (chip is None):
         raise click.UsageError("give --orders and --chip together: the order of one chip is drawn")
     if orders is not None and chip is not None:

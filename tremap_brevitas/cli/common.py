@@ -1,4 +1,4 @@
-"""What the commands share: finding and reading maps, naming bad files, tables and JSON."""
+"""Shared parts of the commands: reading maps, reporting bad files, tables and JSON."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Number(click.FloatRange):
-    """A finite number: click's own range lets NaN pass."""
+    """A finite number; click's own range accepts NaN."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Turn the argument into a number."""
+        """Convert the argument to a number."""
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number.", param, ctx)
@@ -43,7 +43,7 @@ class Number(click.FloatRange):
 
 
 def map_options(command: Command) -> Command:
-    """Options that tell how maps are to be read."""
+    """Add the options for reading maps to a command."""
     options = [
         click.option(
             "--format", "format_", type=click.Choice(get_args(Format)), help="Their format; default: told by content."
@@ -87,7 +87,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 
 @dataclass
 class Reading:
-    """Reads many maps, names those that are bad, and remembers that there were any.
+    """Reads many maps, reports bad ones, and remembers whether there were any.
 
     Attributes:
         bad: Number of files that could not be read.
@@ -111,7 +111,7 @@ class Reading:
         options: Sequence[str],
         strict: bool,
     ) -> Reading:
-        """Make sense of the command line's options.
+        """Create a reader from the command-line options.
 
         Raises:
             click.UsageError: If they make none.
@@ -129,7 +129,7 @@ class Reading:
         return cls(format_, memory, known, strict, banks)
 
     def expect(self, memory: Memory) -> None:
-        """Read maps of a bundle's memory.
+        """Expect maps of a bundle's memory.
 
         Raises:
             click.UsageError: If the command line says another.
@@ -139,7 +139,7 @@ class Reading:
         self.memory = memory
 
     def sources(self, paths: Sequence[Path], *, besides: Path | None = None) -> list[Source]:
-        """The files, and those of folders, but for ``besides``, which a folder may hold.
+        """List the given files and those in folders, except ``besides``, which a folder may contain.
 
         Raises:
             click.ClickException: If there is none.
@@ -155,7 +155,7 @@ class Reading:
     def maps(
         self, paths: Sequence[Path], *, progress: str = "chips", besides: Path | None = None
     ) -> Iterator[tuple[Path, FaultMap]]:
-        """Read the files, and those of folders, one after the other; a bad one is named on standard error.
+        """Yield the maps of files and folders one by one; report bad files on standard error.
 
         A file with several chips gives them one after the other. ``besides`` is left out where a folder holds it.
 
@@ -172,7 +172,7 @@ class Reading:
                 yield from ((source.path, fault_map) for fault_map in maps)
 
     def one_map(self, path: Path) -> FaultMap:
-        """Read a file that holds one chip.
+        """Read a file with the map of one chip.
 
         Raises:
             click.ClickException: If it is bad, or holds several.
@@ -184,7 +184,7 @@ class Reading:
         return maps[0]
 
     def all_maps(self, paths: Sequence[Path]) -> list[FaultMap]:
-        """Read the files, at least one of which must be good.
+        """Read all maps; at least one must be good.
 
         Raises:
             click.ClickException: If none is, or one is bad and ``--strict`` was given.
@@ -195,7 +195,7 @@ class Reading:
         return maps
 
     def files(self, paths: Sequence[Path], *, besides: Path | None = None) -> list[Path]:
-        """All files that are read, those that options name as well."""
+        """Return all files that are read, including those named in options."""
         files = self.sources(paths, besides=besides)
         named = [value for source in files for value in source.options.values() if isinstance(value, Path)]
         named += [Path(self.options[name]) for name in ("other", "sa1") if self.options.get(name)]
@@ -203,7 +203,7 @@ class Reading:
 
     def _read(self, source: Source, *, given: bool) -> list[FaultMap]:
         if source.path.is_dir():
-            raise IsADirectoryError(f"{source.path}: a folder within a folder; give it by itself")
+            raise IsADirectoryError(f"{source.path}: a folder inside a folder; give it as an argument of its own")
         with regular(source.path, piped=given) as file:
             options = {**source.options, **self.options}
             maps = read_fault_maps(file, format=self.format_, memory=self.memory, **options)
@@ -217,7 +217,7 @@ class Reading:
         return replace(fault_map, memory=replace(fault_map.memory, banks=self.banks))
 
     def fail(self, path: Path, error: BaseException) -> None:
-        """Name a bad file.
+        """Report a bad file.
 
         Raises:
             click.ClickException: If ``--strict`` was given.
@@ -231,7 +231,7 @@ class Reading:
             echo(f"tremap: {text}", err=True)
 
     def finish(self) -> None:
-        """End with 1 if a file was bad."""
+        """Exit with status 1 if a file was bad."""
         if self.bad:
             echo(f"tremap: {counted(self.bad, 'bad file')}", err=True)
             sys.exit(1)

@@ -1,4 +1,4 @@
-"""``tremap map convert``: fault maps in other formats, and between addresses and arrays."""
+"""``tremap map convert``: convert fault maps to other formats, or between logical and physical addresses."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def convert(
     as_: str | None,
     **reading: Any,
 ) -> None:
-    """Write fault maps in another format, or translate them between addresses and the physical array.
+    """Convert fault maps to another format, or between logical addresses and the physical array.
 
     What a format has no place for is named on standard error.
     """
@@ -105,7 +105,7 @@ def _convert_folder(
     out: Path,
     overwrite: bool,
 ) -> Counter[str]:
-    """Convert several maps into a folder, and say what was lost."""
+    """Convert several maps into a folder, and report what a format could not store."""
     check_outputs([out], [*files, *(path.parent for path in files)], overwrite=overwrite)
     taken: dict[Path, Path] = {}
     lost: Counter[str] = Counter()
@@ -140,14 +140,14 @@ def _convert_folder(
 
 
 def _each(translate: Callable[[FaultMap], FaultMap], fault_map: FaultMap) -> FaultMap:
-    """Translate a map; of a merged one its members, so that it stays one."""
+    """Convert a map; in a merged map, every member, so that it stays a merged map."""
     if fault_map.on_conflict is None:
         return translate(fault_map)
     return merge([translate(member) for member in fault_map.members], on_conflict=fault_map.on_conflict)
 
 
 def _lost(fault_map: FaultMap, to: str) -> Counter[str]:
-    """What a format has no place for, but for the name of the chip, which the file has."""
+    """Return what the format cannot store, except the chip's name, which is the file name."""
     lost = [] if to in ("tremap", "csv") else [f"metadata {key}" for key in fault_map.metadata]
     if fault_map.on_conflict is not None and to != "tremap":
         members, conflicts = counted(len(fault_map.members), "member"), counted(len(fault_map.conflicts), "conflict")
@@ -156,7 +156,7 @@ def _lost(fault_map: FaultMap, to: str) -> Counter[str]:
 
 
 def _targets(target: Path, to: str) -> list[Path]:
-    """The files that a map becomes."""
+    """Return the output files of a map."""
     if to not in PAIRS:
         return [target]
     return [target.with_name(f"{target.stem}-{kind}{target.suffix}") for kind in PAIRS[to]]

@@ -1,4 +1,4 @@
-"""``tremap map ecc``: what an error-correcting code leaves of a chip's stuck cells."""
+"""``tremap map ecc``: stuck cells that remain visible behind an error-correcting code."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tremap_brevitas.cli.common import FILE, NEW, Reading, map_options, overwrit
 from tremap_brevitas.cli.outputs import check_outputs, summary, to_file
 from tremap_brevitas.cli.printing import echo
 from tremap_brevitas.faults.array.correction import check_bits_of, corrected, rate_behind
+from tremap_brevitas.printable import counted
 
 RATES = (1e-6, 1e-5, 1e-4, 1e-3, 6e-3, 2e-2, 1e-1)
 
@@ -29,13 +30,13 @@ Examples:
 @click.option("--out", type=NEW, help="File of the map behind the code.")
 @overwrite_option
 def ecc(path: Path | None, data_bits: int, out: Path | None, overwrite: bool, **reading: Any) -> None:
-    """Say what stays stuck behind a code that corrects one wrong bit in each word (SECDED).
+    """Show which cells stay stuck behind a code that corrects one wrong bit in each word (SECDED).
 
     Words with a single stuck cell read right; of the others every stuck cell of data stays, which is the worst case. Without
     a map: the rates that are left of random faults.
     """
     if (path is None) != (out is None):
-        raise click.UsageError("a map and --out go together")
+        raise click.UsageError("give a map and --out together, or neither")
     if path is None or out is None:
         checks = check_bits_of(data_bits)
         rows = [(f"{rate:g}", f"{rate_behind(rate, data_bits=data_bits):.1e}") for rate in RATES]
@@ -48,5 +49,5 @@ def ecc(path: Path | None, data_bits: int, out: Path | None, overwrite: bool, **
     behind = corrected(fault_map, data_bits=data_bits)
     with to_file(out) as file:
         behind.save(file)
-    before = f"{len(fault_map)} stuck cells ({fault_map.fault_rate:.1e})"
+    before = f"{counted(len(fault_map), 'stuck cell')} ({fault_map.fault_rate:.1e})"
     summary(f"{before}, {len(behind)} of data left behind the code ({behind.fault_rate:.1e}): {out}", out)

@@ -1,4 +1,4 @@
-"""How the command ends: mistakes of the user as one line, and an exit code that says what happened.
+"""Exit codes and one-line error messages of the commands.
 
 Whatever ends a command goes up as an exception, so that temporary files and folders are removed on the way.
 """
@@ -34,7 +34,7 @@ DOCUMENTED = (OSError, ValueError, TypeError, ImportError, OverflowError, Memory
 
 
 class OneLineErrors(click.Group):
-    """A group whose commands end with one line where the user can do something about it."""
+    """Command group that reports errors the user can correct in one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command.
@@ -60,7 +60,7 @@ class OneLineErrors(click.Group):
 
 
 def said(error: BaseException) -> str:
-    """What an error says, for the user."""
+    """Return the text of an error for the user."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         text = f"{os.fsdecode(error.filename)}: {error.strerror}"
     elif isinstance(error, OSError) and error.strerror:
@@ -74,7 +74,7 @@ def said(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[None]:
-    """Turn signals that end a process into ``SystemExit``; those that the caller ignores or handles are left alone."""
+    """Turn terminating signals into ``SystemExit``, except those that the caller ignores or handles."""
     taken = []
     if threading.current_thread() is threading.main_thread():
         for name in ("SIGTERM", "SIGHUP"):
@@ -95,7 +95,7 @@ def _end(number: int, _: FrameType | None) -> NoReturn:
 
 
 def _forget_output() -> None:
-    """Let what standard output did not take go: Python would try again at its end, and complain."""
+    """Discard output that could not be written, so that Python does not try again at exit."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""``tremap map generate``: random fault maps as files."""
+"""``tremap map generate``: write random fault maps."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ def generate(
     out: Path,
     overwrite: bool,
 ) -> None:
-    """Draw random fault maps: uniform, clustered, whole rows and columns, nested by severity, or like measured ones."""
+    """Generate random fault maps: uniform, clustered, whole rows and columns, nested, or fitted to measured ones."""
     _check_options(kind)
     if kind == "like" and like is None:
-        raise click.UsageError("--kind like needs --like, the maps to be like")
+        raise click.UsageError("--kind like needs --like, the measured maps to imitate")
     if (kind == "lines") != bool(rows or columns):
-        raise click.UsageError("--kind lines and --rows or --columns go together")
+        raise click.UsageError("--rows and --columns are for --kind lines, which needs one of them")
     if kind not in ("like", "lines") and not rates:
         raise click.UsageError(f"--kind {kind} needs --rate")
     if kind in ("uniform", "clustered", "lines") and len(rates) > 1:
@@ -133,4 +133,4 @@ def _check_options(kind: str) -> None:
         kinds = KINDS.get(str(option.name))
         given = context.get_parameter_source(str(option.name)) is not click.core.ParameterSource.DEFAULT
         if given and kinds is not None and kind not in kinds:
-            raise click.UsageError(f"--kind {kind} does not go by {option.opts[0]}; what does is --kind {' or '.join(kinds)}")
+            raise click.UsageError(f"{option.opts[0]} does not apply to --kind {kind}, only to --kind {' or '.join(kinds)}")

@@ -1,4 +1,4 @@
-"""``tremap group``: which chips to retrain together."""
+"""``tremap group``: choose the chips to retrain together."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def _by_goal(
 
 
 def _chips(reader: Reading, paths: tuple[Path, ...]) -> list[FaultMap]:
-    """Read the chips, whose names must be different.
+    """Read the chips, which must have different names.
 
     Raises:
         ValueError: If two are not.
@@ -151,18 +151,18 @@ def _chips(reader: Reading, paths: tuple[Path, ...]) -> list[FaultMap]:
     twice = [name for name, count in Counter(chip.chip for chip in chips).items() if count > 1]
     if twice:
         raise ValueError(
-            f"{len(twice)} names belong to several chips, such as {twice[0]!r}; groups.csv could not tell them apart"
+            f"{counted(len(twice), 'name')} used for several chips, such as {twice[0]!r}; groups.csv could not tell them apart"
         )
     return chips
 
 
 def _quoted(name: str) -> str:
-    """A name among others with blanks between them, as a shell would have it."""
+    """Quote a name for a list separated by blanks, as a shell would."""
     return shlex.quote(name) if not name or re.search(r"[\s'\"\\]", name) else name
 
 
 def _earlier(out: Path) -> list[str]:
-    """What a version that left no record wrote: the table, and a map for each of its lines."""
+    """Return the files that a version without records wrote: the table, and a map for each of its rows."""
     try:
         with (out / "groups.csv").open(newline="", encoding="utf-8") as file:
             groups = [row["group"] for row in csv.DictReader(file)]

@@ -1,4 +1,4 @@
-"""What the commands read: files, pipes and standard input."""
+"""Inputs of the commands: files, pipes and standard input."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STDIN = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 
 @contextmanager
 def regular(path: Path, *, piped: bool = True) -> Iterator[Path]:
-    """Yield the file, or a copy of what standard input (``-``) or a pipe gives, which readers may open several times.
+    """Yield the file, or a copy of standard input (``-``) or a pipe, which readers may open several times.
 
     Raises:
         OSError: If there is no such file, it is a device, or a pipe and ``piped`` is False.

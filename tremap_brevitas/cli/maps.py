@@ -1,4 +1,4 @@
-"""``tremap map …``: look at fault maps, merge and compare them; the other commands of the group have files of their own."""
+"""``tremap map``: show, merge and compare fault maps; the group's other commands have their own modules."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tremap_brevitas.faults.merge import merge
 
 @click.group("map")
 def map_group() -> None:
-    """Fault maps: info, convert, generate, merge, diff, repair, ecc, plot.
+    """Work with fault maps: info, convert, generate, merge, diff, repair, ecc, plot.
 
     Wherever PATHS are asked for, files and folders of files will do, of any known format; - is standard input. For --out, - is
     standard output.
@@ -47,7 +47,7 @@ Examples:
 @map_options
 @json_option
 def info(paths: tuple[Path, ...], as_json: bool, **reading: Any) -> None:
-    """Say what is in fault maps: rates, banks and columns hit, how much they cluster and overlap."""
+    """Show statistics of fault maps: fault rates, affected banks and columns, clustering and overlap."""
     reader = Reading.of(**reading)
     maps = [chip for _, chip in reader.maps(paths)]
     if as_json:
@@ -85,7 +85,7 @@ Examples:
 @overwrite_option
 @json_option
 def merge_(paths: tuple[Path, ...], on_conflict: OnConflict, out: Path, overwrite: bool, as_json: bool, **reading: Any) -> None:
-    """Merge the maps of a group of chips into one, for one retraining.
+    """Merge the fault maps of a group of chips into one map for retraining.
 
     A bad file would leave a chip out of the group without a word, so that it stops here.
     """
@@ -123,7 +123,7 @@ Examples:
 @map_options
 @json_option
 def diff(first: Path, second: Path, as_json: bool, **reading: Any) -> None:
-    """Compare two maps. Ends with 0 if they have the same stuck cells, with 1 if not."""
+    """Compare two maps. Exits with 0 if they have the same stuck cells, with 1 if not."""
     reader = Reading.of(**reading)
     if str(first) in STDIN and str(second) in STDIN:
         raise click.UsageError("standard input can be read only once")

@@ -1,4 +1,4 @@
-"""``tremap order``: for each chip the order of channels in which it reads the network exactly."""
+"""``tremap order``: find channel orders in which chips read the network exactly."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def order(
     as_json: bool,
     **reading: Any,
 ) -> None:
-    """Find for each chip the order of channels in which it reads the network exactly.
+    """Find for each chip a channel order in which it reads the network exactly.
 
     Hidden channels may stand in any order, if the layers on both sides agree. CHIPS are fault maps, or folders of them; logs
     need no geometry, since the bundle has it. Nothing is trained, and no network is run. The bundle needs its groups of
@@ -147,7 +147,7 @@ def order(
 
 
 def _maps(reader: Reading, paths: tuple[Path, ...], images: Path | None) -> Iterator[FaultMap]:
-    """The maps one by one, so that thousands will do; those that cannot be served are named."""
+    """Yield the maps one by one, which saves memory, and report those that cannot be used."""
     where: dict[str, Path] = {}
     for path, fault_map in reader.maps(paths, progress="orders"):
         if fault_map.memory != reader.memory:
@@ -178,7 +178,7 @@ def _print(rows: list[dict[str, Any]], counts: Counter[str], out: Path, csv_file
     if counts[LEFT_OVER]:
         wrong, lsb, relative = (max(row[k] for row in rows) for k in ("wrong_in_order", "worst_error", "relative_error"))
         summary(
-            f"left over: {wrong} codes wrong at most, by {lsb} LSB at most; relative error {relative:.4f} at most",
+            f"left over: {counted(wrong, 'code')} wrong at most, by {lsb} LSB at most; relative error {relative:.4f} at most",
             out,
             csv_file,
         )

@@ -1,4 +1,4 @@
-"""What the commands write: files, standard output, and folders of which only the command's own files are replaced."""
+"""Outputs of the commands: files, standard output, and folders in which only the command's own files are replaced."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ Digests = dict[str, list[str]]
 
 
 class OutFile(click.Path):
-    """A file to write, or ``-`` for standard output: refused before the work begins if it cannot be written."""
+    """An output file, or ``-`` for standard output; refused before the work begins if it is not writable."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path, allow_dash=True)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Turn the argument into a path.
+        """Convert the argument to a path.
 
         Raises:
             OSError: If the path is a folder, or no file can be made there.
@@ -42,13 +42,13 @@ class OutFile(click.Path):
 
 
 class OutFolder(click.Path):
-    """A folder to write."""
+    """An output folder."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Turn the argument into a path.
+        """Convert the argument to a path.
 
         Raises:
             OSError: If there is something else of that name.
@@ -62,7 +62,7 @@ class OutFolder(click.Path):
 
 
 def new_file(path: Path) -> Path:
-    """Check that a file can be written, or made, as far as that can be told; ``STDOUT`` for standard output by any name.
+    """Check as far as possible that a file can be written; return ``STDOUT`` for any name of standard output.
 
     Raises:
         OSError: If it cannot.
@@ -86,7 +86,7 @@ def new_file(path: Path) -> Path:
 
 
 def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path], *, overwrite: bool) -> None:
-    """Check that no output is an input, no two outputs are the same file, and none is replaced unasked.
+    """Check that no output is an input, that outputs differ, and that nothing is replaced without ``--overwrite``.
 
     Standard output, devices, pipes, and files that the caller's shell has opened (``/dev/fd/3``) replace nothing; folders are
     looked at by ``filled_folder``.
@@ -106,9 +106,9 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path], *, ove
     for path in given:
         real = "-" if path == STDOUT else os.path.realpath(path)
         if real in read:
-            raise click.UsageError(f"{path} is to be read, and cannot be written as well")
+            raise click.UsageError(f"{path} is an input, and cannot be an output as well")
         if real in written and not (os.path.lexists(real) and not os.path.isfile(real)):
-            raise click.UsageError(f"{path} is to be written twice")
+            raise click.UsageError(f"{path} is the name of two outputs")
         written.add(real)
     for path in given:
         if not overwrite and path != STDOUT and path.is_file() and open_descriptor(path) is None:
@@ -116,7 +116,7 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path], *, ove
 
 
 def can_name_a_file(name: str) -> bool:
-    """Whether a name leads nowhere else, is not hidden, and has no characters that a terminal would obey.
+    """Check that a name has no path, is not hidden, and has no terminal control characters.
 
     A stranger's map must not write where it likes, and a hidden file would not be read with its folder.
     """
@@ -126,7 +126,7 @@ def can_name_a_file(name: str) -> bool:
 
 @contextlib.contextmanager
 def to_file(out: Path) -> Iterator[Path]:
-    """Yield the file to write: ``out`` itself, or a temporary one that goes to standard output at the end of the block."""
+    """Yield the file to write: ``out``, or a temporary file that is copied to standard output at the end."""
     if out != STDOUT:
         yield out
         return
@@ -142,7 +142,7 @@ def to_file(out: Path) -> Iterator[Path]:
 
 
 def summary(text: object, *outputs: Path | None) -> None:
-    """Say what was done: on standard error if standard output has been given a file."""
+    """Print a summary, on standard error if standard output is used for a file."""
     echo(text, err=STDOUT in outputs)
 
 
@@ -150,7 +150,7 @@ def summary(text: object, *outputs: Path | None) -> None:
 def filled_folder(
     path: Path, *, command: str, overwrite: bool, parents: bool = False, earlier: Iterable[str] = ()
 ) -> Iterator[Path]:
-    """Yield a temporary folder; at the end of the block its files take their place in ``path``, on an error nothing changes.
+    """Yield a temporary folder, whose files move to ``path`` at the end; after an error nothing is changed.
 
     A new folder is written atomically. In one that is there already, what an earlier run of the same command wrote and nobody
     has changed since is replaced, and removed if this run has no file of that name: a chip of an earlier fleet would be taken
@@ -202,7 +202,7 @@ def filled_folder(
 
 
 def _recorded(path: Path, command: str, earlier: Iterable[str]) -> Digests | None:
-    """What an earlier run wrote, with what it held then; None if none did."""
+    """Return the files that an earlier run wrote, with their digests; None without a record."""
     files = {name: _digest(path / name) for name in earlier}
     try:
         record = json.loads((path / RECORD).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""``tremap patch``: a chip's own codes where a new stuck cell makes it read wrong ones."""
+"""``tremap patch``: choose a chip's own codes where new stuck cells make it misread the network."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def patch(
     as_json: bool,
     **reading: Any,
 ) -> None:
-    """Choose the codes of a chip anew where it would read wrong ones, and write its own memory image.
+    """Choose new codes for a chip where it would misread the network, and write its memory image.
 
     CHIP is its fault map with all of its stuck cells, the new one included; a log needs no geometry. Every output channel with
     a wrong code gets codes that the chip can hold and that make the channel's output least wrong; all other words stay as they
@@ -66,30 +66,30 @@ def patch(
     moments = network.moments()
     reader.expect(network.image.placement.memory)
     faults = reader.one_map(chip)
-    found = patched(network.image, moments, faults, sweeps=sweeps)
-    if not certificate(found.image, faults).bit_exact:  # nothing that we know of; then it must not leave
-        raise click.ClickException(f"{chip}: what was chosen does not come back as it was written")
+    result = patched(network.image, moments, faults, sweeps=sweeps)
+    if not certificate(result.image, faults).bit_exact:  # nothing that we know of; then it must not leave
+        raise click.ClickException(f"{chip}: the chosen codes are not read back as written")
     if onnx_file is not None:
         with to_file(onnx_file) as file:
-            apply_to_onnx(network, faults, file, form=form, image=found.image)
+            apply_to_onnx(network, faults, file, form=form, image=result.image)
     with to_file(out) as file:
-        write_memory_image(found.image, file, format=form_of, fault_map=None)
-    beyond = beyond_accumulators(network, found.after)
+        write_memory_image(result.image, file, format=form_of, fault_map=None)
+    beyond = beyond_accumulators(network, result.after)
     if as_json:
         print_json(
             {
-                "chip": found.chip,
-                "weights_that_differ": [found.before.weights_that_differ, found.after.weights_that_differ],
-                "error_as_written": found.error_before,
-                "error_nearest": found.nearest_error,
-                "error": found.error,
-                "image": found.image.digest,
+                "chip": result.chip,
+                "weights_that_differ": [result.before.weights_that_differ, result.after.weights_that_differ],
+                "error_as_written": result.error_before,
+                "error_nearest": result.nearest_error,
+                "error": result.error,
+                "image": result.image.digest,
                 "beyond_accumulators": {name: list(now) for name, (_, now) in beyond.items()},
-                "layers": [vars(layer) for layer in found.layers],
+                "layers": [vars(layer) for layer in result.layers],
             }
         )
     else:
-        summary(found, out, onnx_file)
+        summary(result, out, onnx_file)
         for name, (before, now) in beyond.items():
             summary(
                 f"layer {name!r}: sums from {now[0]} to {now[1]}, the bundle says {before[0]} to {before[1]}", out, onnx_file

@@ -1,4 +1,4 @@
-"""``tremap map plot``: pictures of fault maps."""
+"""``tremap map plot``: plot fault maps."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def plot(
     overwrite: bool,
     **reading: Any,
 ) -> None:
-    """Draw a chip's map as a bitmap, a fleet's overlap, how the union grows, or which faults matter for a bundle.
+    """Plot a chip's map, the overlap of a fleet, the growth of the union, or the activated faults of a bundle.
 
     With --geometry a chip's map is drawn as its physical array.
     """
     from tremap_brevitas.faults.analysis.pictures import plot_fault_map, plot_overlap, plot_union_growth
 
     if (kind == "activated") != (bundle is not None):
-        raise click.UsageError("--kind activated and --bundle go together")
+        raise click.UsageError("--kind activated needs --bundle, and only it takes one")
     reader = Reading.of(**reading)
     image = None
     if bundle is not None:

@@ -1,4 +1,4 @@
-"""Printing: text that any terminal can show, tables and JSON."""
+"""Print text that is safe for any terminal, tables and JSON."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from tremap_brevitas.printable import printable
 
 
 def echo(text: object, *, err: bool = False) -> None:
-    """Print text; what the terminal would obey, or cannot show, is printed as an escape."""
+    """Print text; control and unprintable characters are escaped."""
     shown = printable(str(text), keep="\n")
     encoding = _encoding(sys.stderr if err else sys.stdout)
     click.echo(shown.encode(encoding, "backslashreplace").decode(encoding), err=err)
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON; numbers that are not finite, which JSON does not know, as null."""
+    """Print a value as JSON; NaN and infinity become null."""
     text = json.dumps(_finite(value), indent=2, ensure_ascii=_encoding(sys.stdout) != "utf-8", allow_nan=False)
     click.echo(re.sub(r"[^\n]", lambda c: c[0] if c[0].isprintable() else json.dumps(c[0])[1:-1], text))
 
 
 def table(heading: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Aligned text: the first column to the left, the others to the right."""
+    """Format a table: the first column left-aligned, the others right-aligned."""
     # The heading as a row like the others: as a heading tabulate would give it more room.
     cells = [list(heading), *([printable(str(value)) for value in row] for row in rows)]
     align = ("left", *["right"] * (len(heading) - 1))
@@ -38,7 +38,7 @@ def table(heading: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def csv_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows for a CSV file that a spreadsheet may open: text that it would take for a formula begins with an apostrophe."""
+    """Return rows that are safe in a spreadsheet: text that looks like a formula begins with an apostrophe."""
     return [{key: _no_formula(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows]
 
 

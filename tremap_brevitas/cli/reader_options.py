@@ -1,4 +1,4 @@
-"""``--option NAME=VALUE``: checked against what the formats' readers take, before any file is read."""
+"""Check ``--option NAME=VALUE`` against the options of the format readers, before any file is read."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _SAMPLE = {"voltages": "1\n"}
 
 
 def reader_options(texts: Iterable[str], format_: Format | None) -> dict[str, Any]:
-    """Values of the options, in the types that the readers ask for.
+    """Return the values of the options, in the types that the readers expect.
 
     Raises:
         click.UsageError: If an option has no ``=``, is given twice, is not one of the format's, or has no such value.
@@ -68,7 +68,7 @@ def reader_options(texts: Iterable[str], format_: Format | None) -> dict[str, An
 
 
 def check_reader_options(options: Mapping[str, Any], format_: Format | None) -> None:
-    """Let a reader look at its options, once, on a file of its own.
+    """Let a reader check its options once, on a temporary file.
 
     Raises:
         click.UsageError: If it refuses them.
@@ -93,7 +93,7 @@ def check_reader_options(options: Mapping[str, Any], format_: Format | None) -> 
 
 
 def _known(format_: Format | None) -> dict[str, Any]:
-    """Names and types of the options of a format; of all if it is not said."""
+    """Return names and types of a format's options, or of all formats if none is given."""
     known: dict[str, Any] = {"chip": str}
     for name in _READERS if format_ is None else [format_]:
         for reader in _READERS[name]:
@@ -104,7 +104,7 @@ def _known(format_: Format | None) -> dict[str, Any]:
 
 
 def _parsed(text: str, kind: Any) -> Any:
-    """A text as a value of a type.
+    """Convert text to a value of a type.
 
     Raises:
         ValueError: If it is none.

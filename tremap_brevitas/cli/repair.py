@@ -1,4 +1,4 @@
-"""``tremap map repair``: spare rows and columns."""
+"""``tremap map repair``: use spare rows and columns."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def repair(
     overwrite: bool,
     **reading: Any,
 ) -> None:
-    """Replace rows and columns by spare ones, and write the map of what stays broken."""
+    """Replace rows and columns by spare ones, and write the map of the remaining faults."""
     if geometry is not None and column_mux != 1:
         raise click.UsageError("--geometry says the column mux; leave --column-mux out")
     reader = Reading.of(**reading)

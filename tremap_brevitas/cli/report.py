@@ -1,4 +1,4 @@
-"""``tremap report``: how a fleet does, as text and pictures."""
+"""``tremap report``: compare results of a fleet as text and figures."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def report(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Compare the ways in which a fleet was prepared: a table that ``write_csv`` wrote, as text and pictures."""
+    """Compare how a fleet was prepared, from a table written by ``write_csv``, as text and figures."""
     from tremap_brevitas.report.fleet_report import comparison, read_csv
     from tremap_brevitas.report.pictures import plot_reports, plot_yield
 

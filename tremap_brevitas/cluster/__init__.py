@@ -1,4 +1,4 @@
-"""Run many independent jobs, such as groups to retrain or chips to evaluate, here or on a Ray cluster, with nothing lost."""
+"""Run many independent jobs, such as groups to retrain or chips to evaluate, on this machine or a Ray cluster, resumably."""
 
 import lazy_loader as _lazy
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 
 class JobError(RuntimeError):
-    """A job failed by itself: trying it again would not help. The error that it raised is the cause.
+    """Raised when a job fails by itself, so that a retry would not help. The job's error is the cause.
 
     Attributes:
         job: Name of the job.
@@ -23,7 +23,7 @@ class JobError(RuntimeError):
 
 
 class Engine(Protocol):
-    """Runs jobs and yields their results as they come."""
+    """Runs jobs and yields their results as they finish."""
 
     def run(self, work: Callable[[Any], Any], jobs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         """Call ``work`` on every job; yields name and result, in any order.
@@ -48,7 +48,7 @@ class InProcess:
 
 
 class RayEngine:
-    """Runs jobs on a Ray cluster, as many at once as it has resources for. Needs the extra ``cluster``.
+    """Runs jobs on a Ray cluster, as many at once as its resources allow. Needs the extra ``cluster``.
 
     Ray brings ``work`` and the jobs to the machines; both must be picklable, and what ``work`` imports must be installed
     there. A job whose worker or machine dies is run again elsewhere. Results do not depend on where and in which order jobs
@@ -128,7 +128,7 @@ class RayEngine:
 
 
 def with_threads(shared: tuple[Callable[[Any], Any], int], job: Any) -> Any:
-    """Run a job with so many threads of torch, where torch is there."""
+    """Run a job with a given number of torch threads, if torch is installed."""
     work, threads = shared
     try:
         import torch

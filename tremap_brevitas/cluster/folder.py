@@ -1,4 +1,4 @@
-"""Keep what a long run has finished, one file a job, safe from whatever kills the run."""
+"""Save the finished jobs of a long run, one file for each job, so that the run can be resumed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCHEMA = 1
 
 
 class RunFolder:
-    """The folder of a run, for one process at a time; use it in a ``with`` block.
+    """The folder of a run, used in a ``with`` block by one process at a time.
 
     Each finished job is a file of its own, written atomically. After a crash the next process finds what was
     finished. The lock is the operating system's: a process that dies lets it go.
@@ -88,7 +88,7 @@ class RunFolder:
         return content["result"]
 
     def put(self, job: str, result: Any) -> None:
-        """Keep the result of a job.
+        """Save the result of a job.
 
         Raises:
             TypeError: If JSON cannot hold it, or it is None, which says that a job is not finished.

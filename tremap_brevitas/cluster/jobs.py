@@ -1,4 +1,4 @@
-"""Run jobs and keep what they yield."""
+"""Run jobs and save their results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def run_jobs(
     options: Mapping[str, Any] | None = None,
     progress: str | None = "jobs",
 ) -> dict[str, Any]:
-    """Run independent jobs, such as one retraining a group; what is finished in the folder is not run again.
+    """Run independent jobs, such as one retraining per group; jobs already finished in the folder are skipped.
 
     Args:
         work: Makes a result of a job. With a folder, JSON must be able to hold the result. It should depend on its job alone:

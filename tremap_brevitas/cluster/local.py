@@ -1,4 +1,4 @@
-"""Jobs on the cores of this machine, a process each."""
+"""Run jobs on the cores of this machine, each in its own process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _work: list[Callable[[Any], Any]] = []
 
 
 class LocalCores:
-    """Jobs in processes of their own on this machine, each with one thread of torch.
+    """Runs jobs in processes on this machine, each with one torch thread.
 
     ``work``, the jobs and the results must be picklable; as ever with processes that are started anew, a script needs
     ``if __name__ == "__main__":``. ``work`` goes to each process once.

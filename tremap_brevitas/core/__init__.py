@@ -1,4 +1,4 @@
-"""ScriptModules: where a stuck bit meets a code."""
+"""ScriptModules that apply stuck bits to codes."""
 
 from tremap_brevitas.core import versions as _versions
 from tremap_brevitas.core.int_quant import StuckAtDecoupledIntQuant, StuckAtIntQuant

@@ -1,4 +1,4 @@
-"""Brevitas' integer quantizers with a memory between rounding and dequantization."""
+"""Brevitas' integer quantizers with a faulty memory between rounding and dequantization."""
 
 import brevitas
 from brevitas.core.function_wrapper import RoundSte, TensorClamp

@@ -15,7 +15,7 @@ FIXED = 4
 
 
 class StuckAt(brevitas.jit.ScriptModule):
-    """ScriptModule that turns wanted codes into those that the memory gives back.
+    """ScriptModule that turns wanted codes into the codes that the memory returns.
 
     It sits between rounding and dequantization and does nothing until its owner, the weight proxy, gives it
     tensors. They are no buffers: a checkpoint must not carry a chip's faults, nor DDP broadcast them, nor an averaged
@@ -79,7 +79,7 @@ class StuckAt(brevitas.jit.ScriptModule):
 
 @brevitas.jit.ignore
 def _formula(wanted: Tensor, sa0: Tensor, sa1: Tensor, formula: str) -> Tensor:
-    """Read back by formula; ``formula`` is ``"<store> <encoding> <bit width>"``."""
+    """Read back with a formula; ``formula`` is ``"<store> <encoding> <bit width>"``."""
     store, encoding, width = formula.split(" ")
     if store == "nearest":
         return nearest_tensor(wanted, sa0, sa1, bit_width=int(width), encoding=encoding)  # type: ignore[arg-type]
@@ -90,6 +90,6 @@ def _formula(wanted: Tensor, sa0: Tensor, sa1: Tensor, formula: str) -> Tensor:
 
 
 def nearest_tensor(wanted: Tensor, sa0: Tensor, sa1: Tensor, *, bit_width: int, encoding: Encoding) -> Tensor:
-    """[nearest_reachable][tremap_brevitas.codes.nearest_reachable] on tensors; masks are int32."""
+    """Apply [nearest_reachable][tremap_brevitas.codes.nearest_reachable] to tensors; masks are int32."""
     codes = wanted.to(torch.int32)
     return nearest_formula(codes, sa0, sa1, bit_width=bit_width, encoding=encoding).to(torch.int32)

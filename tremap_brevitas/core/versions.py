@@ -1,4 +1,4 @@
-"""Which versions of Brevitas the package was tested with: it stands on private parts, listed in CONTRIBUTING.md."""
+"""Brevitas versions that the package was tested with; it uses private parts, listed in CONTRIBUTING.md."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ TESTED = ("0.13.3", "0.13.4")
 
 
 def check_brevitas(version: str | None = None) -> None:
-    """Warn if Brevitas is of a version that the tests were not run with.
+    """Warn if the installed Brevitas version was not tested.
 
     Args:
         version: Such as ``"0.13.4"``; None for the one that is installed.

@@ -1,4 +1,4 @@
-"""Fault maps: what is stuck in each chip's weight memory. NumPy only."""
+"""Fault maps: the stuck cells of each chip's weight memory. NumPy only."""
 
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.memory import Memory

@@ -1,4 +1,4 @@
-"""Distinct numbers: drawing them, and thinning out repetitions."""
+"""Draw distinct numbers and remove duplicates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Integers = NDArray[np.int64]
 
 
 def thinned(values: Integers) -> Integers:
-    """Sort, and keep each number once.
+    """Sort numbers and remove duplicates.
 
     As ``np.unique`` does; but that makes a hash table of integers, which takes ten times as long for millions of them.
     """
@@ -68,5 +68,5 @@ def drawn_in_groups(rng: np.random.Generator, sizes: Integers, counts: Integers)
 
 
 def others(taken: Integers, ranks: Integers) -> Integers:
-    """The numbers from 0 up that are not among ``taken``, which is sorted and distinct, at these ranks."""
+    """Return the numbers at these ranks among those that are not in ``taken``, which is sorted and distinct."""
     return ranks + np.searchsorted(taken - np.arange(len(taken)), ranks, side="right")

@@ -27,7 +27,7 @@ OnConflict = Literal["error", "majority", "sa0", "sa1", "free"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FaultMap:
-    """The cells of one chip's weight memory that are stuck, each at 0 or at 1.
+    """The stuck cells of one chip's weight memory, each stuck at 0 or at 1.
 
     A map is a value: it cannot be changed, an invalid one cannot be made, and two maps with the same memory,
     cells and stuck values have the same [digest][tremap_brevitas.FaultMap.digest]. The chip's name and the
@@ -64,13 +64,13 @@ class FaultMap:
         cells = _integers(self.cells, where + "cells")
         stuck_at = _integers(self.stuck_at, where + "stuck_at")
         if len(cells) != len(stuck_at):
-            raise ValueError(f"{where}{len(cells)} cells, but {len(stuck_at)} stuck values")
+            raise ValueError(f"{where}{counted(len(cells), 'cell')}, but {counted(len(stuck_at), 'stuck value')}")
         if len(cells) > 1 and not np.all(cells[1:] > cells[:-1]):
             order = np.argsort(cells, kind="stable")
             cells, stuck_at = cells[order], stuck_at[order]
         if len(cells) and (cells[0] < 0 or cells[-1] >= self.memory.cells):
             bad = cells[0] if cells[0] < 0 else cells[-1]
-            raise ValueError(f"{where}cell {bad} is outside the memory of {self.memory.cells} cells ({self.memory})")
+            raise ValueError(f"{where}cell {bad} is outside the memory of {counted(self.memory.cells, 'cell')} ({self.memory})")
         if np.any((stuck_at != 0) & (stuck_at != 1)):
             bad = int(np.flatnonzero((stuck_at != 0) & (stuck_at != 1))[0])
             raise ValueError(f"{where}cell {cells[bad]} is stuck at {stuck_at[bad]}, which is neither 0 nor 1")
@@ -88,22 +88,22 @@ class FaultMap:
 
     @property
     def fault_rate(self) -> float:
-        """Stuck cells over all cells of the memory."""
+        """Number of stuck cells divided by the number of cells."""
         return len(self) / self.memory.cells
 
     @property
     def members(self) -> tuple[FaultMap, ...]:
-        """The maps of the chips that this one stands for: of a chip's own map that map alone, of a merged one its members."""
+        """The maps of the chips that this map stands for: the members of a merged map, otherwise the map itself."""
         return (self,)
 
     @property
     def on_conflict(self) -> OnConflict | None:
-        """How conflicts between the members were settled; None for a chip's own map, which has none."""
+        """How conflicts between the members were resolved; None for the map of a single chip."""
         return None
 
     @cached_property
     def conflicts(self) -> NDArray[np.int64]:
-        """Sorted cells that are stuck at 0 on one member and at 1 on another; of a chip's own map none."""
+        """Sorted cells that are stuck at 0 on one member and at 1 on another; none for the map of a single chip."""
         return _read_only(np.empty(0), np.int64)
 
     @cached_property
@@ -138,7 +138,7 @@ class FaultMap:
         )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the map to one compressed file that holds no pickle.
+        """Write the map to one compressed file without pickle.
 
         The file is written atomically. The path is taken as it stands; ``.npz`` is the usual ending.
         """
@@ -165,7 +165,7 @@ class FaultMap:
 
 
 class _Header(msgspec.Struct):
-    """What the file of a map says beside its arrays."""
+    """Header of a map's file, which accompanies its arrays."""
 
     words: int
     word_bits: int
@@ -181,7 +181,7 @@ def _loaded(header: _Header, arrays: Mapping[str, NDArray[Any]]) -> FaultMap:
 
 
 def check_memory(fault_map: FaultMap, memory: Memory, *, whose: str) -> None:
-    """Check that a map is of a memory, of which ``whose`` says to what it belongs ("the image's").
+    """Check that a map has a given memory; ``whose`` names the memory's owner in the error ("the image's").
 
     Raises:
         ValueError: If it is not.
@@ -191,7 +191,7 @@ def check_memory(fault_map: FaultMap, memory: Memory, *, whose: str) -> None:
 
 
 def check_same_memory(maps: Iterable[FaultMap]) -> Memory:
-    """Return the memory that all maps share.
+    """Return the memory of several maps, which must be the same.
 
     Raises:
         ValueError: If there is no map, or two differ in geometry.

@@ -1,9 +1,11 @@
-"""The weight memory: so many words of so many cells."""
+"""The weight memory: a number of words, each of the same number of cells."""
 
 from __future__ import annotations
 
 import operator
 from dataclasses import dataclass, field
+
+from tremap_brevitas.printable import counted
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,11 @@ class Memory:
                 raise ValueError(f"{name} must be at least 1, got {value}")
             object.__setattr__(self, name, value)
         if self.words % self.banks:
-            raise ValueError(f"{self.words} words cannot be divided into {self.banks} equal banks")
+            raise ValueError(f"{counted(self.words, 'word')} cannot be divided into {self.banks} equal banks")
 
     @property
     def words_per_bank(self) -> int:
-        """Words of one bank."""
+        """Number of words in a bank."""
         return self.words // self.banks
 
     @property
@@ -59,7 +61,7 @@ class Memory:
         return self.words * self.word_bits
 
     def cell(self, *, word: int, bit: int) -> int:
-        """Index of one cell.
+        """Return the index of one cell.
 
         Raises:
             ValueError: If there is no such word or bit.
@@ -72,4 +74,4 @@ class Memory:
 
     def __str__(self) -> str:
         banks = f" in {self.banks} banks" if self.banks > 1 else ""
-        return f"{self.words} words × {self.word_bits} bits{banks}"
+        return f"{counted(self.words, 'word')} × {counted(self.word_bits, 'bit')}{banks}"

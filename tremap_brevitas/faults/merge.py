@@ -1,4 +1,4 @@
-"""One fault map for a group of chips."""
+"""Merge the fault maps of a group of chips."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MergedFaultMap(FaultMap):
-    """The union of the members' faults, with every conflict settled. Made by [merge][tremap_brevitas.merge].
+    """The union of the members' faults, with every conflict resolved. Made by [merge][tremap_brevitas.merge].
 
     It is a fault map like any other: ``cells`` and ``stuck_at`` are what a network is trained under.
 
@@ -45,12 +45,12 @@ class MergedFaultMap(FaultMap):
 
     @property
     def union_rate(self) -> float:
-        """Cells stuck on any member, conflicts included, over all cells of the memory."""
+        """Cells stuck on any member, including conflicts, divided by all cells of the memory."""
         freed = len(self.conflicts) if self.on_conflict == "free" else 0
         return (len(self) + freed) / self.memory.cells
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write members and conflict rule to one compressed file; reading it merges them again."""
+        """Write the members and the conflict rule to one compressed file; loading it merges them again."""
         header = {
             "on_conflict": self.on_conflict,
             "memory": [self.memory.words, self.memory.word_bits, self.memory.banks],
@@ -96,7 +96,7 @@ class _Member(msgspec.Struct):
 
 
 class _Header(msgspec.Struct):
-    """What the file of a merged map says beside its arrays."""
+    """Header of a merged map's file, which accompanies its arrays."""
 
     memory: list[int]
     members: list[_Member]
@@ -192,7 +192,7 @@ def _merged(members: tuple[FaultMap, ...], on_conflict: OnConflict) -> MergedFau
 
 
 def overlaid(first: FaultMap, second: FaultMap) -> FaultMap:
-    """The cells stuck in either map; where both are stuck, the value of the first counts.
+    """Return the cells stuck in either map; where both are stuck, the first map's value is used.
 
     Raises:
         ValueError: If the maps differ in memory.

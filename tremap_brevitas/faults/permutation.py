@@ -1,4 +1,4 @@
-"""Permutations: numbers from 0 up in an order of their own."""
+"""Permutations of the numbers from 0 up."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def permutation(values: ArrayLike | None, name: str, count: int) -> NDArray[np.int64] | None:
-    """Check that ``values`` are the numbers below ``count`` in some order; None for none, and if nothing moves.
+    """Check that ``values`` is a permutation of the numbers below ``count``; None stands for the identity.
 
     Raises:
         TypeError: If they are not integers.
@@ -31,7 +31,7 @@ def permutation(values: ArrayLike | None, name: str, count: int) -> NDArray[np.i
 
 
 def inverse(order: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
-    """Where each number stands in a permutation; None for that which moves nothing."""
+    """Return the inverse of a permutation; None stands for the identity."""
     if order is None:
         return None
     positions = np.empty_like(order)

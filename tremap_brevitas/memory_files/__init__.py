@@ -1,4 +1,4 @@
-"""Files that hold the words of a memory, one format a file: words to bytes and back. They know neither codes nor faults.
+"""File formats for the words of a memory: conversion of words to bytes and back, one module per format.
 
 What each format is stands at ``write_memory_image``. Every reader refuses what it does not understand, and names the line.
 """
@@ -20,7 +20,7 @@ Format = Literal["readmemh", "amd_mif", "coe", "altera_mif", "intel_hex", "raw"]
 
 
 class FileFormat(NamedTuple):
-    """How words become bytes and bytes words, and whether the format has comments.
+    """Conversion functions of a file format, and whether it has comments.
 
     ``write`` takes words, bits a word and the text of a comment; ``read`` takes bytes and bits a word.
     """

@@ -1,4 +1,4 @@
-"""AMD's memory initialization file, a line of binary digits a word, and its coefficient file."""
+"""AMD's memory initialization file, with one binary word per line, and its coefficient file."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import re
 from collections.abc import Sequence
 
 from tremap_brevitas.memory_files.lines import BadLineError, Words, hexadecimal, lines_of, number, text_of
+from tremap_brevitas.printable import counted
 
 RADIX, VECTOR = "memory_initialization_radix", "memory_initialization_vector"
 
 
 def write_amd_mif(words: Sequence[int], bits: int, text: str) -> bytes:
-    """A line a word; the format has no comments."""
+    """Write one word per line; the format has no comments."""
     return "".join(f"{w:0{bits}b}\n" for w in words).encode()
 
 
 def read_amd_mif(data: bytes, bits: int) -> list[int]:
-    """Words of a file.
+    """Read the words of a file.
 
     Raises:
         BadLineError: If a line is not a word of so many bits.
@@ -24,7 +25,7 @@ def read_amd_mif(data: bytes, bits: int) -> list[int]:
     words = []
     for line, text in lines_of(text_of(data)):
         if len(text) != bits:
-            raise BadLineError(line, f"{len(text)} digits, expected {bits}")
+            raise BadLineError(line, f"{counted(len(text), 'digit')}, expected {bits}")
         if "_" in text:
             raise BadLineError(line, f"{text!r} is not a number of base 2")
         words.append(number(text, 2, line))
@@ -32,13 +33,13 @@ def read_amd_mif(data: bytes, bits: int) -> list[int]:
 
 
 def write_coe(words: Sequence[int], bits: int, text: str) -> bytes:
-    """Words in hexadecimal, below a comment."""
+    """Write words in hexadecimal, after a comment."""
     head = [f"; {text}", f"{RADIX}=16;", f"{VECTOR}="]
     return ("\n".join(head) + "\n" + ",\n".join(hexadecimal(w, bits) for w in words) + ";\n").encode()
 
 
 def read_coe(data: bytes, bits: int) -> list[int]:
-    """Words of a file.
+    """Read the words of a file.
 
     A semicolon ends a statement and begins a comment up to the end of the line. In the vector it ends nothing where a word has
     yet to come: at its beginning and after a comma.
@@ -46,7 +47,7 @@ def read_coe(data: bytes, bits: int) -> list[int]:
     Raises:
         BadLineError: If a line is not of the format.
     """
-    found = Words(bits)
+    words = Words(bits)
     part, radix, awaited, line = "head", 0, True, 1
     for line, text in lines_of(text_of(data)):
         rest = text
@@ -60,16 +61,16 @@ def read_coe(data: bytes, bits: int) -> list[int]:
                 if token == "," and awaited:
                     raise BadLineError(line, "a comma without a word before it")
                 if token != ",":
-                    found.put(len(found), number(token, radix, line), line)
+                    words.put(len(words), number(token, radix, line), line)
                 awaited = token == ","
             part = "ended" if semicolon and not awaited else part
     if part != "ended":
         raise BadLineError(line, "the vector does not end with ';'" if part == "vector" else f"no {VECTOR}")
-    return found.all(line)
+    return words.all(line)
 
 
 def _head(rest: str, radix: int, line: int) -> tuple[str, int, str]:
-    """Part of the file that follows, the radix, and what is left of a line."""
+    """Return the next part of the file, the radix, and the rest of a line."""
     match = re.match(rf"(?i){RADIX}\s*=\s*(\w+)\s*;\s*", rest)
     if match:
         if radix:

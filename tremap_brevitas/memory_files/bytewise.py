@@ -1,4 +1,4 @@
-"""Words as bytes, the lowest first: raw, and in the records of Intel HEX."""
+"""Words as bytes, lowest first: raw, or as Intel HEX records."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tremap_brevitas.memory_files.lines import BadLineError, lines_of, text_of
+from tremap_brevitas.printable import counted
 
 if TYPE_CHECKING:
     import bincopy
@@ -19,28 +20,28 @@ _SIZES = {0: None, 1: 0, 2: 2, 3: 4, 4: 2, 5: 4}
 
 
 def write_raw(words: Sequence[int], bits: int, text: str) -> bytes:
-    """Bytes of the words; the format has no comments."""
+    """Write the bytes of the words; the format has no comments."""
     return b"".join(word.to_bytes(-(-bits // 8), "little") for word in words)
 
 
 def read_raw(data: bytes, bits: int, line: int = 1) -> list[int]:
-    """Words of some bytes.
+    """Read words from bytes.
 
     Raises:
         BadLineError: If they are not a whole number of words, or a word has more bits.
     """
     size = -(-bits // 8)
     if len(data) % size:
-        raise BadLineError(line, f"{len(data)} bytes are not a whole number of words of {size} bytes")
+        raise BadLineError(line, f"{counted(len(data), 'byte')} cannot be divided into words of {counted(size, 'byte')}")
     words = [int.from_bytes(data[i : i + size], "little") for i in range(0, len(data), size)]
     for address, word in enumerate(words):
         if word >> bits:
-            raise BadLineError(line, f"word {address} is {word:#x}, which has more than {bits} bits")
+            raise BadLineError(line, f"word {address} is {word:#x}, which has more than {counted(bits, 'bit')}")
     return words
 
 
 def write_intel_hex(words: Sequence[int], bits: int, text: str) -> bytes:
-    """Data and extended linear address records; the format has no comments."""
+    """Write data and extended linear address records; the format has no comments."""
     data = write_raw(words, bits, text)
     records, upper = [], -1
     for start in range(0, len(data), 16):
@@ -52,7 +53,7 @@ def write_intel_hex(words: Sequence[int], bits: int, text: str) -> bytes:
 
 
 def read_intel_hex(data: bytes, bits: int) -> list[int]:
-    """Words of a file with records of the types 00 to 05. Start addresses (03 and 05) say nothing about the content.
+    """Read words from records of types 00 to 05. Start addresses (03 and 05) are ignored.
 
     Raises:
         BadLineError: If a line is not a record, or a byte is given twice or missing.
@@ -110,7 +111,7 @@ def _taken_apart(text: str, line: int) -> tuple[int, int, bytes]:
     if kind not in _SIZES:
         raise BadLineError(line, f"record type {kind}, expected 0 to 5")
     if _SIZES[kind] not in (None, len(payload)):
-        raise BadLineError(line, f"a record of type {kind} with {len(payload)} bytes, expected {_SIZES[kind]}")
+        raise BadLineError(line, f"a record of type {kind} with {counted(len(payload), 'byte')}, expected {_SIZES[kind]}")
     return kind, address, bytes(payload)
 
 

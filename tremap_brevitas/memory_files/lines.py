@@ -1,15 +1,17 @@
-"""What the readers of memory images share: text, tokens with their lines, numbers, words by address."""
+"""Shared functions for readers of memory images: text, tokens with line numbers, numbers, words by address."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
+from tremap_brevitas.printable import counted
+
 _DIGITS = {2: "[01_]+", 8: "[0-7_]+", 10: "[0-9_]+", 16: "[0-9a-fA-F_]+"}
 
 
 class BadLineError(Exception):
-    """A line that is not of the format."""
+    """Raised for a line that does not follow the format."""
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)
@@ -17,7 +19,7 @@ class BadLineError(Exception):
 
 
 def text_of(data: bytes) -> str:
-    r"""Text of a file, with ``\n`` at its line ends. What is not ASCII may stand in comments.
+    r"""Return the text of a file with ``\n`` line ends. Non-ASCII characters are allowed in comments.
 
     Raises:
         BadLineError: If a carriage return stands alone. Tools differ on whether it ends a line, and so a comment.
@@ -29,7 +31,7 @@ def text_of(data: bytes) -> str:
 
 
 def without_comments(text: str, comment: str, opening: str) -> str:
-    """Blank out comments in one pass, so that a mark inside a comment opens none. Line ends stay.
+    """Replace comments by blanks in one pass, so that markers inside comments are ignored. Line ends stay.
 
     Args:
         text: The text.
@@ -40,30 +42,30 @@ def without_comments(text: str, comment: str, opening: str) -> str:
         BadLineError: If a comment never ends.
     """
 
-    def blank(found: re.Match[str]) -> str:
-        if found.group() == opening:
-            raise BadLineError(text.count("\n", 0, found.start()) + 1, f"a comment that begins with {opening} and never ends")
-        return " " + "\n" * found.group().count("\n")
+    def blank(match: re.Match[str]) -> str:
+        if match.group() == opening:
+            raise BadLineError(text.count("\n", 0, match.start()) + 1, f"a comment that begins with {opening} and never ends")
+        return " " + "\n" * match.group().count("\n")
 
     return re.sub(f"{comment}|{re.escape(opening)}", blank, text, flags=re.S)
 
 
 def tokens_of(text: str, token: str) -> Iterator[tuple[int, str]]:
-    """Line and text of every token; whatever stands between blanks and is none is given as it stands."""
+    """Yield line number and text of every token; any other non-blank character is a token by itself."""
     for line, row in enumerate(text.split("\n"), start=1):
-        for found in re.finditer(rf"{token}|[^\s]", row, flags=re.ASCII):
-            yield line, found.group()
+        for match in re.finditer(rf"{token}|[^\s]", row, flags=re.ASCII):
+            yield line, match.group()
 
 
 def lines_of(text: str) -> Iterator[tuple[int, str]]:
-    """Number and text of every line that is not blank."""
+    """Yield number and text of every line that is not blank."""
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield number, line.strip()
 
 
 def number(text: str, base: int, line: int) -> int:
-    """A number without a sign; underscores between the digits do not count.
+    """Parse a number without a sign; underscores between the digits are ignored.
 
     Raises:
         BadLineError: If it is none.
@@ -72,12 +74,12 @@ def number(text: str, base: int, line: int) -> int:
         raise BadLineError(line, f"{text!r} is not a number of base {base}")
     digits = text.replace("_", "")
     if len(digits) > 4096:  # 16,384 bits in base 16; Python refuses decimals beyond that as well
-        raise BadLineError(line, f"a number of {len(digits)} digits")
+        raise BadLineError(line, f"a number of {counted(len(digits), 'digit')}")
     return int(digits, base)
 
 
 class Words:
-    """Words by their addresses, each given once.
+    """Words by address, each given once.
 
     Args:
         bits: Bits a word.
@@ -91,19 +93,19 @@ class Words:
         return len(self._found)
 
     def put(self, address: int, word: int, line: int) -> None:
-        """Note a word.
+        """Store a word.
 
         Raises:
             BadLineError: If it has too many bits, or its address has one already.
         """
         if word >> self.bits:
-            raise BadLineError(line, f"word {address} is {word:#x}, which has more than {self.bits} bits")
+            raise BadLineError(line, f"word {address} is {word:#x}, which has more than {counted(self.bits, 'bit')}")
         if address in self._found:
             raise BadLineError(line, f"a second word for address {address:#x}")
         self._found[address] = word
 
     def all(self, line: int) -> list[int]:
-        """The words from address 0 upwards.
+        """Return the words from address 0 upwards.
 
         Raises:
             BadLineError: If one is missing.
@@ -115,5 +117,5 @@ class Words:
 
 
 def hexadecimal(word: int, bits: int) -> str:
-    """A word with as many digits as its bits need."""
+    """Format a word with as many hexadecimal digits as its bits need."""
     return f"{word:0{-(-bits // 4)}x}"

@@ -1,4 +1,4 @@
-"""Verilog's ``$readmemh``: hexadecimal words, ``@address``, and the comments of the language."""
+"""Verilog's ``$readmemh`` format: hexadecimal words, ``@address``, and Verilog comments."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from tremap_brevitas.memory_files.lines import BadLineError, Words, hexadecimal, number, text_of, tokens_of, without_comments
+from tremap_brevitas.printable import counted
 
 
 def write_readmemh(words: Sequence[int], bits: int, text: str) -> bytes:
-    """Words below their first address and a comment."""
+    """Write words after a comment and their first address."""
     return "\n".join([f"// {text}", "@0", *(hexadecimal(w, bits) for w in words), ""]).encode()
 
 
 def read_readmemh(data: bytes, bits: int) -> list[int]:
-    """Words of a file. A word has as many digits as its bits need, or more: one with fewer may have been cut short.
+    """Read words. A word with fewer digits than its bits need is refused because it may have been cut short.
 
     Raises:
         BadLineError: If a line is not of the format.
@@ -24,7 +25,7 @@ def read_readmemh(data: bytes, bits: int) -> list[int]:
     plain = _plain_words(data, bits)
     if plain is not None:
         return plain
-    found = Words(bits)
+    memory_words = Words(bits)
     address, line = 0, 1
     needed = -(-bits // 4)
     bare = without_comments(text_of(data), r"//[^\n]*|/\*.*?\*/", "/*")
@@ -35,14 +36,17 @@ def read_readmemh(data: bytes, bits: int) -> list[int]:
         word = number(token, 16, line)
         digits = len(token.replace("_", ""))
         if digits < needed:
-            raise BadLineError(line, f"word {token!r} has {digits} digits, but {bits} bits need {needed}; was it cut short?")
-        found.put(address, word, line)
+            raise BadLineError(
+                line,
+                f"word {token!r} has {counted(digits, 'digit')}, but {counted(bits, 'bit')} need {needed}; was it cut short?",
+            )
+        memory_words.put(address, word, line)
         address += 1
-    return found.all(line)
+    return memory_words.all(line)
 
 
 def _plain_words(data: bytes, bits: int) -> list[int] | None:
-    """Words of a file that is written as ``write_readmemh`` does it, all at once; None for any other file."""
+    """Read a file exactly as ``write_readmemh`` writes it, all at once; None for any other file."""
     head = re.match(rb"(?://[^\n]*\n)?@0\n", data)
     digits = -(-bits // 4)
     if head is None or bits > 64 or (len(data) - head.end()) % (digits + 1):
@@ -56,8 +60,8 @@ def _plain_words(data: bytes, bits: int) -> list[int] | None:
         words = words << np.uint64(4) | values[:, digit]
     if bits < 64 and (words >> np.uint64(bits)).any():
         return None
-    found: list[int] = words.tolist()
-    return found
+    as_list: list[int] = words.tolist()
+    return as_list
 
 
 _VALUES = np.full(256, 255, dtype=np.uint8)  # value of each hexadecimal digit

@@ -1,4 +1,4 @@
-"""Second moments of what goes into each layer: what an error of a weight does to the layer's output. NumPy only."""
+"""Second moments of each layer's inputs, which give the output error caused by weight errors. NumPy only."""
 
 from tremap_brevitas.moments.file import InputMoments
 from tremap_brevitas.moments.layer import LayerMoments

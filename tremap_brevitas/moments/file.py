@@ -1,4 +1,4 @@
-"""The moments of a network as one file, of which only what is needed is read."""
+"""Save the moments of a network as one file, of which only the parts needed are read."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from tremap_brevitas.archive import mapped_archive, write_archive
 from tremap_brevitas.moments.layer import LayerMoments
+from tremap_brevitas.printable import counted
 from tremap_brevitas.reading import reading
 
 KIND = "tremap input moments"
@@ -22,7 +23,7 @@ ARRAYS = ("second", "mean", "scale", "power")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class InputMoments:
-    """Second moments of the inputs of all layers of a network that have any.
+    """Second moments of the inputs of a network's layers.
 
     Attributes:
         layers: By name. Left out are biases, embeddings and whatever was not run as a layer of its own.
@@ -39,7 +40,7 @@ class InputMoments:
         return type(self), (dict(self.layers), self.image)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the moments; the file appears whole or not at all.
+        """Write the moments to a file, atomically.
 
         A layer of ``n`` inputs takes ``2 n (n + 1)`` bytes for each group of channels. The arrays are not compressed: numbers
         like these give a tenth at most, and what is not can be mapped, so that one layer of a large network is at hand at once.
@@ -54,7 +55,7 @@ class InputMoments:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> InputMoments:
-        """Read what [save][tremap_brevitas.moments.InputMoments.save] wrote; the moments themselves are mapped, not read.
+        """Read what [save][tremap_brevitas.moments.InputMoments.save] wrote; the arrays are memory-mapped.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -80,4 +81,4 @@ class InputMoments:
 
     def __repr__(self) -> str:
         size = sum(layer.second.nbytes for layer in self.layers.values())
-        return f"InputMoments({len(self.layers)} layers, {size / 1e6:.1f} MB)"
+        return f"InputMoments({counted(len(self.layers), 'layer')}, {size / 1e6:.1f} MB)"

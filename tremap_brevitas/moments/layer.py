@@ -1,4 +1,4 @@
-"""The second moments of one layer's inputs, of which the upper triangle is kept, and what follows from them."""
+"""Second moments of one layer's inputs, stored as upper triangles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHUNK = 256  # full rows of the moments that are held at once
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LayerMoments:
-    """Second moments of the inputs of one layer, for the weight as matrices: (groups, rows, columns).
+    """Second moments of one layer's inputs, for its weight as matrices (groups, rows, columns).
 
     A row is an output channel of a group; a column is one input of it: for a convolution a channel of the group at a place of
     the kernel, as in the weight's own order, for a transposed one as the ordinary convolution that it is sees the kernel. The
@@ -92,7 +92,7 @@ class LayerMoments:
         groups: int = 1,
         transposed: bool = False,
     ) -> LayerMoments:
-        """Moments from whole matrices.
+        """Create moments from full matrices.
 
         Args:
             name: Name of the layer.
@@ -115,61 +115,61 @@ class LayerMoments:
 
     @property
     def columns(self) -> int:
-        """Inputs of one output."""
+        """Number of inputs of one output."""
         return int(self.mean.shape[1])
 
     @property
     def rows(self) -> int:
-        """Output channels of a group."""
+        """Number of output channels of a group."""
         return int(self.power.shape[1])
 
     @cached_property
     def _start(self) -> NDArray[np.int64]:
-        """Where each row of the triangle begins."""
+        """Index at which each row of the triangle begins."""
         index = np.arange(self.columns, dtype=np.int64)
         return index * self.columns - index * (index - 1) // 2
 
     @cached_property
     def curvature(self) -> Array:
-        """Mean square of each input, (groups, columns): the diagonal."""
+        """Mean square of each input, (groups, columns), which is the diagonal."""
         diagonal = self.second[:, self._start].astype(np.float64)
         if not np.isfinite(diagonal).all():
             raise ValueError(f"layer {self.name!r}: its second moments are not all finite")
         return diagonal
 
     def ahead(self, group: int, begin: int, end: int) -> Array:
-        """Rows ``begin`` to ``end`` of the upper triangle, from column ``begin`` on; 0 below the diagonal."""
+        """Return rows ``begin`` to ``end`` of the upper triangle, from column ``begin`` on; 0 below the diagonal."""
         packed, columns = self.second[group], self.columns
-        found = np.zeros((end - begin, columns - begin))
+        triangle = np.zeros((end - begin, columns - begin))
         for i, first in enumerate(self._start[begin:end].tolist()):
-            found[i, i:] = packed[first : first + columns - begin - i]
-        return found
+            triangle[i, i:] = packed[first : first + columns - begin - i]
+        return triangle
 
     def whole(self, group: int, columns: NDArray[np.int64]) -> Array:
-        """Whole rows of the moments, (len(columns), columns)."""
+        """Return full rows of the moments, (len(columns), columns)."""
         packed, start, size = self.second[group], self._start, self.columns
         index = np.arange(size)
-        found = np.empty((len(columns), size))
+        rows = np.empty((len(columns), size))
         for i, column in enumerate(columns.tolist()):
-            found[i, :column] = packed[start[:column] + column - index[:column]]
-            found[i, column:] = packed[start[column] : start[column] + size - column]
-        return found
+            rows[i, :column] = packed[start[:column] + column - index[:column]]
+            rows[i, column:] = packed[start[column] : start[column] + size - column]
+        return rows
 
     def times(self, group: int, errors: Array) -> Array:
-        """``errors @ H`` of weights' errors, (rows, columns)."""
+        """Compute ``errors @ H`` for errors of weights, (rows, columns)."""
         wrong = np.flatnonzero(errors.any(axis=0))
-        found = np.zeros(errors.shape)
+        product = np.zeros(errors.shape)
         for begin in range(0, len(wrong), CHUNK):
             some = wrong[begin : begin + CHUNK]
-            found += errors[:, some] @ self.whole(group, some)
-        return found
+            product += errors[:, some] @ self.whole(group, some)
+        return product
 
     def squared(self, group: int, errors: Array) -> Array:
-        """Mean squared error of each output, (rows,), for errors of the weights of some channels, (rows, columns)."""
+        """Compute the mean squared error of each output, (rows,), from errors of its weights, (rows, columns)."""
         return np.maximum(np.einsum("rk,rk->r", self.times(group, errors), errors), 0.0)
 
     def matrices(self, weight: NDArray[Any]) -> NDArray[Any]:
-        """An array in the shape of the weight as (groups, rows, columns)."""
+        """Return an array in the shape of the weight as (groups, rows, columns)."""
         if not self.transposed:
             return weight.reshape(self.groups, self.rows, self.columns)
         parts = weight.reshape(self.groups, weight.shape[0] // self.groups, *weight.shape[1:])
@@ -177,7 +177,7 @@ class LayerMoments:
         return np.flip(parts, kernel).swapaxes(1, 2).reshape(self.groups, self.rows, self.columns)
 
     def places(self, weight: NDArray[np.int64], shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Output channel (counted through all groups) and column of weights given by their flat index.
+        """Return output channel (counted through all groups) and column of weights given by their flat index.
 
         Raises:
             ValueError: If a weight of that shape does not go with the moments.
@@ -192,7 +192,7 @@ class LayerMoments:
         return row, column
 
     def weights(self, rows: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.int64]:
-        """Flat indices of the weights of some output channels, counted through all groups: (len(rows), columns)."""
+        """Return the flat indices of the weights of some output channels, (len(rows), columns)."""
         if not self.transposed:
             return rows[:, None] * self.columns + np.arange(self.columns)
         return self.matrices(np.arange(int(np.prod(shape))).reshape(shape)).reshape(-1, self.columns)[rows]
@@ -213,7 +213,7 @@ class LayerMoments:
             )
 
     def output_error(self, weight: ArrayLike, errors: ArrayLike, *, shape: tuple[int, ...] | None = None) -> float:
-        """Error of the layer's output if some codes are off: root mean square over that of the output.
+        """Return the root mean square error of the layer's output for wrong codes, relative to the output.
 
         Args:
             weight: Flat, row-major indices of the weights.
@@ -231,7 +231,7 @@ class LayerMoments:
         return float(np.sqrt(max(self._squares(row, column, off), 0.0) / total))
 
     def _squares(self, row: NDArray[np.int64], column: NDArray[np.int64], off: Array) -> float:
-        """Sum of ``e' H e`` over the channels."""
+        """Compute the sum of ``e' H e`` over the channels."""
         hit, inverse, counts = np.unique(row, return_inverse=True, return_counts=True)
         if np.square(counts).sum() <= 64 * self.columns:  # few errors: pair by pair, through the triangle
             order = np.argsort(inverse, kind="stable")

@@ -1,1 +1,1 @@
-"""What leaves a placed model: QONNX and QCDQ files, and bundles. Needs torch and Brevitas; ``export`` reads them without."""
+"""Export a placed model: QONNX and QCDQ files, and bundles. Needs torch and Brevitas."""

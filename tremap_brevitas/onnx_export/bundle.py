@@ -1,4 +1,4 @@
-"""Writing a bundle."""
+"""Write a bundle."""
 
 from __future__ import annotations
 
@@ -130,9 +130,9 @@ def export_bundle(
             groups=None if channels is None else GROUPS,
         )
         manifest.write(draft)
-        found = verify_bundle(draft, fleet)
-        if not found.ok:  # nothing that we know of; then it must not leave
-            raise ValueError(f"{folder}: what was written does not verify: {'; '.join(found.problems)}")
+        verification = verify_bundle(draft, fleet)
+        if not verification.ok:  # nothing that we know of; then it must not leave
+            raise ValueError(f"{folder}: what was written does not verify: {'; '.join(verification.problems)}")
     return Path(folder)
 
 
@@ -151,7 +151,9 @@ def _groups(groups: Iterable[ChannelGroup], placement: Placement) -> tuple[Chann
     channels = tuple(groups)
     for group in channels:
         if not isinstance(group, ChannelGroup):
-            raise TypeError(f"groups must be groups of channels, as tm.channel_groups finds them, got {type(group).__name__}")
+            raise TypeError(
+                f"groups must be groups of channels, as tm.prepare.channel_groups finds them, got {type(group).__name__}"
+            )
     if not channels:
         raise ValueError("groups is empty: no channel of the network may stand in another order; leave it out")
     check_groups(channels, placement)
@@ -175,7 +177,7 @@ def _accuracies(report: FleetReport | None, proofs: Sequence[Certificate]) -> di
 
 
 def _inputs(example_input: Inputs, probe: Inputs | None, dynamic_batch: bool) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Inputs of the export and of the probe, which must go together."""
+    """Return the inputs of the export and of the probe, which must match."""
     inputs = as_inputs(example_input, "example_input")
     if probe is None:
         return inputs, inputs
@@ -245,10 +247,10 @@ def _numbers(values: Any) -> tuple[float, ...]:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for tool in TOOLS:
         try:
-            found[tool] = version(tool)
+            versions[tool] = version(tool)
         except PackageNotFoundError:
-            found[tool] = "unknown"
-    return found
+            versions[tool] = "unknown"
+    return versions

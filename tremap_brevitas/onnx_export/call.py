@@ -1,4 +1,4 @@
-"""How a model is called: its inputs and outputs as tuples of tensors, checked before an export begins."""
+"""Inputs and outputs of a model as tuples of tensors, checked before an export begins."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Inputs: TypeAlias = "Tensor | NDArray[Any] | Sequence[Tensor | NDArray[Any]]"
 
 
 def as_inputs(given: Inputs, argument: str) -> tuple[Tensor, ...]:
-    """The inputs of a model, one tensor each.
+    """Return the inputs of a model as a tuple of tensors.
 
     Raises:
         TypeError: If an input is neither a tensor nor an array.
@@ -28,7 +28,7 @@ def as_inputs(given: Inputs, argument: str) -> tuple[Tensor, ...]:
     several = tuple(given) if isinstance(given, (tuple, list)) else (given,)
     if not several:
         raise ValueError(f"{argument} is empty; give a tensor, or one for each input of the model")
-    found = []
+    tensors = []
     for i, value in enumerate(several):
         where = argument if len(several) == 1 else f"{argument}[{i}]"
         if not isinstance(value, (Tensor, np.ndarray)) or isinstance(value, QuantTensor):
@@ -39,12 +39,12 @@ def as_inputs(given: Inputs, argument: str) -> tuple[Tensor, ...]:
         tensor = value.detach() if isinstance(value, Tensor) else torch.tensor(value)
         if tensor.is_floating_point() and tensor.dtype != torch.float32:
             raise ValueError(f"{where} is of {_dtype(tensor)}, but networks are exported in float32; give it as float32")
-        found.append(tensor)
-    return tuple(found)
+        tensors.append(tensor)
+    return tuple(tensors)
 
 
 def check_float32(model: nn.Module) -> None:
-    """Check that a model computes in float32, which is what QONNX, QCDQ and their tools know.
+    """Check that a model uses float32, which QONNX, QCDQ and their tools expect.
 
     Raises:
         ValueError: If a parameter or buffer is of another floating type.
@@ -55,7 +55,7 @@ def check_float32(model: nn.Module) -> None:
 
 
 def outputs_of(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Run a model in evaluation mode; its outputs, one tensor each.
+    """Run a model in evaluation mode and return its outputs as a tuple of tensors.
 
     Raises:
         TypeError: If it returns anything but a tensor, or a tuple or list of tensors.
@@ -64,15 +64,15 @@ def outputs_of(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ..
 
 
 def leaves_of(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], ...]:
-    """The same, with all that TorchScript makes of each output: of a ``QuantTensor`` its value, scale and so on."""
+    """Return all tensors that TorchScript makes of each output: for a ``QuantTensor`` its value, scale and so on."""
     with evaluation_mode(model), torch.no_grad():
-        found = model(*inputs)
-    several = found if isinstance(found, (tuple, list)) and not isinstance(found, QuantTensor) else (found,)
+        outputs = model(*inputs)
+    several = outputs if isinstance(outputs, (tuple, list)) and not isinstance(outputs, QuantTensor) else (outputs,)
     leaves = []
     for value in several or (None,):
         if not isinstance(value, (Tensor, QuantTensor)):
             raise TypeError(
-                f"the model returns {_kind(found)}, but the outputs of an ONNX file are tensors in a fixed order; wrap it in "
+                f"the model returns {_kind(outputs)}, but the outputs of an ONNX file are tensors in a fixed order; wrap it in "
                 f"a module that returns a tensor or a tuple of tensors"
             )
         quantized = isinstance(value, QuantTensor)
@@ -96,10 +96,10 @@ def check_batch(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
                 )
 
 
-def _kind(found: Any) -> str:
-    if isinstance(found, (tuple, list)):
-        return f"a {type(found).__name__} of {', '.join(type(value).__name__ for value in found) or 'nothing'}"
-    return f"a {type(found).__name__}"
+def _kind(outputs: Any) -> str:
+    if isinstance(outputs, (tuple, list)):
+        return f"a {type(outputs).__name__} of {', '.join(type(value).__name__ for value in outputs) or 'nothing'}"
+    return f"a {type(outputs).__name__}"
 
 
 def _dtype(tensor: Tensor) -> str:

@@ -1,4 +1,4 @@
-"""Export to ONNX: QONNX and QCDQ files that hold the codes which the network was trained with, and say which they are."""
+"""Export to ONNX: QONNX and QCDQ files with the trained codes and the name of each layer's weight."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ SCHEMA = 2  # 1: layers and weights were matched by their codes alone
 
 @dataclass(frozen=True)
 class Written:
-    """A file that was written, and what stands in it.
+    """A written file and its content.
 
     Attributes:
         path: The file.
@@ -61,7 +61,7 @@ class Written:
 
 
 class OnnxExport:
-    """What both forms of a network's ONNX file need, worked out once: codes, certificate, how layers are told apart.
+    """Shared parts of a network's QONNX and QCDQ files, computed once: codes, certificate, layer identification.
 
     Args:
         net: The network, under the faults that it was prepared for, or none.
@@ -108,7 +108,7 @@ class OnnxExport:
         self._leaves = [len(several) for several in leaves]
 
     def write(self, form: Form, path: str | os.PathLike[str]) -> Written:
-        """Write one of the forms; see ``PlacedModel.export_qonnx``."""
+        """Write one of the two formats; see ``PlacedModel.export_qonnx``."""
         target = Path(path)
         options = _options(form, self.inputs, self._leaves, self._dynamo, self._dynamic_batch)
         model = self.net.model
@@ -151,7 +151,7 @@ class OnnxExport:
             "on_conflict": self.fault_map.on_conflict,
             "placement": self.net.placement.digest,
             "image": self.image.digest,
-            "store": {name: None if found is None else found.store for name, found in faults.items()},
+            "store": {name: None if layer_faults is None else layer_faults.store for name, layer_faults in faults.items()},
         }
 
 
@@ -163,7 +163,7 @@ def export_onnx(
 
 
 def _check_layers(form: Form, slots: Mapping[str, WeightSlot], placement: Placement, dynamo: bool) -> None:
-    """Refuse what Brevitas' exporters cannot write, by the layer's name."""
+    """Raise an error, with the layer's name, for anything that Brevitas' exporters cannot write."""
     wide = next((layer for layer in placement.layers if layer.bit_width > 8), None)
     if form == "qcdq" and wide is not None:
         raise ValueError(
@@ -201,7 +201,7 @@ def _options(form: Form, inputs: tuple[Tensor, ...], leaves: list[int], dynamo: 
 
 
 def _codes_of(entry: WeightSlot) -> NDArray[np.int32] | None:
-    """Codes of a weight that is not placed, or None if it has none that stay the same."""
+    """Return the codes of a weight that is not placed; None if it has no constant codes."""
     if entry.is_bias or not entry.proxy.is_quant_enabled:
         return None
     try:
@@ -219,7 +219,7 @@ def _codes_of(entry: WeightSlot) -> NDArray[np.int32] | None:
 
 @contextmanager
 def _holding(slots: Mapping[str, WeightSlot], placement: Placement, codes: Mapping[str, NDArray[np.int32]]) -> Iterator[None]:
-    """Let some layers compute with these codes for a while."""
+    """Temporarily let some layers compute with these codes."""
     before = {name: slots[name].proxy.fault_slot(slots[name].slot) for name in codes}
     try:
         for name, values in codes.items():
@@ -231,7 +231,7 @@ def _holding(slots: Mapping[str, WeightSlot], placement: Placement, codes: Mappi
 
 
 def _settle(target: Path, graph: ModelProto, image: MemoryImage, marked: Mapping[str, NDArray[np.int32]]) -> dict[str, str]:
-    """Find each layer's weight in a fresh graph; give those that were marked their own codes back.
+    """Find each layer's weight in an exported graph; restore the codes of those that were marked.
 
     Returns:
         Name of the one initializer that holds each layer's weight.

@@ -1,4 +1,4 @@
-"""Read the integer weights of ONNX files and prove them equal to a memory image's, without torch.
+"""Read the integer weights of ONNX files and compare them with a memory image, without torch.
 
 Handlers for Brevitas' own exporters stand with the proxies that they serve, in ``proxy/export_handlers.py``.
 """

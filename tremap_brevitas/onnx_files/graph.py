@@ -1,4 +1,4 @@
-"""Change an ONNX graph: the weight that a layer takes, and nodes that some tools cannot read; needs onnx and NumPy only."""
+"""Modify ONNX graphs: weights of layers, and nodes that some tools cannot read; needs only onnx and NumPy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tremap_brevitas.onnx_files.weights import constants, sources
 
 
 def set_weight(graph: ModelProto, initializers: Collection[str], codes: NDArray[np.integer], name: str) -> None:
-    """Let every node that dequantizes one of ``initializers`` take these codes from a new one, with no clip in between.
+    """Give these codes, in a new initializer without a clip, to every node that dequantizes one of ``initializers``.
 
     What nobody takes any more is removed. A weight that is used twice may stand in a graph once or twice; afterwards it
     stands there once, under ``name``.
@@ -44,7 +44,7 @@ def set_weight(graph: ModelProto, initializers: Collection[str], codes: NDArray[
 
 
 def complete_gemms(graph: ModelProto) -> None:
-    """Give every ``Gemm`` without a third input one of zeros: the input is optional, but qonnx' ``GemmToMatMul`` needs it."""
+    """Add a third input of zeros to every ``Gemm`` without one: it is optional, but qonnx' ``GemmToMatMul`` needs it."""
     shapes = {i.name: list(i.dims) for i in graph.graph.initializer}
     for value in [*graph.graph.value_info, *graph.graph.output]:
         shapes.setdefault(value.name, [d.dim_value for d in value.type.tensor_type.shape.dim])
@@ -59,7 +59,7 @@ def complete_gemms(graph: ModelProto) -> None:
 
 
 def unshare_zero_points(graph: ModelProto) -> None:
-    """Give every ``DequantizeLinear`` of a constant a zero point of its own.
+    """Give every ``DequantizeLinear`` of a constant its own zero point.
 
     onnxruntime turns signed weights into unsigned ones for ``session.x64quantprecision``, and fails where two of them share
     one.
@@ -78,7 +78,7 @@ def unshare_zero_points(graph: ModelProto) -> None:
 
 
 def initializers_are_constant(graph: ModelProto) -> None:
-    """Take initializers out of the list of inputs, where they are mere defaults that no tool may fold into other nodes."""
+    """Remove initializers from the graph inputs, where they are mere defaults that no tool may fold."""
     names = {i.name for i in graph.graph.initializer}
     kept = [ValueInfoProto.FromString(i.SerializeToString()) for i in graph.graph.input if i.name not in names]
     del graph.graph.input[:]
@@ -86,7 +86,7 @@ def initializers_are_constant(graph: ModelProto) -> None:
 
 
 def keep_outputs(graph: ModelProto, positions: Sequence[int]) -> None:
-    """Keep these of a graph's outputs, and remove what only the others needed."""
+    """Keep only these graph outputs, and remove what only the others needed."""
     kept = [ValueInfoProto.FromString(graph.graph.output[i].SerializeToString()) for i in positions]
     del graph.graph.output[:]
     graph.graph.output.extend(kept)
@@ -94,7 +94,7 @@ def keep_outputs(graph: ModelProto, positions: Sequence[int]) -> None:
 
 
 def _prune(graph: ModelProto) -> None:
-    """Remove nodes and initializers that nobody takes any more."""
+    """Remove unused nodes and initializers."""
     ends = {output.name for output in graph.graph.output}
     nodes = list(graph.graph.node)
     while True:

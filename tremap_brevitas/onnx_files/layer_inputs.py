@@ -1,4 +1,4 @@
-"""Tell what each layer of a QONNX file computes with, and what its inputs are; needs onnx and NumPy only."""
+"""Find each layer's operator in a QONNX file, and what its inputs are; needs only onnx and NumPy."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ POOLING = ("AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool")
 
 @dataclass(frozen=True)
 class LayerInput:
-    """The operator that a weight goes into, and what the graph feeds it.
+    """Operator of a layer, and properties of its inputs.
 
     Attributes:
         operator: ``"Conv"``, ``"ConvTranspose"``, ``"Gemm"`` or ``"MatMul"``.
@@ -50,7 +50,7 @@ class LayerInput:
 
 
 def layer_inputs(model: ModelProto, initializers: Mapping[str, str]) -> dict[str, LayerInput]:
-    """Find the operators of layers, and what feeds them.
+    """Find the operators of layers, and their inputs.
 
     Args:
         model: A QONNX graph.
@@ -71,7 +71,7 @@ def layer_inputs(model: ModelProto, initializers: Mapping[str, str]) -> dict[str
 
 
 class _Graph:
-    """A graph that can be walked in both directions."""
+    """A graph that can be searched in both directions."""
 
     def __init__(self, model: ModelProto) -> None:
         self.known = constants(model)
@@ -85,7 +85,7 @@ class _Graph:
         self.sources: dict[tuple[str, bool, int], int] = {}
 
     def users(self, initializer: str) -> list[tuple[NodeProto, int]]:
-        """Return the nodes that take a weight, quantized and turned, with the position at which they do."""
+        """Return the nodes that use a weight, after quantization and transposition, with the input position."""
         readers = []
         for node, position in self.takers.get(initializer, ()):
             if node.op_type in (*QUANTIZERS, "Transpose", "Identity", "Cast") and position == 0:
@@ -160,12 +160,12 @@ class _Graph:
         return 0
 
     def _summand(self, name: str, flattened: bool, columns: int) -> int | None:
-        """Return None for a constant, such as a bias."""
+        """Return the channels of one term of a sum; None for a constant, such as a bias."""
         return None if name in self.known else self._source(name, flattened=flattened, columns=columns)
 
     @staticmethod
     def _sum(parts: list[int | None]) -> int:
-        """Summands have one shape, so that one of them tells it, unless it is a single channel, which may be repeated."""
+        """Return the channels of a sum: all terms have one shape, so one known term suffices, unless it may be broadcast."""
         told = {part for part in parts if part}
         return told.pop() if len(told) == 1 and (0 not in parts or told != {1}) else 0
 
@@ -184,7 +184,7 @@ class _Graph:
         return rest in (-1, columns) and rows in (0, self.batch) and rows != -1
 
     def _is_mean(self, node: NodeProto) -> bool:
-        """Whether a node is the mean over rows and pixels of a feature map."""
+        """Check whether a node computes the mean over rows and columns of a feature map."""
         axes = self.known.get(node.input[1]) if node.op_type == "ReduceMean" and len(node.input) > 1 else None
         return axes is not None and bool(_attribute(node, "keepdims", 1)) and {int(a) % 4 for a in axes.reshape(-1)} == {2, 3}
 

@@ -1,4 +1,4 @@
-"""Run a QCDQ file in onnxruntime."""
+"""Run a QCDQ file with onnxruntime."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tremap_brevitas.printable import counted
+
 
 def onnx_runner(path: str | os.PathLike[str]) -> Callable[..., Any]:
-    """Load a QCDQ file; return a function from inputs to outputs.
+    """Load a QCDQ file and return a function from inputs to outputs.
 
     The function takes one array for each input of the file, and gives an array, or a tuple of them if the file has several
     outputs. Graph optimizations are off, since they alone move outputs by about 2e-3. A file whose batch size is fixed gets its
@@ -45,11 +47,13 @@ def onnx_runner(path: str | os.PathLike[str]) -> Callable[..., Any]:
 
     def run(*inputs: NDArray[Any]) -> Any:
         if len(inputs) != len(entries):
-            raise ValueError(f"{path}: {len(inputs)} inputs given, but the file has {', '.join(e.name for e in entries)}")
+            raise ValueError(
+                f"{path}: {counted(len(inputs), 'input')} given, but the file has {', '.join(e.name for e in entries)}"
+            )
         count = len(inputs[0])
         size = batch or count
         if not count or count % size:
-            raise ValueError(f"{path}: {count} inputs, but the file takes {size} at a time")
+            raise ValueError(f"{path}: {counted(count, 'input')}, but the file takes {size} at a time")
         parts = [once(tuple(x[i : i + size] for x in inputs) if size < count else inputs) for i in range(0, count, size)]
         outputs = [_joined(part) for part in zip(*parts, strict=True)]
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
@@ -58,6 +62,6 @@ def onnx_runner(path: str | os.PathLike[str]) -> Callable[..., Any]:
 
 
 def _joined(parts: tuple[NDArray[Any], ...]) -> NDArray[Any]:
-    """Join the outputs of several batches; a number that is the same for all stays one number."""
+    """Concatenate the outputs of several batches; a scalar that is the same for all is kept once."""
     same = parts[0].ndim == 0 and all(part == parts[0] for part in parts)
     return np.asarray(parts[0]) if len(parts) == 1 or same else np.concatenate(parts)

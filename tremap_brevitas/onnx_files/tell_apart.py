@@ -1,4 +1,4 @@
-"""Choose codes by which every weight of a network can be told from every other in an exported graph; needs NumPy only.
+"""Choose codes that identify every weight of a network in an exported graph; needs only NumPy.
 
 Exporters name initializers as they like, merge equal ones and copy those that are used twice. Two layers of equal codes can
 then not be told apart in the file. So such layers are exported with a code or two changed, found by these, and given their
@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from tremap_brevitas.codes import code_range
 from tremap_brevitas.placement import MemoryImage
+from tremap_brevitas.printable import counted
 
 Array = NDArray[np.int32]
 
 
 def marked_codes(image: MemoryImage, others: Iterable[NDArray[np.integer]]) -> dict[str, Array]:
-    """Return codes for the layers whose own also stand in another layer, each different from all of the network.
+    """Return distinct codes for layers that have the same codes as another layer.
 
     Args:
         image: The codes of the placed layers.
@@ -53,8 +54,8 @@ def marked_codes(image: MemoryImage, others: Iterable[NDArray[np.integer]]) -> d
                 break
         else:
             raise ValueError(
-                f"layer {layer.name!r}: {codes.size} codes of {layer.bit_width} bits are too few to tell it from the other "
-                f"layers of its shape in a graph"
+                f"layer {layer.name!r}: {counted(codes.size, 'code')} of {counted(layer.bit_width, 'bit')} cannot tell it "
+                f"from the other layers of its shape in a graph"
             )
         taken.add(_key(changed))
         marked[layer.name] = changed

@@ -1,4 +1,4 @@
-"""Check from the files alone that an ONNX file holds the network that was trained."""
+"""Verify from the files alone that an ONNX file holds the trained network."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tremap_brevitas.onnx_files.run import onnx_runner
 from tremap_brevitas.onnx_files.weights import OnnxWeight, load_onnx, metadata_of, onnx_weights
 from tremap_brevitas.placement import MemoryImage, PlacedLayer
+from tremap_brevitas.printable import counted
 
 Array = NDArray[Any]
 Arrays = Array | Sequence[Array]
@@ -20,7 +21,7 @@ Arrays = Array | Sequence[Array]
 
 @dataclass(frozen=True)
 class OnnxReport:
-    """The result of [verify_onnx][tremap_brevitas.verify_onnx].
+    """Result of [verify_onnx][tremap_brevitas.verify_onnx].
 
     Attributes:
         path: The file.
@@ -42,7 +43,7 @@ class OnnxReport:
     def __str__(self) -> str:
         verdict = "holds the network" if self.ok else "does NOT hold the network"
         outputs = "" if self.output_error is None else f", outputs within {self.output_error:.1e}"
-        return "\n".join([f"{self.path}: {verdict} ({len(self.layers)} layers exact{outputs})", *self.problems])
+        return "\n".join([f"{self.path}: {verdict} ({counted(len(self.layers), 'layer')} exact{outputs})", *self.problems])
 
 
 def verify_onnx(
@@ -124,7 +125,7 @@ def named_weights(
 def matched_weights(
     weights: Sequence[OnnxWeight], image: MemoryImage, scales: Mapping[str, Array]
 ) -> tuple[dict[str, OnnxWeight], list[str]]:
-    """Find every layer of an image among the weights of a graph that does not say which is whose; each weight serves once.
+    """Match the layers of an image with the weights of a graph without layer names; each weight is used once.
 
     Returns:
         The layers found with exactly the right codes, and a sentence for each that was not, naming the closest weight of the
@@ -169,7 +170,7 @@ def matched_weights(
 
 
 def code_difference(layer: PlacedLayer, weight: OnnxWeight, codes: Array) -> str:
-    """Say in words how a graph's codes differ from those trained; both have the same shape, and are not equal."""
+    """Describe how a graph's codes differ from the trained ones; both have the same shape and are not equal."""
     wrong = np.argwhere(weight.codes != codes)
     first = tuple(int(i) for i in wrong[0])
     text = (
@@ -183,7 +184,7 @@ def code_difference(layer: PlacedLayer, weight: OnnxWeight, codes: Array) -> str
 
 
 def output_errors(path: str | os.PathLike[str], inputs: Arrays, outputs: Arrays) -> NDArray[np.float64]:
-    """Run a QCDQ file in onnxruntime.
+    """Run a QCDQ file with onnxruntime and compare its outputs with the expected ones.
 
     Args:
         path: The file.
@@ -212,5 +213,5 @@ def output_errors(path: str | os.PathLike[str], inputs: Arrays, outputs: Arrays)
 
 
 def several(arrays: Arrays) -> tuple[Array, ...]:
-    """Return one array as a tuple of it, and several as they are."""
+    """Return a tuple: a single array becomes a tuple of one."""
     return tuple(np.asarray(a) for a in arrays) if isinstance(arrays, (tuple, list)) else (np.asarray(arrays),)

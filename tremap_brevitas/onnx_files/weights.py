@@ -1,4 +1,4 @@
-"""Read the quantized weights of an ONNX file as integers; needs onnx and NumPy only: neither torch nor Brevitas."""
+"""Read the quantized weights of an ONNX file as integers; needs only onnx and NumPy, neither torch nor Brevitas."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def onnx_weights(model: ModelProto) -> list[OnnxWeight]:
 
 
 def constants(model: ModelProto) -> dict[str, Array]:
-    """Return all constant tensors of a graph by name: its initializers, and what its ``Constant`` nodes give."""
+    """Return all constant tensors of a graph by name: initializers and outputs of ``Constant`` nodes."""
     constants = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant":
@@ -83,7 +83,7 @@ def constants(model: ModelProto) -> dict[str, Array]:
 
 
 def sources(model: ModelProto) -> Callable[[NodeProto], str]:
-    """Return a function from a node to the name of the constant that it dequantizes, or of a value that is none."""
+    """Return a function from a node to the name of the constant that it dequantizes, or of a non-constant value."""
     known = constants(model)
     makers = {output: node for node in model.graph.node for output in node.output}
 
@@ -111,7 +111,7 @@ def _weights(model: ModelProto, known: dict[str, Array], makers: dict[str, NodeP
         return known[name]
 
     def is_constant(node: NodeProto) -> bool:
-        """Whether a bias has codes of its own: not if its scale is that of the input, which runs through the graph."""
+        """Check whether a bias has constant codes; not if its scale depends on the input."""
         return all(not name or origin(name) in known for name in node.input[1:])
 
     for node in model.graph.node:
@@ -152,7 +152,7 @@ def _axis(node: NodeProto) -> int:
 
 
 def _quantize_linear(values: Array, scale: Array, zero_point: Array, axis: int) -> Array:
-    """Compute QuantizeLinear of ONNX: divide, round half to even, add the zero point, saturate to its type."""
+    """Compute ONNX QuantizeLinear: divide, round half to even, add the zero point, saturate to the type."""
     shape = [1] * values.ndim
     if scale.ndim == 1 and scale.size > 1:
         shape[axis] = scale.size
@@ -162,7 +162,7 @@ def _quantize_linear(values: Array, scale: Array, zero_point: Array, axis: int) 
 
 
 def onnx_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return what an exported file says about itself.
+    """Return the metadata of an exported file.
 
     Raises:
         ValueError: If the file is damaged, or was not written by this package.
@@ -174,7 +174,7 @@ def onnx_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def metadata_of(model: ModelProto) -> dict[str, Any] | None:
-    """Return what a graph says about itself, or None if it was not written by this package."""
+    """Return the metadata of a graph, or None if it was not written by this package."""
     for entry in model.metadata_props:
         if entry.key == METADATA:
             try:
@@ -186,7 +186,7 @@ def metadata_of(model: ModelProto) -> dict[str, Any] | None:
 
 
 def set_metadata(model: ModelProto, about: dict[str, Any]) -> None:
-    """Let a graph say this about itself, whatever it said before."""
+    """Set the metadata of a graph, replacing earlier ones."""
     kept = [(entry.key, entry.value) for entry in model.metadata_props if entry.key != METADATA]
     del model.metadata_props[:]
     for key, value in [*kept, (METADATA, json.dumps(about, sort_keys=True))]:

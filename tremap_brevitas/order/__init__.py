@@ -1,4 +1,4 @@
-"""The same network in another order: which channel lies in which slot of a chip's memory. NumPy and SciPy only."""
+"""Reorder a network's channels to fit a chip's stuck cells. NumPy and SciPy only."""
 
 from tremap_brevitas.order.chip_order import ChipOrder, check_order, read_in_order, solve
 from tremap_brevitas.order.fleet import FleetOrders, order_chips

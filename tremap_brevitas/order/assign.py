@@ -1,4 +1,4 @@
-"""Which channel goes into which slot of one group, the others' orders being as they are."""
+"""Assign the channels of one group to slots, with the other groups' orders fixed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tremap_brevitas.order.groups import Index
 from tremap_brevitas.order.problem import SlotCosts
 
 
-def best_order(found: SlotCosts, current: Index, *, tie: float, rng: np.random.Generator | None = None) -> tuple[Index, float]:
-    """The order of least cost of one group.
+def best_order(hit: SlotCosts, current: Index, *, tie: float, rng: np.random.Generator | None = None) -> tuple[Index, float]:
+    """Return the order of least cost of one group, and its cost.
 
     Args:
-        found: Slots hit and costs.
+        hit: Slots hit and costs.
         current: Order as it is.
         tie: Costs that differ by less count as equal. Of equal orders, the one that moves fewest channels out of slots that
             are hit is taken, or, with ``rng``, any.
@@ -23,20 +23,20 @@ def best_order(found: SlotCosts, current: Index, *, tie: float, rng: np.random.G
     Returns:
         The order, and its cost.
     """
-    rows, channels = found.costs.shape
+    rows, channels = hit.costs.shape
     if not rows:
         return current, 0.0
     if rng is None:
         extra = np.full((rows, channels), tie / (2 * rows))
-        extra[np.arange(rows), current[found.slots]] = 0.0
+        extra[np.arange(rows), current[hit.slots]] = 0.0
     else:
         extra = rng.random((rows, channels)) * (tie / (2 * rows))
-    row, channel = linear_sum_assignment(found.costs + extra)
-    return filled(found.slots, channel, current), float(found.costs[row, channel].sum())
+    row, channel = linear_sum_assignment(hit.costs + extra)
+    return filled(hit.slots, channel, current), float(hit.costs[row, channel].sum())
 
 
 def filled(slots: Index, channel: Index, current: Index) -> Index:
-    """An order that has these channels in these slots; of the others, as many as can stay where they are.
+    """Return an order with these channels in these slots; as many of the others as possible stay in place.
 
     Examples:
         >>> filled(np.array([0]), np.array([2]), np.arange(4))

@@ -1,4 +1,4 @@
-"""A lower bound: wrong codes that no order of the channels can avoid."""
+"""A lower bound on the number of wrong codes, which no channel order can avoid."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BLOCK = 1 << 16
 
 
 def unavoidable(problem: Problem, orders: Sequence[Index]) -> int:
-    """Least number of wrong codes that any orders can have; the true least may be higher.
+    """Return a lower bound on the number of wrong codes over all channel orders.
 
     Places that only one group moves are told apart from all others: the best order of that group for them alone is a bound.
     Of the other places those count into which no code of the layer can come that agrees with their stuck bits.
@@ -31,8 +31,8 @@ def unavoidable(problem: Problem, orders: Sequence[Index]) -> int:
     for group in range(len(orders)):
         mine = alone & (owner == group)
         if mine.any():
-            found = problem.costs(group, problem.network.identity, None, only=mine)
-            total += round(best_order(found, np.arange(problem.network.groups[group].channels), tie=1.0)[1])
+            costs = problem.costs(group, problem.network.identity, None, only=mine)
+            total += round(best_order(costs, np.arange(problem.network.groups[group].channels), tie=1.0)[1])
     doubtful = problem.wrong(orders) & ~alone
     for hits in problem.layers:
         for number in np.flatnonzero(doubtful[hits.first : hits.first + len(hits.stuck.weight)]):
@@ -41,7 +41,7 @@ def unavoidable(problem: Problem, orders: Sequence[Index]) -> int:
 
 
 def _alone(problem: Problem) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Hits that one step alone can move, whatever the orders are, and that step's group."""
+    """Return the hits that only one step can move, whatever the orders are, and that step's group."""
     alone = np.zeros(problem.hits, dtype=bool)
     owner = np.full(problem.hits, -1)
     for hits in problem.layers:
@@ -59,7 +59,7 @@ def _alone(problem: Problem) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
 
 
 def _savable(problem: Problem, hits: LayerHits, number: int) -> bool:
-    """Whether a code can come to lie in a place that agrees with its stuck bits; if in doubt, yes."""
+    """Check whether any code that can move to a position fits its stuck bits; True if in doubt."""
     stuck, entry = hits.stuck, hits.entry
     axes = [_reach(entry, axis, int(index[number])) for axis, index in enumerate(hits.coordinates)]
     first, *rest = axes
@@ -73,7 +73,7 @@ def _savable(problem: Problem, hits: LayerHits, number: int) -> bool:
 
 
 def _reach(entry: LayerSteps, axis: int, index: int) -> Index:
-    """Indices along one axis from which a code can come to this index."""
+    """Return the indices along one axis from which a code can move to this index."""
     reach = np.zeros(entry.layer.shape[axis], dtype=bool)
     reach[index] = True
     for step in reversed(entry.steps):

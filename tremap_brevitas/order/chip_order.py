@@ -1,4 +1,4 @@
-"""The order of one chip: which channel lies in which slot, and what the chip reads then."""
+"""The channel order of one chip, and what the chip reads with it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from tremap_brevitas.order.problem import Problem
 from tremap_brevitas.order.search import Search, SearchOptions
 from tremap_brevitas.placement import Certificate, LayerDifference, MemoryImage, Placement, certificate, words_read
 from tremap_brevitas.placement.certificate import with_differences
+from tremap_brevitas.printable import counted
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ChipOrder:
-    """A network in the order that suits one chip, the nearest code being written where none fits.
+    """A network in the channel order that fits one chip, with the nearest code stored where none fits.
 
     Attributes:
         chip: Name of the chip.
@@ -74,12 +75,12 @@ class ChipOrder:
 
     @property
     def wrong(self) -> int:
-        """Codes that the chip reads differently in this order."""
+        """Number of codes that the chip reads differently in this order."""
         return sum(len(difference.weight) for difference in self.differences)
 
     @property
     def moved(self) -> int:
-        """Channels that lie in another slot than their own."""
+        """Number of channels that are not in their original slot."""
         return sum(int(np.count_nonzero(order != np.arange(len(order)))) for order in self.orders.values())
 
     @property
@@ -99,12 +100,12 @@ class ChipOrder:
 
     @property
     def ordered(self) -> MemoryImage:
-        """The network's codes in this order; made anew each time."""
+        """The network's codes in this order; computed at each access."""
         return MemoryImage(self.network.placement, in_order(self.network.codes, self.groups, self.orders))
 
     @property
     def image(self) -> MemoryImage:
-        """What is written into this chip: the codes in order, those that do not fit replaced by the nearest; made anew.
+        """Memory image for this chip: the ordered codes, with the nearest where one does not fit; computed at each access.
 
         With hardware these are the words of the placement; ``words`` are those of the cells.
         """
@@ -123,11 +124,11 @@ class ChipOrder:
 
     @property
     def certificate(self) -> Certificate:
-        """Which codes the chip reads differently from the network in this order; made anew each time."""
+        """Certificate of the codes that the chip reads differently in this order; computed at each access."""
         return Certificate(self.chip, self.ordered, self.differences)
 
     def read(self, words: Sequence[int]) -> dict[str, NDArray[Any]]:
-        """Codes of the network, in their own order, from the words that the chip gives back.
+        """Decode the words that the chip returns into codes in the network's own order.
 
         Args:
             words: Words of the chip's memory, with its flags and amounts.
@@ -140,14 +141,14 @@ class ChipOrder:
         return read_in_order(words, self.network.placement, self.groups, self.orders)
 
     def __repr__(self) -> str:
-        verdict = "exact" if self.exact else f"{self.wrong} codes wrong, by {self.worst_error} LSB at most"
+        verdict = "exact" if self.exact else f"{counted(self.wrong, 'code')} wrong, by {self.worst_error} LSB at most"
         return f"ChipOrder(chip {self.chip!r}: {verdict}; {self.wrong_as_it_lies} wrong as it lies)"
 
 
 def read_in_order(
     words: Sequence[int], placement: Placement, groups: Sequence[ChannelGroup], orders: Mapping[str, ArrayLike]
 ) -> dict[str, NDArray[Any]]:
-    """Codes of a network, in its own order, from the words of a memory that holds it in another.
+    """Decode a memory that stores a network in another channel order into codes in the network's own order.
 
     Raises:
         ValueError: If there are not as many words as the placement has, or an order is no permutation.
@@ -173,7 +174,7 @@ def solve(
     importance: Mapping[str, ArrayLike] | None = None,
     hardware: Hardware | None = None,
 ) -> ChipOrder:
-    """Find the order in which a chip reads fewest codes wrongly: none, if it can be.
+    """Find the channel order in which a chip misreads the fewest codes, ideally none.
 
     Each group of channels is put into its best order exactly (a linear sum assignment over the slots that are hit), the others
     being as they are, until nothing improves. Codes that are wrong then gain weight round by round (breakout local search).
@@ -202,17 +203,17 @@ def solve(
         >>> image = MemoryImage(linear_placement(layers, memory), {"a": [[5], [-5]], "b": [[7, 9]]})
         >>> each = np.arange(2)[:, None]
         >>> hidden = ChannelGroup("a", 2, (Side("a", 0, each), Side("b", 1, each)))
-        >>> found = solve(image, [hidden], FaultMap(memory, cells=[7], stuck_at=[1], chip="A7"))
-        >>> found
+        >>> in_order = solve(image, [hidden], FaultMap(memory, cells=[7], stuck_at=[1], chip="A7"))
+        >>> in_order
         ChipOrder(chip 'A7': exact; 1 wrong as it lies)
-        >>> found.orders["a"].tolist(), found.image.codes["b"].tolist()
+        >>> in_order.orders["a"].tolist(), in_order.image.codes["b"].tolist()
         ([1, 0], [[9, 7]])
     """
     return solved(Network(image, groups, importance=importance), chip, options or SearchOptions(), hardware)
 
 
 def solved(network: Network, chip: FaultMap, options: SearchOptions, hardware: Hardware | None = None) -> ChipOrder:
-    """Find the order of a chip for a network that is prepared already."""
+    """Find the channel order of a chip for a prepared network."""
     if hardware:
         settled = InTurn(network, chip, hardware, options).run()
         before = as_it_lies(network, chip, hardware)
@@ -232,7 +233,7 @@ def chip_order(
     unavoidable: int,
     hardware: HardwareSetting | None = None,
 ) -> ChipOrder:
-    """Put a result together."""
+    """Create the result of a search."""
     network = problem.network
     return ChipOrder(
         chip.chip,
@@ -249,7 +250,7 @@ def chip_order(
 
 
 def check_order(order: ChipOrder, chip: FaultMap) -> tuple[str, ...]:
-    """What is wrong with an order that somebody hands over, from its words and the chip's map alone.
+    """Check a given order against its words and the chip's map alone, and describe what is wrong.
 
     The image is written, read back through the chip's stuck cells word by word, put back into the network's own order and
     compared with its codes.
@@ -268,7 +269,7 @@ def check_order(order: ChipOrder, chip: FaultMap) -> tuple[str, ...]:
 
 
 def read_and_checked(order: ChipOrder, chip: FaultMap) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
-    """The codes that a chip really gives back, in the network's own order, and what ``check_order`` says."""
+    """Return the codes that a chip really reads, in the network's own order, and the result of ``check_order``."""
     problems = []
     if chip.digest != order.fault_map:
         problems.append(f"chip {order.chip!r}: the order is for a fault map of digest {order.fault_map}, not {chip.digest}")
@@ -280,12 +281,14 @@ def read_and_checked(order: ChipOrder, chip: FaultMap) -> tuple[dict[str, NDArra
         if wrong:
             differ = int(np.count_nonzero(codes[name] != wanted))
             problems.append(
-                f"chip {order.chip!r}, layer {name!r}: {wrong} codes are read back otherwise than the order says; "
+                f"chip {order.chip!r}, layer {name!r}: {counted(wrong, 'code')} read back otherwise than the order says; "
                 f"{differ} differ from the network's"
             )
     if order.hardware is not None:
         chip = order.hardware.hardware.data_faults(chip, order.hardware.memory)
     lies = certificate(order.network, chip, deployment="chip_image").weights_that_differ
     if lies != order.wrong_as_it_lies:
-        problems.append(f"chip {order.chip!r}: {lies} codes are wrong as it lies, the order says {order.wrong_as_it_lies}")
+        problems.append(
+            f"chip {order.chip!r}: {counted(lies, 'code')} wrong as it lies, the order says {order.wrong_as_it_lies}"
+        )
     return codes, tuple(problems)

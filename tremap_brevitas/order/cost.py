@@ -1,4 +1,4 @@
-"""What it costs to let a code lie where bits are stuck: whether it comes out wrong, and how far off the nearest one is."""
+"""Cost of storing a code in cells with stuck bits: whether it is misread, and the error of the nearest readable code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Stored = NDArray[np.unsignedinteger[Any]]
 
 
 def wrong_codes(stored: Stored, sa0: NDArray[np.int32], sa1: NDArray[np.int32], layer: PlacedLayer) -> NDArray[np.bool_]:
-    """Whether no word that the memory can give back holds these codes: a stuck bit disagrees.
+    """Check which codes cannot be read back because a stuck bit disagrees.
 
     In sign-magnitude a zero may have either sign.
 
@@ -39,7 +39,7 @@ def wrong_codes(stored: Stored, sa0: NDArray[np.int32], sa1: NDArray[np.int32], 
 
 
 def squared_errors(stored: Stored, sa0: NDArray[np.int32], sa1: NDArray[np.int32], layer: PlacedLayer) -> NDArray[np.float64]:
-    """Squared difference, in LSB, between these codes and the nearest that the memory can give back.
+    """Return the squared difference, in LSB, between these codes and the nearest readable ones.
 
     Examples:
         >>> layer = PlacedLayer("fc", (1,), 8, "twos_complement", 0, 1)
@@ -58,7 +58,7 @@ def squared_errors(stored: Stored, sa0: NDArray[np.int32], sa1: NDArray[np.int32
 
 @lru_cache(maxsize=32)
 def _error_table(bit_width: int, encoding: Encoding) -> NDArray[np.uint16]:
-    """Squared error of every stored code under every stuck pattern; row = pattern as in ``codes.pattern_masks``."""
+    """Tabulate the squared error of every stored code under every stuck pattern; rows as in ``codes.pattern_masks``."""
     stored = np.arange(1 << bit_width)
     wanted = decode(stored, bit_width=bit_width, encoding=encoding)
     first = 0 if encoding == "binary" else -(1 << (bit_width - 1))
@@ -70,6 +70,6 @@ def _error_table(bit_width: int, encoding: Encoding) -> NDArray[np.uint16]:
 
 @lru_cache(maxsize=32)
 def _base_3(bit_width: int) -> NDArray[np.int64]:
-    """For every mask the sum of ``3**bit`` over its bits."""
+    """Tabulate for every mask the sum of ``3**bit`` over its bits."""
     masks = np.arange(1 << bit_width)
     return sum((((masks >> bit) & 1) * 3**bit for bit in range(bit_width)), np.zeros(len(masks), dtype=np.int64))

@@ -1,4 +1,4 @@
-"""What a chip's stuck cells are to the slots of a network: for each code that is hit, which of its bits are stuck at what."""
+"""Positions of a network's weights that are hit by a chip's stuck cells, with the stuck bits of each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tremap_brevitas.placement import Placement
 
 @dataclass(frozen=True, eq=False)
 class StuckCodes:
-    """The places of one layer's weight that have stuck bits, whatever code comes to lie there.
+    """Positions of one layer's weight with stuck bits, whichever code is stored there.
 
     Attributes:
         layer: Number of the layer in the placement.
@@ -28,7 +28,7 @@ class StuckCodes:
 
 
 def stuck_codes(placement: Placement, chip: FaultMap) -> list[StuckCodes]:
-    """Places of a chip's memory that have stuck bits, layer by layer; layers without any are left out.
+    """Return the positions with stuck bits in each layer; layers without any are left out.
 
     In a reused memory one cell hits a place in every tile.
 
@@ -42,15 +42,4 @@ def stuck_codes(placement: Placement, chip: FaultMap) -> list[StuckCodes]:
         (array([0, 1]), array([2, 4], dtype=int32), array([0, 1], dtype=int32))
     """
     numbers = {layer.name: number for number, layer in enumerate(placement.layers)}
-    result = []
-    for sites in placement.sites(chip.cells):
-        weight, at = np.unique(sites.weight, return_inverse=True)
-        stuck_at = chip.stuck_at[sites.source]
-        bits = np.left_shift(1, sites.bit)
-        # Every bit of a weight appears once, so that a sum of bits is their union; floats hold 16 bits exactly.
-        sa0, sa1 = (
-            np.bincount(at[stuck_at == value], weights=bits[stuck_at == value], minlength=len(weight)).astype(np.int32)
-            for value in (0, 1)
-        )
-        result.append(StuckCodes(numbers[sites.layer.name], weight, sa0, sa1))
-    return result
+    return [StuckCodes(numbers[s.layer.name], s.weight, s.sa0, s.sa1) for s in placement.stuck_bits(chip)]

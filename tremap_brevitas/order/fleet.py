@@ -1,4 +1,4 @@
-"""Orders for a fleet of chips: one after the other or on several cores, and what came of it."""
+"""Find channel orders for a fleet of chips, sequentially or on several cores."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def order_chips(
     folder: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Iterator[ChipOrder]:
-    """Find the order of every chip of a fleet, as [solve][tremap_brevitas.order.solve] does.
+    """Find the channel order of every chip of a fleet, as [solve][tremap_brevitas.order.solve] does.
 
     Args:
         image: The network's codes, and where the slots lie.
@@ -82,7 +82,7 @@ class _Work:
         return solved(self.network, chip, self.options, self.hardware)
 
     def description(self) -> dict[str, Any]:
-        """What the results depend on, for a run folder."""
+        """Return what the results depend on, for a run folder."""
         return {
             **asdict(self.options),
             "image": self.network.image.digest,
@@ -122,7 +122,7 @@ _Plain = dict[str, Any]
 
 
 def _begun(work: _Work, chip: FaultMap, kept: RunFolder | None, pool: ProcessPoolExecutor | None) -> Callable[[], ChipOrder]:
-    """Begin with a chip, if it is not finished already; gives what waits for its order."""
+    """Start a chip's job unless it is finished; return its pending result."""
     before = None if kept is None else kept.get(_job(chip))
     if before is not None:
         return lambda: _from_plain(work, chip, before)
@@ -142,7 +142,7 @@ def _job(chip: FaultMap) -> str:
 
 
 def _plain(order: ChipOrder) -> _Plain:
-    """The orders as slots that changed and what they hold, as JSON can hold it."""
+    """Return the changed slots of orders and their channels, in a form that JSON can store."""
     moved = {}
     for name, channels in order.orders.items():
         slots = np.flatnonzero(channels != np.arange(len(channels)))
@@ -181,7 +181,7 @@ def _solve_in_worker(chip: FaultMap) -> _Plain:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FleetOrders:
-    """The orders of a fleet's chips.
+    """Channel orders of a fleet's chips.
 
     Attributes:
         orders: One a chip, all of one network.
@@ -213,12 +213,12 @@ class FleetOrders:
 
     @property
     def exact(self) -> int:
-        """Chips that compute exactly this network, in an order of their own."""
+        """Chips that compute exactly this network, each in its own order."""
         return sum(order.exact for order in self.orders)
 
     @property
     def exact_as_they_lie(self) -> int:
-        """Chips that do so with nothing moved."""
+        """Chips that are exact without reordering."""
         return sum(order.wrong_as_it_lies == 0 for order in self.orders)
 
     def __len__(self) -> int:
@@ -228,7 +228,7 @@ class FleetOrders:
         return iter(self.orders)
 
     def __getitem__(self, chip: str) -> ChipOrder:
-        """Order of the chip of that name.
+        """Return the order of a chip by its name.
 
         Raises:
             KeyError: If there is none.
@@ -239,11 +239,11 @@ class FleetOrders:
         raise KeyError(f"no order of a chip {chip!r}; there are those of {', '.join(order.chip for order in self.orders)}")
 
     def rows(self) -> list[dict[str, object]]:
-        """One row a chip, for a table: every figure with all its digits."""
+        """Return one table row for each chip, with all digits."""
         return [fleet_row(order) for order in self.orders]
 
     def write_csv(self, path: str | os.PathLike[str]) -> Path:
-        """Write one row a chip; the file appears whole or not at all."""
+        """Write one row for each chip to a CSV file, atomically."""
         return write_table(path, self.rows())
 
     def __str__(self) -> str:
@@ -265,7 +265,7 @@ def hardware_of(order: ChipOrder) -> Hardware | None:
 
 
 def fleet_row(order: ChipOrder) -> dict[str, object]:
-    """What a table says of one chip."""
+    """Return the table row of one chip."""
     row: dict[str, object] = {
         "chip": order.chip,
         "faults": order.faults,

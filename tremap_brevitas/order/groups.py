@@ -1,4 +1,4 @@
-"""Which channels of a network can be put into another order together, and where they stand in its weights."""
+"""Groups of channels that can be reordered together, and their positions in a network's weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Orders = Mapping[str, Index]
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """Where the channels of a group stand in one tensor.
+    """Positions of a group's channels in one tensor.
 
     Args:
         layer: Name of the tensor: of a placed layer for ``ChannelGroup.sides``, a key of the state dict for
@@ -68,7 +68,7 @@ class Side:
         return len(self.index)
 
     def check_shape(self, shape: Sequence[int]) -> None:
-        """Check that a tensor of that shape has these axes and indices.
+        """Check that a tensor shape has these axes and indices.
 
         Raises:
             ValueError: If it has not.
@@ -79,7 +79,7 @@ class Side:
                 raise ValueError(f"{self.layer!r}: no index {last} on axis {axis} of a tensor of shape {tuple(shape)}")
 
     def moved(self, array: NDArray[Any], order: ArrayLike) -> NDArray[Any]:
-        """Copy of a tensor with the channels in that order: slot ``s`` holds channel ``order[s]``.
+        """Return a copy of a tensor in this channel order: slot ``s`` holds channel ``order[s]``.
 
         Examples:
             >>> Side("fc", 0, np.arange(3)[:, None]).moved(np.array([10, 11, 12]), [2, 0, 1])
@@ -102,7 +102,7 @@ class Side:
 
 @dataclass(frozen=True, eq=False)
 class ChannelGroup:
-    """Channels that can stand in any order, as long as they do so everywhere.
+    """Channels that can be put in any order, as long as all tensors use the same one.
 
     An *order* is a permutation: slot ``s`` holds channel ``order[s]``. Several groups of a network are applied one after the
     other, in the order in which they are listed; each is a change that leaves the network's function as it is. Channels that
@@ -150,7 +150,7 @@ class ChannelGroup:
 
 
 def check_groups(groups: Iterable[ChannelGroup], placement: Placement) -> None:
-    """Check that groups are of the network that a placement holds.
+    """Check that groups belong to the network of a placement.
 
     Raises:
         ValueError: If two groups have the same name, or a side is of no placed layer or reaches beyond its weight.
@@ -168,7 +168,7 @@ def check_groups(groups: Iterable[ChannelGroup], placement: Placement) -> None:
 
 
 def checked_orders(groups: Sequence[ChannelGroup], orders: Mapping[str, ArrayLike]) -> dict[str, Index]:
-    """Orders of all groups, by name; those that are not given stay as they are.
+    """Return the orders of all groups by name; groups without an order stay as they are.
 
     Raises:
         TypeError: If an order holds no integers.
@@ -200,7 +200,7 @@ def in_order(
     *,
     values: bool = False,
 ) -> dict[str, NDArray[Any]]:
-    """Tensors with their channels in other orders.
+    """Return tensors with their channels reordered.
 
     Args:
         tensors: Arrays by name; those of which the groups do not speak are returned as they are.
@@ -221,7 +221,7 @@ def out_of_order(
     *,
     values: bool = False,
 ) -> dict[str, NDArray[Any]]:
-    """Tensors back from their order: the inverse of [in_order][tremap_brevitas.order.in_order]."""
+    """Return tensors in their original channel order; the inverse of [in_order][tremap_brevitas.order.in_order]."""
     back = {name: np.asarray(inverse(order)) for name, order in checked_orders(groups, orders).items()}
     return _applied(tensors, groups[::-1], back, values)
 

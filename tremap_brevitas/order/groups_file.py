@@ -1,4 +1,4 @@
-"""Groups of channels as a file, so that orders can be found without the model, and their digest."""
+"""Save groups of channels, so that orders can be found without the model, and compute their digest."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Header(msgspec.Struct):
 
 
 def save_groups(groups: Sequence[ChannelGroup], path: str | os.PathLike[str]) -> Path:
-    """Write groups of channels to one compressed file that holds no pickle; it appears whole or not at all.
+    """Write groups of channels to one compressed file without pickle, atomically.
 
     Examples:
         >>> import tempfile
@@ -95,7 +95,7 @@ def load_groups(path: str | os.PathLike[str]) -> tuple[ChannelGroup, ...]:
 
 
 def groups_digest(groups: Sequence[ChannelGroup]) -> str:
-    """SHA-256 over all that groups of channels say, as 64 hexadecimal digits."""
+    """SHA-256 over the content of groups of channels, as 64 hexadecimal digits."""
     sha = hashlib.sha256(json.dumps(msgspec.to_builtins(_described(groups)), sort_keys=True).encode())
     sha.update(_indices(groups).astype("<i8").tobytes())
     return sha.hexdigest()

@@ -1,4 +1,4 @@
-"""What an error of each weight counts, by what it does to the output of its layer."""
+"""Weight the errors of codes by their effect on the output of their layer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tremap_brevitas.placement import MemoryImage
 
 
 def output_importance(moments: InputMoments, image: MemoryImage) -> dict[str, NDArray[np.float64]]:
-    """What an error of one LSB in each weight does to its layer's output: the squared relative error of that output.
+    """Return the squared relative error of the layer's output caused by an error of one LSB in each weight.
 
     Made for ``importance=`` of [solve][tremap_brevitas.order.solve]: the diagonal of the moments alone, so that errors of two
     weights count as if their inputs had nothing in common. Layers without moments (biases, embeddings) count with the squared

@@ -1,4 +1,4 @@
-"""A network prepared for being put in order: its stored codes in one array, and how orders move them."""
+"""A network prepared for reordering: its stored codes in one array, and how orders move them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Coordinates = list[Index]
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """What one group does to one axis of one layer.
+    """Effect of one group on one axis of one layer.
 
     Attributes:
         group: Number of the group.
@@ -38,7 +38,7 @@ class Step:
     within: tuple[int, NDArray[np.bool_]] | None
 
     def moves(self, coordinates: Coordinates) -> NDArray[np.bool_]:
-        """Whether the group moves what lies at these coordinates."""
+        """Return which of these coordinates the group moves."""
         moved = self.slot[coordinates[self.axis]] >= 0
         if self.within is not None:
             other, only = self.within
@@ -46,7 +46,7 @@ class Step:
         return moved
 
     def undo(self, coordinates: Coordinates, order: Index) -> Coordinates:
-        """Where what lies at these coordinates after the step was before it."""
+        """Return the coordinates before the step of what lies at these coordinates after it."""
         before = np.arange(len(self.slot))
         before[self.index] = self.index[order]
         result = list(coordinates)
@@ -60,7 +60,7 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class LayerSteps:
-    """One layer: where its codes begin in the array of all stored codes, and what the groups do to it, one after the other."""
+    """One layer: the start of its codes in the array of all stored codes, and the steps of the groups, in sequence."""
 
     layer: PlacedLayer
     offset: int
@@ -68,11 +68,11 @@ class LayerSteps:
     steps: tuple[Step, ...]
 
     def coordinates(self, weight: Index) -> Coordinates:
-        """Index along every axis of flat indices."""
+        """Return the index along every axis for flat indices."""
         return list(np.unravel_index(weight, self.layer.shape))
 
     def at(self, coordinates: Coordinates) -> Index:
-        """Index into the array of all stored codes."""
+        """Return the index into the array of all stored codes."""
         terms = [c * s for c, s in zip(coordinates, self.strides, strict=True)]
         terms.sort(key=lambda term: term.size)  # small ones first: only the last sums are of hits × channels
         flat = np.int64(self.offset) + terms[0]
@@ -81,14 +81,14 @@ class LayerSteps:
         return flat
 
     def source(self, coordinates: Coordinates, orders: Sequence[Index]) -> Index:
-        """Which stored code lies at these coordinates when the groups are in these orders."""
+        """Return which stored code lies at these coordinates with given orders of the groups."""
         for step in reversed(self.steps):
             coordinates = step.undo(coordinates, orders[step.group])
         return self.at(coordinates)
 
 
 class Network:
-    """An image and its groups of channels; made once, used for every chip.
+    """An image and its groups of channels; prepared once, used for every chip.
 
     Args:
         image: The network's codes, and where they lie.
@@ -128,7 +128,7 @@ class Network:
 
     @cached_property
     def stored(self) -> NDArray[np.unsignedinteger]:
-        """Every code as its stored bits, layer after layer."""
+        """Stored bits of every code, layer after layer."""
         wide = max(layer.bit_width for layer in self.image.placement.layers) > 8
         return np.concatenate(
             [
@@ -141,12 +141,12 @@ class Network:
 
     @cached_property
     def scales(self) -> list[float]:
-        """What a squared error of one LSB counts in each layer: 1 over the sum of its squared codes."""
+        """Factor of a squared error in each layer: 1 over the sum of its squared codes."""
         return [1 / max(self.image.squares[layer.name], 1.0) for layer in self.image.placement.layers]
 
     @property
     def identity(self) -> list[Index]:
-        """The orders in which nothing moves."""
+        """The orders that move nothing."""
         return [np.arange(group.channels) for group in self.groups]
 
     @property
@@ -155,7 +155,7 @@ class Network:
         return None if self.importance is None else hashlib.sha256(self.importance.astype("<f8").tobytes()).hexdigest()
 
     def _importances(self, given: Mapping[str, ArrayLike]) -> NDArray[np.float64] | None:
-        """Importances of all stored codes; None if none is given."""
+        """Importances of all stored codes; None if there are none."""
         if not given:
             return None
         names = [layer.name for layer in self.image.placement.layers]

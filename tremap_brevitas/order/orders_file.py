@@ -1,4 +1,4 @@
-"""Orders of chips as a file."""
+"""Save the channel orders of chips."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class _Header(msgspec.Struct):
 
 
 class OrdersFile:
-    """Orders of chips that are collected one by one, to be written to a file: only what goes into the file is kept.
+    """Collects the orders of chips one by one, keeping only what is written to the file.
 
     Args:
         image: The network that the orders are of.
@@ -70,7 +70,7 @@ class OrdersFile:
         self._weight, self._read = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int32)]
 
     def add(self, order: ChipOrder) -> None:
-        """Take a chip's order.
+        """Add a chip's order.
 
         Raises:
             ValueError: If it is of another network.
@@ -95,7 +95,7 @@ class OrdersFile:
         return None if self._settings[0] is None else self._settings[0].hardware
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write what was collected; see [save_orders][tremap_brevitas.order.save_orders].
+        """Write the collected orders; see [save_orders][tremap_brevitas.order.save_orders].
 
         Raises:
             ValueError: If there is no order.
@@ -119,7 +119,7 @@ class OrdersFile:
 
 
 def save_orders(orders: FleetOrders | Iterable[ChipOrder], path: str | os.PathLike[str]) -> Path:
-    """Write the orders of chips to one compressed file that holds no pickle; it appears whole or not at all.
+    """Write the orders of chips to one compressed file without pickle, atomically.
 
     A chip of a ResNet-18 takes some 3 kB. The network itself is not in the file: only its digest is.
 
@@ -204,7 +204,7 @@ def hardware_in(path: str | os.PathLike[str]) -> Hardware | None:
 def _differences(
     network: Network, orders: Mapping[str, Index], claimed: Sequence[tuple[NDArray[np.int64], NDArray[np.int32]]]
 ) -> tuple[LayerDifference, ...]:
-    """Differences that a file claims, with the codes that lie there in order.
+    """Return the differences stated in a file, with the codes at these positions in order.
 
     Raises:
         ValueError: If a weight is none of its layer, a code does not fit, or the two do not differ.
@@ -216,11 +216,11 @@ def _differences(
         if not len(weight):
             continue
         if weight.min() < 0 or weight.max() >= layer.size or np.any(np.diff(weight) <= 0):
-            raise ValueError(f"layer {layer.name!r}: its wrong codes are no ascending weights below {layer.size}")
+            raise ValueError(f"layer {layer.name!r}: its wrong codes are not ascending indices of weights below {layer.size}")
         low, high = code_range(bit_width=layer.bit_width, encoding=layer.encoding)
         stored = network.stored[entry.source(entry.coordinates(weight), checked)]
         wanted = decode(stored, bit_width=layer.bit_width, encoding=layer.encoding)
         if read.min() < low or read.max() > high or np.any(read == wanted):
-            raise ValueError(f"layer {layer.name!r}: a code said to be read wrongly is none, or is right")
+            raise ValueError(f"layer {layer.name!r}: a code listed as misread is out of range, or is read correctly")
         result.append(LayerDifference(layer.name, weight.astype(np.int64), wanted, read.astype(np.int32)))
     return tuple(result)

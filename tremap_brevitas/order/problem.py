@@ -1,4 +1,4 @@
-"""One chip and one network: what is wrong in given orders, and what each channel would cost in each slot that is hit."""
+"""One chip and one network: which codes are wrong in given orders, and the cost of each channel in each slot."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ALL = slice(None)
 
 @dataclass(frozen=True, eq=False)
 class LayerHits:
-    """The hits of one layer, numbers ``first`` and up of all hits."""
+    """The hits of one layer; their numbers start at ``first``."""
 
     entry: LayerSteps
     stuck: StuckCodes
@@ -34,7 +34,7 @@ class LayerHits:
 
 @dataclass(frozen=True, eq=False)
 class SlotCosts:
-    """What it costs to let a channel lie in a slot.
+    """Cost of each channel in each slot that is hit.
 
     Attributes:
         slots: Slots of a group that are hit, ascending.
@@ -46,7 +46,7 @@ class SlotCosts:
 
 
 class Problem:
-    """The places that a chip's stuck cells hit, called hits, and the codes that may come to lie there.
+    """The positions hit by a chip's stuck cells ("hits"), and the codes that may be stored there.
 
     Only hits are ever looked at: time and memory grow with hits times channels of a group.
 
@@ -70,7 +70,7 @@ class Problem:
         self.hits = first
 
     def wrong(self, orders: Sequence[Index]) -> NDArray[np.bool_]:
-        """Which hits come out wrong in these orders."""
+        """Return which hits are misread in these orders."""
         result = np.zeros(self.hits, dtype=bool)
         for hits in self.layers:
             stored = self.network.stored[hits.entry.source(hits.coordinates, orders)]
@@ -78,7 +78,7 @@ class Problem:
         return result
 
     def harm(self, orders: Sequence[Index]) -> NDArray[np.float64]:
-        """Squared error of each hit over its layer's squared codes, times its importance, the nearest code being written."""
+        """Return the squared error of each hit over its layer's squared codes, times its importance, with nearest codes."""
         result = np.zeros(self.hits)
         for hits in self.layers:
             at = hits.entry.source(hits.coordinates, orders)
@@ -86,7 +86,7 @@ class Problem:
         return result
 
     def differences(self, orders: Sequence[Index]) -> tuple[LayerDifference, ...]:
-        """What the chip reads differently in these orders, in slots, the nearest code being written."""
+        """Return what the chip reads differently in these orders, in slots, with the nearest codes stored."""
         result = []
         for hits in self.layers:
             layer, stuck = hits.entry.layer, hits.stuck
@@ -99,7 +99,7 @@ class Problem:
         return tuple(result)
 
     def touching(self, orders: Sequence[Index], some: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """For each group, how many of some hits it moves."""
+        """Count for each group how many of some hits it moves."""
         counts = np.zeros(len(orders), dtype=np.int64)
         for step, hits, _, moved in self._steps(None, orders):
             counts[step.group] += np.count_nonzero(some[_numbers(hits)][moved])
@@ -114,7 +114,7 @@ class Problem:
         harm: float = 0.0,
         only: NDArray[np.bool_] | None = None,
     ) -> SlotCosts:
-        """What each channel of a group would cost in each of its slots, the other groups' orders being as they are.
+        """Return the cost of each channel of a group in each of its slots, with the other groups' orders fixed.
 
         Args:
             group: Number of the group.
@@ -151,7 +151,7 @@ class Problem:
         weights: NDArray[np.float64] | None,
         harm: float,
     ) -> tuple[Index, NDArray[np.float64]]:
-        """Slots of some hits, each once, and the costs there."""
+        """Return the slots of some hits, each once, and the costs there."""
         here = [axis[block] for axis in coordinates]
         position = here[step.axis]
         slot, part = step.slot[position], step.part[position]
@@ -186,7 +186,7 @@ class Problem:
     def _steps(
         self, group: int | None, orders: Sequence[Index]
     ) -> Iterator[tuple[Step, LayerHits, Coordinates, NDArray[np.bool_]]]:
-        """Steps of a group (None: of all), with coordinates just after each step and which hits it moves."""
+        """Return the steps of one group, or of all, with coordinates after each step and the hits that it moves."""
         for hits in self.layers:
             coordinates = hits.coordinates
             if group is not None and all(step.group != group for step in hits.entry.steps):

@@ -1,4 +1,4 @@
-"""Finding orders: groups are settled in turn, each exactly; codes that stay wrong gain weight until an order serves them."""
+"""Search for orders: groups are optimized in turn, each exactly; codes that stay wrong get a higher weight."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _POLISH = 10  # sweeps for the harm at most; two or three do nearly all
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How orders are searched.
+    """Options of the search for orders.
 
     Attributes:
         aim: ``"wrong_codes"``: first fewest wrong codes, then least error of those. ``"error"``: least error alone, which
@@ -70,7 +70,7 @@ class Search:
         self.unavoidable = 0
 
     def run(self) -> list[Index]:
-        """Orders of all groups: never worse than those it began with."""
+        """Return orders of all groups that are never worse than the start."""
         if self.best_wrong:
             if self.options.aim == "wrong_codes":
                 self._sweeps()
@@ -82,12 +82,12 @@ class Search:
         return self.best
 
     def _settle(self, group: int, weights: NDArray[np.float64] | None, *, draw: bool) -> None:
-        """Put one group into its order of least weight."""
-        found = self.problem.costs(group, self.orders, weights)
-        self.orders[group], _ = best_order(found, self.orders[group], tie=1.0, rng=self.rng if draw else None)
+        """Set the order of one group to the one of least cost."""
+        costs = self.problem.costs(group, self.orders, weights)
+        self.orders[group], _ = best_order(costs, self.orders[group], tie=1.0, rng=self.rng if draw else None)
 
     def _note(self) -> bool:
-        """See what is wrong now; whether that is fewer than ever before."""
+        """Record the wrong codes; return whether there are fewer than ever before."""
         self.wrong = self.problem.wrong(self.orders)
         count = int(self.wrong.sum())
         if count >= self.best_wrong:
@@ -96,12 +96,12 @@ class Search:
         return True
 
     def _concerned(self) -> list[int]:
-        """Groups that move wrong codes, those that move most of them first."""
+        """Return the groups that move wrong codes, those that move most first."""
         counts = self.problem.touching(self.orders, self.wrong)
         return [int(group) for group in np.argsort(-counts, kind="stable") if counts[group]]
 
     def _sweeps(self) -> None:
-        """Settle the groups in turn until nothing improves."""
+        """Optimize the groups in turn until nothing improves."""
         better = True
         while better and self.best_wrong:
             for group in self._concerned():
@@ -111,7 +111,7 @@ class Search:
         self.wrong = self.problem.wrong(self.orders)
 
     def _breakout(self) -> None:
-        """Let what stays wrong weigh more in every round; equal orders are drawn among.
+        """Increase the weight of codes that stay wrong in every round; draw among equal orders.
 
         Breakout local search (Morris, 1993): a local minimum fills up until the search flows out of it.
         """
@@ -136,7 +136,7 @@ class Search:
         return (float(self.problem.wrong(orders).sum()) if self.options.aim == "wrong_codes" else 0.0), harm
 
     def _polish(self) -> None:
-        """Least harm, of orders with no more wrong codes (with ``"error"``: of all), in turn until nothing improves."""
+        """Reduce the harm without more wrong codes (with ``"error"``: among all orders) until nothing improves."""
         best = self._score(self.best)
         self.orders = list(self.best)
         # One wrong code counts more than 10,000 times all harm that is left, and still a float resolves that to a millionth.
@@ -145,9 +145,9 @@ class Search:
         for _ in range(_POLISH):
             before = best
             for group in range(len(self.orders)):
-                found = self.problem.costs(group, self.orders, weights, harm=harm)
+                costs = self.problem.costs(group, self.orders, weights, harm=harm)
                 old = self.orders[group]
-                self.orders[group], _ = best_order(found, old, tie=1e-9)
+                self.orders[group], _ = best_order(costs, old, tie=1e-9)
                 score = self._score(self.orders)
                 if score < best:
                     best, self.best = score, list(self.orders)

@@ -1,4 +1,4 @@
-"""A chip's own codes, chosen anew from a bundle's files alone: no torch, no data, no training."""
+"""Choose a chip's own codes from a bundle's files: no torch, no data, no training."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Cyclic coordinate descent over reachable codes, from moments alone: NumPy's twin of ``prepare/compensation/descent.py``.
+"""Cyclic coordinate descent over reachable codes in NumPy, like ``prepare/compensation/descent.py``.
 
 The two give the same codes. That one works on all channels at once, a column at a time; this one on the few channels that a
 fault hits, and passes over what does not move, so that of a large layer's moments only what is needed is read.
@@ -19,7 +19,7 @@ BLOCK = 64
 
 
 class Descended(NamedTuple):
-    """What was chosen.
+    """Result of the descent.
 
     Attributes:
         codes: Reachable codes, (rows, columns).
@@ -35,7 +35,7 @@ class Descended(NamedTuple):
 def descend(
     wanted: Array, reachable: Reachable, scale: Array, moments: LayerMoments, group: int, *, sweeps: int = 1
 ) -> Descended:
-    """Choose codes of some channels, one column after the other, so that their outputs are least wrong.
+    """Choose the codes of some channels, one column after another, to minimize the error of their outputs.
 
     Args:
         wanted: The codes that would be right, (rows, columns).
@@ -63,7 +63,7 @@ def descend(
 
 
 def _sweep(codes: Array, gradient: Array, reachable: Reachable, scale: Array, moments: LayerMoments, group: int) -> Array:
-    """Change codes and gradient in place; by how much each row's error falls."""
+    """Change codes and gradient in place; return by how much each row's error falls."""
     curvature, fall = moments.curvature[group], np.zeros(len(codes))
     columns = codes.shape[1]
     for begin in range(0, columns, BLOCK):

@@ -1,4 +1,4 @@
-"""The codes of a chip chosen anew where it would read wrong ones: from a bundle's image, its moments and the chip's map."""
+"""Choose new codes where a chip would misread them, from a bundle's image, its moments and the chip's map."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tremap_brevitas.faults.fault_map import check_memory
 from tremap_brevitas.moments import InputMoments, LayerMoments
 from tremap_brevitas.patching.descent import descend
 from tremap_brevitas.patching.reachable import Reachable
-from tremap_brevitas.placement import LayerSites, MemoryImage, PlacedLayer
+from tremap_brevitas.placement import MemoryImage, PlacedLayer, StuckBits
 from tremap_brevitas.placement.certificate import Certificate, LayerDifference, certificate, certificate_of
-from tremap_brevitas.printable import printable
+from tremap_brevitas.printable import counted, printable
 
 
 @dataclass(frozen=True)
 class PatchedLayer:
-    """One layer that a chip reads wrongly.
+    """Result for one layer that a chip misreads.
 
     Attributes:
         layer: Its name.
@@ -50,7 +50,7 @@ class PatchedLayer:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Patch:
-    """A chip's own image.
+    """Memory image chosen for one chip.
 
     Attributes:
         chip: Name of the chip.
@@ -68,17 +68,17 @@ class Patch:
 
     @property
     def error_before(self) -> float:
-        """Root of the sum over the layers of the squared relative errors of their outputs, with the image as it was."""
+        """Root of the summed squared relative errors of the layers' outputs, with the original image."""
         return _combined(layer.before for layer in self.layers)
 
     @property
     def nearest_error(self) -> float:
-        """The same with the nearest codes."""
+        """The same error with the nearest codes."""
         return _combined(layer.nearest for layer in self.layers)
 
     @property
     def error(self) -> float:
-        """The same with the codes chosen."""
+        """The same error with the chosen codes."""
         return _combined(layer.after for layer in self.layers)
 
     def __str__(self) -> str:
@@ -102,11 +102,11 @@ class Patch:
         )
 
     def __repr__(self) -> str:
-        return f"Patch({self.chip!r}, {len(self.layers)} layers, error {self.error_before:.4g} -> {self.error:.4g})"
+        return f"Patch({self.chip!r}, {counted(len(self.layers), 'layer')}, error {self.error_before:.4g} -> {self.error:.4g})"
 
 
 def patch(image: MemoryImage, moments: InputMoments, fault_map: FaultMap, *, sweeps: int = 1) -> Patch:
-    """Choose the codes of every output channel in which a chip reads a wrong code, so that the channel's output is least wrong.
+    """Choose the codes of every output channel that a chip misreads, to minimize the error of the channel's output.
 
     All other channels keep their codes. Neither data nor a network is needed: the moments say what an error of one weight does
     to an output, and which others can take it back. Layers without moments (biases, embeddings) get their nearest codes.
@@ -128,10 +128,10 @@ def patch(image: MemoryImage, moments: InputMoments, fault_map: FaultMap, *, swe
         >>> placement = linear_placement([LayerCodes("fc", (1, 2), 8, "twos_complement")], Memory(words=1, word_bits=16))
         >>> image = MemoryImage(placement, {"fc": [[5, 7]]})
         >>> layer = LayerMoments.of("fc", [[[1, 1], [1, 1]]], [[0, 0]], [[[5, 7]]], 0.5, samples=9)
-        >>> found = patch(image, InputMoments({"fc": layer}, image.digest), FaultMap(placement.memory, [0], [0], "A7"))
-        >>> found.image.codes["fc"].tolist(), found.after.weights_that_differ
+        >>> patched = patch(image, InputMoments({"fc": layer}, image.digest), FaultMap(placement.memory, [0], [0], "A7"))
+        >>> patched.image.codes["fc"].tolist(), patched.after.weights_that_differ
         ([[4, 8]], 2)
-        >>> print(found)
+        >>> print(patched)
         layer      channels    weights that differ    as written    nearest codes    patched  note
         fc                1                 1 -> 2        0.0833           0.0833     0.0000
         chip 'A7': weights that differ 1 -> 2; relative error of the outputs, all layers together: 0.0833 as written,
@@ -148,16 +148,16 @@ def patch(image: MemoryImage, moments: InputMoments, fault_map: FaultMap, *, swe
     codes = dict(image.codes)
     layers = []
     wrong = {difference.layer: difference for difference in before.differences}
-    for sites in image.placement.sites(fault_map.cells):
-        name = sites.layer.name
+    for bits in image.placement.stuck_bits(fault_map):
+        name = bits.layer.name
         if name in wrong:
-            stuck = _Stuck.of(sites, fault_map)
+            stuck = _Stuck.of(bits)
             layer = moments.layers.get(name)
             if layer is None:
-                codes[name], found = _nearest(codes[name], stuck, wrong[name])
+                codes[name], layer_report = _nearest(codes[name], stuck, wrong[name])
             else:
-                codes[name], found = _chosen(codes[name], stuck, wrong[name], layer, sweeps)
-            layers.append(found)
+                codes[name], layer_report = _chosen(codes[name], stuck, wrong[name], layer, sweeps)
+            layers.append(layer_report)
     patched = MemoryImage(image.placement, codes)
     # What was chosen is what is read back; whoever wants to see that asks for certificate(patched, fault_map).
     after = certificate_of(fault_map.chip, image, patched.codes, layers=wrong)
@@ -173,37 +173,37 @@ class _Stuck:
     sa1: NDArray[np.int32]
 
     @classmethod
-    def of(cls, sites: LayerSites, fault_map: FaultMap) -> _Stuck:
-        masks = np.zeros((2, sites.layer.size), dtype=np.int32)
-        np.bitwise_or.at(masks, (fault_map.stuck_at[sites.source], sites.weight), np.left_shift(1, sites.bit).astype(np.int32))
-        return cls(sites.layer, masks[0], masks[1])
+    def of(cls, bits: StuckBits) -> _Stuck:
+        sa0, sa1 = np.zeros((2, bits.layer.size), dtype=np.int32)
+        sa0[bits.weight], sa1[bits.weight] = bits.sa0, bits.sa1
+        return cls(bits.layer, sa0, sa1)
 
 
-_Found = tuple[NDArray[np.integer[Any]], PatchedLayer]
+_Chosen = tuple[NDArray[np.integer[Any]], PatchedLayer]
 
 
-def _nearest(codes: NDArray[np.integer[Any]], stuck: _Stuck, wrong: LayerDifference) -> _Found:
-    """The nearest codes, where codes are read wrongly."""
-    layer, found = stuck.layer, codes.astype(np.int32).reshape(-1)
+def _nearest(codes: NDArray[np.integer[Any]], stuck: _Stuck, wrong: LayerDifference) -> _Chosen:
+    """Replace misread codes by the nearest readable ones."""
+    layer, chosen = stuck.layer, codes.astype(np.int32).reshape(-1)
     at = wrong.weight
-    found[at] = nearest_reachable(
-        found[at], sa0=stuck.sa0[at], sa1=stuck.sa1[at], bit_width=layer.bit_width, encoding=layer.encoding
+    chosen[at] = nearest_reachable(
+        chosen[at], sa0=stuck.sa0[at], sa1=stuck.sa1[at], bit_width=layer.bit_width, encoding=layer.encoding
     )
-    differ = int((found != codes.reshape(-1)).sum())
+    differ = int((chosen != codes.reshape(-1)).sum())
     reason = "no moments of its inputs: nearest codes"
-    return found.reshape(codes.shape), PatchedLayer(layer.name, 0, len(at), differ, None, None, None, reason)
+    return chosen.reshape(codes.shape), PatchedLayer(layer.name, 0, len(at), differ, None, None, None, reason)
 
 
 def _chosen(
     codes: NDArray[np.integer[Any]], stuck: _Stuck, wrong: LayerDifference, moments: LayerMoments, sweeps: int
-) -> _Found:
+) -> _Chosen:
     layer, shape = stuck.layer, codes.shape
     hit = np.unique(moments.places(wrong.weight, shape)[0])
     first = code_range(bit_width=layer.bit_width, encoding=layer.encoding)[0]
     # A quantizer of a narrow range leaves out the lowest code of the memory; so does this, unless stuck bits force it.
     lowest = first + int(first < 0 and int(codes.min()) > first)
-    flat, found = codes.reshape(-1), codes.reshape(-1).copy()
-    found[wrong.weight] = wrong.read
+    flat, read = codes.reshape(-1), codes.reshape(-1).copy()
+    read[wrong.weight] = wrong.read
     squares = np.zeros(3)
     differ = 0
     for group in np.unique(hit // moments.rows).tolist():
@@ -212,12 +212,12 @@ def _chosen(
         wanted = flat[at].astype(np.float64)
         reachable = Reachable(stuck.sa0[at], stuck.sa1[at], bit_width=layer.bit_width, encoding=layer.encoding, lowest=lowest)
         chosen = descend(wanted, reachable, scale, moments, group, sweeps=sweeps)
-        as_written = moments.squared(group, (found[at] - wanted) * scale)
+        as_written = moments.squared(group, (read[at] - wanted) * scale)
         squares += [as_written.sum(), chosen.nearest.sum(), chosen.error.sum()]
-        found[at] = np.rint(chosen.codes)
+        read[at] = np.rint(chosen.codes)
         differ += int((chosen.codes != wanted).sum())
     before, nearest, after = np.sqrt(squares / (moments.power.sum() or 1.0)).tolist()
-    return found.reshape(shape), PatchedLayer(layer.name, len(hit), len(wrong.weight), differ, before, nearest, after)
+    return read.reshape(shape), PatchedLayer(layer.name, len(hit), len(wrong.weight), differ, before, nearest, after)
 
 
 def _combined(errors: Iterable[float | None]) -> float:

@@ -1,4 +1,4 @@
-"""The codes that a faulty memory can give back, for some channels of a layer, and the one of them nearest to a wish."""
+"""The codes that a faulty memory can return for some channels, and the nearest of them to a wanted value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Masks = NDArray[np.int32]
 
 
 class Reachable:
-    """Which codes can be read back at each place of a matrix of weights.
+    """The codes that can be read back at each position of a weight matrix.
 
     Args:
         sa0: Bits stuck at 0 of every weight, (rows, columns).
@@ -52,7 +52,7 @@ class Reachable:
         self._start = place.reshape(sa0.shape) * len(every) - first
 
     def nearest(self, wish: Array, column: int) -> Array:
-        """The reachable codes nearest to wishes, from one column of the matrix on; a tie goes to the smaller magnitude.
+        """Return the reachable codes nearest to wanted values of some columns; a tie goes to the smaller magnitude.
 
         Above 8 bits a wish is rounded first.
 
@@ -65,8 +65,8 @@ class Reachable:
         if self._bit_width > MAX_TABLE_BIT_WIDTH:
             sa0, sa1 = (masks[:, here] for masks in self._masks)
             wanted = np.rint(inside).astype(np.int32)
-            found: Masks = nearest_formula(wanted, sa0, sa1, bit_width=self._bit_width, encoding=self._encoding)
-            return found.astype(np.float64)
+            codes: Masks = nearest_formula(wanted, sa0, sa1, bit_width=self._bit_width, encoding=self._encoding)
+            return codes.astype(np.float64)
         start = self._start[:, here]
         lower = self._below[start + np.floor(inside).astype(np.int64)]
         upper = self._above[start + np.ceil(inside).astype(np.int64)]

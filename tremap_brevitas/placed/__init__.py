@@ -1,4 +1,4 @@
-"""A Brevitas model and its place in a memory: make it faulty, place it, set faults, read its codes, evaluate and export it."""
+"""Place a Brevitas model in a memory: set faults, read codes, evaluate, export."""
 
 from tremap_brevitas.placed.compiled import compiled
 from tremap_brevitas.placed.convert import make_faulty, restore

@@ -1,4 +1,4 @@
-"""Running a faulty model compiled: the same codes, in about half the time."""
+"""Run a faulty model compiled: the same codes, in about half the time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIMITS = {"recompile_limit": 4096, "accumulated_recompile_limit": 65536}
 
 
 def compiled(model: nn.Module, *, bfloat16: bool = False) -> Callable[..., Any]:
-    """Return a function that runs a model compiled; training, setting faults and ramps go on as before on the model itself.
+    """Return a compiled version of a model's forward pass; training and setting faults still use the model itself.
 
     The first call in each mode (training or not, healthy, plain, nearest) compiles for some seconds; another map in the same
     mode does not. Compile for one size of batch: a last, smaller batch compiles once more. A ``load_state_dict`` makes Brevitas

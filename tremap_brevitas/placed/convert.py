@@ -1,4 +1,4 @@
-"""Faulty quantizers in place of plain ones, and back."""
+"""Replace plain quantizers by faulty ones, and undo it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def make_faulty(model: Model, *, include: Patterns = None, exclude: Patterns = None, biases: bool = False) -> Model:
-    """Let the weight quantizers of a finished Brevitas model hold faults, in place.
+    """Replace the weight quantizers of a finished Brevitas model by faulty ones, in place.
 
     Weights, learned scales and the optimizer that knows them stay the very same objects, and until faults are set the
     model computes what it computed before, bit for bit. Layers that can hold faults already are left as they are.
@@ -75,7 +75,7 @@ def make_faulty(model: Model, *, include: Patterns = None, exclude: Patterns = N
 
 
 def restore(model: Model) -> Model:
-    """Turn every faulty weight quantizer of a model into the plain Brevitas one, in place: undoes ``make_faulty``.
+    """Replace every faulty weight quantizer of a model by the plain Brevitas one, in place; undoes ``make_faulty``.
 
     Faults that are set are cleared. Weights and learned scales stay the same objects.
 

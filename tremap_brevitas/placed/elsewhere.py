@@ -1,4 +1,4 @@
-"""A network in another process."""
+"""Rebuild a network in another process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _networks: dict[str, PlacedState] = {}  # the one that this process has built, b
 
 
 class Elsewhere:
-    """Builds a network in whichever process asks for it: once a process, not once a job.
+    """Builds a network in a worker process: once per process, not once per job.
 
     A Brevitas model cannot be pickled; its state can.
 
@@ -29,7 +29,7 @@ class Elsewhere:
         self.token = uuid.uuid4().hex
 
     def __call__(self) -> PlacedState:
-        """The network, in a healthy memory; for reading, since later jobs get the same one."""
+        """Return the network in a healthy memory; do not modify it, since later jobs get the same one."""
         if self.token not in _networks:
             model = self.make()
             model.load_state_dict(self.state)

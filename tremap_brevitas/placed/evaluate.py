@@ -1,4 +1,4 @@
-"""How well every chip of a fleet does, running only what must be run."""
+"""Accuracy of every chip of a fleet, without running the network more often than needed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def evaluate_fleet(
     evaluation: str | None = None,
     batchnorm: Iterable[Any] | None = None,
 ) -> FleetReport:
-    """Find the accuracy of a network on every chip of a fleet; see ``PlacedModel.evaluate``."""
+    """Measure the accuracy of a network on every chip of a fleet; see ``PlacedModel.evaluate``."""
     if folder is not None and not evaluation:
         raise ValueError(
             f"a run folder ({folder}) keeps figures for later runs: give evaluation, which says on what they are measured, "

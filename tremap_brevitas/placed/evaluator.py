@@ -1,4 +1,4 @@
-"""Measuring one chip, here or on another machine."""
+"""Measure the accuracy of one chip, in this process or another."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OnChip = Callable[[nn.Module], AbstractContextManager[None]]
 
 
 class Evaluator:
-    """Takes what a chip reads differently, returns the accuracy. Can be pickled if ``make`` and ``accuracy`` can.
+    """Measures the accuracy of a chip from its code differences. Can be pickled if ``make`` and ``accuracy`` can.
 
     Args:
         net: The network.
@@ -49,7 +49,7 @@ class Evaluator:
         self._network: Callable[[], PlacedState] = (lambda: net) if make is None else Elsewhere(net, make)
 
     def __call__(self, differences: Sequence[LayerDifference]) -> float:
-        """Accuracy on a chip whose certificate says these."""
+        """Return the accuracy on a chip whose certificate lists these differences."""
         codes = with_differences(self.image.codes, differences)
         return measured(self._network(), codes, self.evaluate, on_chip=self.on_chip)
 
@@ -57,6 +57,6 @@ class Evaluator:
 def measured(
     net: PlacedState, codes: Mapping[str, NDArray[Any]], evaluate: Evaluate, *, on_chip: OnChip | None = None
 ) -> float:
-    """Accuracy of a network that computes with these codes."""
+    """Return the accuracy of a network that computes with these codes."""
     with evaluation_mode(net.model), net.using_codes(codes), nullcontext() if on_chip is None else on_chip(net.model):
         return float(evaluate(net.model))

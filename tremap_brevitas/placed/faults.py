@@ -1,4 +1,4 @@
-"""From a fault map to the faults of each weight."""
+"""Turn a fault map into the faults of each weight."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Located = list[tuple[LayerSites, NDArray[np.uint8]]]
 
 
 def check_fault_map(fault_map: object) -> None:
-    """Check that an argument is one map.
+    """Check that an argument is a fault map.
 
     Raises:
         TypeError: If not.
@@ -42,12 +42,12 @@ def sites_of(placement: Placement, fault_map: FaultMap) -> list[LayerSites]:
 
 
 def located(placement: Placement, fault_map: FaultMap) -> Located:
-    """The stuck bits of weights, with the value of each."""
+    """Return the stuck bits of weights, with the stuck value of each."""
     return [(sites, fault_map.stuck_at[sites.source]) for sites in sites_of(placement, fault_map)]
 
 
 def faults_by_layer(stuck_bits: Iterable[tuple[LayerSites, NDArray[np.uint8]]], rule: Rule) -> dict[str, WeightFaults]:
-    """The faults of every layer that has any."""
+    """Return the faults of every layer that has any."""
     return {
         sites.layer.name: weight_faults(sites, stuck, store=rule.store, gradient=rule.gradient)
         for sites, stuck in stuck_bits
@@ -56,7 +56,7 @@ def faults_by_layer(stuck_bits: Iterable[tuple[LayerSites, NDArray[np.uint8]]], 
 
 
 def codes_of(entry: WeightSlot) -> WeightCodes:
-    """Integers of a weight.
+    """Return the integer codes of a weight.
 
     Raises:
         ValueError: If it has none at present; names the layer.

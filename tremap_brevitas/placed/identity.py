@@ -1,4 +1,4 @@
-"""Which network it is."""
+"""A digest that identifies a network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 def network_digest(model: nn.Module) -> str:
-    """SHA-256 over all that a network's outputs depend on and that can be seen, as 64 hexadecimal digits.
+    """SHA-256 over everything visible that determines a network's outputs, as 64 hexadecimal digits.
 
     Every parameter and buffer, those that no state dict holds included (Brevitas keeps bit widths and constant scales so), and
     every module with its class and options. A network that has loaded the state dict of another has its digest: statistics
@@ -47,7 +47,7 @@ def network_digest(model: nn.Module) -> str:
 
 
 def add_tensors(sha: hashlib._Hash, tensors: Iterable[tuple[str, Tensor]]) -> None:
-    """Take in names, types, shapes and values of tensors."""
+    """Add names, types, shapes and values of tensors to a hash."""
     for name, tensor in tensors:
         sha.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
         flat = tensor.detach().cpu().contiguous().reshape(-1)

@@ -1,4 +1,4 @@
-"""Which faults a model computes with at present."""
+"""The faults that a model computes with at present."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tremap_brevitas.placement import Placement
 
 @dataclass(frozen=True, eq=False)
 class Live:
-    """A record that every weight's faults carry, so that a change behind the placed model's back shows.
+    """A marker carried by the faults of every weight, which reveals changes made without the placed model.
 
     Args:
         placement: Where the codes lie.

@@ -1,4 +1,4 @@
-"""Evaluation mode for a while."""
+"""Temporarily put a model into evaluation mode."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode for a ``with`` block; afterwards every module is in the mode that it was in."""
+    """Temporarily put a model into evaluation mode, in a ``with`` block; then restore the mode of every module."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

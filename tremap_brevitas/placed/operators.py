@@ -1,4 +1,4 @@
-"""What a model computes with its weights, as far as a layout must know: groups, transposed, flattened feature maps."""
+"""Find the properties of layers that a layout needs: groups, transposed convolutions, flattened feature maps."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ SUMS = {operator.add, operator.iadd, torch.add}
 
 
 def with_operators(model: nn.Module, layers: Sequence[LayerCodes]) -> list[LayerCodes]:
-    """Fill in groups, transposed and channels of layers of a model.
+    """Fill in groups, transposed and channels of a model's layers.
 
     ``channels`` of a linear layer is found by tracing the model back from it, through activations, pooling, BatchNorm and sums,
     to the convolution whose output is flattened, or to a linear layer or an input that is not flattened. It is 0 where that
     does not lead to one number; and None in a model that cannot be traced, if it has no convolution.
     """
     modules = dict(model.named_modules())
-    found = _channels(model)
+    flattened = _channels(model)
     untraced = UNKNOWN if any(isinstance(module, _ConvNd) for module in modules.values()) else None
     filled = []
     for layer in layers:
@@ -62,7 +62,7 @@ def with_operators(model: nn.Module, layers: Sequence[LayerCodes]) -> list[Layer
         if isinstance(module, _ConvNd):
             layer = layer._replace(groups=module.groups, transposed=module.transposed)
         elif isinstance(module, nn.Linear):
-            channels = untraced if found is None else found.get(layer.name, UNKNOWN)
+            channels = untraced if flattened is None else flattened.get(layer.name, UNKNOWN)
             if channels == PLAIN:
                 channels = module.in_features
             elif channels and module.in_features % channels:
@@ -73,7 +73,7 @@ def with_operators(model: nn.Module, layers: Sequence[LayerCodes]) -> list[Layer
 
 
 class _Tracer(fx.Tracer):
-    """Looks into the user's own modules only."""
+    """Traces into the user's own modules only."""
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         room = type(module).__module__.split(".")[0]
@@ -83,7 +83,7 @@ class _Tracer(fx.Tracer):
 
 
 def _channels(model: nn.Module) -> dict[str, int] | None:
-    """For each linear layer that runs: channels of the feature map flattened before it, ``PLAIN``, or ``UNKNOWN``.
+    """Return for each linear layer the channels of the flattened feature map before it, ``PLAIN`` or ``UNKNOWN``.
 
     None if the model cannot be traced.
     """
@@ -98,18 +98,18 @@ def _channels(model: nn.Module) -> dict[str, int] | None:
         names.setdefault(module, []).append(name)
     modules = dict(model.named_modules(remove_duplicate=False))
     sources = _Sources(modules)
-    found: dict[str, int] = {}
+    channels_of: dict[str, int] = {}
     for node in graph.nodes:
         module = modules.get(str(node.target)) if node.op == "call_module" else None
         if isinstance(module, nn.Linear):
             channels = sources.of(node.args[0] if node.args else None, flattened=False)
             for name in names[module]:
-                found[name] = channels if found.get(name, channels) == channels else UNKNOWN
-    return found
+                channels_of[name] = channels if channels_of.get(name, channels) == channels else UNKNOWN
+    return channels_of
 
 
 class _Sources:
-    """Walks back from a value to the layer that it comes from."""
+    """Traces a value back to the layer that computed it."""
 
     def __init__(self, modules: dict[str, nn.Module]) -> None:
         self.modules = modules
@@ -147,19 +147,19 @@ class _Sources:
         return self._flat(first) if _flattens(node) else UNKNOWN
 
     def _flat(self, value: Any) -> int:
-        """What the flattened value comes from; an input that is flattened at once comes in that order from outside."""
+        """Return the channels of a flattened value; an input that is flattened directly keeps the caller's order."""
         at_once = isinstance(value, fx.Node) and value.op == "placeholder"
         return PLAIN if at_once else self.of(value, flattened=True)
 
     def _sum(self, node: fx.Node, flattened: bool) -> int:
-        """Summands have one shape, so that one of them tells it, unless it is a single channel, which may be repeated."""
+        """Return the channels of a sum: all terms have one shape, so one known term suffices, unless it may be broadcast."""
         parts = {self.of(value, flattened=flattened) for value in node.args}
         told = parts - {UNKNOWN}
         return told.pop() if len(told) == 1 and (UNKNOWN not in parts or told != {1}) else UNKNOWN
 
 
 def _flattens(node: fx.Node) -> bool:
-    """Whether a function or method flattens all dimensions but the first: ``flatten(1)``, or a view of ``(batch, -1)``."""
+    """Check whether a node flattens all dimensions but the first: ``flatten(1)``, or a view of ``(batch, -1)``."""
     arguments: list[Any] = list(node.args)
     value, rest = arguments[0] if arguments else None, arguments[1:]
     if node.target in ("flatten", torch.flatten):
@@ -173,7 +173,7 @@ def _flattens(node: fx.Node) -> bool:
 
 
 def _is_batch(size: Any, value: Any) -> bool:
-    """Whether a number is the first dimension of a value: ``value.size(0)``, ``value.shape[0]``, or 1."""
+    """Check whether a number is the first dimension of a value: ``value.size(0)``, ``value.shape[0]``, or 1."""
     if not isinstance(size, fx.Node):
         return bool(size == 1)
     if size.target == "size":

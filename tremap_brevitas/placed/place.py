@@ -1,4 +1,4 @@
-"""Placing the weights of a model in a memory."""
+"""Place the weights of a model in a memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def place(
     layout: Layout | None = None,
     rule: Rule | None = None,
 ) -> PlacedModel:
-    """Place the weights of a model in a memory: the first step of everything else.
+    """Place the weights of a model in a memory, which is the first step of every workflow.
 
     Layers lie one after the other in the order of ``named_modules``, each from a word boundary; see
     [linear_placement][tremap_brevitas.placement.linear_placement]. Biases that can hold faults
@@ -70,7 +70,7 @@ def place(
           words       13 to       15: 1 (2×5), 8 bits twos_complement, 4 codes a word
     """
     if encoding == "binary":
-        raise ValueError("encoding='binary' is for unsigned codes and needs no saying; choose how signed codes are stored")
+        raise ValueError("encoding='binary' is implied for unsigned codes; give the encoding of signed codes")
     check_type("memory", memory, Memory)
     layers = []
     slots = weight_slots(model, include=include, exclude=exclude)
@@ -94,5 +94,5 @@ def place(
     if layout is None:
         return PlacedModel(model, linear_placement(layers, memory, reuse=reuse), rule=rule)
     if reuse:
-        raise ValueError("reuse=True belongs to the linear layout; a layout of your own decides for itself")
+        raise ValueError("reuse=True applies only to the linear layout; a layout of your own must handle reuse itself")
     return PlacedModel(model, layout(with_operators(model, layers), memory), rule=rule)

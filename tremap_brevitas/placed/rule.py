@@ -1,4 +1,4 @@
-"""How codes are stored, and how gradients pass the stuck cells: one value."""
+"""The rule for how codes are stored and how gradients pass stuck cells."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tremap_brevitas.proxy.weight_faults import Gradient, Store
 
 @dataclass(frozen=True)
 class Rule:
-    """What is written to the memory, and what training makes of stuck cells.
+    """How codes are written to the memory, and how training treats stuck cells.
 
     Args:
         store: ``"nearest"``: the code whose read-back is nearest to the wanted one. ``"plain"``: the quantized code itself, as

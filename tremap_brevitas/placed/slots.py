@@ -1,4 +1,4 @@
-"""The quantized weights of a model, and biases that lie beside them, found by name."""
+"""Find the quantized weights of a model, and its quantized biases, by name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Patterns = Sequence[str] | str | None
 
 
 class WeightSlot(NamedTuple):
-    """One quantized weight of a model: slot ``slot`` of ``proxy``, the weight of ``module``, which is called ``name``.
+    """One quantized weight of a model: slot ``slot`` of ``proxy``, the weight of the module ``name``.
 
     Or its bias; the name is that of the layer and ``.bias`` then.
     """
@@ -33,19 +33,19 @@ class WeightSlot(NamedTuple):
     @property
     def parameter(self) -> nn.Parameter:
         """The float weight or bias."""
-        found: nn.Parameter = self.proxy.tracked_parameter_list[self.slot]
-        return found
+        parameter: nn.Parameter = self.proxy.tracked_parameter_list[self.slot]
+        return parameter
 
     @property
     def is_bias(self) -> bool:
-        """Whether it is a bias."""
+        """Whether the slot is a bias."""
         return isinstance(self.proxy, BiasQuantProxyFromInjector)
 
 
 def weight_slots(
     model: nn.Module, *, include: Patterns = None, exclude: Patterns = None, biases: bool = False
 ) -> list[WeightSlot]:
-    """All layers of a model whose weights are quantized, in the order of ``named_modules``.
+    """Return all layers of a model whose weights are quantized, in the order of ``named_modules``.
 
     Layers with float weights are none of them. A bias that can hold faults comes after its layer's weight.
 
@@ -60,28 +60,28 @@ def weight_slots(
         TypeError: If ``model`` is no module.
     """
     check_type("model", model, nn.Module)
-    found = []
+    slots = []
     for name, module in model.named_modules():
         if isinstance(module, QuantWeightMixin) and module.weight_quant.tensor_quant is not None:
-            found.append(WeightSlot(name, module, module.weight_quant, _slot(name, module, "weight")))
+            slots.append(WeightSlot(name, module, module.weight_quant, _slot(name, module, "weight")))
         if isinstance(module, QuantBiasMixin) and module.bias is not None and module.bias_quant.tensor_quant is not None:
             bias = f"{name}.bias" if name else "bias"
             if biases or isinstance(module.bias_quant, FaultyWeightProxy):
-                found.append(WeightSlot(bias, module, module.bias_quant, _slot(name, module, "bias")))
-    if not found:
+                slots.append(WeightSlot(bias, module, module.bias_quant, _slot(name, module, "bias")))
+    if not slots:
         raise ValueError(f"{type(model).__name__} has no layer with a quantized weight")
-    names = [entry.name for entry in found]
+    names = [entry.name for entry in slots]
     for argument, patterns in (("include", include), ("exclude", exclude)):
         for pattern in _patterns(patterns):
             if not any(fnmatchcase(name, pattern) for name in names):
                 raise ValueError(f"{argument}={pattern!r} matches no quantized layer; there are {', '.join(names)}")
     if include is not None:
-        found = [f for f in found if any(fnmatchcase(f.name, p) for p in _patterns(include))]
-    return [f for f in found if not any(fnmatchcase(f.name, p) for p in _patterns(exclude))]
+        slots = [f for f in slots if any(fnmatchcase(f.name, p) for p in _patterns(include))]
+    return [f for f in slots if not any(fnmatchcase(f.name, p) for p in _patterns(exclude))]
 
 
 def _slot(name: str, module: nn.Module, parameter: str) -> int:
-    """Which of the parameters of its quantizer a layer's is."""
+    """Return the index of a layer's parameter among those of its quantizer."""
     quantizer = getattr(module, f"{parameter}_quant")
     tracked = [other for other in quantizer.tracked_module_list if getattr(other, parameter) is not None]
     for slot, other in enumerate(tracked):
@@ -94,7 +94,7 @@ def _slot(name: str, module: nn.Module, parameter: str) -> int:
 
 
 def faulty_slots(model: nn.Module) -> list[WeightSlot]:
-    """Those quantized weights of a model that can hold faults.
+    """Return the quantized weights of a model that can hold faults.
 
     Raises:
         ValueError: If there is none.
@@ -126,13 +126,13 @@ def matching_slots(model: nn.Module, placement: Placement) -> dict[str, WeightSl
                 f"{', '.join(slots)}"
             )
         _check_layer(entry, layer)
-    found = {layer.name: slots[layer.name] for layer in placement.layers}
-    check_told_apart(found.values())
-    return found
+    matched = {layer.name: slots[layer.name] for layer in placement.layers}
+    check_told_apart(matched.values())
+    return matched
 
 
 def checked_slots(model: nn.Module, placement: Placement) -> list[WeightSlot]:
-    """All weights of a model that can hold faults, once those of a placement were found to match and to be finite.
+    """Return all weights of a model that can hold faults, after checking them against a placement.
 
     Raises:
         ValueError: If a layer of the placement is not in the model or does not match, or a weight is NaN or infinite.
@@ -146,7 +146,7 @@ def checked_slots(model: nn.Module, placement: Placement) -> list[WeightSlot]:
 
 
 def check_type(argument: str, value: object, kind: type) -> None:
-    """Check that an argument is what it should be, and not one of its neighbours or a list.
+    """Check the type of an argument, and reject a list or another argument in its place.
 
     Raises:
         TypeError: If not.
@@ -157,7 +157,7 @@ def check_type(argument: str, value: object, kind: type) -> None:
 
 
 def check_told_apart(entries: Iterable[WeightSlot]) -> None:
-    """Check that no two layers are one weight with one quantizer, where nothing says which of the two is read.
+    """Check that no two layers share one weight and one quantizer, because then they cannot be told apart.
 
     Raises:
         ValueError: If two are.
@@ -173,7 +173,7 @@ def check_told_apart(entries: Iterable[WeightSlot]) -> None:
 
 
 def check_enabled(name: str, proxy: Any) -> None:
-    """Check that a layer computes with codes at all.
+    """Check that the weight quantization of a layer is enabled.
 
     Raises:
         ValueError: If its weight quantizer is switched off, or has no values yet.
@@ -200,16 +200,16 @@ def check_narrow(name: str, proxy: Any, encoding: Encoding) -> None:
 def _check_layer(entry: WeightSlot, layer: PlacedLayer) -> None:
     check_enabled(entry.name, entry.proxy)
     check_narrow(entry.name, entry.proxy, layer.encoding)
-    found = {
+    own = {
         "shape": tuple(entry.parameter.shape),
         "bit width": entry.proxy.codes_bit_width,
         "signed codes": bool(entry.proxy.is_signed),
     }
     placed = {"shape": layer.shape, "bit width": layer.bit_width, "signed codes": layer.signed}
-    for what in found:
-        if found[what] != placed[what]:
+    for what in own:
+        if own[what] != placed[what]:
             raise ValueError(
-                f"layer {entry.name!r}: {what} {found[what]} in the model, but the placement holds {placed[what]}; place the "
+                f"layer {entry.name!r}: {what} {own[what]} in the model, but the placement holds {placed[what]}; place the "
                 f"model again"
             )
 

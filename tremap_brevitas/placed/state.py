@@ -1,4 +1,4 @@
-"""A model, the place of its codes, and the faults that are live."""
+"""A model, the placement of its codes, and the faults that are live."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from tremap_brevitas.placed.live import Live
 from tremap_brevitas.placed.rule import Rule
 from tremap_brevitas.placed.slots import WeightSlot, check_type, checked_slots, faulty_slots, matching_slots
 from tremap_brevitas.placement import MemoryImage, Placement
+from tremap_brevitas.printable import counted
 from tremap_brevitas.proxy import WeightCodes, WeightFaults
 from tremap_brevitas.proxy.weight_faults import fixed_codes
 
 
 class PlacedState:
-    """What a placed model is and knows: the base of [PlacedModel][tremap_brevitas.PlacedModel], which adds the verbs."""
+    """State of a placed model: the base class of [PlacedModel][tremap_brevitas.PlacedModel], which adds the operations."""
 
     def __init__(self, model: nn.Module, placement: Placement, *, rule: Rule | None = None) -> None:
         if rule is not None:
@@ -34,12 +35,12 @@ class PlacedState:
 
     @property
     def model(self) -> nn.Module:
-        """The user's own model."""
+        """The user's model."""
         return self._model
 
     @property
     def placement(self) -> Placement:
-        """Where each code lies."""
+        """Location of each code in the memory."""
         return self._placement
 
     @property
@@ -54,13 +55,13 @@ class PlacedState:
 
     @property
     def rule(self) -> Rule:
-        """How codes are stored under the live map; with none, how they will be unless said otherwise."""
+        """How codes are stored under the live map; without one, the default for the next map."""
         return self._live.rule
 
     # ---------------------------------------------------------------- setting and clearing
 
     def set_faults_(self, fault_map: FaultMap, *, rule: Rule | None = None) -> None:
-        """Let the model compute with weights as they come back from a faulty memory; replaces all faults set before.
+        """Set faults: the model then computes with weights as read back from a faulty memory. Replaces earlier faults.
 
         The float master weights stay as they are. Either all layers get their faults or, on an error, none does.
 
@@ -83,12 +84,12 @@ class PlacedState:
         )
 
     def clear_faults_(self) -> None:
-        """Let the model compute as in a healthy memory."""
+        """Remove all faults: the model then computes as in a healthy memory."""
         self.apply_({}, Live(self._placement, self._default))
 
     @contextmanager
     def using(self, fault_map: FaultMap | None, *, rule: Rule | None = None) -> Iterator[None]:
-        """Set the faults of a map, or with None those of a healthy memory, for a ``with`` block.
+        """Temporarily set the faults of a map, or with None remove all faults, in a ``with`` block.
 
         Afterwards what was live before is live again.
 
@@ -108,7 +109,7 @@ class PlacedState:
 
     @contextmanager
     def using_codes(self, codes: Mapping[str, NDArray[Any]]) -> Iterator[None]:
-        """Let the model compute with given codes, whatever its weights are: a network as a chip really runs it.
+        """Temporarily compute with given codes instead of the model's own, as a real chip does.
 
         Args:
             codes: Integer array in the shape of the weight for each layer of the placement, such as ``MemoryImage.codes``.
@@ -127,7 +128,7 @@ class PlacedState:
     # ---------------------------------------------------------------- reading
 
     def codes(self, layer: str) -> WeightCodes:
-        """Integers of one layer's weight under the live faults: ``wanted``, ``stored`` and ``read_back``.
+        """Return the integers of one layer's weight under the live faults: ``wanted``, ``stored`` and ``read_back``.
 
         Raises:
             KeyError: If the placement has no such layer.
@@ -139,7 +140,7 @@ class PlacedState:
         return codes_of(entry)
 
     def memory_image(self) -> MemoryImage:
-        """The codes that the network computes with under the live faults, as a memory image.
+        """Return the codes that the network computes with under the live faults, as a memory image.
 
         Written to any chip whose stuck cells are among those faults, at the same values, every code reads back unchanged.
 
@@ -159,7 +160,7 @@ class PlacedState:
     # ---------------------------------------------------------------- stopping and going on
 
     def state_dict(self) -> dict[str, Any]:
-        """What must be saved, beside the fault map, to go on later: the model's state, and what is live."""
+        """Return the state to save, without the fault map: the model's state, the rule, and digests of placement and map."""
         fault_map = self.fault_map
         return {
             "placement": self._placement.digest,
@@ -169,7 +170,7 @@ class PlacedState:
         }
 
     def load_state_dict(self, state: Mapping[str, Any], *, fault_map: FaultMap | None) -> None:
-        """Go on from a saved state, with the same faults live.
+        """Restore a saved state, with the same faults live.
 
         Args:
             state: What ``state_dict`` returned.
@@ -178,8 +179,8 @@ class PlacedState:
         Raises:
             ValueError: If the state belongs to another placement, or the map is not the one that was live. Nothing is changed.
         """
-        found = None if fault_map is None else fault_map.digest
-        for name, own in (("placement", self._placement.digest), ("fault_map", found)):
+        digest = None if fault_map is None else fault_map.digest
+        for name, own in (("placement", self._placement.digest), ("fault_map", digest)):
             if state[name] != own:
                 raise ValueError(f"the state was saved with another {name}: {state[name]!r}, but here it is {own!r}")
         self._model.load_state_dict(state["model"])
@@ -191,7 +192,7 @@ class PlacedState:
     # ---------------------------------------------------------------- inside the package
 
     def apply_(self, faults: Mapping[str, WeightFaults], live: Live, *, slots: Iterable[WeightSlot] | None = None) -> None:
-        """Give every layer its faults, and those without any a healthy memory: what strategies call at every step.
+        """Set the faults of every layer, and none in layers without faults; strategies call it at every step.
 
         Args:
             faults: Faults of the layers that have any, by name.
@@ -207,7 +208,7 @@ class PlacedState:
         self._live = live
 
     def chosen(self, rule: Rule | None) -> Rule:
-        """The rule given, or the one that the model was placed with."""
+        """Return the rule given, or the one that the model was placed with."""
         if rule is not None:
             check_type("rule", rule, Rule)
         return self._default if rule is None else rule
@@ -249,11 +250,11 @@ class PlacedState:
     def __repr__(self) -> str:
         weights, layers = self._placement.weights, len(self._placement.layers)
         live = "given codes" if self._live.fixed else self._live.fault_map or "a healthy memory"
-        return f"{type(self).__name__}({type(self._model).__name__}, {weights} weights, layers: {layers}; {live})"
+        return f"{type(self).__name__}({type(self._model).__name__}, {counted(weights, 'weight')}, layers: {layers}; {live})"
 
 
 def _live_in(slots: Iterable[WeightSlot], placement: Placement) -> Live | None:
-    """What another placed model of the same model and placement has set, so that both say the same."""
+    """Return what another placed model of the same model and placement has set, so that both agree."""
     for entry in slots:
         faults = entry.proxy.fault_slot(entry.slot)
         if faults is not None and isinstance(faults.origin, Live) and faults.origin.placement == placement:

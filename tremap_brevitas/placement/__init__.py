@@ -1,4 +1,4 @@
-"""Which cell holds which bit of which weight, and what a chip makes of it. NumPy only."""
+"""Placement of weight bits in memory cells, and its results on a chip. NumPy only."""
 
 from tremap_brevitas.placement.activated import ActivatedFaults, activated_faults
 from tremap_brevitas.placement.certificate import Certificate, Deployment, LayerDifference, certificate

@@ -1,4 +1,4 @@
-"""Activated faults: stuck cells whose value is not what is stored there."""
+"""Activated faults: stuck cells whose value differs from the bit stored there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tremap_brevitas.placement.image import MemoryImage
 
 @dataclass(frozen=True)
 class ActivatedFaults:
-    """Where a chip's faults fall, and which of them matter for an image. In a reused memory a cell counts once a tile.
+    """Counts of a chip's faults by bit and layer, and of those activated. In a reused memory a cell counts once per tile.
 
     Attributes:
         chip: Name of the chip.
@@ -32,7 +32,7 @@ class ActivatedFaults:
 
 
 def activated_faults(image: MemoryImage, fault_map: FaultMap) -> ActivatedFaults:
-    """Find out which of a chip's faults change what is read.
+    """Find which of a chip's faults change what is read.
 
     Raises:
         ValueError: If image and map are of different memories.

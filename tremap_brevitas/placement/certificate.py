@@ -1,4 +1,4 @@
-"""What one chip reads of one memory image, from the files alone. NumPy only."""
+"""Compare what one chip reads of a memory image with what was trained. NumPy only."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class LayerDifference:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Certificate:
-    """What one chip makes of one memory image.
+    """Comparison of the codes that one chip reads with those of the memory image.
 
     Attributes:
         chip: Name of the chip.
@@ -51,7 +51,7 @@ class Certificate:
 
     @property
     def bit_exact(self) -> bool:
-        """Whether the chip computes exactly the network that was trained."""
+        """Whether the chip computes exactly the trained network."""
         return not self.differences
 
     @property
@@ -66,18 +66,18 @@ class Certificate:
 
     @property
     def result(self) -> ChipResult:
-        """The verdict in figures; its accuracy is not known."""
+        """Summary in figures; the accuracy is NaN because it is not measured."""
         return ChipResult(self.chip, weights_that_differ=self.weights_that_differ, worst_error=self.worst_error)
 
     @property
     def rms_error(self) -> float:
-        """Root of the mean squared difference over all weights of the image, in LSB."""
+        """Root mean square difference over all weights of the image, in LSB."""
         squares = sum(float(np.square((d.read - d.trained).astype(np.float64)).sum()) for d in self.differences)
         return float(np.sqrt(squares / self.image.placement.weights))
 
     @property
     def relative_error(self) -> float:
-        """Root of the sum over layers of squared differences over squared codes: noise to signal, all layers together.
+        """Noise-to-signal ratio: root of the sum over layers of squared differences over squared codes.
 
         A difference counts for more in a layer of small codes or of few weights, which is where it does more harm.
         """
@@ -88,7 +88,7 @@ class Certificate:
         return float(np.sqrt(total))
 
     def read(self) -> dict[str, NDArray[Any]]:
-        """All codes that the chip reads, by layer."""
+        """Return all codes that the chip reads, by layer."""
         return with_differences(self.image.codes, self.differences)
 
     def __repr__(self) -> str:
@@ -96,7 +96,7 @@ class Certificate:
 
 
 def certificate(image: MemoryImage, fault_map: FaultMap, *, deployment: Deployment = "group_image") -> Certificate:
-    """Work out which weights a chip reads differently from what was trained, and by how much.
+    """Determine which weights a chip reads differently from what was trained, and by how much.
 
     Only faults and stored bits are looked at: no network is run. A chip whose stuck values equal the stored bits
     is *bit-exact*, member of the group or not, and its accuracy is the network's by construction.
@@ -137,7 +137,7 @@ def certificate(image: MemoryImage, fault_map: FaultMap, *, deployment: Deployme
 
 
 def check_deployment(deployment: str) -> None:
-    """Check it.
+    """Check the name of a deployment.
 
     Raises:
         ValueError: If it is unknown.
@@ -147,13 +147,13 @@ def check_deployment(deployment: str) -> None:
 
 
 def _misread(image: MemoryImage, bits: StuckBits) -> LayerDifference:
-    """What a chip reads when these are its wrong bits (in a reused memory: wrong in some tile)."""
+    """Return what a chip reads when these bits are wrong (in a reused memory: wrong in some tile)."""
     trained = image.codes[bits.layer.name].reshape(-1)[bits.weight].astype(np.int32)
     return _where_changed(bits.layer.name, bits.weight, trained, bits.read_back(trained))
 
 
 def _rewritten(image: MemoryImage, bits: StuckBits) -> LayerDifference:
-    """What a chip reads when its weights are written to it as the nearest code that it can hold."""
+    """Return what a chip reads when its weights are written to it as the nearest code that it can hold."""
     trained = image.codes[bits.layer.name].reshape(-1)[bits.weight].astype(np.int32)
     wrong = bits.activated(trained) != 0
     bits, trained = bits.at(wrong), trained[wrong]
@@ -170,7 +170,7 @@ def _where_changed(
 
 
 def with_differences(codes: Mapping[str, NDArray[Any]], differences: Iterable[LayerDifference]) -> dict[str, NDArray[Any]]:
-    """Codes as they are read; layers without a difference are the arrays given."""
+    """Return the codes as they are read; layers without a difference are the given arrays."""
     read = dict(codes)
     for difference in differences:
         changed = np.array(read[difference.layer])
@@ -182,7 +182,7 @@ def with_differences(codes: Mapping[str, NDArray[Any]], differences: Iterable[La
 def certificate_of(
     chip: str, image: MemoryImage, read: Mapping[str, NDArray[Any]], *, layers: Iterable[str] | None = None
 ) -> Certificate:
-    """Certificate from the codes that a chip is known to read, whatever was written to it.
+    """Create a certificate from the codes that a chip is known to read, whatever was written to it.
 
     Args:
         chip: Name of the chip.

@@ -1,4 +1,4 @@
-"""What a chip makes of a memory image, in four figures, and their one form in tables."""
+"""Result of a memory image on one chip: four figures, and their form in tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COLUMNS = ("chip", "bit_exact", "weights_that_differ", "worst_error", "accuracy"
 
 @dataclass(frozen=True)
 class ChipResult:
-    """How a network does on one chip: the result in reports, bundles and commands.
+    """Result of a network on one chip, as used in reports, bundles and commands.
 
     Args:
         chip: Name of the chip.
@@ -48,16 +48,16 @@ class ChipResult:
 
     @property
     def bit_exact(self) -> bool:
-        """Whether the chip computes exactly the network that was trained."""
+        """Whether the chip computes exactly the trained network."""
         return self.weights_that_differ == 0
 
     def row(self) -> dict[str, Any]:
-        """The result as a row of a table, or an object of JSON: a value for each column."""
+        """Return the result as a table row or JSON object, with one value for each column."""
         return {column: getattr(self, column) for column in COLUMNS}
 
     @classmethod
     def from_row(cls, row: Mapping[str, str]) -> ChipResult:
-        """Read a row of a table back; columns of other names do not count.
+        """Read the result from a table row; other columns are ignored.
 
         Raises:
             ValueError: If a cell is not what ``row`` makes, or two contradict each other.

@@ -1,4 +1,4 @@
-"""A layout drawn as text, for a person to check against a data sheet."""
+"""Draw a memory layout as text, to compare it with a data sheet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tremap_brevitas.placement.placement import Placement
 
 
 def drawn_words(placement: Placement, words: Iterable[int]) -> str:
-    """Say which weight's code sits in which bits of some words, from the highest bit down.
+    """Show which weight's code lies in which bits of some words, from the highest bit down.
 
     Args:
         placement: The placement.

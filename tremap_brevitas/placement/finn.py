@@ -1,4 +1,4 @@
-"""FINN's layout: one memory a layer, a word for each step of its matrix-vector unit."""
+"""FINN's layout: one memory for each layer, one word for each step of its matrix-vector unit."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from tremap_brevitas.placement.image import MemoryImage
 from tremap_brevitas.placement.layer import PlacedLayer
 from tremap_brevitas.placement.linear import LayerCodes
 from tremap_brevitas.placement.placement import Placement
+from tremap_brevitas.printable import counted
 
 Folding: TypeAlias = tuple[int, int] | Mapping[str, Any]
 KEYS = ("PE", "SIMD", "input_shape", "unit")
 
 
 def finn_placement(layers: Iterable[LayerCodes], memory: Memory, *, folding: Mapping[str, Folding]) -> Placement:
-    """Place layers as FINN's units hold their weights (MVAU and VVAU, ``internal_decoupled``).
+    """Place layers as FINN's units store their weights (MVAU and VVAU, ``internal_decoupled``).
 
     A matrix-vector unit (MVAU) multiplies by a matrix of ``MH`` rows (outputs) and ``MW`` columns (inputs). In every step it
     takes ``PE`` rows by ``SIMD`` columns, one word of ``PE * SIMD`` codes; all columns of the first ``PE`` rows come first.
@@ -94,7 +95,7 @@ def finn_placement(layers: Iterable[LayerCodes], memory: Memory, *, folding: Map
 
 
 def finn_dat(image: MemoryImage, layer: str) -> str:
-    """One layer's memory as FINN's ``memblock.dat``: one word a line, hexadecimal, of ``PE * SIMD * bit_width`` bits.
+    """Format one layer's memory as FINN's ``memblock.dat``: hexadecimal words of ``PE * SIMD * bit_width`` bits.
 
     The bits are padded to a multiple of four.
 
@@ -108,12 +109,12 @@ def finn_dat(image: MemoryImage, layer: str) -> str:
 
 
 def is_depthwise(layer: LayerCodes) -> bool:
-    """Whether FINN makes a VVAU of a layer: a convolution of one input channel for each output channel, one to one."""
+    """Check whether FINN makes a VVAU of a layer: a convolution with one input channel per output channel."""
     return len(layer.shape) > 2 and not layer.transposed and layer.shape[:2] == (layer.groups, 1)
 
 
 def finn_matrix(layer: LayerCodes, channels: int | None = None) -> NDArray[np.int64]:
-    """The matrix that a layer's unit multiplies by: flat, row-major indices of the weight, one row an output.
+    """Return the matrix of a layer's unit: flat, row-major indices of the weight, one row for each output.
 
     Args:
         layer: The layer.
@@ -162,7 +163,7 @@ def _order(layer: LayerCodes, folding: Folding) -> tuple[NDArray[np.int64], int]
 
 
 def flattened_channels(layer: LayerCodes, input_shape: Iterable[int] | None) -> int | None:
-    """Channels of the feature map that a linear layer's columns are; None if nobody said, and for other layers.
+    """Return the channels of the flattened feature map before a linear layer; None if unknown or not linear.
 
     Args:
         layer: The layer.
@@ -184,18 +185,20 @@ def flattened_channels(layer: LayerCodes, input_shape: Iterable[int] | None) -> 
                 f'folding: "input_shape": (channels, height, width), or ({columns},) if they are none'
             )
         if layer.channels and columns % layer.channels:
-            raise ValueError(f"{where}: {columns} columns are not a feature map of {layer.channels} channels")
+            raise ValueError(f"{where}: {columns} columns are not a feature map of {counted(layer.channels, 'channel')}")
         return layer.channels
     shape = tuple(int(n) for n in input_shape)
     if not shape or math.prod(shape) != columns or min(shape) < 1:
         raise ValueError(f"{where}: input_shape {shape} has {math.prod(shape)} numbers, its weight {columns} columns")
     if layer.channels and shape[0] != layer.channels:
-        raise ValueError(f"{where}: input_shape {shape} has {shape[0]} channels, but in the model {layer.channels} lead to it")
+        raise ValueError(
+            f"{where}: input_shape {shape} has {shape[0]} channels, but its input in the model has {layer.channels}"
+        )
     return shape[0]
 
 
 def _unit(layer: LayerCodes, simd: int, unit: str | None) -> str:
-    """The kind of unit that FINN makes."""
+    """Return the kind of unit that FINN makes."""
     kind = "VVAU" if is_depthwise(layer) else "MVAU"
     if unit is not None and unit not in (f"{kind}_hls", f"{kind}_rtl"):
         raise ValueError(f"layer {layer.name!r}: unit {unit!r}; FINN makes a {kind}_hls or {kind}_rtl of it")

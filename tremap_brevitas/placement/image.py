@@ -1,4 +1,4 @@
-"""What is written into the memory: the codes of a network, and the words that hold them."""
+"""The codes of a network as written to the memory, and the words that hold them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 from tremap_brevitas.codes import code_range, decode, encode
 from tremap_brevitas.placement.layer import PlacedLayer
 from tremap_brevitas.placement.placement import Placement
+from tremap_brevitas.printable import counted
 
 Array = NDArray[Any]
 
 
 class MemoryImage:
-    """The codes of a network as they are to be written into a memory, before any cell has its say.
+    """The codes of a network as they are written to a memory, before stuck cells take effect.
 
     Args:
         placement: Where each code lies.
@@ -61,10 +62,10 @@ class MemoryImage:
         """
         width, expected = placement.memory.word_bits, placement.tiles * placement.memory.words
         if len(words) != expected:
-            raise ValueError(f"{len(words)} words, but the placement has {expected}")
+            raise ValueError(f"{counted(len(words), 'word')}, but the placement has {expected}")
         wide = next((i for i, word in enumerate(words) if not 0 <= word < 1 << width), None)
         if wide is not None:
-            raise ValueError(f"word {wide} is {words[wide]:#x}, which does not fit into {width} bits")
+            raise ValueError(f"word {wide} is {words[wide]:#x}, which does not fit into {counted(width, 'bit')}")
         size = -(-width // 8)
         packed = np.frombuffer(b"".join(word.to_bytes(size, "little") for word in words), dtype=np.uint8)
         rows = np.unpackbits(packed.reshape(expected, size), axis=1, count=width, bitorder="little")
@@ -101,7 +102,7 @@ class MemoryImage:
         return packed
 
     def stored(self, cells: ArrayLike) -> NDArray[np.uint8]:
-        """The bit that is stored in each of some cells; 0 in a cell that no weight uses.
+        """Return the bit stored in each of these cells; 0 in a cell that no weight uses.
 
         Args:
             cells: Cell indices of the memory, in any order, (cells,).
@@ -121,12 +122,12 @@ class MemoryImage:
         """
         asked, size = np.asarray(cells, dtype=np.int64), self.placement.memory.cells
         if asked.size and not 0 <= asked.min() <= asked.max() < size:
-            raise ValueError(f"cells {asked.min()} to {asked.max()} are not all inside the memory of {size} cells")
+            raise ValueError(f"cells {asked.min()} to {asked.max()} are not all inside the memory of {counted(size, 'cell')}")
         cell = asked + size * np.arange(self.placement.tiles)[:, None]
         return (self.bits[cell >> 3] >> (cell & 7).astype(np.uint8)) & 1
 
     def words(self) -> list[int]:
-        """Every word as a number, tile after tile."""
+        """Return every word as a number, tile after tile."""
         width = self.placement.memory.word_bits
         total = self.placement.tiles * self.placement.memory.words
         rows = np.unpackbits(self.bits, count=total * width, bitorder="little").reshape(total, width)
@@ -134,7 +135,7 @@ class MemoryImage:
 
     @cached_property
     def squares(self) -> Mapping[str, float]:
-        """Sum of the squared codes of each layer: what an error in it is to be compared with."""
+        """Sum of the squared codes of each layer, the reference for its errors."""
         return MappingProxyType({name: float(np.square(codes, dtype=np.float64).sum()) for name, codes in self.codes.items()})
 
     @cached_property
@@ -150,7 +151,8 @@ class MemoryImage:
         return type(self), (self.placement, dict(self.codes))
 
     def __repr__(self) -> str:
-        return f"MemoryImage({self.placement.weights} codes of {len(self.codes)} layers, {self.placement.memory})"
+        codes, layers = counted(self.placement.weights, "code"), counted(len(self.codes), "layer")
+        return f"MemoryImage({codes} of {layers}, {self.placement.memory})"
 
 
 def _checked(layer: PlacedLayer, codes: ArrayLike) -> Array:
@@ -162,7 +164,7 @@ def _checked(layer: PlacedLayer, codes: ArrayLike) -> Array:
         raise ValueError(f"layer {layer.name!r}: codes must be integers, got {array.dtype}")
     if array.min() < low or array.max() > high:
         raise ValueError(
-            f"layer {layer.name!r}: codes from {array.min()} to {array.max()}, but {layer.bit_width} bits "
+            f"layer {layer.name!r}: codes from {array.min()} to {array.max()}, but {counted(layer.bit_width, 'bit')} "
             f"{layer.encoding} hold {low} to {high}"
         )
     kept: Array = array.astype(np.min_scalar_type(low if low < 0 else high), order="C")

@@ -1,4 +1,4 @@
-"""Memory images as files: the words that a flow loads into the weight memory. NumPy and the standard library only.
+"""Write and read the words of a weight memory as files. NumPy and the standard library only.
 
 Every format has a writer and a reader; what one writes, the other reads back. A word is written with as many digits or bytes as
 its width needs, and the first word of the file is address 0; a reused memory's tiles follow one another.
@@ -20,7 +20,7 @@ from tremap_brevitas.placement.image import MemoryImage
 
 
 def write_memory_image(image: MemoryImage, path: str | os.PathLike[str], *, format: Format, fault_map: FaultMap | None) -> Path:
-    """Write the words of a memory image to a file, and say in it whether they are before or after the faults.
+    """Write the words of a memory image to a file, which states whether stuck cells have taken effect.
 
     Args:
         image: The codes and where they lie.
@@ -69,7 +69,7 @@ def write_words(words: Sequence[int], path: str | os.PathLike[str], *, format: F
 
 
 def read_memory_image(path: str | os.PathLike[str], *, format: Format, word_bits: int) -> list[int]:
-    """Read the words of a file that [write_memory_image][tremap_brevitas.placement.write_memory_image] wrote, or a tool.
+    """Read a file that [write_memory_image][tremap_brevitas.placement.write_memory_image] or another tool wrote.
 
     ``MemoryImage.from_words`` turns them into codes. Every address must have one word, and only one. Of what other tools write,
     it reads: several words a line, ranges, signed decimals and ``%`` comments of an ``altera_mif``; records of the types 00 to
@@ -93,7 +93,7 @@ def read_memory_image(path: str | os.PathLike[str], *, format: Format, word_bits
 
 
 def words_read(image: MemoryImage, fault_map: FaultMap) -> list[int]:
-    """Words that a chip gives back after ``image`` was written to it.
+    """Return the words that a chip returns after ``image`` was written to it.
 
     Raises:
         ValueError: If the map is of another memory.

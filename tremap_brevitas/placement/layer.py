@@ -17,7 +17,7 @@ from tremap_brevitas.faults.permutation import inverse
 
 @dataclass(frozen=True, eq=False)
 class PlacedLayer:
-    """Where the codes of one layer's weight lie.
+    """Location and format of the codes of one layer's weight.
 
     Position ``p`` of the layer is code ``p % codes_per_word`` of word ``first_word + p // codes_per_word``; code
     ``c`` of a word takes its bits ``c * bit_width`` and up, LSB first. A code never straddles two words.
@@ -81,7 +81,7 @@ class PlacedLayer:
 
     @property
     def signed(self) -> bool:
-        """Whether the codes have a sign."""
+        """Whether the codes are signed."""
         return self.encoding != "binary"
 
     @cached_property
@@ -90,7 +90,7 @@ class PlacedLayer:
         return inverse(self.order)
 
     def description(self) -> dict[str, Any]:
-        """Everything but the order, as JSON can hold it."""
+        """Return everything but the order, in a form that JSON can store."""
         return {
             "name": self.name,
             "shape": list(self.shape),
@@ -103,7 +103,7 @@ class PlacedLayer:
 
 @dataclass(frozen=True, eq=False)
 class LayerSites:
-    """The bits of one layer's weights that some cells hold, one entry a bit.
+    """The bits of one layer's weights that lie in given cells, one entry for each bit.
 
     Attributes:
         layer: The layer.
@@ -131,7 +131,7 @@ class WeightBit:
 
 
 def parameter_of(layer: str, index: tuple[int, ...]) -> str:
-    """Name of one number of a layer, such as ``conv1.weight[0,2,1,1]``; a layer called ``fc.bias`` is a bias.
+    """Return the name of one weight of a layer, such as ``conv1.weight[0,2,1,1]``; a layer ``fc.bias`` is a bias.
 
     Examples:
         >>> parameter_of("fc", (0, 2)), parameter_of("fc.bias", (2,))

@@ -12,7 +12,7 @@ from tremap_brevitas.placement.placement import Placement
 
 
 class LayerCodes(NamedTuple):
-    """What a layout must know of a layer: its name, how many codes of what kind it has, and what is computed with them.
+    """Description of a layer for a layout: its name, the number and format of its codes, and its operator.
 
     Attributes:
         name: Dotted name of the layer.
@@ -36,7 +36,7 @@ class LayerCodes(NamedTuple):
 
 
 def linear_placement(layers: Iterable[LayerCodes], memory: Memory, *, reuse: bool = False) -> Placement:
-    """Place layers one after the other, each from a word boundary.
+    """Place layers one after the other, each starting at a word boundary.
 
     As many whole codes a word as fit, the first in the lowest bits, LSB first::
 

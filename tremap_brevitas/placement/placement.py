@@ -11,19 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from tremap_brevitas.archive import load_archive, save_archive
-from tremap_brevitas.codes import Encoding
 from tremap_brevitas.faults.fault_map import FaultMap, check_memory
 from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.placement.layer import LayerSites, PlacedLayer, WeightBit
+from tremap_brevitas.placement.placement_file import KIND, SCHEMA, Header, parts
 from tremap_brevitas.placement.stuck_bits import StuckBits, merged_bits
-
-KIND = "tremap placement"
-SCHEMA = 2  # 1: no digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,7 +250,7 @@ class Placement:
             ValueError: If the file is damaged, is not a placement, has a newer schema, or its content does not match
                 its digest.
         """
-        return load_archive(path, _loaded, kind=KIND, schema=SCHEMA, header=_Header)
+        return load_archive(path, lambda *said: cls(*parts(*said)), kind=KIND, schema=SCHEMA, header=Header)
 
     def __str__(self) -> str:
         used = f"{self.words} of {self.memory.words} words"
@@ -269,38 +265,6 @@ class Placement:
                 + ("" if layer.order is None else ", own order")
             )
         return "\n".join(lines)
-
-
-class _LayerHeader(msgspec.Struct):
-    name: str
-    shape: tuple[int, ...]
-    bit_width: int
-    encoding: Encoding
-    first_word: int
-    codes_per_word: int
-
-
-class _Header(msgspec.Struct):
-    """What the file of a placement says beside its orders."""
-
-    schema: int
-    words: int
-    word_bits: int
-    reuse: bool
-    layers: list[_LayerHeader]
-    digest: str | None = None
-
-
-def _loaded(header: _Header, arrays: dict[str, NDArray[Any]]) -> Placement:
-    layers = [
-        PlacedLayer(**msgspec.structs.asdict(layer), order=arrays.pop(f"order_{i}", None))
-        for i, layer in enumerate(header.layers)
-    ]
-    if arrays:
-        raise ValueError(f"it holds {', '.join(arrays)}, which is the order of none of its {len(layers)} layers")
-    if header.schema > 1 and header.digest is None:
-        raise ValueError("its header says no digest")
-    return Placement(Memory(words=header.words, word_bits=header.word_bits), tuple(layers), header.reuse)
 
 
 def _shape_for(index: Sequence[int] | int, layer: PlacedLayer) -> tuple[int, ...]:

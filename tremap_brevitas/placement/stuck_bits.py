@@ -1,4 +1,4 @@
-"""The stuck bits of each weight, one entry a weight."""
+"""The stuck bits of each weight, with one entry for each weight."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class StuckBits:
     sa1: NDArray[np.int32]
 
     def activated(self, codes: NDArray[np.integer]) -> NDArray[np.int32]:
-        """Bits of each weight whose stuck value is not what is stored there, as a mask.
+        """Return the bits of each weight whose stuck value differs from the stored bit, as a mask.
 
         Args:
             codes: What is stored in these weights, (weights,).
@@ -38,23 +38,23 @@ class StuckBits:
         return (stored & self.sa0) | (~stored & self.sa1)
 
     def read_back(self, codes: NDArray[np.integer]) -> NDArray[np.int32]:
-        """Codes that come back if these are stored."""
+        """Return the codes that are read back if these codes are stored."""
         width, encoding = self.layer.bit_width, self.layer.encoding
         stored = encode(codes, bit_width=width, encoding=encoding)
         return decode((stored | self.sa1) & ~self.sa0, bit_width=width, encoding=encoding)
 
     def nearest(self, codes: NDArray[np.integer]) -> NDArray[np.int32]:
-        """Codes that come back nearest to these."""
+        """Return the readable codes nearest to these codes."""
         width, encoding = self.layer.bit_width, self.layer.encoding
         return nearest_reachable(codes, sa0=self.sa0, sa1=self.sa1, bit_width=width, encoding=encoding)
 
     def at(self, weights: NDArray[np.bool_]) -> StuckBits:
-        """Those of some of the weights, given as a mask."""
+        """Select some of the weights with a mask."""
         return StuckBits(self.layer, self.weight[weights], self.sa0[weights], self.sa1[weights])
 
 
 def merged_bits(sites: Iterable[LayerSites], stuck_at: NDArray[np.uint8]) -> list[StuckBits]:
-    """Bring the stuck bits of each weight together.
+    """Combine the stuck bits of each weight into one entry.
 
     Args:
         sites: The bits that some cells hold, from [Placement.sites][tremap_brevitas.Placement.sites].
@@ -81,7 +81,7 @@ def merged_bits(sites: Iterable[LayerSites], stuck_at: NDArray[np.uint8]) -> lis
 
 
 def _by_weight(sites: LayerSites) -> tuple[PlacedLayer, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Layer, weight, bit and source of its sites, by ascending weight."""
+    """Return layer, weight, bit and source of the sites, sorted by weight."""
     if sites.layer.order is None:
         return sites.layer, sites.weight, sites.bit, sites.source
     order = np.argsort(sites.weight, kind="stable")

@@ -1,4 +1,4 @@
-"""Planning for a fleet: which chips share a network, what fault rate costs what accuracy, which image suits a new chip."""
+"""Plan for a fleet: which chips share a network, the accuracy at a fault rate, and the best image for a new chip."""
 
 import lazy_loader
 

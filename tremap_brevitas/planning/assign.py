@@ -1,4 +1,4 @@
-"""A new chip and a library of prepared images: which one runs on it, and how well?"""
+"""Choose a prepared image for a new chip, and predict its accuracy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Preparation = Deployment | Literal["patched"]
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """One image of a library.
+    """One prepared image of a library.
 
     Attributes:
         name: What to call it, such as the folder of its bundle.
@@ -43,7 +43,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Assignment:
-    """Which image a chip gets.
+    """The image chosen for a chip.
 
     Attributes:
         result: What the chip makes of the image; its accuracy is what the curve predicts, or the image's own if no weight
@@ -69,7 +69,7 @@ def assign(
     deployment: Preparation = "chip_image",
     margin: float = 0.0,
 ) -> Iterator[Assignment]:
-    """Find for each chip the image of a library that serves it best; no network is run.
+    """Find for each chip the best image of a library, without running a network.
 
     For every image the codes that the chip reads are worked out, and the curve says what accuracy to expect. An image that
     reaches the goal wins over every one that does not. Of several that do, one on which the chip is exact wins, the most
@@ -128,7 +128,7 @@ def assign(
         raise ValueError("patched chips have wrong codes on purpose: their curve must be over errors of outputs, not of codes")
     bare = next((entry.name for entry in library if entry.moments is None), None)
     if by_outputs and bare is not None:
-        raise ValueError(f"errors of outputs are asked for, but image {bare!r} has no moments; export it with moments=")
+        raise ValueError(f"the curve needs errors of outputs, but image {bare!r} has no moments; export it with moments=")
     shelf = Library([entry.image for entry in library], deployment="chip_image" if deployment == "patched" else deployment)
     accuracies = np.array([entry.accuracy for entry in library], dtype=np.float64)
     for fault_map in chips:
@@ -164,7 +164,7 @@ def _output_error(entry: Prepared, chip: FaultMap, deployment: Preparation) -> f
 def _expected(
     accuracies: NDArray[np.float64], errors: NDArray[np.float64], exact: NDArray[np.bool_], curve: ResilienceCurve | None
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Accuracy to expect of each image, NaN if unknown, and whether that is more than a guess."""
+    """Return the expected accuracy of each image (NaN if unknown), and whether the measurements cover it."""
     if curve is None:
         return np.where(exact, accuracies, np.nan), exact
     lost = curve.predict(0.0) - curve.predict_untrained(errors)

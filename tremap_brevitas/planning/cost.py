@@ -1,4 +1,4 @@
-"""What each stuck cell costs an image by itself: squared error of a code over the squares of its layer's codes."""
+"""Cost of each single stuck cell: squared error of its code relative to the squares of its layer's codes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tremap_brevitas.placement import MemoryImage
 
 
 def fault_costs(image: MemoryImage, fault_map: FaultMap) -> NDArray[np.float64]:
-    """For each stuck cell the squared error that it alone causes, the nearest code being written, over its layer's squares.
+    """Return the squared error that each stuck cell causes alone, with the nearest code stored, relative to its layer.
 
     Their sum over a map is the square of the certificate's [relative_error][tremap_brevitas.Certificate.relative_error],
     but for weights with several stuck bits. A cell that stores what it is stuck at costs nothing; one that holds no weight

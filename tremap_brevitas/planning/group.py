@@ -1,4 +1,4 @@
-"""Which chips to merge: as few groups as possible, none of whose unions costs too much."""
+"""Decide which chips to merge: as few groups as possible, none with too costly a union."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def group_chips(
 def in_arrival_order(
     chips: Sequence[FaultMap], *, limit: float, conflict_limit: float = np.inf, cost: Cost | None = None
 ) -> list[Group]:
-    """Fill one group after the other with the chips as they come: what grouping is to be compared with.
+    """Fill groups with the chips in the given order, as a baseline for other groupings.
 
     Raises:
         ValueError: As [group_chips][tremap_brevitas.planning.group.group_chips].
@@ -116,7 +116,7 @@ class _Limits(NamedTuple):
 
 
 class _Fleet:
-    """The chips over the cells that are stuck on two or more of them, renumbered; a cell of one chip costs any group alike."""
+    """The fleet's cells that are stuck on two or more chips, renumbered; other cells cost the same in any group."""
 
     def __init__(self, chips: Sequence[FaultMap], cost: Cost | None) -> None:
         check_same_memory(chips)
@@ -157,7 +157,7 @@ class _Groups:
         self.chips: list[list[int]] = []
 
     def best(self, index: int, without: int | None = None) -> int | None:
-        """The group where a chip fits and adds least."""
+        """Return the group that can take a chip at the least extra cost."""
         count = len(self.chips)
         if self.fleet.alone[index] > self.limits.cost:
             return None
@@ -177,14 +177,14 @@ class _Groups:
         return best
 
     def fits(self, index: int, group: int) -> bool:
-        """Whether a chip can come into a group."""
+        """Check whether a chip can join a group."""
         if group < 0 or len(self.chips[group]) >= self.limits.chips:
             return False
         cost, conflict_cost = self._with(index, group, self.status[self.fleet.at[index], group])
         return cost <= self.limits.cost and conflict_cost <= self.limits.conflict_cost
 
     def add(self, index: int, group: int | None) -> None:
-        """Let a chip into a group; None makes a new one."""
+        """Add a chip to a group; None creates a new group."""
         if group is None:
             group = len(self.chips)
             if group == self.status.shape[1]:
@@ -198,7 +198,7 @@ class _Groups:
         self.chips[group].append(index)
 
     def dissolve_one(self) -> bool:
-        """Spread the chips of a group over the others, if they all find room; the smallest group that can be."""
+        """Distribute the chips of the smallest possible group over the others, if they all fit."""
         order = sorted(range(len(self.chips)), key=lambda group: len(self.chips[group]))
         return len(order) > 1 and any(map(self._dissolve, order))
 
@@ -220,7 +220,7 @@ class _Groups:
         return True
 
     def closed(self) -> list[Group]:
-        """The groups, by their first chips."""
+        """Return the groups, sorted by their first chips."""
         groups = []
         for group in sorted(range(len(self.chips)), key=lambda g: min(self.chips[g])):
             members = tuple(self.fleet.chips[index] for index in sorted(self.chips[group]))
@@ -230,7 +230,7 @@ class _Groups:
         return groups
 
     def _with(self, index: int, group: int, status: NDArray[np.uint8]) -> tuple[float, float]:
-        """Cost and conflict cost of a group if a chip came too; ``status`` is that of the chip's cells."""
+        """Return cost and conflict cost of a group with another chip; ``status`` is that of the chip's cells."""
         at, own = self.fleet.at[index], self.fleet.own[index]
         conflict = (status == 2 - self.fleet.stuck_at[index]).nonzero()[0]
         more = self.fleet.costs[3, at[conflict]]

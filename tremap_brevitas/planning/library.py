@@ -1,4 +1,4 @@
-"""What one chip makes of many memory images: the figures of their certificates, many times faster."""
+"""Compute the certificate figures of one chip for many memory images, many times faster than one by one."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tremap_brevitas.placement.stuck_bits import StuckBits
 
 
 class Library:
-    """Images whose codes lie end to end, so that all that a chip hits are fetched at once.
+    """Images stored in one array, so that all codes that a chip's faults hit are fetched at once.
 
     Args:
         images: The images.
-        deployment: As for [certificate][tremap_brevitas.certificate].
+        deployment: As for [certificate][tremap_brevitas.placement.certificate].
     """
 
     def __init__(self, images: Sequence[MemoryImage], *, deployment: Deployment) -> None:
@@ -32,7 +32,7 @@ class Library:
         ]
 
     def read_by(self, fault_map: FaultMap) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-        """``relative_error``, ``weights_that_differ`` and ``worst_error`` of the chip's certificate for each image."""
+        """Return ``relative_error``, ``weights_that_differ`` and ``worst_error`` of a chip for each image."""
         squared, differ, worst = np.zeros(self._count), *np.zeros((2, self._count), dtype=np.int64)
         for shelf in self._shelves:
             for hits in shelf.hits(fault_map):
@@ -49,7 +49,7 @@ _Kind = tuple[int, Encoding]  # bits of a code, and how it is stored
 
 
 class _Shelf:
-    """The images of one placement."""
+    """The images that share one placement."""
 
     def __init__(self, placement: Placement, images: Sequence[tuple[int, MemoryImage]]) -> None:
         self._placement = placement
@@ -75,7 +75,7 @@ class _Shelf:
         }
 
     def hits(self, fault_map: FaultMap) -> list[_Hits]:
-        """The weights that the chip's faults hit, by kind."""
+        """Return the weights that the chip's faults hit, by kind."""
         by_kind: dict[_Kind, list[StuckBits]] = {}
         for bits in self._placement.stuck_bits(fault_map):
             by_kind.setdefault((bits.layer.bit_width, bits.layer.encoding), []).append(bits)
@@ -94,7 +94,7 @@ class _Shelf:
 
 @dataclass(frozen=True, eq=False)
 class _Hits:
-    """Weights of one kind, each once, with all their stuck bits."""
+    """Weights of one kind that faults hit, each listed once with all its stuck bits."""
 
     kind: _Kind
     weight: NDArray[np.int64]
@@ -103,7 +103,7 @@ class _Hits:
     sa1: NDArray[np.int32]
 
     def read(self, codes: NDArray[np.int32], deployment: Deployment) -> NDArray[np.int32]:
-        """What the chip reads where these codes are wanted."""
+        """Return the codes that the chip reads when these codes are wanted."""
         bit_width, encoding = self.kind
         if deployment == "chip_image":
             read: NDArray[np.int32] = nearest_formula(codes, self.sa0, self.sa1, bit_width=bit_width, encoding=encoding)

@@ -1,4 +1,4 @@
-"""What the codes that a chip reads do to the layers' outputs, from moments alone."""
+"""Errors of the layers' outputs on a chip, computed from moments alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tremap_brevitas.placement.certificate import Certificate
 
 
 def output_error(proof: Certificate, moments: InputMoments) -> float:
-    """Root of the sum over the layers of the squared relative errors of their outputs, for the codes that a chip reads.
+    """Return the root of the summed squared relative errors of all layers' outputs, for the codes that a chip reads.
 
     Of each layer by itself, on the inputs that it has in the healthy network: ``e' H e`` over ``w' H w``, summed up over its
     channels. Layers without moments (biases, embeddings) count with the relative error of their codes, as in the certificate's

@@ -1,4 +1,4 @@
-"""Which chips to merge for a goal, and how many steps each group needs: grouping and resilience curve together."""
+"""Plan which chips to merge for a target accuracy, and how many retraining steps each group needs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tremap_brevitas.planning.resilience import ResilienceCurve
 
 @dataclass(frozen=True, eq=False)
 class PlannedGroup:
-    """Chips to merge, and what to expect of their retraining.
+    """A group of chips to merge, and the expected cost and result of its retraining.
 
     Attributes:
         merged: Their merged map, conflicts left free.
@@ -45,7 +45,7 @@ def plan_groups(
     conflict_loss: float = 0.002,
     largest: int | None = None,
 ) -> list[PlannedGroup]:
-    """Put chips into as few groups as possible, each of which should reach a goal after some steps of retraining.
+    """Put chips into as few groups as possible, each of which should reach a target accuracy after retraining.
 
     How a retraining amount is chosen from resilience is the idea of Reduce (arXiv 2305.12595), how groups are, that of eFAT
     (arXiv 2304.12949); both rules here are this project's own.

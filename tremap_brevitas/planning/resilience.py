@@ -1,4 +1,4 @@
-"""How accuracy falls with the error of the codes, and what retraining gives back: measured once, used for every chip."""
+"""Accuracy as a function of the error of the codes and of retraining steps: measured once, used for every chip."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DECIMALS = 9  # of an error
 
 @dataclass(frozen=True)
 class Point:
-    """One measurement.
+    """One measurement of a resilience curve.
 
     Attributes:
         error: Error before any retraining: of the codes, such as a certificate's ``relative_error``, or of the layers' outputs,
@@ -45,7 +45,7 @@ class Point:
 
 
 class ResilienceCurve:
-    """Accuracy of one network against the error of its codes, for each budget of retraining steps that was measured.
+    """Accuracy of one network against the error of its codes, for each measured budget of retraining steps.
 
     The error follows from codes and faults alone, so that a chip or group is judged without running anything. For each budget a
     curve is fitted that never rises with the error (isotonic regression), linear between the points. More steps never
@@ -81,11 +81,11 @@ class ResilienceCurve:
 
     @property
     def budgets(self) -> tuple[int, ...]:
-        """Numbers of steps that were measured, ascending."""
+        """Measured numbers of steps, ascending."""
         return tuple(sorted({p.steps for p in self.points}))
 
     def predict(self, error: float, *, steps: int = 0) -> float:
-        """Accuracy that is expected. Beyond the largest error measured it is that of the largest; see ``covers``.
+        """Predict the accuracy. Beyond the largest measured error the prediction is constant; see ``covers``.
 
         Args:
             error: Error of the codes before retraining.
@@ -101,20 +101,20 @@ class ResilienceCurve:
         return float(np.interp(steps, budgets, values))
 
     def predict_untrained(self, errors: NDArray[np.float64]) -> NDArray[np.float64]:
-        """As ``predict`` without retraining, for many errors at once."""
+        """Predict the accuracy without retraining, for many errors at once."""
         return np.interp(errors, *self._fits[0])
 
     @cached_property
     def largest_untrained(self) -> float:
-        """Largest error measured without retraining."""
+        """Largest error that was measured without retraining."""
         return self._measured(0)
 
     def covers(self, error: float, *, steps: int = 0) -> bool:
-        """Whether an error as large was measured with the largest budget up to ``steps``; else ``predict`` guesses."""
+        """Check whether the measurements with the largest budget up to ``steps`` include an error this large."""
         return error <= self._measured(steps)
 
     def largest_error(self, goal: float, *, steps: int = 0) -> float:
-        """Largest error at which the accuracy expected after ``steps`` still reaches a goal; no larger than was measured.
+        """Return the largest error, among those measured, at which the predicted accuracy reaches a goal.
 
         Beyond, accuracy may break down at once: ResNet-20 falls from 83 to 50 % between the relative errors 3.7 and 6
         (groups of ten and of twenty chips at 2e-2 in docs/study.md).
@@ -134,7 +134,7 @@ class ResilienceCurve:
         return low
 
     def steps_for(self, error: float, goal: float) -> int | None:
-        """Fewest steps after which the accuracy expected reaches a goal; None if no budget that covers the error is enough."""
+        """Return the fewest steps predicted to reach a goal; None if no budget that covers the error is enough."""
         budgets = self.budgets
         if self.predict(error) >= goal and self.covers(error):
             return 0
@@ -148,12 +148,12 @@ class ResilienceCurve:
 
     @cached_property
     def spread(self) -> float:
-        """Half width of the band that holds 90 % of the points without retraining, each predicted from all the others."""
+        """Half width of the band that holds 90 % of the untrained points, each predicted from all the others."""
         residuals = self.residuals(0)
         return float(np.quantile(np.abs(residuals), 0.9))
 
     def residuals(self, steps: int) -> NDArray[np.float64]:
-        """Accuracy measured minus accuracy predicted from all other points, for each point of one budget.
+        """Return measured minus predicted accuracy of each point of one budget, predicted from all other points.
 
         Raises:
             ValueError: If fewer than three points have that budget.
@@ -187,7 +187,7 @@ class ResilienceCurve:
         return f"ResilienceCurve({self.name!r}, {len(self.points)} points, budgets {', '.join(map(str, self.budgets))}{of})"
 
     def _measured(self, steps: int) -> float:
-        """Largest error measured with the largest budget up to ``steps``."""
+        """Return the largest error measured with the largest budget up to ``steps``."""
         budget = max(b for b in self.budgets if b <= steps)
         return max(p.error for p in self.points if p.steps == budget)
 
@@ -203,7 +203,7 @@ class _Point(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Content(msgspec.Struct):
-    """What the file of a curve says."""
+    """Content of a curve's file."""
 
     kind: str
     schema: int
@@ -227,7 +227,7 @@ _Fit = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def _fit(points: Sequence[Point]) -> _Fit:
-    """Errors and accuracies of the corners of a line that never rises; a level stretch becomes one corner."""
+    """Fit a line that never rises; return errors and accuracies of its corners, one for each level section."""
     # Points of one error, but for rounding, are one point: between two that near each other a line would have no slope.
     errors, place, sizes = np.unique(np.round([p.error for p in points], DECIMALS), return_inverse=True, return_counts=True)
     accuracies = np.bincount(place, weights=[p.accuracy for p in points]) / sizes

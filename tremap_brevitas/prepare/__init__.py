@@ -1,4 +1,4 @@
-"""Preparing a network for faulty memories: strategies of retraining, compensation without training, BatchNorm."""
+"""Prepare a network for faulty memories: retraining strategies, compensation without training, BatchNorm statistics."""
 
 import lazy_loader
 

@@ -4,7 +4,7 @@ from .combine import CleanAndFaulty, ClipWeights
 from .compensation.fleet import prepare_fleet
 from .compensation.prepared import PreparedChip, PreparedFleet
 from .compensation.report import CompensatedLayer, CompensationReport
-from .compensation.shared import HealthyInputs, Moments
+from .compensation.shared import HealthyInputs, HealthyMoments
 from .ramp import Ramp
 from .read_by_members import ReadByMembers
 from .reordering import (
@@ -31,8 +31,8 @@ __all__ = [
     "CompensatedLayer",
     "CompensationReport",
     "HealthyInputs",
+    "HealthyMoments",
     "LeftAlone",
-    "Moments",
     "PreparedChip",
     "PreparedFleet",
     "Ramp",

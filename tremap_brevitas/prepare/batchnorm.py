@@ -18,7 +18,7 @@ from tremap_brevitas.placed.identity import add_tensors
 
 @torch.no_grad()
 def reestimate_batchnorm_(model: nn.Module, batches: Iterable[Any], *, max_batches: int | None = None) -> int:
-    """Measure the running statistics of every BatchNorm layer anew, under the faults now set.
+    """Re-estimate the running statistics of every BatchNorm layer under the current faults, in place.
 
     Faults shift what a layer yields; the means and variances of the healthy network no longer fit. A few hundred images
     and no gradient step repair much of that (the idea of US patent 11714727). Weights and all else stay as they are.
@@ -75,7 +75,7 @@ def reestimate_batchnorm_(model: nn.Module, batches: Iterable[Any], *, max_batch
             raise ValueError("no batch was given")
         unseen = [name for name in norms if not sums[name].samples]
         if len(unseen) == len(norms):
-            raise ValueError(f"no BatchNorm layer of {type(model).__name__} sees a batch: {', '.join(unseen)}")
+            raise ValueError(f"no BatchNorm layer of {type(model).__name__} receives a batch: {', '.join(unseen)}")
         for name, norm in norms.items():
             _restore(norm, before[name][1] if name in unseen else sums[name].buffers)
     except BaseException:
@@ -89,13 +89,13 @@ def reestimate_batchnorm_(model: nn.Module, batches: Iterable[Any], *, max_batch
             module.training = training
     if unseen:
         warnings.warn(
-            f"BatchNorm layers that no batch came to keep their old statistics: {', '.join(unseen)}", UserWarning, stacklevel=3
+            f"BatchNorm layers that received no batch keep their old statistics: {', '.join(unseen)}", UserWarning, stacklevel=3
         )
     return used
 
 
 class BatchNormOnChip:
-    """Gives a model the BatchNorm statistics of the faults that are set, for a ``with`` block; puts its own back afterwards.
+    """Context manager that gives a model the BatchNorm statistics of its current faults, and restores the old ones.
 
     Args:
         model: The model, or one of the same layers.
@@ -131,7 +131,7 @@ class BatchNormOnChip:
 
     @contextmanager
     def __call__(self, model: nn.Module) -> Iterator[None]:
-        """Measure the statistics, and put the old ones back at the end, on errors too."""
+        """Measure the statistics; restore the old ones at the end, also after an error."""
         norms = _norms(model).values()
         before = [(norm, {k: v.clone() for k, v in norm.named_buffers()}) for norm in norms]
         try:
@@ -150,7 +150,7 @@ class _Mean:
         self.buffers: dict[str, Tensor] = {}
 
     def add(self, norm: _BatchNorm, samples: int) -> None:
-        """Take in what the layer measured on one batch, if anything."""
+        """Add the statistics that the layer measured on one batch, if any."""
         if norm.num_batches_tracked is None or not int(norm.num_batches_tracked):
             return
         self.samples += samples

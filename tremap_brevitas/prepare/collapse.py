@@ -1,4 +1,4 @@
-"""Detection of a training that has collapsed."""
+"""Detect that training has collapsed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class CollapseError(RuntimeError):
-    """Training has collapsed under its faults: the network has stopped learning and will not come back by itself.
+    """Raised when training has collapsed: the network no longer learns and will not recover.
 
     Attributes:
         step: Step at which it was noticed.
@@ -28,7 +28,7 @@ class CollapseError(RuntimeError):
 
 
 class CollapseDetector:
-    """Raises when the loss is not a number, or stays above a limit.
+    """Raises an error when the loss is NaN or infinite, or stays above a limit.
 
     Call ``update`` with the loss of every step, whatever the strategy. TRE-Map names the danger ("training divergence"): many
     faults that enter at once can throw a network so far that training never recovers. A loss at the level of guessing is the
@@ -62,7 +62,7 @@ class CollapseDetector:
         self._recent: list[float] = []
 
     def update(self, loss: float, *, what: str = "training") -> None:
-        """Take note of one step's loss.
+        """Record the loss of one step.
 
         Raises:
             TypeError: If the loss is no number.
@@ -89,11 +89,11 @@ class CollapseDetector:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what must be saved to go on later."""
+        """Return the state to save, from which detection can be resumed."""
         return {"limit": self.limit, "patience": self.patience, "step": self.step, "recent": list(self._recent)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what [state_dict][tremap_brevitas.CollapseDetector.state_dict] returned.
+        """Resume from what [state_dict][tremap_brevitas.prepare.CollapseDetector.state_dict] returned.
 
         Raises:
             TypeError: If it is no such state.
@@ -110,7 +110,7 @@ class CollapseDetector:
 
 
 def as_loss(loss: Any) -> float:
-    """Return a loss as a plain number; a tensor or an array of one element will do.
+    """Return a loss as a float; a tensor or array with one element is accepted.
 
     Raises:
         TypeError: If it is none.

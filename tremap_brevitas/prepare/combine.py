@@ -1,4 +1,4 @@
-"""Wrappers of a strategy: a clean pass beside the faulty one, and clipped weights."""
+"""Wrappers around a strategy: a healthy pass beside the faulty one, and clipped weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tremap_brevitas.prepare.strategy import LiveSlots, Strategy, check_state
 
 
 class _Around(Strategy):
-    """Base class of a wrapper: settings of its own, all else from the strategy inside."""
+    """Base class of a wrapper: adds its own settings and forwards everything else to the inner strategy."""
 
     def __init__(self, strategy: Strategy, **settings: Any) -> None:
         if not isinstance(strategy, Strategy):
@@ -24,33 +24,33 @@ class _Around(Strategy):
 
     @property
     def steps(self) -> int:
-        """Optimizer steps that the strategy inside has noted."""
+        """Optimizer steps counted by the inner strategy."""
         return self.strategy.steps
 
     @property
     def done(self) -> bool:
-        """Whether the strategy inside is done."""
+        """Whether the inner strategy is done."""
         return self.strategy.done
 
     @property
     def fault_map(self) -> FaultMap:
-        """The map of the strategy inside."""
+        """Fault map of the inner strategy."""
         return self.strategy.fault_map
 
     def passes(self) -> Iterator[float]:
-        """The passes of the strategy inside."""
+        """Passes of the inner strategy."""
         return self.strategy.passes()
 
     def step(self, loss: float | None = None) -> None:
-        """Note that an optimizer step was taken."""
+        """Count an optimizer step."""
         self.strategy.step(loss)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what must be saved to go on later."""
+        """Return the state to save, from which training can be resumed."""
         return {"of": self._identity, "strategy": self.strategy.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state.
+        """Resume from a saved state.
 
         Raises:
             TypeError: If it is no such state.
@@ -79,7 +79,7 @@ class CleanAndFaulty(_Around):
         >>> import tremap_brevitas as tm
         >>> fc, memory = tm.make_faulty(QuantLinear(4, 4, bias=False)), tm.Memory(words=4, word_bits=32)
         >>> chips = tm.random_fault_maps(memory, chips=2, fault_rate=0.1, seed=0)
-        >>> strategy = tm.CleanAndFaulty(tm.RandomMember(tm.place(fc, memory), chips, seed=0))
+        >>> strategy = tm.prepare.CleanAndFaulty(tm.prepare.RandomMember(tm.place(fc, memory), chips, seed=0))
         >>> for share in strategy.passes():
         ...     (share * fc(torch.ones(1, 4)).square().sum()).backward()
         ...     print(share, fc.weight_quant.has_faults)
@@ -95,7 +95,7 @@ class CleanAndFaulty(_Around):
         self.clean = clean
 
     def passes(self) -> Iterator[float]:
-        """A healthy pass, then those of the strategy inside."""
+        """A healthy pass, then those of the inner strategy."""
         with self.net.using(None):
             yield self.clean
         for share in self.strategy.passes():
@@ -120,7 +120,7 @@ class ClipWeights(_Around):
         >>> import tremap_brevitas as tm
         >>> fc, memory = tm.make_faulty(QuantLinear(4, 4, bias=False)), tm.Memory(words=4, word_bits=32)
         >>> chip, = tm.random_fault_maps(memory, chips=1, fault_rate=0.1, seed=0)
-        >>> strategy = tm.ClipWeights(tm.AllAtOnce(tm.place(fc, memory), chip), limit=0.1)
+        >>> strategy = tm.prepare.ClipWeights(tm.AllAtOnce(tm.place(fc, memory), chip), limit=0.1)
         >>> strategy.step()
         >>> round(fc.weight.abs().max().item(), 6)
         0.1
@@ -136,7 +136,7 @@ class ClipWeights(_Around):
 
     @torch.no_grad()
     def step(self, loss: float | None = None) -> None:
-        """Clip the weights, and note that an optimizer step was taken."""
+        """Clip the weights and count an optimizer step."""
         for entry in self._slots():
             if entry.name in self._layers and not entry.is_bias:
                 entry.parameter.clamp_(-self.limit, self.limit)

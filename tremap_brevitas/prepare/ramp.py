@@ -1,4 +1,4 @@
-"""Training under faults that enter gradually."""
+"""Train under faults that are introduced gradually."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Order = Literal["random", "by_chip"]
 
 
 class Ramp(Strategy):
-    """Trains under a fault map whose cells enter one after the other.
+    """Trains under a fault map whose cells become live one after the other.
 
     The cells have a fixed order; after step ``n`` the first ``round(n / over_steps * cells)`` of them are live. The live faults
     are nested: what is stuck stays stuck. From step ``over_steps`` on the whole map is live.
@@ -88,12 +88,12 @@ class Ramp(Strategy):
 
     @property
     def fault_map(self) -> FaultMap:
-        """The whole map, of which a share is live."""
+        """The whole map, of which a fraction is live."""
         return self._fault_map
 
     @property
     def fraction(self) -> float:
-        """Share of the map that is live."""
+        """Fraction of the map's cells that are live."""
         return min(1.0, self.steps / self.over_steps)
 
     @property
@@ -107,16 +107,16 @@ class Ramp(Strategy):
         return self.steps >= self.over_steps
 
     def step(self, loss: float | None = None) -> None:
-        """Count an optimizer step and let in the faults that are due."""
+        """Count an optimizer step and make the faults live that are due."""
         self._steps += 1
         self._set()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what must be saved to go on later: plain numbers and strings, which JSON and ``torch.save`` can hold."""
+        """Return the state to save: numbers and strings, which JSON and ``torch.save`` can store."""
         return {"of": self._identity, "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state; the same cells are live as when it was saved.
+        """Resume from a saved state, with the same cells live as when it was saved.
 
         Raises:
             TypeError: If it is no such state.
@@ -138,7 +138,7 @@ class Ramp(Strategy):
         self.net.apply_(faults_by_layer(sites, self.rule), live_map, slots=self._slots())
 
     def _live_part(self, live: int) -> FaultMap:
-        """The map of the cells that have entered."""
+        """Return the map of the cells that are live."""
         whole = self._fault_map
         if live == len(whole):
             return whole
@@ -150,7 +150,7 @@ _Ranked = tuple[LayerSites, NDArray[np.uint8], NDArray[np.int64]]
 
 
 def _entry_order(fault_map: FaultMap, order: Order, seed: int) -> NDArray[np.int64]:
-    """Return indices of the map's cells in the order in which they enter."""
+    """Return indices of the map's cells in the order in which they become live."""
     if order not in get_args(Order):
         raise ValueError(f"order must be one of {', '.join(get_args(Order))}, got {order!r}")
     shuffled = np.random.default_rng(seed).permutation(len(fault_map))

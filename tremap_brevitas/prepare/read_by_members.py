@@ -1,4 +1,4 @@
-"""Merged retraining in which the members read the conflicts."""
+"""Retrain for a group whose members read conflicting cells differently."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tremap_brevitas.proxy.image_reads import ImageReads
 
 
 class ReadByMembers(Drawn):
-    """Trains at every step with the group's one image as another of its members reads it.
+    """Trains the group's single image, read at each step as one of the group's members reads it.
 
     Under a merged map alone the network never sees a conflict, a cell that no image can satisfy on all members; on the
     chips it then misreads those weights. Here every code is stored as for the group, and then read by a member drawn at
@@ -71,7 +71,7 @@ class ReadByMembers(Drawn):
 
     @property
     def member(self) -> FaultMap:
-        """The chip that reads the image at the step to come."""
+        """The chip that reads the image at the next step."""
         return self.fault_map.members[self._drawn(len(self.fault_map.members))]
 
     def _set(self) -> None:

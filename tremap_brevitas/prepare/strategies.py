@@ -1,4 +1,4 @@
-"""Strategies of retraining: which faults are live at which step of the user's own training loop.
+"""Retraining strategies: which faults are live at which step of the user's training loop.
 
 Every strategy is a ``Strategy``: it sets its first faults when it is made and has ``step(loss=None)``, to be called after each
 optimizer step like a learning-rate scheduler, ``state_dict()`` and ``load_state_dict()``. Per-chip retraining is
@@ -33,7 +33,7 @@ from tremap_brevitas.prepare.strategy import LiveSlots, Strategy, as_seed, check
 
 
 class AllAtOnce(Strategy):
-    """Trains under one map, whole, from the first step on.
+    """Trains under one complete fault map from the first step on.
 
     Args:
         net: The placed model to train.
@@ -65,17 +65,17 @@ class AllAtOnce(Strategy):
         self.net.apply_(self._faults, live, slots=self._slots())
 
     def step(self, loss: float | None = None) -> None:
-        """Count a step; the faults stay as they are."""
+        """Count a step; the faults do not change."""
         self._steps += 1
         if self._slots.stale:
             self._set()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what must be saved to go on later."""
+        """Return the state to save, from which training can be resumed."""
         return {"of": self._identity, "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state.
+        """Resume from a saved state.
 
         Raises:
             TypeError: If it is no such state.
@@ -86,7 +86,7 @@ class AllAtOnce(Strategy):
 
 
 class Drawn(Strategy):
-    """Base class of strategies that draw other faults at every step.
+    """Base class of strategies that draw new faults at every step.
 
     Which ones depends on the step alone: going on after a stop needs no generator's state.
     """
@@ -107,10 +107,10 @@ class Drawn(Strategy):
 
     @abstractmethod
     def _set(self) -> None:
-        """Give the model the faults of the step to come."""
+        """Set the faults of the next step in the model."""
 
     def step(self, loss: float | None = None) -> None:
-        """Draw the next faults."""
+        """Draw the faults of the next step."""
         self._steps += 1
         try:
             self._set()
@@ -119,11 +119,11 @@ class Drawn(Strategy):
             raise
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what must be saved to go on later."""
+        """Return the state to save, from which training can be resumed."""
         return {"of": self._identity, "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state, with the same faults live as when it was saved.
+        """Resume from a saved state, with the same live faults as when it was saved.
 
         Raises:
             TypeError: If it is no such state.
@@ -138,12 +138,12 @@ class Drawn(Strategy):
         self.net.apply_(faults_by_layer(stuck_bits, self.rule), live, slots=self._slots())
 
     def _drawn(self, count: int) -> int:
-        """A number below ``count``, drawn for the step to come."""
+        """Draw a number below ``count`` for the next step."""
         return int(np.random.default_rng([self.seed, self.steps]).integers(count))
 
 
 class RandomMember(Drawn):
-    """Trains at every step under the map of another chip, drawn at random from a group.
+    """Trains at every step under the map of a random chip of a group.
 
     Args:
         net: The placed model to train.
@@ -181,10 +181,11 @@ class RandomMember(Drawn):
 
 
 class RandomMaps(Drawn):
-    """Trains at every step under a map that no chip has, for chips that nobody has measured yet.
+    """Trains under a new random map at every step, for chips that have not been measured yet.
 
     The idea of RandBET (Stutz et al., MLSys 2021), with stuck cells in place of flipped bits. Put it into
-    [CleanAndFaulty][tremap_brevitas.CleanAndFaulty] and [ClipWeights][tremap_brevitas.ClipWeights] for the rest of it.
+    [CleanAndFaulty][tremap_brevitas.prepare.CleanAndFaulty] and [ClipWeights][tremap_brevitas.prepare.ClipWeights] for the
+    rest of it.
 
     Args:
         net: The placed model to train.
@@ -204,7 +205,7 @@ class RandomMaps(Drawn):
         >>> fc, memory = tm.make_faulty(QuantLinear(4, 4, bias=False)), tm.Memory(words=4, word_bits=32)
         >>> def draw(seed):
         ...     return tm.random_fault_maps(memory, chips=1, fault_rate=0.1, seed=seed)[0]
-        >>> strategy = tm.RandomMaps(tm.place(fc, memory), draw, seed=0)
+        >>> strategy = tm.prepare.RandomMaps(tm.place(fc, memory), draw, seed=0)
         >>> for _ in range(3):
         ...     print(strategy.fault_map.cells[:3])
         ...     strategy.step()

@@ -1,4 +1,4 @@
-"""The interface of every retraining strategy, and the checks of its saved state."""
+"""The interface of all retraining strategies, and checks of their saved states."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tremap_brevitas.placed.slots import WeightSlot, checked_slots
 
 
 class Strategy(ABC):
-    """Base class of all strategies, which say what faults are live at which step.
+    """Base class of all strategies, which decide which faults are live at which step.
 
     Training loops and ``retrain_until`` use what stands here alone.
 
@@ -42,34 +42,34 @@ class Strategy(ABC):
 
     @property
     def steps(self) -> int:
-        """Optimizer steps that were noted."""
+        """Number of optimizer steps counted so far."""
         return self._steps
 
     @property
     def done(self) -> bool:
-        """Whether all faults have entered; before, the network is not yet the one that is asked for."""
+        """Whether all faults are live; before that, the network is not yet trained for the full map."""
         return True
 
     @property
     @abstractmethod
     def fault_map(self) -> FaultMap:
-        """The map that the network is trained under: a chip's, a group's merged one, or the one drawn for the step to come."""
+        """The map that the network is trained under: a chip's, a group's merged one, or the one drawn for the next step."""
 
     def passes(self) -> Iterator[float]:
-        """Forward and backward passes of the step to come: the share of each in the step's gradient."""
+        """Forward and backward passes of the next step: the weight of each in the step's gradient."""
         yield 1.0
 
     @abstractmethod
     def step(self, loss: float | None = None) -> None:
-        """Note that an optimizer step was taken, and set the faults of the step to come."""
+        """Count an optimizer step and set the faults of the next step."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Return what must be saved to go on later: plain numbers and strings, which JSON and ``torch.save`` can hold."""
+        """Return the state to save: numbers and strings, which JSON and ``torch.save`` can store."""
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state, with the same faults live as when it was saved.
+        """Resume from a saved state, with the same live faults as when it was saved.
 
         Raises:
             TypeError: If it is no such state.
@@ -78,7 +78,7 @@ class Strategy(ABC):
 
 
 class LiveSlots:
-    """The weights of a model that can hold faults, found anew when a layer or its quantizer was replaced meanwhile."""
+    """The weights of a model that can hold faults, searched again when a layer or its quantizer is replaced."""
 
     def __init__(self, net: PlacedModel) -> None:
         self._net = net
@@ -86,11 +86,11 @@ class LiveSlots:
 
     @property
     def stale(self) -> bool:
-        """Whether a layer or its quantizer is no longer the model's."""
+        """Check whether a layer or its quantizer no longer belongs to the model."""
         return not all(map(self._is_live, self._slots))
 
     def __call__(self) -> list[WeightSlot]:
-        """Return all of them.
+        """Return all weights that can hold faults.
 
         Raises:
             ValueError: If a layer of the placement is gone or no longer matches.
@@ -109,7 +109,7 @@ class LiveSlots:
 
 
 def identity(strategy: Strategy, members: Sequence[FaultMap], fault_map: FaultMap | None, **more: Any) -> dict[str, Any]:
-    """Return what a saved state belongs to, as JSON can hold it."""
+    """Return what identifies the owner of a saved state, in a form that JSON can store."""
     return {
         "strategy": type(strategy).__name__,
         "fault map": None if fault_map is None else fault_map.digest,
@@ -121,7 +121,7 @@ def identity(strategy: Strategy, members: Sequence[FaultMap], fault_map: FaultMa
 
 
 def check_net(net: Any) -> PlacedModel:
-    """Return the placed model that a strategy is given.
+    """Return the placed model given to a strategy, or raise an error if it is something else.
 
     Raises:
         TypeError: If it is something else, such as the model itself.
@@ -132,7 +132,7 @@ def check_net(net: Any) -> PlacedModel:
 
 
 def check_state(state: Any, own: Mapping[str, Any]) -> None:
-    """Check that a saved state belongs to the strategy at hand.
+    """Check that a saved state belongs to this strategy.
 
     Raises:
         TypeError: If it is no state of a strategy.
@@ -149,7 +149,7 @@ def check_state(state: Any, own: Mapping[str, Any]) -> None:
 
 
 def saved_count(state: Mapping[str, Any], name: str) -> int:
-    """Return a number of steps in a saved state.
+    """Return the number of steps in a saved state.
 
     Raises:
         TypeError: If it is none.
@@ -161,7 +161,7 @@ def saved_count(state: Mapping[str, Any], name: str) -> int:
 
 
 def as_seed(seed: Any) -> int:
-    """Return a seed as a plain integer; None would be another draw each time.
+    """Return a seed as a plain integer; None is refused because it would give another result each time.
 
     Raises:
         TypeError: If it is none.

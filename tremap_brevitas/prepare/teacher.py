@@ -1,4 +1,4 @@
-"""Learning from the healthy network beside the labels."""
+"""Train on the healthy network's predictions in addition to the labels (knowledge distillation)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tremap_brevitas.prepare.strategy import check_net
 
 
 class TeacherLoss:
-    """Cross-entropy with the labels, and with what the healthy network says (Hinton et al., arXiv 1503.02531).
+    """Cross-entropy with the labels and with the healthy network's predictions (Hinton et al., arXiv 1503.02531).
 
     ``(1 - share) * cross_entropy(logits, labels) + share * T² * KL(teacher || network)``, where the KL divergence is that of
     the softmax of both logits over the temperature ``T``, averaged over the samples.

@@ -1,4 +1,4 @@
-"""Retraining until a goal is reached, and what that took."""
+"""Train until a target accuracy is reached, and report the cost."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def retrain_until(
     max_steps: int,
     check_every: int = 25,
 ) -> Retrained:
-    """Train until the accuracy reaches a goal, and count what that takes.
+    """Train until the accuracy reaches a target, and report the steps and the time that this took.
 
     The accuracy is measured before the first step, after every ``check_every`` and after the last. Before a ramp is done the
     network is not yet the one that is asked for, and is not measured. To keep the learning rate from depending on a number of

@@ -1,4 +1,4 @@
-"""The weight proxies: they own the faults of their layers and survive what Brevitas rebuilds.
+"""Weight proxies, which hold the faults of their layers and keep them when Brevitas rebuilds its quantizers.
 
 Importing this package registers handlers for them with Brevitas' own export managers: whoever has a faulty layer can export it.
 """

@@ -1,4 +1,4 @@
-"""What Brevitas' exporters must know of our weight proxies, so that none of them loses a fault.
+"""Handlers for Brevitas' exporters, so that every export includes the faults.
 
 Brevitas finds a handler by the exact type of a proxy. The stock handlers quantize the float weight once more, or clip code
 -128 away; these put the codes that the memory gives back into the graph, in their full range. Without faults they do what
@@ -54,14 +54,14 @@ ROUND = "ROUND"
 
 
 def _of_this_weight(values: dict[int, Tensor], x: Tensor) -> Tensor:
-    """Pick what belongs to weight ``x``; there is no choice to make, and no pointer needed, where one weight is all."""
+    """Select the entry of weight ``x``; with a single weight there is only one entry."""
     if len(values) == 1:
         return next(iter(values.values()))
     return values[x.data_ptr()]
 
 
 class _FaultyQONNX:
-    """QONNX: the Quant node gets the read-back values, and the full range.
+    """QONNX: the Quant node gets the read-back values and the full range.
 
     Values that are codes already are to be rounded to the nearest: the quantizer's own rounding down, say, would make 2 of
     2.9999998. They are also what is written for a quantizer that rounds otherwise, faults or none: few readers of QONNX do
@@ -100,7 +100,7 @@ class FaultyDecoupledQONNXHandler(_FaultyQONNX, BrevitasDecoupledWeightQuantProx
 
 
 class FaultyBiasQONNXHandler(BrevitasBiasQuantProxyHandler):
-    """QONNX, biases: the Quant node gets the read-back values, and the full range."""
+    """QONNX, biases: the Quant node gets the read-back values and the full range."""
 
     handled_layer = FaultyBiasQuantProxyFromInjector
     values: dict[int, Tensor] | None = None
@@ -117,12 +117,12 @@ class FaultyBiasQONNXHandler(BrevitasBiasQuantProxyHandler):
             self.symbolic_kwargs["narrow_range"] = False
 
     def symbolic_execution(self, x: Tensor, *args: Any) -> Any:
-        """Put the read-back values in place of the float bias."""
+        """Replace the float bias by the read-back values."""
         return super().symbolic_execution(x if self.values is None else _of_this_weight(self.values, x), *args)
 
 
 class FaultyBiasQCDQHandler(StdCDQCastONNXBiasQuantProxyHandler):
-    """ONNX QCDQ, biases: their integers are read back already."""
+    """ONNX QCDQ, biases: their integers are already read back."""
 
     handled_layer = FaultyBiasQuantProxyFromInjector
 
@@ -134,7 +134,7 @@ class FaultyBiasTorchQCDQHandler(TorchCDQCastBiasQuantProxyHandler):
 
 
 class _FaultyQCDQ:
-    """QCDQ: integer initializers, whatever the manager asks for, and a clip to the full range."""
+    """QCDQ: integer initializers, whatever the export manager requests, and a clip to the full range."""
 
     symbolic_kwargs: dict[str, Any]
     has_faults = False
@@ -180,7 +180,7 @@ class FaultyDecoupledTorchQCDQHandler(_FaultyQCDQ, TorchQCDQCastDecoupledWeightQ
 
 
 class _FaultyInference:
-    """quant_inference_mode: quantize through the memory at every call, unless the whole weight is cached.
+    """quant_inference_mode: quantize with faults at every call, unless the whole weight is cached.
 
     Faults may be set, changed and cleared while the mode is on; the proxy drops the cached weight then.
     """
@@ -215,7 +215,7 @@ class FaultyGroupwiseInferenceHandler(_FaultyInference, GroupwiseIntWeightInfere
     handled_layer = FaultyGroupwiseWeightQuantProxyFromInjector
 
     def forward(self, x: Tensor) -> Any:
-        """Quantize through the memory and undo the groups, as the mode expects."""
+        """Quantize with faults and undo the groups, as the mode expects."""
         if not self.through_memory:
             return GroupwiseIntWeightInferenceHandler.forward(self, x)
         value, scale, zero_point, bit_width = self.proxy[0].tensor_quant(x)
@@ -224,18 +224,18 @@ class FaultyGroupwiseInferenceHandler(_FaultyInference, GroupwiseIntWeightInfere
 
 
 class FaultyBiasInferenceHandler(IntInferenceHandler):
-    """quant_inference_mode, biases: quantize through the memory at every call. Brevitas has no handler for biases."""
+    """quant_inference_mode, biases: quantize with faults at every call. Brevitas has no handler for biases."""
 
     handled_layer = FaultyBiasQuantProxyFromInjector
     proxy: tuple[Any, ...] = ()
 
     def prepare_for_export(self, module: Any) -> None:
-        """Keep the proxy, whose quantizer is always the present one."""
+        """Keep the proxy, which always has the current quantizer."""
         super().prepare_for_export(module)
         self.proxy = (module,)
 
     def forward(self, x: Tensor, *args: Any) -> Any:
-        """The bias as the memory gives it back, with its scale, zero point and bit width."""
+        """Return the read-back bias with its scale, zero point and bit width."""
         return self.proxy[0].tensor_quant(x)
 
 
@@ -243,12 +243,12 @@ GROUPS = "group-wise weight quantization cannot be exported to ONNX: neither QON
 
 
 class RefusesGroups(ONNXBaseHandler):
-    """Says that groups cannot be exported; Brevitas itself has no handler for them, and fails without a reason."""
+    """Raises an error for group-wise weights, for which Brevitas has no export handler."""
 
     handled_layer = FaultyGroupwiseWeightQuantProxyFromInjector
 
     def prepare_for_export(self, module: Any) -> None:
-        """Refuse.
+        """Raise the error.
 
         Raises:
             RuntimeError: Always.
@@ -256,7 +256,7 @@ class RefusesGroups(ONNXBaseHandler):
         raise RuntimeError(GROUPS)
 
     def symbolic_execution(self, x: Tensor) -> Tensor:
-        """Never reached."""
+        """Required by the interface, never called."""
         return x
 
 
@@ -269,7 +269,7 @@ _REGISTERED: dict[Any, list[type]] = {
 
 
 def register() -> None:
-    """Make the handlers known to Brevitas' export managers; once is enough, more do no harm."""
+    """Register the handlers with Brevitas' export managers; repeated calls have no effect."""
     for manager, handlers in _REGISTERED.items():
         manager.handlers.extend(handler for handler in handlers if handler not in manager.handlers)
     _undo_failures(ONNXBaseManager, "export_onnx")
@@ -277,7 +277,7 @@ def register() -> None:
 
 
 def _undo_failures(manager: Any, name: str) -> None:
-    """Let a method of Brevitas' managers give a model that can hold faults back as it was when it fails.
+    """Wrap a method of Brevitas' export managers so that it restores a model that can hold faults when it fails.
 
     A refusal, of ours or its own, would otherwise leave the model in export mode, where outputs no longer follow weights and
     faults. Models without faulty quantizers are none of our business.

@@ -1,4 +1,4 @@
-"""What keeps faults whole whatever surrounds a forward pass: threads, inference mode, torch.func; and what bad weights say."""
+"""Guards for weight faults: threads, inference mode, torch.func transforms, and invalid weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 
 class Lock:
-    """A reentrant lock that a model can hold: copies and pickles become new locks."""
+    """A reentrant lock as part of a model: copying or pickling it creates a new lock."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -31,7 +31,7 @@ class Lock:
 
 @contextmanager
 def plain_tensors() -> Iterator[None]:
-    """Make ordinary tensors inside the block, whatever surrounds it: what is kept must serve training, too.
+    """Context manager that creates ordinary tensors also under inference mode, so that they can be used in training.
 
     A tensor made in inference mode could never take part in a training, and one made inside a function transform of
     ``torch.func`` would die with it.
@@ -41,12 +41,12 @@ def plain_tensors() -> Iterator[None]:
 
 
 def in_transform() -> bool:
-    """Whether a function transform of ``torch.func`` is running: Brevitas' rounding cannot be transformed."""
+    """Check whether a ``torch.func`` transform is running: Brevitas' rounding cannot be transformed."""
     return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def same_weight(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors are one: the same elements of the same storage in the same order."""
+    """Check whether two tensors are the same elements of the same storage, in the same order."""
     return a is b or _place(a) == _place(b)
 
 

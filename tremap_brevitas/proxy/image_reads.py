@@ -1,4 +1,4 @@
-"""One image, written under the faults of a group and read by one member after the other."""
+"""One memory image, written under a group's faults and read by each member in turn."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Patch = tuple[NDArray[np.int64], NDArray[np.int32]]
 
 
 class ImageReads:
-    """What each member of a group reads of one image that is written for all of them.
+    """The values that each member of a group reads from one image written for all of them.
 
     The code of a weight first becomes what is stored for the group, then what the member makes of it. Both steps together
     are one more row in the table of stuck patterns, so that a forward pass costs what it costs with one map. Only the weights
@@ -59,19 +59,19 @@ class ImageReads:
         self._tables = {key: rows.table() for key, rows in self._rows.items()}
 
     def of(self, member: int) -> dict[str, WeightFaults]:
-        """The faults of every layer as that member reads it, by the layer's name."""
+        """Return the faults of every layer as this member reads it, by layer name."""
         chip, patches = self._members[member]
-        found = {}
+        faults = {}
         for name, (layer, stored, frozen, rows) in self._layers.items():
             patterns = stored.astype(rows.dtype)
             if name in patches:
                 weights, numbers = patches[name]
                 patterns[weights] = numbers
             tensors, shared = (as_tensor(patterns, layer),), (self._tables[layer.bit_width, layer.encoding],)
-            found[name] = WeightFaults(
+            faults[name] = WeightFaults(
                 layer, self._store, stuck_at.TABLE, tensors, shared, frozen, read_by=chip, written=stored
             )
-        return found
+        return faults
 
     def __len__(self) -> int:
         return len(self._members)
@@ -88,7 +88,7 @@ class ImageReads:
         return self._rows[key]
 
     def _patches(self, member: Located) -> Iterable[tuple[str, Patch]]:
-        """Weights of each layer that a member reads otherwise than they are stored, and the pattern of each."""
+        """Yield, for each layer, the weights that a member misreads and the stuck pattern of each."""
         for sites, stuck in member:
             layer = self._layers.get(sites.layer.name)
             if layer is None:  # all its stuck cells are conflicts that were left free
@@ -102,7 +102,7 @@ class ImageReads:
 
 
 class _Layer(NamedTuple):
-    """A layer, the stuck pattern (plus one) under which each of its weights is stored, and what else is shared by members."""
+    """A layer, the stuck pattern (plus one) under which each weight is stored, and data shared by the members."""
 
     layer: PlacedLayer
     stored: NDArray[np.int16]
@@ -111,7 +111,7 @@ class _Layer(NamedTuple):
 
 
 class _Rows:
-    """Rows below those of the plain table: one for each pair of a stored pattern and one under which it is misread."""
+    """Extra table rows, one for each pair of the pattern a code is stored under and the pattern it is misread under."""
 
     def __init__(self, bit_width: int, encoding: Encoding, store: Store) -> None:
         self._flat = flat_table(bit_width, encoding, store)
@@ -127,18 +127,18 @@ class _Rows:
         return np.int16 if len(self._stored) + len(self._rows) < np.iinfo(np.int16).max else np.int32
 
     def combined(self, stored: NDArray[np.int16], own: NDArray[np.int16]) -> NDArray[np.int32]:
-        """Patterns (plus one) of weights that are stored under one map and read under another."""
+        """Return the patterns (plus one) of weights that are stored under one map and read under another."""
         patterns = len(self._stored) + 1
         pairs, at = np.unique(stored.astype(np.int64) * patterns + own, return_inverse=True)
         return np.array([self._number(*divmod(int(pair), patterns)) for pair in pairs], dtype=np.int32)[at]
 
     @plain_tensors()
     def table(self) -> Tensor:
-        """The flat table with a row for every pair."""
+        """Return the flat table with a row for every pair."""
         return torch.cat([self._flat, *(torch.from_numpy(row) for row in self._rows)])
 
     def _number(self, stored: int, own: int) -> int:
-        """Number (plus one) of the row for a pair: that of the stored pattern itself if nothing is misread."""
+        """Return the number (plus one) of a pair's row; without a misread it is the stored pattern's own."""
         if (stored, own) not in self._pairs:
             written = self._stored[stored - 1]
             read = self._plain[own - 1][written.astype(np.int64) - self._lowest]

@@ -1,4 +1,4 @@
-"""Whatever an exporter does to a model, it is undone."""
+"""Restore a model after an exporter has changed it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tremap_brevitas.proxy.weight_proxy import FaultyWeightProxy
 
 @contextmanager
 def unchanged(model: nn.Module, *, even_on_success: bool = True) -> Iterator[None]:
-    """Give a model back as it was: attributes, caches, hooks, modes and ``requires_grad`` of every module.
+    """Context manager that restores attributes, caches, hooks, modes and ``requires_grad`` of every module.
 
     Brevitas' exporters put handlers, modes and caches into the modules and take them away at the end, which an error never
     reaches. Values of tensors are not looked at: an exporter runs the model in evaluation mode, where nothing changes them.
@@ -46,7 +46,7 @@ def unchanged(model: nn.Module, *, even_on_success: bool = True) -> Iterator[Non
 
 
 class _State:
-    """Attributes of one module, and what its own dictionaries and lists hold."""
+    """Attributes of one module, and the content of its dictionaries and lists."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module

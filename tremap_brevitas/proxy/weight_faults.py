@@ -37,7 +37,7 @@ class WeightCodes(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class WeightFaults:
-    """What a weight proxy holds for one weight: a mode of [StuckAt][tremap_brevitas.core.StuckAt] and its tensors.
+    """The faults of one weight in its proxy: a mode of [StuckAt][tremap_brevitas.core.StuckAt] and its tensors.
 
     Args:
         layer: Placement of the weight.
@@ -64,7 +64,7 @@ class WeightFaults:
     origin: object = None
 
     def stored(self, wanted: NDArray[np.int32], read: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Codes that are written to the memory, from those wanted and those read back, all in the shape of the weight."""
+        """Return the codes written to the memory, from the wanted and the read-back ones, in the shape of the weight."""
         if self.store == "plain":
             return wanted
         if self.written is None:
@@ -75,7 +75,7 @@ class WeightFaults:
 
     @property
     def columns(self) -> int:
-        """Number of codes, the width of a table row."""
+        """Number of codes, which is the width of a table row."""
         return 1 << self.layer.bit_width
 
     def laid_out_like(self, weight: Tensor) -> WeightFaults:
@@ -110,7 +110,7 @@ class WeightFaults:
 def weight_faults(
     sites: LayerSites, stuck: NDArray[np.uint8], *, store: Store, gradient: Gradient = "identity"
 ) -> WeightFaults:
-    """Turn the stuck bits of one layer into tensors. Time and memory: one pass over the weights and one over the bits.
+    """Turn the stuck bits of one layer into tensors, in time and memory linear in the weights and bits.
 
     Args:
         sites: The stuck bits of the layer.
@@ -150,7 +150,7 @@ def weight_faults(
 
 
 def frozen_weights(sites: LayerSites, gradient: Gradient) -> Tensor | None:
-    """Which weights get no gradient, as a mask in the shape of the weight; None for none."""
+    """Return a mask of the weights that get no gradient, in the shape of the weight; None if all get one."""
     if gradient == "identity":
         return None
     count = np.zeros(sites.layer.size, dtype=np.uint8)
@@ -160,7 +160,7 @@ def frozen_weights(sites: LayerSites, gradient: Gradient) -> Tensor | None:
 
 
 def stuck_patterns(sites: LayerSites, stuck: NDArray[np.uint8]) -> NDArray[np.int16]:
-    """Stuck pattern of every weight of a layer plus one, flat: see [code_table][tremap_brevitas.codes.code_table]."""
+    """Return the stuck pattern plus one of every weight, flat: see [code_table][tremap_brevitas.codes.code_table]."""
     digits = (3 ** np.arange(sites.layer.bit_width, dtype=np.int16)).astype(np.int16)
     patterns = np.ones(sites.layer.size, dtype=np.int16)
     np.add.at(patterns, sites.weight, digits[sites.bit] * (1 + stuck.astype(np.int16)))
@@ -168,7 +168,7 @@ def stuck_patterns(sites: LayerSites, stuck: NDArray[np.uint8]) -> NDArray[np.in
 
 
 def fixed_codes(layer: PlacedLayer, codes: NDArray[Any]) -> WeightFaults:
-    """Return a weight's codes as read from a memory, whatever the float weight says."""
+    """Return a weight's codes as read from a memory, independent of the float weight."""
     return WeightFaults(layer, "plain", stuck_at.FIXED, (as_tensor(codes.astype(_mask_dtype(layer)), layer),))
 
 
@@ -180,14 +180,14 @@ def _mask_dtype(layer: PlacedLayer) -> type[np.integer[Any]]:
 
 @plain_tensors()
 def as_tensor(array: NDArray[Any], layer: PlacedLayer) -> Tensor:
-    """An array of one entry a weight, in the shape of the weight."""
+    """Turn an array with one entry per weight into a tensor of the weight's shape."""
     return torch.from_numpy(array).reshape(layer.shape)
 
 
 @lru_cache(maxsize=32)
 @plain_tensors()
 def flat_table(bit_width: int, encoding: Encoding, store: Store) -> Tensor:
-    """Flat code table, shifted so that ``(pattern + 1) * columns + code`` is the index of an entry."""
+    """Return the flat code table, shifted so that ``(pattern + 1) * columns + code`` is the index of an entry."""
     table = code_table(bit_width=bit_width, encoding=encoding, nearest=store == "nearest")
     lowest = 0 if encoding == "binary" else -(1 << (bit_width - 1))
     padding = np.zeros((1 << bit_width) + lowest, dtype=table.dtype)

@@ -1,4 +1,4 @@
-"""Weight proxies that own the faults of their layers.
+"""Weight proxies that hold the faults of their layers.
 
 Brevitas throws away all that hangs below a proxy on every ``load_state_dict``, when a weight is registered anew, and
 when a quantizer is shared. The proxy itself stays; so it keeps the faults, and hands them down again.
@@ -23,7 +23,7 @@ from tremap_brevitas.proxy.weight_faults import WeightCodes, WeightFaults
 
 
 class FaultyWeightProxy:
-    """What the faulty weight proxies share. It stands before a Brevitas proxy class among the bases.
+    """Common base of the faulty weight proxies; it stands before a Brevitas proxy class among the bases.
 
     One proxy may serve several weights, as in LSTMs; ``slot`` says which: weight ``slot`` of ``tracked_module_list``. The
     quantizer below has room for the faults of one weight, so that with several each call selects and quantizes under a lock.
@@ -40,7 +40,7 @@ class FaultyWeightProxy:
     # ---------------------------------------------------------------- what the plugin calls
 
     def fault_slot(self, slot: int) -> WeightFaults | None:
-        """Faults of one weight, or None."""
+        """Return the faults of one weight, or None."""
         return None if self._faults is None else self._faults.get(slot)
 
     @property
@@ -49,7 +49,7 @@ class FaultyWeightProxy:
         return bool(self._faults)
 
     def set_fault_slot(self, slot: int, faults: WeightFaults | None) -> None:
-        """Set or clear the faults of one weight; drops every weight that Brevitas has cached."""
+        """Set or clear the faults of one weight and drop all weights that Brevitas has cached."""
         self._faults = dict(self._faults or {})
         if faults is None:
             self._faults.pop(slot, None)
@@ -66,11 +66,11 @@ class FaultyWeightProxy:
                 self._install(slot, self._key(slot, weight))
 
     def forget_handed_down(self) -> None:
-        """Hand the faults down anew at the next call, for whatever state the quantizer below is in."""
+        """Pass the faults to the quantizer again at the next call, whatever its state is."""
         self._handed_down = None
 
     def codes(self, slot: int = 0) -> WeightCodes:
-        """Integers of one weight under the faults now set.
+        """Return the integer codes of one weight under the current faults.
 
         Raises:
             ValueError: If a weight is NaN or infinite, or the weights are not being quantized at present.
@@ -100,12 +100,12 @@ class FaultyWeightProxy:
 
     @property
     def codes_bit_width(self) -> int:
-        """Bit width of the codes at present."""
+        """Current bit width of the codes."""
         return round(float(self._int_quant_owner.msb_clamp_bit_width_impl().detach()))
 
     @property
     def exact_in_bfloat16(self) -> bool:
-        """Whether bfloat16 holds every weight exactly: codes of up to 8 bits, and scales that are powers of two."""
+        """Whether bfloat16 represents every weight exactly: codes of up to 8 bits and power-of-two scales."""
         with torch.no_grad():
             scale = self._int_quant_owner(self.tracked_parameter_list[0])[1]
         return self.codes_bit_width <= 8 and bool((torch.frexp(scale.float()).mantissa.abs() == 0.5).all())
@@ -113,7 +113,7 @@ class FaultyWeightProxy:
     # ---------------------------------------------------------------- Brevitas' hooks
 
     def init_tensor_quant(self, preserve_state_dict: bool = False) -> None:
-        """Build the quantizer, and hand it the faults again."""
+        """Build the quantizer and pass it the faults again."""
         super().init_tensor_quant(preserve_state_dict)  # type: ignore[misc]
         self._hand_down(None)
 
@@ -147,7 +147,7 @@ class FaultyWeightProxy:
 
     @property
     def subtensor_slice_list(self) -> Any:
-        """Part of the weight that Brevitas quantizes next; it sets this on every module of a proxy that has it."""
+        """Part of the weight that Brevitas quantizes next; Brevitas sets this on every module of a proxy that has it."""
         return self._slices or [None]
 
     @subtensor_slice_list.setter
@@ -174,7 +174,7 @@ class FaultyWeightProxy:
 
     @property
     def input_view_impl(self) -> Any:
-        """View that the codes are in; groups are a dimension of their own."""
+        """View in which the codes are quantized; groups have a dimension of their own."""
         return self._int_quant.input_view_impl if self.tensor_quant is not None else nn.Identity()
 
     @property
@@ -187,7 +187,7 @@ class FaultyWeightProxy:
         return ", ".join(f"layer {faults.layer.name!r}" for faults in (self._faults or {}).values())
 
     def _select(self, x: Tensor) -> int:
-        """Make sure that the faults of the weight behind ``x`` are in place, on its device and in its layout; return its slot.
+        """Put the faults of weight ``x`` in place, on its device and in its memory layout; return its slot.
 
         Several threads may run a model whose faults nobody changes: the first of them hands down, the others wait.
         """
@@ -270,7 +270,7 @@ class FaultyWeightProxy:
         return tensor[tuple(slice(None) if s is None else slice(*s) for s in self._slices)]
 
     def _whole(self, codes: Tensor, shape: torch.Size) -> NDArray[np.int32]:
-        """Undo the view: codes in the shape of the weight, without padding."""
+        """Undo the view: return codes in the shape of the weight, without padding."""
         return codes.reshape(shape).to(torch.int32).cpu().contiguous().numpy()
 
 

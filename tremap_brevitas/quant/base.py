@@ -1,4 +1,4 @@
-"""Injector fragments that put a faulty memory into a Brevitas weight quantizer, and the rule for whether one can."""
+"""Injector fragments that add a faulty memory to a Brevitas weight quantizer, and a check of which quantizers support it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tremap_brevitas.proxy import (
 
 
 class FaultyWeight(ExtendedInjector):
-    """Fragment for a quantizer that has an ``int_quant``; it stands first among the bases."""
+    """Fragment for a quantizer that has an ``int_quant``; it must be the first base class."""
 
     int_quant = StuckAtIntQuant
     proxy_class = FaultyWeightQuantProxyFromInjector
@@ -56,7 +56,7 @@ class FaultyBias(ExtendedInjector):
 
 
 class Counterpart(NamedTuple):
-    """A plain Brevitas proxy class and what the plugin puts in its place."""
+    """A plain Brevitas proxy class and its faulty replacement."""
 
     fragment: type[ExtendedInjector]
     proxy: type[FaultyWeightProxy]
@@ -90,7 +90,7 @@ COUNTERPARTS: dict[type, Counterpart] = {
 
 
 def faulty(quantizer: Any) -> Any:
-    """Return the faulty counterpart of any Brevitas integer weight quantizer, your own included, or of a bias quantizer.
+    """Return the faulty counterpart of a Brevitas integer weight quantizer (also of your own), or of a bias quantizer.
 
     Without faults it computes what ``quantizer`` computes, bit for bit, and its state dict has the same keys.
 
@@ -126,7 +126,7 @@ def faulty(quantizer: Any) -> Any:
 
 
 def why_not(quantizer: Any) -> str | None:
-    """Return why a weight or bias quantizer cannot hold faults, or None if it can."""
+    """Return the reason why a weight or bias quantizer cannot hold faults, or None if it can."""
     proxy = getattr(quantizer, "proxy_class", None)
     if proxy is DecoupledWeightQuantWithInputProxyFromInjector:
         return (
@@ -158,6 +158,6 @@ def why_not(quantizer: Any) -> str | None:
 
 
 def _injected_class(quantizer: Any, name: str) -> Any:
-    """Return the class that an injector names for ``name``; None if a function finds it, or nothing does."""
+    """Return the class that an injector names for ``name``; None if there is none or a function computes it."""
     spec = quantizer.__dependencies__.get(name)
     return spec[1] if spec is not None and isinstance(spec[1], type) else None

@@ -38,7 +38,7 @@ class FaultyInt8WeightPerChannelFixedPoint(FaultyWeight, Int8WeightPerChannelFix
 
 
 class FaultyInt8WeightPerTensorFixedPointMSE(FaultyWeight, Int8WeightPerTensorFixedPointMSE):
-    """One power-of-two scale for the weight, learned, found by least squares; with stuck cells.
+    """One learned power-of-two scale for the weight, initialized by least squares; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -47,7 +47,7 @@ class FaultyInt8WeightPerTensorFixedPointMSE(FaultyWeight, Int8WeightPerTensorFi
 
 
 class FaultyInt8WeightPerChannelFixedPointMSE(FaultyWeight, Int8WeightPerChannelFixedPointMSE):
-    """A power-of-two scale for each output channel, learned, found by least squares; with stuck cells.
+    """A learned power-of-two scale for each output channel, initialized by least squares; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear

@@ -36,7 +36,7 @@ class FaultyShiftedMXUInt8Weight(FaultyGroupwiseWeight, ShiftedMXUInt8Weight):
 
 
 class FaultyMXInt8WeightMSE(FaultyGroupwiseWeight, MXInt8WeightMSE):
-    """A power-of-two scale for each group, found by least squares; with stuck cells.
+    """A power-of-two scale for each group, chosen by least squares; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -45,7 +45,7 @@ class FaultyMXInt8WeightMSE(FaultyGroupwiseWeight, MXInt8WeightMSE):
 
 
 class FaultyShiftedMXUInt8WeightMSE(FaultyGroupwiseWeight, ShiftedMXUInt8WeightMSE):
-    """Unsigned, a power-of-two scale and a zero point for each group, found by least squares; with stuck cells.
+    """Unsigned, a power-of-two scale and a zero point for each group, chosen by least squares; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear

@@ -46,7 +46,7 @@ class FaultyInt8WeightPerChannelFloat(FaultyWeight, Int8WeightPerChannelFloat):
 
 
 class FaultyInt8WeightPerTensorFloatMSE(FaultyWeight, Int8WeightPerTensorFloatMSE):
-    """One float scale for the weight, learned, found by least squares; with stuck cells.
+    """One learned float scale for the weight, initialized by least squares; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -55,7 +55,7 @@ class FaultyInt8WeightPerTensorFloatMSE(FaultyWeight, Int8WeightPerTensorFloatMS
 
 
 class FaultyInt8WeightPerChannelFloatMSE(FaultyWeight, Int8WeightPerChannelFloatMSE):
-    """A float scale for each output channel, learned, found by least squares; with stuck cells.
+    """A learned float scale for each output channel, initialized by least squares; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -64,7 +64,7 @@ class FaultyInt8WeightPerChannelFloatMSE(FaultyWeight, Int8WeightPerChannelFloat
 
 
 class FaultyInt8WeightPerTensorFloatHQO(FaultyWeight, Int8WeightPerTensorFloatHQO):
-    """One float scale for the weight, learned, found by half-quadratic optimization; with stuck cells.
+    """One learned float scale for the weight, initialized by half-quadratic optimization; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -73,7 +73,7 @@ class FaultyInt8WeightPerTensorFloatHQO(FaultyWeight, Int8WeightPerTensorFloatHQ
 
 
 class FaultyInt8WeightPerChannelFloatHQO(FaultyWeight, Int8WeightPerChannelFloatHQO):
-    """A float scale for each output channel, learned, found by half-quadratic optimization; with stuck cells.
+    """A learned float scale per output channel, initialized by half-quadratic optimization; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear

@@ -44,7 +44,7 @@ class FaultyShiftedUint8WeightPerChannelFloat(FaultyWeight, ShiftedUint8WeightPe
 
 
 class FaultyShiftedUint8WeightPerTensorFloatMSE(FaultyWeight, ShiftedUint8WeightPerTensorFloatMSE):
-    """Unsigned, one learned scale and zero point, found by least squares; with stuck cells.
+    """Unsigned, one learned scale and zero point, initialized by least squares; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -53,7 +53,7 @@ class FaultyShiftedUint8WeightPerTensorFloatMSE(FaultyWeight, ShiftedUint8Weight
 
 
 class FaultyShiftedUint8WeightPerChannelFloatMSE(FaultyWeight, ShiftedUint8WeightPerChannelFloatMSE):
-    """Unsigned, a learned scale and zero point for each output channel, found by least squares; with stuck cells.
+    """Unsigned, a learned scale and zero point for each output channel, initialized by least squares; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -62,7 +62,7 @@ class FaultyShiftedUint8WeightPerChannelFloatMSE(FaultyWeight, ShiftedUint8Weigh
 
 
 class FaultyShiftedUint8WeightPerTensorFloatHQO(FaultyWeight, ShiftedUint8WeightPerTensorFloatHQO):
-    """Unsigned, one zero point found by half-quadratic optimization; with stuck cells.
+    """Unsigned, one zero point chosen by half-quadratic optimization; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -71,7 +71,7 @@ class FaultyShiftedUint8WeightPerTensorFloatHQO(FaultyWeight, ShiftedUint8Weight
 
 
 class FaultyShiftedUint8WeightPerChannelFloatHQO(FaultyWeight, ShiftedUint8WeightPerChannelFloatHQO):
-    """Unsigned, a zero point for each output channel found by half-quadratic optimization; with stuck cells.
+    """Unsigned, a zero point for each output channel chosen by half-quadratic optimization; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -80,7 +80,7 @@ class FaultyShiftedUint8WeightPerChannelFloatHQO(FaultyWeight, ShiftedUint8Weigh
 
 
 class FaultyShiftedUint8WeightPerGroupFloatHQO(FaultyGroupwiseWeight, ShiftedUint8WeightPerGroupFloatHQO):
-    """Unsigned, a zero point for each group found by half-quadratic optimization; with stuck cells.
+    """Unsigned, a zero point for each group chosen by half-quadratic optimization; with stuck cells.
 
     Examples:
         >>> from brevitas.nn import QuantLinear

@@ -1,4 +1,4 @@
-"""Reports: how well a network does on every chip of a fleet, as a table, a CSV file and pictures."""
+"""Reports of a network's accuracy on every chip of a fleet: tables, CSV files and figures."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Report on a fleet as a table and a CSV file."""
+"""Report on a fleet, as a table and a CSV file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEAD = ("method", "nominal", "steps", "seconds", "evaluation_seconds", "batchnor
 
 @dataclass(frozen=True)
 class FleetReport:
-    """How a network does on every chip of a fleet.
+    """Results of a network on every chip of a fleet.
 
     Attributes:
         name: Heading, such as the name of the method.
@@ -60,7 +60,7 @@ class FleetReport:
     def joined(
         cls, reports: Sequence[FleetReport], *, name: str, steps: int | None = None, seconds: float | None = None
     ) -> FleetReport:
-        """Put reports on single chips, each with a network of its own, together.
+        """Join reports on single chips, each with its own network.
 
         Args:
             reports: The reports; their nominal accuracies are averaged.
@@ -90,12 +90,12 @@ class FleetReport:
 
     @property
     def mean(self) -> float:
-        """Mean accuracy over the chips; NaN if one is."""
+        """Mean accuracy over the chips; NaN if one of them is NaN."""
         return statistics.fmean(self.accuracies)
 
     @property
     def worst(self) -> float:
-        """Accuracy of the worst chip; NaN if one is NaN, in whatever order they stand."""
+        """Accuracy of the worst chip; NaN if one of them is NaN."""
         return math.nan if any(map(math.isnan, self.accuracies)) else min(self.accuracies)
 
     @property
@@ -104,7 +104,7 @@ class FleetReport:
         return sum(c.bit_exact for c in self.chips)
 
     def yield_at(self, threshold: float) -> float:
-        """Share of the chips whose accuracy is at or above ``threshold``, which NaN is not."""
+        """Return the share of chips whose accuracy is at least ``threshold``; NaN counts as below it."""
         return sum(accuracy >= threshold for accuracy in self.accuracies) / len(self.chips)
 
     def __str__(self) -> str:
@@ -183,7 +183,7 @@ def write_csv(reports: Sequence[FleetReport], path: str | os.PathLike[str]) -> P
 
 
 def read_csv(path: str | os.PathLike[str]) -> list[FleetReport]:
-    """Read what [write_csv][tremap_brevitas.write_csv] wrote.
+    """Read what [write_csv][tremap_brevitas.report.write_csv] wrote.
 
     Tables of earlier versions number no reports: there, rows of one method and one cost are one report.
 
@@ -225,7 +225,7 @@ def read_csv(path: str | os.PathLike[str]) -> list[FleetReport]:
 
 
 def check_measured(chip: ChipResult) -> None:
-    """Check that a result says the accuracy.
+    """Check that a result includes a measured accuracy.
 
     Raises:
         ValueError: If it does not.
@@ -235,7 +235,7 @@ def check_measured(chip: ChipResult) -> None:
 
 
 def _head(row: Mapping[str, str]) -> FleetReport:
-    """Return what a row says of its report as a whole."""
+    """Return the values of a row that concern its whole report."""
     return FleetReport(
         row["method"],
         read_number(row, "nominal"),

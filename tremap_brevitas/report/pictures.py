@@ -1,4 +1,4 @@
-"""Draw reports on a fleet: accuracy and cost, yield, and which faults matter; needs matplotlib (extra ``plot``)."""
+"""Plot reports on a fleet: accuracy and cost, yield, activated faults; needs matplotlib (extra ``plot``)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def plot_reports(
     threshold: float | None = None,
     title: str = "",
 ) -> Figure:
-    """Draw the accuracy of every chip under every method, and what each method cost.
+    """Plot the accuracy of every chip for every method, and the cost of each method.
 
     Left: a dot for each chip, a line at the mean, filled dots for bit-exact chips. Right: optimizer steps for the whole fleet.
 
@@ -98,7 +98,7 @@ def plot_yield(
     threshold: float | None = None,
     title: str = "",
 ) -> Figure:
-    """Draw the accuracy of every chip, the best first, and the yield: the share of chips at or above an accuracy.
+    """Plot the sorted accuracies of the chips, and the yield: the share of chips at or above an accuracy.
 
     A chip whose accuracy is NaN is not drawn; it counts among the chips, and reaches no accuracy.
 
@@ -165,7 +165,7 @@ def plot_yield(
 def plot_activated_faults(
     image: MemoryImage, chips: Iterable[FaultMap], path: str | os.PathLike[str] | None = None, *, title: str = ""
 ) -> Figure:
-    """Draw where in the codes, and in which layers, the stuck bits lie that change what is read; mean over chips.
+    """Plot in which bits and layers the activated faults lie, as a mean over chips.
 
     Args:
         image: The codes that are stored.
@@ -223,12 +223,12 @@ def plot_activated_faults(
 
 
 def _label(name: str) -> str:
-    """Return a report's name for a legend, which would pass over one that begins with an underscore."""
+    """Return a report's legend label; matplotlib would hide a name that begins with an underscore."""
     return plain(f" {name}" if name.startswith("_") else name or "fleet")
 
 
 def _short(names: Sequence[str], width: int = 28) -> list[str]:
-    """Cut names to a width, at the front or else at the back; keep them whole if either would make two look alike."""
+    """Shorten names to a width at the start or the end; keep them whole if two would become equal."""
     for front in (False, True):
         cut = [f"{name[: width - 1]}…" if front else f"…{name[1 - width :]}" for name in names]
         short = [name if len(name) <= width else cut[i] for i, name in enumerate(names)]

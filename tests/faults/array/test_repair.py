@@ -274,12 +274,12 @@ def test_what_is_said_to_people():
     memory = Memory(words=8, word_bits=4, banks=4)
     chip = FaultMap(memory, [0, 1, 2, 5, 8, 9, 28], [1, 0, 1, 1, 0, 1, 1])
     assert str(allocate_repair(chip, spare_rows=1, spare_columns=0)) == (
-        "bank 0: rows 0\nbank 1: rows 0\nbank 3: rows 1\n1 faults stay: 0 stuck at 0, 1 stuck at 1"
+        "bank 0: rows 0\nbank 1: rows 0\nbank 3: rows 1\n1 fault left: 0 stuck at 0, 1 stuck at 1"
     )
     assert str(allocate_repair(chip, spare_rows=1, spare_columns=1)) == (
-        "bank 0: rows 0; columns 1\nbank 1: rows 0\nbank 3: rows 1\nno fault stays"
+        "bank 0: rows 0; columns 1\nbank 1: rows 0\nbank 3: rows 1\nno fault left"
     )
-    assert str(allocate_repair(FaultMap(memory, [], []), spare_rows=1, spare_columns=1)) == "no fault stays"
+    assert str(allocate_repair(FaultMap(memory, [], []), spare_rows=1, spare_columns=1)) == "no fault left"
     assert str(Repair(rows=((10, 1), (2, 11), (2, 3)))) == "bank 2: rows 3, 11\nbank 10: rows 1"
     assert str(Repair()) == ""
 

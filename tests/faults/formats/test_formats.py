@@ -105,7 +105,7 @@ def test_a_read_back(tmp_path):
 
 def test_a_cell_that_fails_both_ways_is_no_stuck_cell(tmp_path):
     log = write(tmp_path / "a.log", "address,expected,read\n1,3ff,3fe\n1,000,001\n2,000,001\n")
-    with pytest.raises(FormatError, match="1 cells failed both as 0 and as 1, .*; the first is bit 0 of word 1"):
+    with pytest.raises(FormatError, match="1 cell failed both as 0 and as 1, .*; the first is bit 0 of word 1"):
         read_log(log, MEMORY)
     chip = read_log(log, MEMORY, both_ways="drop")
     assert cells(chip) == {20: 1}
@@ -124,7 +124,7 @@ def test_neuralfuse(tmp_path):
     with pytest.raises(FormatError, match="failed both as 0 and as 1"):
         read_fault_map(sa0)
     write(tmp_path / "fmap_sa1_v_0.83.txt", "0,0,0\n")
-    with pytest.raises(FormatError, match=r"sa1.*: 1 rows, but .*sa0.* has 2"):
+    with pytest.raises(FormatError, match=r"sa1.*: 1 row, but .*sa0.* has 2"):
         read_fault_map(sa0)
     write(tmp_path / "fmap_sa1_v_0.83.txt", "0,0,0\n0,2,0\n")
     with pytest.raises(FormatError, match=r"fmap_sa1_v_0\.83\.txt:2: entry '2'; expected 0 and 1"):
@@ -204,9 +204,9 @@ def test_blocks_may_end_anywhere(tmp_path, chip, block):
 
 def test_no_writer_loses_a_fault(tmp_path):
     chip = FaultMap(MEMORY, [1, 2], [0, 1], "a")
-    with pytest.raises(ValueError, match="1 cells are stuck at 1, which only the file after_zeros can show; give it"):
+    with pytest.raises(ValueError, match="1 cell stuck at 1, which only the file after_zeros can show; give it"):
         write_fault_map(chip, tmp_path / "a.hex", format="readback")
-    with pytest.raises(ValueError, match="1 cells are stuck at 0, which only the file after_ones can show"):
+    with pytest.raises(ValueError, match="1 cell stuck at 0, which only the file after_ones can show"):
         write_fault_map(chip, tmp_path / "a.hex", format="readback", written="zeros")
     with pytest.raises(ValueError, match="format must be one of tremap, csv, log, readback, neuralfuse, got 'voltages'"):
         write_fault_map(chip, tmp_path / "a", format="voltages")
@@ -329,7 +329,7 @@ def test_bad_read_backs(tmp_path, content, reason):
 
 def test_bad_read_back_options(tmp_path):
     path = write(tmp_path / "a.hex", "ffef" * 6)
-    with pytest.raises(FormatError, match="word 0: its bytes do not stand there twice: ffef"):
+    with pytest.raises(FormatError, match="word 0: its bytes are not duplicated: ffef"):
         read_readback(path, None, Memory(words=6, word_bits=8), duplicated_bytes=True)
     for call, reason in (
         (lambda: read_readback(None, None, MEMORY), "give the file read after all ones"),

@@ -138,7 +138,7 @@ def test_our_csv_keeps_metadata_and_its_memory(tmp_path):
     whole = path.read_text()
     for old, new in (('{"voltage', "{voltage"), ('# chip="A7"', '# chip="A7')):
         path.write_text(whole.replace(old, new))
-        with pytest.raises(FormatError, match=r"x\.csv:[34]: what follows '=' is not what it should be"):
+        with pytest.raises(FormatError, match=r"x\.csv:[34]: what follows '=' cannot be parsed"):
             read_fault_map(path)
 
 
@@ -149,10 +149,10 @@ def test_our_csv_keeps_metadata_and_its_memory(tmp_path):
     ("content", "options", "reason"),
     [
         # cut short
-        ("addr,exp,got\n1,ff,fe\n2,ff,7", {}, r":3: read has 1 digits, but expected has 2: a word that was cut short"),
+        ("addr,exp,got\n1,ff,fe\n2,ff,7", {}, r":3: read has 1 digit, but expected has 2: a word that was cut short"),
         ("addr,got,exp\n2,ff,7\n", {}, r":2: read has 2 digits, but expected has 1"),
-        ("addr,exp,got\n1,0xff,0x7\n", {}, r":2: read has 1 digits, but expected has 2"),
-        ("addr,got\n1,fe\n2,f\n", {"expected": 255}, r":3: read has 1 digits, but that of the first line has 2"),
+        ("addr,exp,got\n1,0xff,0x7\n", {}, r":2: read has 1 digit, but expected has 2"),
+        ("addr,got\n1,fe\n2,f\n", {"expected": 255}, r":3: read has 1 digit, but that of the first line has 2"),
         ("addr,exp,got\n1,255,12", {"base": 10}, r":2: the file ends without a line end, so that read '12' may have been cut"),
         ("exp,got,addr\nff,fe,1", {}, r":2: the file ends without a line end, so that address '1' may have been cut"),
         ("addr,stuck,bit\n1,1,1", {}, r":2: the file ends without a line end, so that bit '1' may"),
@@ -192,8 +192,8 @@ def test_our_csv_keeps_metadata_and_its_memory(tmp_path):
         ('addr,bit,stuck\n"1,2,1\n', {}, r":2: quotes that do not match"),
         ('addr bit stuck\n"1 2 1\n', {}, r":2: a quote that is never closed"),
         ("addr,bit,stuck\n1,2,1\naddr,bit,stuck\n", {}, r":3: address 'addr' is not a number"),
-        (TABLE.encode("utf-16-le"), {}, r":1: a zero byte; this is not text, or UTF-16 without its mark"),
-        (TABLE.encode("utf-16")[:-1], {}, r":\d: not the UTF-16 text that its first bytes promise"),
+        (TABLE.encode("utf-16-le"), {}, r":1: a zero byte; this is not text, or UTF-16 without a byte order mark"),
+        (TABLE.encode("utf-16")[:-1], {}, r":\d: not the UTF-16 text that its first bytes indicate"),
         ("", {"pattern": BIST}, r"a\.log: has no line that the pattern matches"),
         ("x", {"pattern": "(?P<addr>.)(?P<bit>.)?(?P<stuck>.)?"}, r":1: the pattern finds an address, but no bit in 'x'"),
         ("f,bit,stuck\n1,2,1\n", {"rename": {"g": "address"}}, r":1: no column g to rename; columns are f, bit, stuck"),
@@ -218,7 +218,7 @@ def test_what_is_not_understood_is_refused(tmp_path, content, options, reason):
         ({"stuck_at": 2}, "stuck_at must be one of 0, 1, None, got 2"),
         ({"columns": ["addr", "got"], "expected": 256}, "expected must be a word of 8 bits, got 256"),
         ({"columns": ["addr", "got"], "expected": "xyz"}, "expected must be a number of base 16, got 'xyz'"),
-        ({"columns": ["addr", "bit"], "expected": 2}, "expected must be a word of 1 bits, got 2"),
+        ({"columns": ["addr", "bit"], "expected": 2}, "expected must be a word of 1 bit, got 2"),
     ],
 )
 def test_bad_options(tmp_path, options, reason):

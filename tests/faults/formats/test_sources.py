@@ -150,7 +150,7 @@ def test_nothing_in_a_folder_is_lost_without_a_word(tmp_path):
     size = ["--words", 4, "--word-bits", 8]
     found = tremap("map", "info", folder, *size, code=1)
     assert "C3.npz" in found.stderr
-    assert "D4: a folder within a folder" in found.stderr
+    assert "D4: a folder inside a folder" in found.stderr
     tremap("map", "merge", folder, *size, "--on-conflict", "free", "--out", tmp_path / "m.npz", code=1)
     assert not (tmp_path / "m.npz").exists()
     with pytest.raises(OSError, match="C3"):

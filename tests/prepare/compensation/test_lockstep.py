@@ -62,7 +62,7 @@ def test_what_is_done_before_one_pass_goes_on_is_for_it_alone():
 def test_inputs_that_take_another_way_are_refused():
     net, results = Net(), {}
     batches = [torch.zeros(2, 3), torch.full((2, 3), 100.0)]
-    with pytest.raises(ValueError, match="another way for other inputs: it came to 'a', 'b' at once"):
+    with pytest.raises(ValueError, match="layers depends on its inputs: it reached 'a', 'b' at once"):
         list(in_lockstep(passes_of(net, batches, results), ["a", "b"]))
     assert not net.a._forward_pre_hooks
 

@@ -21,7 +21,7 @@ def digits():
     model = tm.make_faulty(lively(DigitsNet(), x))
     words = tm.place(copy.deepcopy(model), tm.Memory(words=2560, word_bits=32)).placement.words
     net = tm.place(model, tm.Memory(words=words, word_bits=32))
-    return net, x, tm.channel_groups(net, x[:2]).groups
+    return net, x, tm.prepare.channel_groups(net, x[:2]).groups
 
 
 def error(net, x, wanted):

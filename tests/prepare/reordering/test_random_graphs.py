@@ -88,7 +88,7 @@ deep = plans.map(lambda plan: [(step, i if a % 2 else a, b) for i, (step, a, b) 
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @example([("grouped", 0, 0), ("cat", 1, 1), ("cat", 0, 1)], "flatten", 0)
 @example([("halves", 0, 0), ("cat", 0, 1), ("attend", 2, 2), ("add", 2, 3)], "mean", 0)
 @given(deep, st.sampled_from(["flatten", "mean"]), st.integers(0, 2**31))

@@ -76,7 +76,7 @@ def test_an_order_is_of_the_codes_that_it_was_made_for(digits):
 
 def test_groups_that_were_found_before_need_no_inputs(digits):
     net, x, chips, orders = digits
-    again = tm.reorder(net, chips[:2], groups=tm.channel_groups(net, x).groups, progress=False)
+    again = tm.reorder(net, chips[:2], groups=tm.prepare.channel_groups(net, x).groups, progress=False)
     for one, other in zip(again, orders, strict=False):
         assert all(np.array_equal(one.orders[name], other.orders[name]) for name in one.orders)
 

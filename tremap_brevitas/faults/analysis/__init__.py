@@ -1,1 +1,1 @@
-"""Statistics of fault maps, and their pictures."""
+"""Statistics and plots of fault maps."""

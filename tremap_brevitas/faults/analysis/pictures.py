@@ -1,4 +1,4 @@
-"""Draw fault maps as pictures; needs matplotlib (extra ``plot``)."""
+"""Plot fault maps; needs matplotlib (extra ``plot``)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_COLUMNS = 120  # of a panel among six or more; of fewer, each has more room
 
 
 def plot_fault_map(fault_map: FaultMap, path: str | os.PathLike[str] | None = None, *, title: str = "") -> Figure:
-    """Draw a chip as a bitmap for each bank: words from top to bottom, bits from the MSB on the left.
+    """Plot a chip as a bitmap for each bank: words from top to bottom, bits from the MSB on the left.
 
     Where there are more words or bits than pixels, a pixel stands for several cells; a stuck cell is never lost. Of more than
     32 banks those with most faults are drawn, below an overview of all.
@@ -126,7 +126,7 @@ def _draw_overview(figure: Any, axes: Any, by_bank: Any) -> None:
 
 
 def plot_overlap(maps: Iterable[FaultMap], path: str | os.PathLike[str] | None = None, *, title: str = "") -> Figure:
-    """Draw how much the chips of a fleet have in common.
+    """Plot how many faults the chips of a fleet share.
 
     Left: cells that two chips share over those that chance would have them share, if maps were independent and uniform. Right:
     how many cells are stuck on 1, 2, … chips, and how many of these are in conflict.
@@ -191,7 +191,7 @@ def plot_overlap(maps: Iterable[FaultMap], path: str | os.PathLike[str] | None =
 
 
 def plot_union_growth(maps: Iterable[FaultMap], path: str | os.PathLike[str] | None = None, *, title: str = "") -> Figure:
-    """Draw how the union and its conflicts grow with the number of chips merged, beside what chance would give.
+    """Plot how union and conflicts grow with the number of merged chips, compared with chance.
 
     Args:
         maps: The chips' maps, at least two; they are merged in this order.

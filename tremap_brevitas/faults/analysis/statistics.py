@@ -1,4 +1,4 @@
-"""What fault maps have in them: how much, where, and how they overlap."""
+"""Statistics of fault maps: number of faults, their locations, and the overlap between chips."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tremap_brevitas.faults.fault_map import FaultMap, check_same_memory
+from tremap_brevitas.printable import counted
 
 CROWDED = 3  # faults from which on a column counts as crowded
 SHOWN = 5  # how many numbers of chips are shown each by itself
@@ -53,7 +54,7 @@ class MapStatistics:
     by_bit: tuple[int, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it, as JSON can hold it."""
+        """Return all figures in a form that JSON can store."""
         return {**asdict(self), "by_bit": list(self.by_bit)}
 
     def __str__(self) -> str:
@@ -77,7 +78,7 @@ class MapStatistics:
 
 
 def map_statistics(fault_map: FaultMap) -> MapStatistics:
-    """Work out the statistics of one map.
+    """Compute the statistics of one map.
 
     Examples:
         >>> from tremap_brevitas import Memory
@@ -111,14 +112,14 @@ def map_statistics(fault_map: FaultMap) -> MapStatistics:
 
 
 def faults_of_banks(fault_map: FaultMap) -> NDArray[np.int64]:
-    """Number of stuck cells in each bank."""
+    """Return the number of stuck cells in each bank."""
     memory = fault_map.memory
     bank = fault_map.cells // (memory.word_bits * memory.words_per_bank)
     return np.bincount(bank, minlength=memory.banks).astype(np.int64)
 
 
 def faults_of_columns(fault_map: FaultMap) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Bank and number of stuck cells of each column, a bit position of one bank, that has any."""
+    """Return bank and number of stuck cells of each column (a bit position of one bank) that has any."""
     memory = fault_map.memory
     word, bit = np.divmod(fault_map.cells, memory.word_bits)
     column, faults = np.unique(word // memory.words_per_bank * memory.word_bits + bit, return_counts=True)
@@ -126,7 +127,7 @@ def faults_of_columns(fault_map: FaultMap) -> tuple[NDArray[np.int64], NDArray[n
 
 
 def nesting(milder: FaultMap, stronger: FaultMap) -> float:
-    """Share of one map's faults, cell and stuck value, that another has too; 1 if the first has none.
+    """Return the share of one map's faults, by cell and stuck value, that another map has too; 1 for no faults.
 
     Raises:
         ValueError: If the maps are of different memories.
@@ -137,7 +138,7 @@ def nesting(milder: FaultMap, stronger: FaultMap) -> float:
 
 @dataclass(frozen=True)
 class PairStatistics:
-    """How two maps overlap.
+    """Overlap of two maps.
 
     Attributes:
         common: Cells stuck at the same value in both.
@@ -156,19 +157,19 @@ class PairStatistics:
     expected_overlap: float
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it, as JSON can hold it."""
+        """Return all figures in a form that JSON can store."""
         return asdict(self)
 
     def __str__(self) -> str:
         return (
-            f"{self.common} cells stuck alike in both, {self.conflicts} in conflict, {self.only_first} in the first alone, "
-            f"{self.only_second} in the second alone; Jaccard index {self.jaccard:.4f}; {self.expected_overlap:.1f} shared "
-            f"cells would be chance"
+            f"{counted(self.common, 'cell')} stuck alike in both, {self.conflicts} in conflict, "
+            f"{self.only_first} in the first alone, {self.only_second} in the second alone; "
+            f"Jaccard index {self.jaccard:.4f}; {self.expected_overlap:.1f} shared cells would be chance"
         )
 
 
 def compare_maps(first: FaultMap, second: FaultMap) -> PairStatistics:
-    """Work out how two maps overlap.
+    """Compute how two maps overlap.
 
     Raises:
         ValueError: If the maps are of different memories.
@@ -195,7 +196,7 @@ def compare_maps(first: FaultMap, second: FaultMap) -> PairStatistics:
 
 @dataclass(frozen=True)
 class GroupStatistics:
-    """How the maps of a group overlap.
+    """Overlap of the maps of a group.
 
     Attributes:
         chips: Number of maps.
@@ -225,13 +226,14 @@ class GroupStatistics:
             few.append(f"{sum(count for _, count in rest)} on {first if first == last else f'{first} to {last}'}")
         shared = ", ".join(few)
         return (
-            f"{self.chips} chips together: union rate {self.union / self.cells:.3e} ({self.union} cells), {self.conflicts} "
-            f"conflicts\ncells by the number of chips that have them: {shared or 'none'}"
+            f"{counted(self.chips, 'chip')} together: union rate {self.union / self.cells:.3e} "
+            f"({counted(self.union, 'cell')}), {counted(self.conflicts, 'conflict')}\n"
+            f"cells by the number of chips that have them: {shared or 'none'}"
         )
 
 
 def group_statistics(maps: Iterable[FaultMap]) -> GroupStatistics:
-    """Work out how the maps of a group overlap. Time and memory grow with the faults of all maps.
+    """Compute how the maps of a group overlap. Time and memory are proportional to the faults of all maps.
 
     Raises:
         ValueError: If there is no map, or two are of different memories.
@@ -257,7 +259,7 @@ def group_statistics(maps: Iterable[FaultMap]) -> GroupStatistics:
 
 
 def shared_cells(maps: Iterable[FaultMap]) -> NDArray[np.int64]:
-    """Number of cells that each two chips share, at equal or opposite values, shape (chips, chips); 0 on the diagonal.
+    """Count the cells that each two chips share, at equal or opposite values, shape (chips, chips); 0 on the diagonal.
 
     The time grows with the faults and with how often they are shared, not with the pairs of chips.
 
@@ -277,7 +279,7 @@ def shared_cells(maps: Iterable[FaultMap]) -> NDArray[np.int64]:
 
 
 def _by_cell(maps: list[FaultMap]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
-    """Chip, cell and stuck value of every fault, by cell and then by chip."""
+    """Return chip, cell and stuck value of every fault, sorted by cell and then by chip."""
     chip = np.repeat(np.arange(len(maps)), [len(m) for m in maps])
     cells = np.concatenate([m.cells for m in maps])
     stuck = np.concatenate([m.stuck_at for m in maps])

@@ -1,1 +1,1 @@
-"""The array of cells: which row and column a cell lies in, address scrambling, spare rows and columns."""
+"""The physical array of cells: rows and columns, address scrambling, spare rows and columns."""

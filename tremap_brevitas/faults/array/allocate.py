@@ -1,4 +1,4 @@
-"""Working out which rows and columns spare ones should replace."""
+"""Decide which rows and columns are replaced by spare ones."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from tremap_brevitas.faults.array.geometry import ArrayGeometry
 from tremap_brevitas.faults.array.repair import Repair, geometry_of, repaired
 from tremap_brevitas.faults.fault_map import FaultMap
+from tremap_brevitas.printable import counted
 
 
 @dataclass(frozen=True)
 class RepairPlan:
-    """What [allocate_repair][tremap_brevitas.faults.array.allocate.allocate_repair] decided.
+    """Result of [allocate_repair][tremap_brevitas.faults.array.allocate.allocate_repair].
 
     Attributes:
         repair: The rows and columns to replace.
@@ -27,13 +28,13 @@ class RepairPlan:
 
     @property
     def complete(self) -> bool:
-        """Whether no fault stays."""
+        """Whether all faults are repaired."""
         return not len(self.remaining)
 
     def __str__(self) -> str:
         ones = int(self.remaining.stuck_at.sum())
         count = len(self.remaining)
-        stays = f"{count} faults stay: {count - ones} stuck at 0, {ones} stuck at 1" if count else "no fault stays"
+        stays = f"{counted(count, 'fault')} left: {count - ones} stuck at 0, {ones} stuck at 1" if count else "no fault left"
         return f"{self.repair}\n{stays}" if len(self.repair) else stays
 
 
@@ -96,7 +97,7 @@ def allocate_repair(
 
 
 class _Lines:
-    """The rows, or the columns, of one bank that have faults, in rising order, and how many each has left."""
+    """The faulty rows or columns of one bank, ascending, with the number of faults left in each."""
 
     def __init__(self, index: NDArray[np.int64]) -> None:
         self.numbers, self.of_fault = np.unique(index, return_inverse=True)
@@ -105,7 +106,7 @@ class _Lines:
         self._starts = np.append(0, np.cumsum(self.left))
 
     def fullest(self) -> tuple[int, int]:
-        """The line with the most faults left, the lowest of several, and that number."""
+        """Return the line with the most faults left (the lowest if there are several) and their number."""
         line = int(np.argmax(self.left))
         return line, int(self.left[line])
 
@@ -116,7 +117,7 @@ class _Lines:
 def _allocate(
     row: NDArray[np.int64], column: NDArray[np.int64], spare_rows: int, spare_columns: int
 ) -> tuple[list[int], list[int]]:
-    """Rows and columns to replace in one bank that has faults at these places."""
+    """Return the rows and columns to replace in one bank with faults at these positions."""
     kinds = (_Lines(row), _Lines(column))
     spares = [spare_rows, spare_columns]
     taken: tuple[list[int], list[int]] = ([], [])

@@ -1,4 +1,4 @@
-"""What a single-error-correcting code leaves of a chip's stuck cells."""
+"""Stuck cells that remain visible behind a single-error-correcting code (SECDED)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tremap_brevitas.faults.memory import Memory
 
 
 def check_bits_of(data_bits: int) -> int:
-    """Check bits that a code needs to correct one wrong bit and to detect two, among so many bits of data.
+    """Return the number of check bits that a SECDED code needs for this many data bits.
 
     Hamming's bound, ``2 ** r >= data_bits + r + 1``, and one parity bit more (R. W. Hamming, Bell System Technical Journal,
     1950).
@@ -30,7 +30,7 @@ def check_bits_of(data_bits: int) -> int:
 
 
 def corrected(fault_map: FaultMap, *, data_bits: int) -> FaultMap:
-    """Return the map of what a chip's readers see behind a code that corrects one wrong bit a word.
+    """Return the map of the faults that remain visible behind a code that corrects one wrong bit in each word.
 
     A word with one stuck cell always reads right. A word with more may read wrong, and the code gives its data as they are: all
     stuck cells among its data stay in the map. That is the worst case: where all but one of them agree with the stored bits,
@@ -70,7 +70,7 @@ def corrected(fault_map: FaultMap, *, data_bits: int) -> FaultMap:
 
 
 def rate_behind(fault_rate: float, *, data_bits: int, check_bits: int | None = None) -> float:
-    """Return the share of data bits that stay stuck behind the code, where faults lie at random.
+    """Return the share of data bits that stay stuck behind the code, for randomly located faults.
 
     A cell stays if another of its word is stuck too: ``rate * (1 - (1 - rate) ** (word_bits - 1))``.
 

@@ -1,4 +1,4 @@
-"""Where the words and bits of a memory lie in the physical array."""
+"""Physical location of a memory's words and bits in the cell array."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tremap_brevitas.faults.permutation import inverse, permutation
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ArrayGeometry:
-    """How the logical addresses (word, bit) of a memory lie in its physical arrays, one array a bank.
+    """Mapping of a memory's logical addresses (word, bit) to its physical arrays, one for each bank.
 
     Logical word ``w`` is physical word ``p = word_order[w]``. Contiguous banks hold ``words_per_bank`` physical words each, so
     ``p`` is word ``i = p % words_per_bank`` of bank ``p // words_per_bank``; with interleaved banks it is word
@@ -84,7 +84,7 @@ class ArrayGeometry:
 
     @property
     def banks(self) -> int:
-        """Number of banks, each an array of its own."""
+        """Number of banks, each with its own array."""
         return self.memory.banks
 
     @property
@@ -103,7 +103,7 @@ class ArrayGeometry:
         return Memory(words=self.banks * self.rows, word_bits=self.columns, banks=self.banks)
 
     def physical(self, cells: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Say where cells lie.
+        """Return the physical locations of cells.
 
         Args:
             cells: Indices of cells, an array of any shape.
@@ -128,7 +128,7 @@ class ArrayGeometry:
         return bank, row, bit * self.column_mux + place
 
     def logical(self, bank: ArrayLike, row: ArrayLike, column: ArrayLike) -> NDArray[np.int64]:
-        """Say which cells lie at places of the arrays: the inverse of ``physical``.
+        """Return the cells at physical locations; the inverse of ``physical``.
 
         Args:
             bank: Banks, an array of any shape. The shapes of the three broadcast, so that one bank, one row and all columns are
@@ -162,7 +162,7 @@ class ArrayGeometry:
         return word * self.memory.word_bits + bit
 
     def to_physical(self, fault_map: FaultMap) -> FaultMap:
-        """Return the same faults as a map of the arrays.
+        """Return a fault map with physical locations.
 
         Args:
             fault_map: A map of ``memory``. Its number of banks does not matter: the geometry says where the banks are.
@@ -184,7 +184,7 @@ class ArrayGeometry:
         return FaultMap(self.physical_memory, cells, fault_map.stuck_at, fault_map.chip, fault_map.metadata)
 
     def to_logical(self, fault_map: FaultMap) -> FaultMap:
-        """Return the same faults as a map of the memory as it is addressed: the inverse of ``to_physical``.
+        """Return a fault map with logical addresses; the inverse of ``to_physical``.
 
         Args:
             fault_map: A map of ``physical_memory``, such as a tester's that counts rows and columns.
@@ -202,7 +202,7 @@ class ArrayGeometry:
         return FaultMap(self.memory, cells, fault_map.stuck_at, fault_map.chip, fault_map.metadata)
 
     def description(self) -> dict[str, Any]:
-        """Everything that makes the geometry, as JSON can hold it."""
+        """Return all settings in a form that JSON can store."""
         return {
             "words": self.memory.words,
             "word_bits": self.memory.word_bits,
@@ -219,7 +219,7 @@ class ArrayGeometry:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ArrayGeometry:
-        """Read a JSON file with an object of ``words``, ``word_bits`` and, if they differ from their defaults, the others.
+        """Read a JSON file with an object of ``words``, ``word_bits`` and any other settings that are not the default.
 
         Raises:
             FileNotFoundError: If there is no such file.

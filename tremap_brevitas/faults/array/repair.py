@@ -1,4 +1,4 @@
-"""Spare rows and columns: a repair list, and what it leaves of a fault map."""
+"""Spare rows and columns: a repair list, and the faults that remain after the repair."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tremap_brevitas.faults.array.geometry import ArrayGeometry
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.files import atomic_file
+from tremap_brevitas.printable import counted
 
 HEADER = ("bank", "kind", "index")
 
@@ -63,7 +64,7 @@ class Repair:
         )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the repair as CSV: the header ``bank,kind,index``, then a line for each row and column.
+        """Write the repair as CSV: the header ``bank,kind,index``, then a line for each row or column.
 
         The file is written atomically.
         """
@@ -77,7 +78,7 @@ class Repair:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Repair:
-        """Read what ``save`` wrote, or a list of the same form; empty lines do not count.
+        """Read what ``save`` wrote, or a list of the same form; empty lines are ignored.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -115,7 +116,7 @@ class Repair:
 
 
 def repaired(fault_map: FaultMap, repair: Repair, *, geometry: ArrayGeometry | None = None) -> FaultMap:
-    """Return the map of a chip after a repair: the cells of the replaced rows and columns are healthy.
+    """Return a chip's map after a repair: the cells of the replaced rows and columns are healthy.
 
     Spares are taken as healthy. What a network is retrained under is the map after the repair, not the one before.
 
@@ -148,7 +149,7 @@ def repaired(fault_map: FaultMap, repair: Repair, *, geometry: ArrayGeometry | N
 
 
 def geometry_of(fault_map: FaultMap, geometry: ArrayGeometry | None) -> ArrayGeometry:
-    """The geometry given, or that of the map's memory as it is addressed.
+    """Return the given geometry, or by default that of the map's logical addresses.
 
     Raises:
         ValueError: If it is of another memory.
@@ -192,9 +193,9 @@ def _check_header(fields: list[str]) -> None:
 
 
 def _entry(fields: list[str]) -> tuple[str, int, int]:
-    """Kind, bank and index that a line gives."""
+    """Return kind, bank and index given by a line."""
     if len(fields) != len(HEADER):
-        raise ValueError(f"{len(fields)} fields, expected {len(HEADER)}: {','.join(HEADER)}")
+        raise ValueError(f"{counted(len(fields), 'field')}, expected {len(HEADER)}: {','.join(HEADER)}")
     bank, kind, index = fields
     if kind not in ("row", "column"):
         raise ValueError(f"kind must be row or column, got {kind!r}")

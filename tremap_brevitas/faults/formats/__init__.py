@@ -1,4 +1,4 @@
-"""File formats of fault maps: one file each, a reader and a writer. There is no standard; these are in use."""
+"""File formats of fault maps, with a reader and a writer for each. There is no standard; these are in use."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ Format = Literal["tremap", "csv", "log", "readback", "neuralfuse", "voltages"]
 
 
 def detect_format(path: str | os.PathLike[str]) -> str | None:
-    """Tell a file's format from its content, where that is safe; None where it is not.
+    """Detect a file's format from its content; None if it is ambiguous.
 
     Our own maps, tables with a line of column names, and NeuralFuse's matrices (by name and content) can be told. A raw
     read-back does not say what was written before, nor a table of voltages which is meant.
@@ -132,7 +132,7 @@ def read_fault_maps(
 
 
 def write_fault_map(fault_map: FaultMap, path: str | os.PathLike[str], *, format: Format | str, **options: Any) -> list[Path]:
-    """Write a chip's fault map to a file of any known format but tables of voltages. No fault is lost.
+    """Write a chip's fault map in any known format except voltage tables, without losing a fault.
 
     Args:
         fault_map: The map. Only our own format holds the members and conflicts of a merged one.
@@ -191,7 +191,7 @@ def _write_readback(
 
 @fault_map_format("tremap", recognises=lambda path, head: head.startswith(b"PK\x03\x04"), write=_write_tremap)
 def _read_tremap(path: str | os.PathLike[str], memory: Memory | None, **options: Any) -> FaultMap:
-    """A chip's map, or a group's merged one: a fault map as well."""
+    """Read a chip's map or a group's merged map."""
     options.pop("progress", None)
     chip = options.pop("chip", None)
     if options:

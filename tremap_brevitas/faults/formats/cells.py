@@ -1,4 +1,4 @@
-"""Stuck cells as they are found, in bounded memory."""
+"""Collect stuck cells in bounded memory."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 
 from tremap_brevitas.faults.distinct import thinned
 from tremap_brevitas.faults.formats.text import FormatError
+from tremap_brevitas.printable import counted
 
 
 class Cells:
-    """Stuck cells found so far, in bounded memory: each cell once for each stuck value.
+    """Stuck cells collected so far, in bounded memory: each cell once for each stuck value.
 
     ``add`` takes any number of cells; ``result`` gives them sorted, and those that failed both ways.
     """
@@ -21,7 +22,7 @@ class Cells:
         self._limit = limit
 
     def add(self, cells: NDArray[np.int64], stuck_at: int) -> None:
-        """Note cells that are stuck at one value."""
+        """Add cells that are stuck at one value."""
         if len(cells):
             self._parts[stuck_at].append(cells)
             self._waiting += len(cells)
@@ -36,7 +37,7 @@ class Cells:
         self._limit = max(self._limit, sum(len(p) for parts in self._parts for p in parts))
 
     def result(self) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]:
-        """Sorted cells with their stuck values, and sorted cells that failed both ways (not among the first)."""
+        """Return sorted cells with their stuck values, and separately the sorted cells that failed at both values."""
         self._settle()
         zeros, ones = (parts[0] if parts else np.empty(0, dtype=np.int64) for parts in self._parts)
         both = np.intersect1d(zeros, ones, assume_unique=True)
@@ -51,7 +52,7 @@ class Cells:
 def settled(
     cells: Cells, path: str, both_ways: str, word_bits: int
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8], dict[str, str]]:
-    """Cells, stuck values and metadata, once it is settled what to do with cells that failed both ways.
+    """Return cells, stuck values and metadata after resolving the cells that failed at both values.
 
     Raises:
         FormatError: If there are any and ``both_ways`` is ``"error"``.
@@ -62,7 +63,7 @@ def settled(
     if both_ways == "error":
         word, bit = divmod(int(both[0]), word_bits)
         raise FormatError(
-            f"{path}: {len(both)} cells failed both as 0 and as 1, so they are not stuck; the first is bit {bit} of word "
+            f"{path}: {counted(len(both), 'cell')} failed both as 0 and as 1, so not stuck; the first is bit {bit} of word "
             f"{word} (both_ways='drop' leaves them out and says so in the map's metadata)"
         )
     return indices, stuck_at, {"failed_both_ways": str(len(both))}

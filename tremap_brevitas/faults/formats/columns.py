@@ -1,4 +1,4 @@
-"""Columns of a log of failing reads: what they are called, and how the log is written."""
+"""Columns of a log of failing reads: their names and formats."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PASSED_OVER = {
 
 @dataclass(frozen=True, kw_only=True)
 class LogForm:
-    """How a log is written: the options of ``read_log``, where they are described.
+    """Form of a log: the options of ``read_log``, where they are described.
 
     Raises:
         ValueError: If an option is not what it may be.
@@ -64,7 +64,7 @@ class LogForm:
                 raise ValueError(f"rename: {old!r} is to be {new!r}, expected one of {', '.join(ALIASES)}")
 
     def groups(self) -> re.Pattern[str] | None:
-        """The pattern, ready for use.
+        """The compiled pattern.
 
         Raises:
             ValueError: If it is not a regular expression, or has no named groups.
@@ -80,7 +80,7 @@ class LogForm:
         return compiled
 
     def names(self, fields: Sequence[str], where: str) -> list[str]:
-        """Our names for a table's columns; one that is passed over keeps its own, in brackets.
+        """Return our names for a table's columns; an ignored column keeps its own name, in brackets.
 
         Raises:
             FormatError: If a column is not known, two are the same, or what is needed is not there.
@@ -119,12 +119,12 @@ class LogForm:
 
 
 def our_name(name: str) -> str | None:
-    """What we call a column; None if we do not know it."""
+    """Return our name for a column; None if it is unknown."""
     return next((ours for ours, aliases in ALIASES.items() if name.lower() in aliases), None)
 
 
 def needs_met(given: set[str]) -> bool:
-    """Whether columns tell which cells are stuck, and at what. A stuck value without a bit is that of no cell."""
+    """Check whether columns identify the stuck cells and values. A stuck value needs a bit to refer to."""
     if "address" not in given:
         return False
     if "bit" in given:

@@ -1,4 +1,4 @@
-"""Our own CSV: a plain table of stuck cells, below comments that say of which memory and chip they are."""
+"""CSV format of this package: a table of stuck cells after comments that name the memory and the chip."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CSV_METADATA = "# metadata="
 
 
 def write_csv_map(fault_map: FaultMap, path: str | os.PathLike[str]) -> Path:
-    """Write a map as plain CSV, ``address,bit,stuck_at`` in decimal, below comments with geometry, chip, metadata and digest.
+    """Write a map as CSV, ``address,bit,stuck_at`` in decimal, after comments with geometry, chip, metadata and digest.
 
     The file is written atomically.
     """
@@ -41,7 +41,7 @@ def write_csv_map(fault_map: FaultMap, path: str | os.PathLike[str]) -> Path:
 
 
 def said_by(block: bytes, path: str | os.PathLike[str]) -> dict[str, str]:
-    """What the comments at the top of our own CSV say; the metadata as they stand there.
+    """Read the comments at the top of this package's CSV; the metadata stay as text.
 
     Raises:
         FormatError: If the chip's name or the metadata are damaged.
@@ -62,17 +62,17 @@ def said_by(block: bytes, path: str | os.PathLike[str]) -> dict[str, str]:
             else:
                 said.update(re.findall(r"(\w+)=(\w+)", line))
         except (ValueError, TypeError, RecursionError) as error:
-            raise FormatError(f"{path}:{number}: what follows '=' is not what it should be ({error})") from None
+            raise FormatError(f"{path}:{number}: what follows '=' cannot be parsed ({error})") from None
     return said
 
 
 def metadata_of(said: dict[str, str]) -> dict[str, str]:
-    """Metadata that they say."""
+    """Parse the metadata from the comments."""
     return dict(json.loads(said.get("metadata", "{}")))
 
 
 def memory_of(said: dict[str, str], path: str | os.PathLike[str], memory: Memory | None) -> Memory | None:
-    """Memory that they say, if they do, or else the caller's.
+    """Return the memory given in the comments, or else the caller's.
 
     Raises:
         FormatError: If there is no such memory, or it is another than the caller's.

@@ -1,4 +1,4 @@
-"""What a line about a failing read says: which cells are stuck, and at what."""
+"""Find the stuck cells and their values from the lines of a log of failing reads."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from tremap_brevitas.faults.formats.columns import LogForm
 from tremap_brevitas.faults.formats.table import Rows
 from tremap_brevitas.faults.formats.text import FormatError
 from tremap_brevitas.faults.memory import Memory
+from tremap_brevitas.printable import counted
 
 _NOTHING_FAILED = "expected and read are the same, so nothing failed (passed='skip' passes such lines over)"
 
 
 class FailingReads:
-    """Turns lines into stuck cells.
+    """Converts log lines to stuck cells.
 
     Args:
         names: Our names of the columns.
@@ -40,7 +41,7 @@ class FailingReads:
         self._lettered: set[str] = set()
 
     def take(self, table: Rows, cells: Cells) -> None:
-        """Put the stuck cells that some lines tell of to the others.
+        """Add the stuck cells described by some lines.
 
         Raises:
             FormatError: If a line is not of the format.
@@ -55,7 +56,7 @@ class FailingReads:
             self._take_decimal(table, words, cells)
 
     def check_end(self, table: Rows, name: str) -> None:
-        """Check the last number of a file that ends without a line end: it may be what is left of a longer one.
+        """Check the last number of a file that has no final line end, because it may have been cut short.
 
         Raises:
             FormatError: If nothing shows that it is whole.
@@ -77,7 +78,7 @@ class FailingReads:
         )
 
     def finish(self, path: str) -> None:
-        """Check what can be told at the end of the file alone.
+        """Run the checks that need the whole file.
 
         Raises:
             FormatError: If some numbers begin with ``0x`` and nothing tells what the others are.
@@ -99,18 +100,18 @@ class FailingReads:
         except ValueError:
             raise ValueError(f"expected must be a number of base {self._base}, got {given!r}") from None
         if value < 0 or value >> bits:
-            raise ValueError(f"expected must be a word of {bits} bits, got {given!r}")
+            raise ValueError(f"expected must be a word of {counted(bits, 'bit')}, got {given!r}")
         return value
 
     def _words(self, table: Rows) -> NDArray[np.int64]:
-        """Word that each line is about."""
+        """Return the word that each line is about."""
         column = self.names.index("address")
         address = table.integers(column, base=self._base, what="address")
         word, rest = np.divmod(address - self.form.first_address, self.form.address_step)
         if "bank" in self.names:
-            size, said = self.memory.words_per_bank, f"the bank of {self.memory.words_per_bank} words"
+            size, said = self.memory.words_per_bank, f"the bank of {counted(self.memory.words_per_bank, 'word')}"
         else:
-            size, said = self.memory.words, f"the memory of {self.memory.words} words"
+            size, said = self.memory.words, f"the memory of {counted(self.memory.words, 'word')}"
         outside = (word < 0) | (word >= size)
         if outside.any():
             row = int(np.argmax(outside))
@@ -130,7 +131,7 @@ class FailingReads:
         return bank * size + word
 
     def _note(self, table: Rows) -> None:
-        """Note which numbers have ``0x`` and which do not."""
+        """Record which numbers have the prefix ``0x`` and which do not."""
         if self.form.base is not None:
             return
         for name, kind in (("address", "an address"), ("expected", "a word"), ("read", "a word")):
@@ -173,7 +174,7 @@ class FailingReads:
             cells.add((words * self.memory.word_bits + bit)[failed & (stuck == polarity)], polarity)
 
     def _take_words(self, table: Rows, words: NDArray[np.int64], cells: Cells) -> None:
-        """Hexadecimal words of any width, digit by digit."""
+        """Process hexadecimal words of any width, digit by digit."""
         read_column = self.names.index("read")
         read_digits = list(table.digits(read_column, base=16, what="read"))
         widths = table.widths(read_column)
@@ -206,12 +207,12 @@ class FailingReads:
         self._check_failed(table, different)
 
     def _take_decimal(self, table: Rows, words: NDArray[np.int64], cells: Cells) -> None:
-        """Decimal words have no digits that are bits; Python's integers take any width."""
+        """Process decimal words with Python's integers, because decimal digits are not groups of bits."""
         given = {name: self._numbers(table, name) for name in ("expected", "read") if name in self.names}
         for row, read in enumerate(given["read"]):
             expected = given["expected"][row] if self._expected is None else self._expected
             if (expected | read) >> self.memory.word_bits:
-                raise table.fail(row, f"a word of more than {self.memory.word_bits} bits")
+                raise table.fail(row, f"a word of more than {counted(self.memory.word_bits, 'bit')}")
             wrong = expected ^ read
             if not wrong and self.form.passed == "error":
                 raise table.fail(row, _NOTHING_FAILED)
@@ -237,8 +238,8 @@ class FailingReads:
             row = int(np.argmax(widths != others))
             raise table.fail(
                 row,
-                f"read has {widths[row]} digits, but {whose} has {others[row]}: a word that was cut short, or words without "
-                f"leading zeros (unpadded=True)",
+                f"read has {counted(widths[row], 'digit')}, but {whose} has {others[row]}: a word that was cut short, or words "
+                f"without leading zeros (unpadded=True)",
             )
 
     def _check_width(self, table: Rows, digit: NDArray[np.uint8], place: int) -> None:
@@ -246,4 +247,4 @@ class FailingReads:
         if room < 4:
             wide = digit >= (1 << max(room, 0))
             if wide.any():
-                raise table.fail(int(np.argmax(wide)), f"a word of more than {self.memory.word_bits} bits")
+                raise table.fail(int(np.argmax(wide)), f"a word of more than {counted(self.memory.word_bits, 'bit')}")

@@ -1,4 +1,4 @@
-"""Which files of a folder, or of a list, are a chip's: pairs belong together, and nothing is lost without a word."""
+"""Find the files of each chip in a folder or a list: pairs stay together, and no file is ignored silently."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Source(NamedTuple):
 
 
 def sources(paths: Iterable[str | Path], *, format: str | None) -> list[Source]:
-    """Files to read, those of folders in the order of the numbers in their names; hidden ones do not count.
+    """List the files to read, those of folders sorted by the numbers in their names, without hidden files.
 
     Of NeuralFuse's pairs the ``sa0`` file is given, and of read-backs the one after all ones, with the other as an option. A
     folder in a folder is given as it stands, so that reading it fails with its name, unless it holds NeuralFuse's files: then
@@ -55,7 +55,7 @@ def _paired(files: list[Source], format: str | None) -> Iterator[Source]:
 
 
 def _is_matrix(path: Path, format: str | None) -> bool:
-    """Whether a file is the first of NeuralFuse's pair."""
+    """Check whether a file is the first of a NeuralFuse pair."""
     if format is not None:
         return format == "neuralfuse"
     try:
@@ -65,5 +65,5 @@ def _is_matrix(path: Path, format: str | None) -> bool:
 
 
 def _by_number(path: Path) -> list[tuple[int, str]]:
-    """Sort ``chip-2`` before ``chip-10``."""
+    """Sort key that puts ``chip-2`` before ``chip-10``."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", path.name)]

@@ -1,4 +1,4 @@
-"""Lines of a log as rows of columns: a table below a line of names, or lines that a pattern matches."""
+"""Split lines of a log into columns: a table with a header line, or lines that match a pattern."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tremap_brevitas.faults.formats.text import Block, FormatError
 
 
 class Tables:
-    """Rows of a table. Its first line tells the columns, unless the form does.
+    """Rows of a table. Its first line names the columns, unless the form does.
 
     Attributes:
         names: Our names of the columns.
@@ -24,11 +24,11 @@ class Tables:
 
     @property
     def last(self) -> str:
-        """Name of the column that ends a line."""
+        """Name of the last column."""
         return self.names[-1]
 
     def take(self, block: Block) -> Rows | None:
-        """Rows of a block; None as long as nothing but comments was seen.
+        """Return the rows of a block; None while only comments have been read.
 
         Raises:
             FormatError: If a line has another number of fields, or the line of names is not understood.
@@ -77,7 +77,7 @@ class Tables:
 
 
 class MatchedLines:
-    """Rows of lines that a pattern matches: its named groups are the columns.
+    """Rows of lines that match a pattern: its named groups are the columns.
 
     Attributes:
         names: Our names of the columns.
@@ -92,7 +92,7 @@ class MatchedLines:
         self._matched = 0
 
     def take(self, block: Block) -> Rows:
-        """Rows of a block.
+        """Return the rows of a block.
 
         Raises:
             FormatError: If the pattern does not match a line.
@@ -118,7 +118,7 @@ class MatchedLines:
         return rows_of(kept, len(self.names), self._path)
 
     def finish(self) -> None:
-        """Check that there was a line.
+        """Check that at least one line matched.
 
         Raises:
             FormatError: If the pattern matched none. A healthy chip's log says so in a line that the pattern knows.

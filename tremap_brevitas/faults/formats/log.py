@@ -1,4 +1,4 @@
-"""Tables of failing reads: the log of a memory's built-in self-test, or a plain table of stuck cells."""
+"""Tables of failing reads: the log of a memory's built-in self-test, or a table of stuck cells."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read_log(
     both_ways: BothWays = "error",
     progress: bool = False,
 ) -> FaultMap:
-    r"""Read a table with a line for each failing read, or for each stuck cell.
+    r"""Read a table with one line for each failing read or stuck cell.
 
     Fields are separated by semicolons, tabs, commas or blanks, whichever of them the first line has; they may stand in quotes.
     ``#`` begins a comment. A line of names tells the columns, or ``columns`` does. A line has an address, and one of
@@ -126,7 +126,7 @@ def read_logs(
     progress: bool = False,
     **options: Any,
 ) -> list[FaultMap]:
-    """Read a log of one chip or, with a column ``chip``, of several: a map of each, in the order in which they appear.
+    """Read a log of one chip or, with a column ``chip``, of several: one map for each, in order of appearance.
 
     A chip without a failing line does not appear in such a file.
 
@@ -204,7 +204,7 @@ def write_log(fault_map: FaultMap, path: str | os.PathLike[str]) -> Path:
 
 
 def looks_like_log(head: bytes) -> str | None:
-    """Format that the first lines of a file name: ``"csv"``, ``"log"`` or None."""
+    """Return the format that a file's first lines suggest: ``"csv"``, ``"log"`` or None."""
     if head.startswith(CSV_FIRST_LINE.encode()):
         return "csv"
     for line in head.decode("utf-8", "replace").split("\n"):
@@ -219,7 +219,7 @@ def looks_like_log(head: bytes) -> str | None:
 
 
 def _by_chip(table: Rows, names: list[str]) -> Iterator[tuple[str | None, Rows]]:
-    """Lines of each chip, in the order in which the chips appear."""
+    """Yield the lines of each chip, in the order in which the chips appear."""
     if "chip" not in names:
         yield None, table
         return

@@ -15,6 +15,7 @@ from tremap_brevitas.faults.formats.table import rows, separator_of, split_line
 from tremap_brevitas.faults.formats.text import FormatError, blocks, check_choice, opened
 from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.files import atomic_file
+from tremap_brevitas.printable import counted
 
 
 def read_neuralfuse(
@@ -74,14 +75,14 @@ def read_neuralfuse(
                 cells.add((row + hits[0]) * width + hits[1], stuck_at)
                 row += len(table)
         if stuck_at and row != height:
-            raise FormatError(f"{path}: {row} rows, but {sa0} has {height}")
+            raise FormatError(f"{path}: {counted(row, 'row')}, but {sa0} has {height}")
         height = row
     if not height:
         raise FormatError(f"{sa0}: no row in it")
     if memory is None:
         memory = Memory(words=height, word_bits=width)
     if (memory.words, memory.word_bits) != (height, width):
-        raise FormatError(f"{sa0}: {height} rows of {width} bits, but the memory has {memory}")
+        raise FormatError(f"{sa0}: {counted(height, 'row')} of {counted(width, 'bit')}, but the memory has {memory}")
     found_cells, values_, _ = settled(cells, f"{sa0}, {sa1}", "error", width)
     name = sa0.name.partition(".txt")[0].replace("_sa0", "")
     if chip_from == "folder":
@@ -91,7 +92,7 @@ def read_neuralfuse(
 
 
 def write_neuralfuse(fault_map: FaultMap, sa0: str | os.PathLike[str], sa1: str | os.PathLike[str] | None = None) -> list[Path]:
-    """Write a map as the pair of matrices. Each file is written atomically. Chip and metadata are not written.
+    """Write a map as the pair of matrices, each file atomically. Chip and metadata are not written.
 
     Returns:
         The two paths.
@@ -120,12 +121,12 @@ def write_neuralfuse(fault_map: FaultMap, sa0: str | os.PathLike[str], sa1: str 
 
 
 def looks_like_neuralfuse(path: Path, head: bytes) -> bool:
-    """Whether a file is the first of a pair, by its name and its first bytes."""
+    """Check by name and first bytes whether a file is the first of a pair."""
     return "sa0" in path.name and bool(head.strip()) and not set(head) - set(b'01,; \t\n"')
 
 
 def _other(sa0: Path) -> Path:
-    """File of the cells stuck at 1."""
+    """Return the path of the file with the cells stuck at 1."""
     if "sa0" not in sa0.name:
         raise ValueError(f"{sa0}: its name has no 'sa0', so the other matrix's cannot be told; give sa1")
     return sa0.with_name(sa0.name.replace("sa0", "sa1", 1))

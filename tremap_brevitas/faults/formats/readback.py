@@ -20,6 +20,7 @@ from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.files import atomic_file
 from tremap_brevitas.memory_files import FORMATS, BadLineError
 from tremap_brevitas.memory_files import Format as ImageFormat
+from tremap_brevitas.printable import counted
 
 ByteOrder = Literal["little", "big"]
 
@@ -37,7 +38,7 @@ def read_readback(
     both_ways: BothWays = "error",
     progress: bool = False,
 ) -> FaultMap:
-    """Read a memory's content as it came back after all ones, and after all zeros, were written to it.
+    """Read a memory's content after all ones, and after all zeros, were written to it.
 
     A file is hexadecimal digits, two for a byte, from word 0 upwards; blanks and line ends do not count. After all ones every
     0 is a cell stuck at 0; after all zeros every 1 is one stuck at 1. Give both files, or one: then only that kind of fault is
@@ -107,7 +108,7 @@ def read_readback(
 def write_readback(
     fault_map: FaultMap, after_ones: str | os.PathLike[str] | None, after_zeros: str | os.PathLike[str] | None
 ) -> list[Path]:
-    """Write what a memory with these faults gives back after all ones and after all zeros, a line a word, lowest byte first.
+    """Write what a memory with these faults returns after all ones and all zeros: a word per line, lowest byte first.
 
     Each file is written atomically. Chip and metadata are not written.
 
@@ -125,7 +126,9 @@ def write_readback(
         mine = fault_map.cells[fault_map.stuck_at == stuck_at]
         if path is None:
             if len(mine):
-                raise ValueError(f"{len(mine)} cells are stuck at {stuck_at}, which only the file {name} can show; give it")
+                raise ValueError(
+                    f"{counted(len(mine), 'cell')} stuck at {stuck_at}, which only the file {name} can show; give it"
+                )
             continue
         healthy = np.unpackbits(np.full(size, 255 * (1 - stuck_at), np.uint8), count=memory.word_bits, bitorder="little")
         with atomic_file(path) as draft, draft.open("w", encoding="ascii") as file:
@@ -143,7 +146,7 @@ def write_readback(
 
 
 def halves(name: str) -> tuple[str, str] | None:
-    """Which half of a read-back a file's name says it is, ``"ones"`` or ``"zeros"``, and the other's name; None if none."""
+    """Return which half of a read-back a file name stands for, ``"ones"`` or ``"zeros"``, and the other's name, or None."""
     match = re.search(r"(?<![A-Za-z0-9])(ones|zeros)(?![A-Za-z0-9])", name)
     if match is None:
         return None
@@ -159,7 +162,7 @@ def _name(path: str | os.PathLike[str]) -> str:
 def _image(
     path: str | os.PathLike[str], image_format: ImageFormat, width: int, memory: Memory
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """As ``_rows``, of a memory image."""
+    """Read rows of a memory image like ``_rows``."""
     with opened(path) as stream:
         data = stream.read()
     try:
@@ -167,7 +170,7 @@ def _image(
     except BadLineError as error:
         raise FormatError(f"{path}:{error.line}: {error}") from None
     if len(words) != memory.words:
-        raise FormatError(f"{path}: holds {len(words)} words, but the memory has {memory.words} words")
+        raise FormatError(f"{path}: holds {counted(len(words), 'word')}, but the memory has {memory.words}")
     size = -(-width // 8)
     content = b"".join(word.to_bytes(size, "little") for word in words)
     yield 0, np.frombuffer(content, dtype=np.uint8).reshape(len(words), size)
@@ -176,7 +179,7 @@ def _image(
 def _rows(
     path: str | os.PathLike[str], size: int, memory: Memory, duplicated: bool, progress: bool
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Number of the first word, and the bytes of some words, shape (words, bytes a row)."""
+    """Return the number of the first word, and the bytes of some words, shape (words, bytes of a row)."""
     whole = size * (2 if duplicated else 1)
     word, line, left = 0, 1, np.empty(0, dtype=np.uint8)
     with opened(path, progress=progress) as stream:
@@ -205,8 +208,8 @@ def _rows(
                 yield word - count, rows
     if len(left) or word != memory.words:
         raise FormatError(
-            f"{path}:{line}: holds {word} words of {size} bytes and {len(left)} digits more, but the memory has {memory.words} "
-            f"words"
+            f"{path}:{line}: holds {counted(word, 'word')} of {counted(size, 'byte')} and {counted(len(left), 'digit')} more, "
+            f"but the memory has {counted(memory.words, 'word')}"
         )
 
 
@@ -215,6 +218,6 @@ def _once(data: NDArray[np.uint8], path: str | os.PathLike[str], word: int) -> N
     differ = np.any(pairs[:, :, 0] != pairs[:, :, 1], axis=1)
     if differ.any():
         at = int(np.argmax(differ))
-        raise FormatError(f"{path}: word {word + at}: its bytes do not stand there twice: {data[at].tobytes().hex()}")
+        raise FormatError(f"{path}: word {word + at}: its bytes are not duplicated: {data[at].tobytes().hex()}")
     once: NDArray[np.uint8] = pairs[:, :, 0]
     return once

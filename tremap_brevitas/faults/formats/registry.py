@@ -1,4 +1,4 @@
-"""The formats of fault maps that are known, each a reader: how it is called, how its files are told, and its writer."""
+"""Registry of fault-map formats: name, detection, reader and writer of each."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def fault_map_format(
     recognises: Callable[[Path, bytes], bool] | None = None,
     write: Callable[..., list[Path]] | None = None,
 ) -> Callable[[Reader], Reader]:
-    r"""Make a reader of your own known to ``read_fault_map``: a decorator.
+    r"""Decorator that registers a reader of your own for ``read_fault_map``.
 
     The reader takes a path, the caller's memory or None, and options of its own. It gives a map, or a list with one of each
     chip, and raises ``FormatError`` with ``path:line:`` for what it does not understand.

@@ -1,4 +1,4 @@
-"""Tables of numbers in text: fields, their separators, quotes and comments, and numbers of any width."""
+"""Parse text tables: fields, separators, quotes and comments, and numbers of any width."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tremap_brevitas.faults.formats.text import Block, FormatError
+from tremap_brevitas.printable import counted
 
 BLANKS = "blanks"
 INNER = "\x1f"  # between fields that were taken apart already
@@ -29,7 +30,7 @@ _BLANK[list(b" \t")] = True
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Some lines of a table, taken apart.
+    """Some parsed lines of a table.
 
     Attributes:
         data: The bytes.
@@ -49,24 +50,24 @@ class Rows:
         return len(self.lines)
 
     def text(self, row: int, column: int) -> str:
-        """One field as it stands."""
+        """Return one field as text."""
         return self.data[self.starts[row, column] : self.ends[row, column]].tobytes().decode("utf-8", "replace")
 
     def fail(self, row: int, message: str) -> FormatError:
-        """Error for one line."""
+        """Create an error for one line."""
         return FormatError(f"{self.path}:{self.lines[row]}: {message}")
 
     @cached_property
     def _any_x(self) -> bool:
-        """Whether any number can begin with ``0x``: most files have none, and looking at every field takes time."""
+        """Whether any number can begin with ``0x``: most files have none, and checking every field takes time."""
         return bool(((self.data | 32) == ord("x")).any())
 
     def subset(self, chosen: NDArray[np.bool_]) -> Rows:
-        """Some of the lines."""
+        """Return some of the lines."""
         return Rows(self.data, self.starts[chosen], self.ends[chosen], self.lines[chosen], self.path)
 
     def marked(self, column: int) -> NDArray[np.bool_]:
-        """Which of a column's numbers begin with ``0x``."""
+        """Return which of a column's numbers begin with ``0x``."""
         starts, ends = self.starts[:, column], self.ends[:, column]
         if not self._any_x:
             return np.zeros(len(self), dtype=bool)
@@ -74,17 +75,17 @@ class Rows:
         return (ends - starts > 2) & (self.data[starts] == ord("0")) & ((second == ord("x")) | (second == ord("X")))
 
     def widths(self, column: int) -> NDArray[np.int64]:
-        """Number of digits of a column's numbers, without ``0x``."""
+        """Return the number of digits of a column's numbers, without ``0x``."""
         plain: NDArray[np.int64] = self.ends[:, column] - self.starts[:, column]
         return plain - 2 * self.marked(column) if self._any_x else plain
 
     def lettered(self, column: int) -> bool:
-        """Whether a field of a column holds a letter, so that it is not a decimal number."""
+        """Return which fields of a column contain a letter, so that they are not decimal numbers."""
         letters = np.append(0, np.cumsum(DIGITS[self.data] > 9, dtype=np.int32))
         return bool(np.any(letters[self.ends[:, column]] > letters[self.starts[:, column]]))
 
     def digits(self, column: int, *, base: int, what: str) -> Iterator[NDArray[np.uint8]]:
-        """Digits of a column's numbers, the lowest first, as many as the longest number has; 0 beyond a number's own.
+        """Return the digits of a column's numbers, lowest first, padded with 0 to the longest number.
 
         Hexadecimal ones may begin with ``0x``.
 
@@ -100,7 +101,7 @@ class Rows:
         if shortest < 1:
             raise self.fail(int(np.argmin(widths)), f"{what} is missing")
         if longest > 4096:
-            raise self.fail(int(np.argmax(widths)), f"{what} of {longest} digits")
+            raise self.fail(int(np.argmax(widths)), f"{what} of {counted(longest, 'digit')}")
         for place in range(longest):
             index = ends - 1 - place
             if place >= shortest:
@@ -113,7 +114,7 @@ class Rows:
             yield digits
 
     def integers(self, column: int, *, base: int, what: str) -> NDArray[np.int64]:
-        """A column's numbers, each hexadecimal if it begins with ``0x`` and of ``base`` if not.
+        """Return a column's numbers, hexadecimal if they begin with ``0x`` and of ``base`` otherwise.
 
         Raises:
             FormatError: If a field is not a number, or has more than 60 bits.
@@ -137,7 +138,7 @@ class Rows:
 
 
 def separator_of(line: str) -> str:
-    """What separates the fields of a table, told from its first line: a semicolon, a tab, a comma, or blanks."""
+    """Detect the separator of a table from its first line: a semicolon, a tab, a comma, or blanks."""
     bare = re.sub('"[^"]*"', '""', uncommented(line))
     if ";" in bare:
         return ";"
@@ -147,13 +148,13 @@ def separator_of(line: str) -> str:
 
 
 def uncommented(line: str) -> str:
-    """A line without its comment, which begins at the first ``#`` outside quotes, and without blanks around it."""
+    """Return a line without its comment, which begins at the first ``#`` outside quotes, and without outer blanks."""
     match = re.match(r'(?:[^"#]|"[^"]*")*(?=#)', line)
     return (match.group() if match else line).strip(" \t\r\n")
 
 
 def split_line(line: str, separator: str) -> list[str]:
-    """Fields of one line, without comment, blanks around them and quotes; none of an empty line.
+    """Split a line into fields, without comment, outer blanks and quotes; an empty line has none.
 
     Raises:
         ValueError: If quotes do not match.
@@ -175,7 +176,7 @@ def split_line(line: str, separator: str) -> list[str]:
 
 
 def rows(block: Block, fields: int, path: str | os.PathLike[str], separator: str) -> Rows:
-    """Take lines apart; ``#`` begins a comment, blank lines do not count, fields may stand in quotes.
+    """Parse lines; ``#`` begins a comment, blank lines are ignored, fields may be quoted.
 
     Raises:
         FormatError: If a line has another number of fields.
@@ -194,7 +195,7 @@ def rows(block: Block, fields: int, path: str | os.PathLike[str], separator: str
 
 
 def rows_of(lines: Sequence[tuple[int, Sequence[str]]], fields: int, path: str | os.PathLike[str]) -> Rows:
-    """Rows of lines that were taken apart already.
+    """Return rows of lines that are already split.
 
     Raises:
         FormatError: If a line has another number of fields.
@@ -205,7 +206,7 @@ def rows_of(lines: Sequence[tuple[int, Sequence[str]]], fields: int, path: str |
 
 
 def _cut(text: bytes, numbers: NDArray[np.int64], fields: int, path: str | os.PathLike[str], separator: str) -> Rows:
-    """Rows of lines of which ``numbers`` says the number in the file."""
+    """Return rows of lines, where ``numbers`` gives the line numbers in the file."""
     data = np.frombuffer(text, dtype=np.uint8)
     breaks = data == ord("\n")
     if separator == BLANKS:
@@ -233,7 +234,7 @@ def _cut(text: bytes, numbers: NDArray[np.int64], fields: int, path: str | os.Pa
     if not regular:
         values, counts = np.unique(line, return_counts=True)
         at = int(np.argmax(counts != fields))
-        raise FormatError(f"{path}:{numbers[values[at]]}: {counts[at]} fields, expected {fields}")
+        raise FormatError(f"{path}:{numbers[values[at]]}: {counted(counts[at], 'field')}, expected {fields}")
     starts, ends = starts.reshape(count, fields), ends.reshape(count, fields)
     return Rows(data, starts, ends, numbers[line[::fields]], os.fspath(path))
 
@@ -241,7 +242,7 @@ def _cut(text: bytes, numbers: NDArray[np.int64], fields: int, path: str | os.Pa
 def _trimmed(
     data: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64], separator: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Fields without the blanks around them."""
+    """Remove the blanks around fields."""
     blank = _BLANK[data]
     if separator == "\t":
         blank &= data != ord("\t")

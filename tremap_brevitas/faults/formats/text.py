@@ -1,4 +1,4 @@
-"""Reading large text files: gzip, encodings, line ends, blocks, progress, and errors that say ``path:line``."""
+"""Read large text files: gzip, encodings, line ends, blocks, progress, and errors with ``path:line``."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _MARKS = {
 
 
 class FormatError(ValueError):
-    """A file that is not of its format. The message begins with ``path:line:`` or ``path:``."""
+    """Raised for a file that does not follow its format. The message begins with ``path:line:`` or ``path:``."""
 
 
 class Block(NamedTuple):
-    r"""Some whole lines of a file.
+    r"""Some complete lines of a file.
 
     Attributes:
         line: Number of the first.
@@ -46,7 +46,7 @@ class Block(NamedTuple):
 
 @contextmanager
 def opened(path: str | os.PathLike[str], *, progress: bool = False) -> Iterator[IO[bytes]]:
-    """Open a file, plain or gzip (told by its first bytes), with a progress bar over the bytes on disk if wished.
+    """Open a file, plain or gzip (detected by its first bytes), with an optional progress bar over the bytes on disk.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -69,7 +69,7 @@ def opened(path: str | os.PathLike[str], *, progress: bool = False) -> Iterator[
 
 
 def decoded(stream: IO[bytes], path: str | os.PathLike[str]) -> Iterator[bytes]:
-    r"""The text of a file as UTF-8 with ``\n`` for every line end, some megabytes at a time.
+    r"""Yield the text of a file as UTF-8 with ``\n`` line ends, some megabytes at a time.
 
     UTF-8 with or without its mark, UTF-16 with it (spreadsheets write both), and line ends of any system. Bytes that are no
     UTF-8 are left as they stand: they may be part of a comment.
@@ -88,11 +88,11 @@ def decoded(stream: IO[bytes], path: str | os.PathLike[str]) -> Iterator[bytes]:
             text: bytes = decoder.decode(chunk, final=not chunk).encode("utf-8", "surrogateescape")
         except UnicodeError as error:
             raise FormatError(
-                f"{path}:{line}: not the {encoding.upper()} text that its first bytes promise ({error})"
+                f"{path}:{line}: not the {encoding.upper()} text that its first bytes indicate ({error})"
             ) from None
         if b"\0" in text:
             line += text[: text.index(b"\0")].count(b"\n")
-            raise FormatError(f"{path}:{line}: a zero byte; this is not text, or UTF-16 without its mark")
+            raise FormatError(f"{path}:{line}: a zero byte; this is not text, or UTF-16 without a byte order mark")
         line += text.count(b"\n")
         if text:
             yield text
@@ -101,7 +101,7 @@ def decoded(stream: IO[bytes], path: str | os.PathLike[str]) -> Iterator[bytes]:
 
 
 def first_bytes(path: str | os.PathLike[str], count: int = 1 << 14) -> bytes:
-    """The first bytes of a file, as ``decoded`` gives them if it is text; of a longer one whole lines alone.
+    """Return the first bytes of a file, decoded if it is text; of a long file only complete lines.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -117,7 +117,7 @@ def first_bytes(path: str | os.PathLike[str], count: int = 1 << 14) -> bytes:
 
 
 def blocks(stream: IO[bytes], path: str | os.PathLike[str]) -> Iterator[Block]:
-    """Whole lines, a few megabytes at a time.
+    """Yield complete lines, a few megabytes at a time.
 
     Raises:
         FormatError: If a line is longer than 1 MiB, or the file is not text.
@@ -138,12 +138,12 @@ def blocks(stream: IO[bytes], path: str | os.PathLike[str]) -> Iterator[Block]:
 
 
 def chip_name(path: str | os.PathLike[str]) -> str:
-    """Name of a chip from that of its file: without ``.gz`` and one more ending of letters."""
+    """Derive the name of a chip from its file name: without ``.gz`` and one more alphabetic extension."""
     return re.sub(r"\.[A-Za-z]+$", "", re.sub(r"\.gz$", "", Path(path).name))
 
 
 def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
-    """Check an option.
+    """Check that an option has one of its allowed values.
 
     Raises:
         ValueError: If it is none of the choices.

@@ -1,4 +1,4 @@
-"""Lowest working voltages, as in DPCS: one table a chip, from which the maps of all voltages follow."""
+"""Lowest working voltages, as in DPCS: one table for each chip, from which the maps at all voltages follow."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tremap_brevitas.faults.formats.table import BLANKS, separator_of, split_lin
 from tremap_brevitas.faults.formats.text import FormatError, blocks, check_choice, chip_name, opened
 from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.files import atomic_file
+from tremap_brevitas.printable import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +33,7 @@ class CellVoltages:
     chip: str = ""
 
     def at(self, voltage: float, *, stuck_at: Literal[0, 1] | None = None, seed: int | None = None) -> FaultMap:
-        """Fault map at one supply voltage: the cells that need more. The map of a lower voltage contains that of a higher one.
+        """Return the fault map at a supply voltage: the cells that need more. Maps of lower voltages contain it.
 
         Args:
             voltage: Supply voltage, in the unit of the file.
@@ -104,7 +105,7 @@ def read_voltages(
                 row = _row(text, separator, decimal, f"{path}:{line}")
                 width = width or len(row)
                 if len(row) != width:
-                    raise FormatError(f"{path}:{line}: {len(row)} fields, expected {width}")
+                    raise FormatError(f"{path}:{line}: {counted(len(row), 'field')}, expected {width}")
                 if block.cut and line == block.line + len(lines) - 2 and not uncommented(text).endswith('"'):
                     raise FormatError(
                         f"{path}:{line}: the file ends without a line end, so that its last number may have been cut short; "
@@ -124,13 +125,15 @@ def read_voltages(
     if memory is None:
         memory = Memory(words=lowest.shape[0], word_bits=lowest.shape[1])
     if (memory.words, memory.word_bits) != lowest.shape:
-        raise FormatError(f"{path}: {lowest.shape[0]} rows of {lowest.shape[1]} bits, but the memory has {memory}")
+        raise FormatError(
+            f"{path}: {counted(lowest.shape[0], 'row')} of {counted(lowest.shape[1], 'bit')}, but the memory has {memory}"
+        )
     lowest.flags.writeable = False
     return CellVoltages(memory, lowest, chip_name(path) if chip is None else chip)
 
 
 def _row(text: str, separator: str, decimal: str, where: str) -> NDArray[np.float32]:
-    """Numbers of a line."""
+    """Parse the numbers of a line."""
     try:
         fields = split_line(text, separator)
         if decimal == ",":
@@ -153,14 +156,14 @@ def _row(text: str, separator: str, decimal: str, where: str) -> NDArray[np.floa
 
 
 def _halves(lowest: NDArray[np.float32]) -> bool:
-    """Whether numbers look like pairs of what stands before a decimal comma and after it."""
+    """Check whether numbers look like the two halves of numbers with a decimal comma."""
     if lowest.shape[1] % 2:
         return False
     return bool(np.all((lowest[:, ::2] == 0) | (lowest[:, ::2] == 1)) and lowest[:, 1::2].max() > 1)
 
 
 def write_voltages(voltages: CellVoltages, path: str | os.PathLike[str]) -> Path:
-    """Write a table of lowest working voltages, with as many digits as it takes to read the same numbers again."""
+    """Write a table of lowest working voltages, with enough digits to read the same numbers back."""
     with atomic_file(path) as draft, draft.open("w", encoding="ascii") as file:
         for row in voltages.lowest:
             file.write(",".join(np.format_float_positional(v, trim="-") for v in row) + "\n")

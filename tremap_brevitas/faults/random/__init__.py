@@ -1,1 +1,1 @@
-"""Random fault maps: uniform, structured, nested over voltages, and like measured ones."""
+"""Random fault maps: uniform, structured, nested over voltages, and fitted to measured ones."""

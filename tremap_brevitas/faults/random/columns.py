@@ -1,4 +1,4 @@
-"""Which cells of a bank are stuck, when its columns do not share its faults alike."""
+"""Draw the stuck cells of a bank with an uneven distribution over its columns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tremap_brevitas.faults.memory import Memory
 def in_few_columns(
     rng: np.random.Generator, memory: Memory, faults: Integers, column_share: float, column_faults: float
 ) -> Integers:
-    """Distinct cells, so many in each bank, a share of them in few columns."""
+    """Draw distinct cells for each bank, with a share of them in few columns."""
     height, width = memory.words_per_bank, memory.word_bits
     least = min(CROWDED, height)
     share = column_share * faults
@@ -47,7 +47,7 @@ def in_few_columns(
 
 
 def in_correlated_columns(rng: np.random.Generator, memory: Memory, faults: Integers, correlation: float) -> Integers:
-    """Distinct cells, so many in each bank, which take to the columns as a Dirichlet distribution says.
+    """Draw distinct cells for each bank, distributed over columns by a Dirichlet distribution.
 
     ``correlation`` is how much likelier than by chance two faults of a bank share a column: above 0; with 1 all share one.
     """
@@ -70,5 +70,5 @@ def in_correlated_columns(rng: np.random.Generator, memory: Memory, faults: Inte
 
 
 def _rounded(rng: np.random.Generator, values: NDArray[np.floating[Any]]) -> Integers:
-    """Round up or down at random, so that the expectation is the value."""
+    """Round up or down at random, so that the expected value is the number itself."""
     return np.floor(values + rng.random(len(values))).astype(np.int64)

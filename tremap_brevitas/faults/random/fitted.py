@@ -1,4 +1,4 @@
-"""A generator of fault maps fitted to measured ones."""
+"""Generate fault maps like measured ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tremap_brevitas.faults.random.structured import banked_fault_maps
 
 @dataclass(frozen=True)
 class FaultModel:
-    """What ``banked_fault_maps`` must know to draw maps like some others.
+    """Parameters of ``banked_fault_maps`` that reproduce measured maps.
 
     Attributes:
         fault_rate: Mean rate.
@@ -30,7 +30,7 @@ class FaultModel:
     column_correlation: float
 
     def draw(self, memory: Memory, *, chips: int, seed: int) -> list[FaultMap]:
-        """Draw maps for a memory, whose banks should be as large as those of the maps that were fitted."""
+        """Draw maps for a memory; its banks should have the size of those in the measured maps."""
         return banked_fault_maps(memory, chips=chips, seed=seed, **asdict(self))
 
     def __str__(self) -> str:
@@ -42,7 +42,7 @@ class FaultModel:
 
 
 def fit_fault_model(maps: Iterable[FaultMap]) -> FaultModel:
-    """Fit a model to measured maps, by their moments. What chance does to columns is allowed for, and not fitted once more.
+    """Fit a model to measured maps by their moments, corrected for the random variation of columns.
 
     Args:
         maps: Maps of one memory, with its banks; of one voltage or kind, since their rates are averaged.
@@ -78,7 +78,7 @@ def fit_fault_model(maps: Iterable[FaultMap]) -> FaultModel:
 
 
 def _column_correlation(maps: list[FaultMap], memory: Memory) -> float:
-    """Of each fault's companions in its bank, the share in its own column, beyond what chance puts there."""
+    """Return the share of a fault's neighbours in its bank that lie in its column, beyond chance."""
     together, faults = 0.0, 0
     for chip in maps:
         in_bank = faults_of_banks(chip)

@@ -1,4 +1,4 @@
-"""Fault maps with structure, made up for experiments: lines, clusters, bad banks, and maps that nest.
+"""Synthetic fault maps with structure: lines, clusters, bad banks, and nested maps.
 
 Below, a *row* is a word, and a *column* is one bit position of the words of one bank: a memory has ``words`` rows and
 ``banks * word_bits`` columns.
@@ -23,7 +23,7 @@ from tremap_brevitas.faults.random.columns import in_correlated_columns, in_few_
 def line_fault_maps(
     memory: Memory, *, chips: int, rows: int, columns: int, fault_rate: float = 0.0, sa1_share: float = 0.5, seed: int
 ) -> list[FaultMap]:
-    """Draw fault maps in which whole rows and columns are stuck, as a broken word line or bit line leaves them.
+    """Draw fault maps with whole rows and columns stuck, as caused by broken word lines or bit lines.
 
     Each map has exactly ``rows`` distinct rows and ``columns`` distinct columns, every such choice equally likely. All cells of
     a line are stuck at one value, which is 1 with probability ``sa1_share``; where a row crosses a column, the row's holds. Of
@@ -83,7 +83,7 @@ def clustered_fault_maps(
     sa1_share: float = 0.5,
     seed: int,
 ) -> list[FaultMap]:
-    """Draw fault maps whose faults lie in clusters, as defects of the die leave them.
+    """Draw fault maps whose faults lie in clusters, as caused by defects of the die.
 
     The centres of the clusters are uniform. Around each lies a geometrically distributed number of faults, uniform within
     ``spread`` of the centre and inside its bank; a cluster that would not fit there fills it. Clusters are added until the
@@ -142,7 +142,7 @@ def banked_fault_maps(
     sa1_share: float = 0.5,
     seed: int,
 ) -> list[FaultMap]:
-    """Draw fault maps in which a few banks, and in them a few columns, hold most of the faults.
+    """Draw fault maps in which a few banks, and a few columns in them, have most of the faults.
 
     The rate of each bank is drawn from a gamma distribution of mean ``fault_rate``, its number of faults from a Poisson
     distribution of that rate. The numbers then have a negative binomial distribution, whose ratio of variance to mean is
@@ -208,7 +208,7 @@ def banked_fault_maps(
 def nested_fault_maps(
     memory: Memory, *, chips: int, fault_rates: Sequence[float], sa1_share: float = 0.5, seed: int
 ) -> list[list[FaultMap]]:
-    """Draw uniform fault maps of several rates that nest, as those of one chip at several supply voltages do.
+    """Draw nested uniform fault maps of several rates, like those of one chip at several supply voltages.
 
     It is as if each cell had a number of its own, drawn once, and were stuck at every rate that is not below it: a cell that is
     stuck at one rate is stuck at each higher one, at the same value. Each map has exactly ``round(rate * memory.cells)``
@@ -279,7 +279,7 @@ def _stuck_values(rng: np.random.Generator, faults: int, sa1_share: float) -> ND
 def _clusters(
     rng: np.random.Generator, memory: Memory, clusters: int, cluster_size: float, spread: tuple[int, int]
 ) -> Integers:
-    """Cells of so many clusters, one after the other; those of one are distinct and in random order."""
+    """Draw the cells of several clusters, one after the other; those of one are distinct and in random order."""
     height, width = memory.words_per_bank, memory.word_bits
     word, bit = rng.integers(memory.words, size=clusters), rng.integers(width, size=clusters)
     bank = word - word % height

@@ -1,4 +1,4 @@
-"""Fault maps made up for experiments."""
+"""Uniform random fault maps."""
 
 from __future__ import annotations
 

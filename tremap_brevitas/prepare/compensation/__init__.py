@@ -1,1 +1,1 @@
-"""Codes that make each layer's output least wrong: no labels, no gradient, a few hundred images."""
+"""Choose codes that minimize the error of each layer's output, from a few hundred images, without labels or gradients."""

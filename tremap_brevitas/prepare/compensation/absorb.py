@@ -1,4 +1,4 @@
-"""Which layers are followed by a BatchNorm alone, which can take up a factor and a sign of each of their channels."""
+"""Find layers whose output goes only into a BatchNorm, which can absorb a factor and a sign for each channel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class Traced:
-    """What one forward pass showed of a model's layers.
+    """Call counts and BatchNorm successors of a model's layers, recorded in one forward pass.
 
     Attributes:
         calls: How often each layer was called.
@@ -26,14 +26,14 @@ class Traced:
 
 @torch.no_grad()
 def traced(model: nn.Module, run: Callable[[], Any], layers: list[str]) -> Traced:
-    """Run a model once and see where each layer's output goes.
+    """Run a model once and record where each layer's output goes.
 
     Args:
         model: The model, in evaluation mode.
         run: Runs it.
         layers: Names of the layers that are of interest.
     """
-    found = Traced()
+    trace = Traced()
     modules = dict(model.named_modules())
     norms = {name: m for name, m in modules.items() if isinstance(m, _BatchNorm) and m.track_running_stats and m.affine}
     recorder = _Recorder()
@@ -42,7 +42,7 @@ def traced(model: nn.Module, run: Callable[[], Any], layers: list[str]) -> Trace
 
     def after(name: str) -> Any:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
-            found.calls[name] = found.calls.get(name, 0) + 1
+            trace.calls[name] = trace.calls.get(name, 0) + 1
             value = getattr(output, "value", output)
             if isinstance(value, Tensor):
                 outputs[name] = value
@@ -83,13 +83,13 @@ def traced(model: nn.Module, run: Callable[[], Any], layers: list[str]) -> Trace
     for name in layers:
         users = recorder.users.get(name, set())
         (only,) = users if len(users) == 1 else (None,)
-        if found.calls.get(name) == 1 and only is not None and calls.get(only) == 1 and id(outputs[name]) not in returned:
-            found.absorbers[name] = only
-    return found
+        if trace.calls.get(name) == 1 and only is not None and calls.get(only) == 1 and id(outputs[name]) not in returned:
+            trace.absorbers[name] = only
+    return trace
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes in which BatchNorm, or else where (None), each watched tensor is used."""
+    """Records in which BatchNorm, or elsewhere (None), each watched tensor is used."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The moments of what goes into each layer of a network as it is, for whoever has its files alone later on."""
+"""Second moments of each layer's inputs, for later use without the network or its data."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tremap_brevitas.placed.modes import evaluation_mode
 from tremap_brevitas.placed.slots import WeightSlot, matching_slots
 from tremap_brevitas.placed.state import PlacedState
 from tremap_brevitas.prepare.compensation.moments import Sums, as_matrices, has_rows
-from tremap_brevitas.prepare.compensation.shared import Moments, quantized_input
+from tremap_brevitas.prepare.compensation.shared import HealthyMoments, quantized_input
 
 
 def as_moments(net: PlacedState, given: InputMoments | Iterable[Any] | None) -> InputMoments | None:
-    """Moments as they are, or those of a network for some batches; None for None.
+    """Return moments unchanged, or compute them from batches; None stays None.
 
     Raises:
         TypeError: If they are the healthy network's, which do not belong to the codes that are exported.
     """
-    if isinstance(given, Moments):
+    if isinstance(given, HealthyMoments):
         raise TypeError("moments must be batches of inputs; those of net.moments() are the healthy network's")
     return given if given is None or isinstance(given, InputMoments) else input_moments(net, given)
 
@@ -36,7 +36,7 @@ def input_moments(
     samples: int = 65_536,
     forward: Callable[[nn.Module, Any], Any] | None = None,
 ) -> InputMoments:
-    """Run a network as it computes now, live faults included, and sum up the second moments of each layer's inputs.
+    """Run a network as it is, live faults included, and collect the second moments of each layer's inputs.
 
     A layer that is called several times sums up all its calls. Left out are biases, embeddings, and layers that are not run by
     themselves.

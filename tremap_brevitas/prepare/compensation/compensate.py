@@ -1,4 +1,4 @@
-"""Compensation of a whole network, layer by layer in order of execution."""
+"""Compensate a whole network, layer by layer in order of execution."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tremap_brevitas.prepare.compensation.layers import Layers, quantizes_output
 from tremap_brevitas.prepare.compensation.lockstep import in_lockstep
 from tremap_brevitas.prepare.compensation.moments import Sums, has_rows, rows_of
 from tremap_brevitas.prepare.compensation.report import CompensatedLayer, CompensationReport
-from tremap_brevitas.prepare.compensation.shared import Moments, first_of, quantized_input
+from tremap_brevitas.prepare.compensation.shared import HealthyMoments, first_of, quantized_input
 from tremap_brevitas.prepare.compensation.statistics import follow_
 from tremap_brevitas.proxy.image_reads import ImageReads
 
@@ -40,7 +40,7 @@ def compensate_(
     batches: Iterable[Any] | None,
     fault_map: FaultMap | None,
     *,
-    moments: Moments | None = None,
+    moments: HealthyMoments | None = None,
     factors: bool,
     signs: bool,
     sweeps: int,
@@ -48,7 +48,7 @@ def compensate_(
     forward: Callable[[nn.Module, Any], Any] | None,
     progress: bool,
 ) -> CompensationReport:
-    """Choose the codes of a network anew; see ``PlacedModel.compensate_``."""
+    """Choose new codes for a network, in place; see ``PlacedModel.compensate_``."""
     if fault_map is None:
         raise ValueError("no map is live: give fault_map, or set one before")
     check_fault_map(fault_map)
@@ -77,7 +77,7 @@ def compensate_(
 
 
 class _Run(Layers):
-    """One network, its healthy twin, and the inputs that both see."""
+    """One run of compensation: a network, its healthy copy, and the inputs that both receive."""
 
     def __init__(
         self,
@@ -143,7 +143,7 @@ class _Run(Layers):
         return CompensationReport(tuple(reports.values()), self.images, time.perf_counter() - self.begin)
 
     def _read_by_member(self, index: int, name: str) -> None:
-        """Let one pass compute a layer as one member of the group reads it."""
+        """Let one forward pass compute a layer with the codes that one member of the group reads."""
         if self.reads and index < len(self.batches) and name in self.slots:
             entry = self.slots[name]
             entry.proxy.set_fault_slot(entry.slot, self.reads[index % len(self.reads)].get(name))
@@ -177,7 +177,7 @@ class _Run(Layers):
 
 
 def _split(batches: list[Any], members: int) -> tuple[list[Any], int]:
-    """As many batches as there are members at least, so that each of them reads one; and how many inputs there are."""
+    """Split batches so that every member reads at least one; also return the number of inputs."""
     images = sum(len(b) for b in batches)
     if not images:
         raise ValueError("no inputs were given; a few hundred are needed")
@@ -187,7 +187,7 @@ def _split(batches: list[Any], members: int) -> tuple[list[Any], int]:
 
 
 def _mean(module: nn.Module, inputs: Sequence[Tensor], matrices: Tensor) -> Tensor:
-    """Mean of each output channel without its bias."""
+    """Compute the mean of each output channel, without its bias."""
     count = sum(len(x) for x in inputs)
     mean = sum(rows_of(module, x).double().mean(1) * len(x) for x in inputs) / count
     return torch.einsum("gk,grk->gr", mean, matrices).reshape(-1)

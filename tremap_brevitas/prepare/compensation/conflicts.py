@@ -1,4 +1,4 @@
-"""Weights that the members of a group read differently: the mean of the members' errors, exactly."""
+"""Weights that the members of a group read differently: minimize the exact mean of the members' errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Clashes:
-    """The conflicting weights of one layer, before anything is chosen.
+    """The conflicting weights of one layer, before their codes are chosen.
 
     Attributes:
         row: Row of each of them in the layer's matrix; (count,).
@@ -35,17 +35,17 @@ class Clashes:
     zero_point: Tensor
 
     def readings(self, at: Tensor) -> Tensor:
-        """What each member reads for each code, real values: (len(at), codes, members)."""
+        """Return the real value that each member reads for each code, (len(at), codes, members)."""
         read = self.decoded[(self.stored[None, :, None] | self.sa1[at][:, None, :]) & ~self.sa0[at][:, None, :]]
         return (read - self.zero_point[at][:, None, None]) * self.scale[at][:, None, None]
 
     def written(self, at: Tensor, code: Tensor) -> Tensor:
-        """Real value of the codes with these numbers, as a healthy memory gives them back."""
+        """Return the real values of the codes with these indices, as a healthy memory returns them."""
         return (self.decoded[self.stored[code]] - self.zero_point[at]) * self.scale[at]
 
 
 class Conflicts:
-    """The choice of a code for every conflicting weight of a layer.
+    """Chooses the code of every conflicting weight of a layer.
 
     A member ``m`` computes with ``w + d_m``: the mean reading ``w``, and its own deviation from it at conflicting weights.
     The mean of the members' errors is the error of ``w`` plus the mean of ``d_m' H d_m``; both change in closed form with
@@ -80,13 +80,13 @@ class Conflicts:
         self._at = [by_column[bounds[j] : bounds[j + 1]] for j in range(columns)]
 
     def start_(self, weights: Tensor, target: Tensor) -> None:
-        """Choose for each weight by itself the code whose readings are closest to the target; put their means into place."""
+        """Choose for each weight alone the code whose readings are closest to the target; store the mean readings in place."""
         for column, at in enumerate(self._at):
             if len(at):
                 self._choose(at, weights[:, column], target[self._row[at], column], None, torch.ones((), device=weights.device))
 
     def settle_(self, column: int, new: Tensor, old: Tensor, gradient: Tensor, bend: Tensor) -> None:
-        """Choose the codes of one column's conflicting weights for the output's sake.
+        """Choose the codes of one column's conflicting weights that minimize the error of the output.
 
         Args:
             column: The column.
@@ -107,14 +107,14 @@ class Conflicts:
         self._choose(at, new, old[row] - gradient[row] / bend, pull, bend)
 
     def spread_errors(self) -> Tensor:
-        """Mean over the members of ``d_m' H d_m``, row by row."""
+        """Return the mean over the members of ``d_m' H d_m``, for each row."""
         columns = self._column_of[self._of_row]
         inner = self._moments[columns[:, :, None], columns[:, None, :]]
         deviation = self._now[self._of_row]
         return torch.einsum("rqm,rqp,rpm->r", deviation, inner, deviation) / deviation.shape[-1]
 
     def written_(self, weights: Tensor) -> None:
-        """Put what is written in place of the mean readings."""
+        """Replace the mean readings by the values of the written codes, in place."""
         weights[self._row, self._column] = self._clashes.written(self._base, self._code).to(weights.dtype)
 
     def _choose(self, at: Tensor, means: Tensor, wish: Tensor, pull: Tensor | None, bend: Tensor) -> None:

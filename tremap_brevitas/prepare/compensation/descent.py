@@ -1,4 +1,4 @@
-"""Cyclic coordinate descent over reachable codes: the error of a layer's output, weight by weight."""
+"""Minimize the error of a layer's output by cyclic coordinate descent over reachable codes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Nearest = Callable[[Tensor, int], Tensor]
 
 
 def target_of(weights: Tensor, moments: Tensor, cross: Tensor, *, damping: float) -> Tensor:
-    """The real weights whose output on the faulty network's inputs comes closest to the healthy layer's on healthy ones.
+    """Compute the real weights whose output on the faulty network's inputs is closest to the healthy layer's output.
 
     Args:
         weights: Healthy weights, (groups, rows, columns).
@@ -34,7 +34,7 @@ def target_of(weights: Tensor, moments: Tensor, cross: Tensor, *, damping: float
 
 
 def errors_of(weights: Tensor, target: Tensor, moments: Tensor) -> Tensor:
-    """Mean squared error of each row's output, (groups, rows): ``(w - t)' H (w - t)``."""
+    """Compute the mean squared error of each row's output, (groups, rows): ``(w - t)' H (w - t)``."""
     difference = weights - target
     return ((difference @ moments) * difference).sum(-1)
 
@@ -49,7 +49,7 @@ def descend(
     block: int = BLOCK,
     conflicts: Conflicts | None = None,
 ) -> Tensor:
-    """Change one column of weights after the other to what lowers the error of the outputs most.
+    """Change one column of weights after another to the values that lower the error of the outputs most.
 
     The rule of QuantEase (arXiv 2309.01885) and COMQ (2403.07134), restricted to the codes that a memory can give back. The
     error never rises, since each weight moves to the reachable value next to the minimum of a parabola.
@@ -65,7 +65,7 @@ def descend(
         block: Columns that are settled before the rest hears of it, which makes the work matrix products.
 
     Returns:
-        The weights found.
+        The chosen weights.
     """
     weights = weights.clone()
     gradient = (weights - target) @ moments

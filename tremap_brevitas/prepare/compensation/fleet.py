@@ -1,4 +1,4 @@
-"""Every chip of a fleet compensated from the same network, an image a chip."""
+"""Compensate every chip of a fleet from the same network, with one memory image for each chip."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tremap_brevitas.placement.certificate import certificate
 from tremap_brevitas.prepare.compensation.compensate import compensate_
 from tremap_brevitas.prepare.compensation.prepared import PreparedChip, PreparedFleet
 from tremap_brevitas.prepare.compensation.report import CompensatedLayer, CompensationReport
-from tremap_brevitas.prepare.compensation.shared import Moments
+from tremap_brevitas.prepare.compensation.shared import HealthyMoments
 from tremap_brevitas.report.fleet_report import FleetReport
 
 SAMPLES = 65_536  # nothing is run, so that it does not matter
@@ -39,7 +39,7 @@ SAMPLES = 65_536  # nothing is run, so that it does not matter
 def prepare_fleet(
     net: PlacedModel,
     chips: Iterable[FaultMap],
-    moments: Moments,
+    moments: HealthyMoments,
     *,
     factors: bool = True,
     signs: bool = True,
@@ -52,7 +52,7 @@ def prepare_fleet(
     folder: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> PreparedFleet:
-    """Compensate every chip of a fleet from the same network, which is left as it was.
+    """Compensate every chip of a fleet from the same network, which is left unchanged.
 
     Args:
         net: The placed healthy network.
@@ -134,10 +134,10 @@ def _result(placement: Placement, chip: PreparedChip) -> Any:
 
 
 class _Work:
-    """Compensates one chip. Can be pickled if its network is ``Elsewhere``, and ``evaluate`` can."""
+    """Compensates one chip. Can be pickled if its network is ``Elsewhere`` and ``evaluate`` can be pickled."""
 
     def __init__(
-        self, net: PlacedState | Elsewhere, moments: Moments, options: Mapping[str, Any], evaluate: Evaluate | None
+        self, net: PlacedState | Elsewhere, moments: HealthyMoments, options: Mapping[str, Any], evaluate: Evaluate | None
     ) -> None:
         self.net, self.moments, self.options, self.evaluate = net, moments, options, evaluate
 

@@ -1,4 +1,4 @@
-"""Compensation for the healthy network's inputs: each layer by itself, and no forward pass."""
+"""Compensate each layer by itself from the inputs of the healthy network, without a forward pass."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tremap_brevitas.placed.identity import network_digest
 from tremap_brevitas.prepare.compensation.layers import Layers, quantizes_outputs
 from tremap_brevitas.prepare.compensation.moments import has_rows
 from tremap_brevitas.prepare.compensation.report import CompensatedLayer, CompensationReport
-from tremap_brevitas.prepare.compensation.shared import Moments
+from tremap_brevitas.prepare.compensation.shared import HealthyMoments
 from tremap_brevitas.prepare.compensation.statistics import follow_moments_
 
 
 def compensate_from_(
-    run: Layers, moments: Moments, factors: Sequence[float], signs: bool, sweeps: int, progress: bool
+    run: Layers, moments: HealthyMoments, factors: Sequence[float], signs: bool, sweeps: int, progress: bool
 ) -> CompensationReport:
-    """Choose the codes of each layer for the moments of the healthy network's inputs.
+    """Choose the codes of each layer from the moments of the healthy network's inputs, in place.
 
     Args:
         run: The layers.
@@ -76,7 +76,7 @@ def compensate_from_(
 
 
 def outputs_of(matrices: Tensor, second: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each output channel without its bias: ``w' m`` and ``w' (H - m m') w``.
+    """Compute mean and variance of each output channel without its bias: ``w' m`` and ``w' (H - m m') w``.
 
     Args:
         matrices: Weights, (groups, rows, columns).

@@ -1,4 +1,4 @@
-"""One layer's problem: its healthy weights, what its memory can give back, and the codes that serve it best."""
+"""Compensation of one layer: its healthy weights, the codes that its memory can return, and the best choice of codes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tremap_brevitas.prepare.compensation.reachable import CodeRule, Reachable
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """What a layer is to compute with.
+    """The weights, codes and factors that were chosen for a layer.
 
     Attributes:
         weight: Float master weights that quantize to the codes chosen, in the shape of the weight.
@@ -38,7 +38,7 @@ class Solution:
 
 
 class LayerProblem:
-    """A layer's healthy weights and reachable codes, laid out as matrices (groups, rows, columns) in float64.
+    """A layer's healthy weights and reachable codes, as float64 matrices (groups, rows, columns).
 
     Args:
         layer: The module.
@@ -86,7 +86,7 @@ class LayerProblem:
         sweeps: int = 1,
         clashes: Clashes | None = None,
     ) -> Solution:
-        """Choose codes, and for each channel a factor.
+        """Choose the codes of a layer, and a factor for each channel.
 
         Args:
             target: Real weights to come close to, as matrices.
@@ -129,19 +129,19 @@ class LayerProblem:
         clash = None if clashes is None else Conflicts(clashes, moments[0], rows=rows, copies=count)
         if clash is not None:
             clash.start_(start[0], aims[0])
-        found = descend(start, aims, moments, nearest, sweeps=sweeps, conflicts=clash)
-        after = errors_of(found, aims, moments)
+        chosen = descend(start, aims, moments, nearest, sweeps=sweeps, conflicts=clash)
+        after = errors_of(chosen, aims, moments)
         if clash is not None:
             after = after + clash.spread_errors()
         relative = (after / by_row[..., 0].square()).reshape(groups, count, rows)
         best = relative.argmin(1, keepdim=True)
         place = best[..., None].expand(groups, 1, rows, columns)
-        values = found.reshape(groups, count, rows, columns).gather(1, place)[:, 0]
+        values = chosen.reshape(groups, count, rows, columns).gather(1, place)[:, 0]
         factor = tries[best[:, 0]]
         written = values
         if clash is not None:
-            clash.written_(found[0])
-            written = found.reshape(groups, count, rows, columns).gather(1, place)[:, 0]
+            clash.written_(chosen[0])
+            written = chosen.reshape(groups, count, rows, columns).gather(1, place)[:, 0]
         sign = self._turned(factor.sign()[..., None])
         # A code below the quantizer's lowest is read where that is wanted. Half a code on either side is the same code, and
         # beyond the largest float it would move the scale.

@@ -1,4 +1,4 @@
-"""The layers of a network whose codes are chosen: what is wanted, what is stuck, and how a solution is written."""
+"""The layers of a placed model during compensation: set up each problem and write its solution."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tremap_brevitas.prepare.compensation.report import CompensatedLayer
 
 
 class Layers:
-    """The layers of a placed model under a map, which is live from then on.
+    """The layers of a placed model under a fault map, which this class sets.
 
     Attributes:
         net: The placed model.
@@ -44,11 +44,11 @@ class Layers:
         self.written = self.faults()
 
     def faults(self) -> dict[str, Any]:
-        """The faults that are set in each layer now."""
+        """Return the faults that are set in each layer now."""
         return {name: entry.proxy.fault_slot(entry.slot) for name, entry in self.slots.items()}
 
     def problem(self, entry: WeightSlot, read: NDArray[np.int32]) -> LayerProblem:
-        """What is to be solved for a layer that reads these codes."""
+        """Set up the problem of a layer that reads these codes."""
         name, store = entry.name, self.net.rule.store
         placed = self.net.placement.layer(name)
         return problem_of(entry, placed, healthy=self.codes[name], read=read, stuck=self.stuck.get(name), store=store)
@@ -63,7 +63,7 @@ class Layers:
         tries: Sequence[float],
         sweeps: int,
     ) -> tuple[CompensatedLayer, Solution | None]:
-        """Choose a layer's codes and write them; no solution if its quantizer does not let them stand."""
+        """Choose a layer's codes and write them; the solution is None if the quantizer would change its scale."""
         name = entry.name
         placed = self.net.placement.layer(name)
         clashes = clashes_of(problem, placed, [m.get(name) for m in self.member_stuck]) if self.members else None
@@ -76,12 +76,12 @@ class Layers:
         return CompensatedLayer(name, solution.before, solution.after, changed, flipped), solution
 
     def float_bias(self, entry: WeightSlot) -> Tensor | None:
-        """A layer's bias, unless it has none or it lies in the memory."""
+        """Return a layer's float bias; None if it has none or the bias is stored in the memory."""
         bias: Tensor | None = getattr(entry.module, "bias", None)
         return None if f"{entry.name}.bias" in {layer.name for layer in self.net.placement.layers} else bias
 
     def _write(self, entry: WeightSlot, solution: Solution) -> str:
-        """Write a layer's weights; returns why that cannot be, and leaves the weights as they were then."""
+        """Write a layer's weights; if that changes the scale, restore the weights and return the reason."""
         module: Any = entry.module
         before, quantized = entry.parameter.clone(), module.quant_weight()
         entry.parameter.copy_(solution.weight)
@@ -92,10 +92,10 @@ class Layers:
             return ""
         entry.parameter.copy_(before)
         entry.proxy._cached_weight = None
-        return "its quantizer makes another scale of other weights"
+        return "its quantizer would change the scale"
 
 
 def quantizes_outputs(module: Any) -> bool:
-    """Whether a layer quantizes what it gives, for which a factor would matter."""
+    """Check whether a layer quantizes its outputs, so that a factor would change the result."""
     quantizer = getattr(module, "output_quant", None)
     return quantizer is not None and quantizer.is_quant_enabled

@@ -1,4 +1,4 @@
-"""Several forward passes side by side, halted together before every layer that is of interest."""
+"""Run several forward passes side by side and halt them together before every selected layer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Pass = tuple[nn.Module, Callable[[], Any]]
 
 
 class Halt(NamedTuple):
-    """All passes stand before the same layer.
+    """The moment at which all passes are about to call the same layer.
 
     Attributes:
         name: Name of the layer.
@@ -27,7 +27,7 @@ class Halt(NamedTuple):
 def in_lockstep(
     passes: Sequence[Pass], names: Sequence[str], *, before: Callable[[int, str], None] | None = None
 ) -> Iterator[Halt]:
-    """Run several passes, and halt all of them before each layer of a list, whenever it is called.
+    """Run several forward passes and halt all of them before every call of the selected layers.
 
     What the caller changes while they stand, such as the layer's weights, the passes compute with when they go on. So one
     forward pass is enough to change all layers one after the other, each for the inputs that the changed ones before it
@@ -52,7 +52,7 @@ def in_lockstep(
                 at = {event[0] if not run.dead else None for run, event in zip(runs, events, strict=True)}
                 if len(at) > 1:
                     places = ", ".join(sorted("the end" if name is None else repr(name) for name in at))
-                    raise ValueError(f"the model takes another way for other inputs: it came to {places} at once")
+                    raise ValueError(f"the order of the model's layers depends on its inputs: it reached {places} at once")
                 name = events[0][0]
                 yield Halt(name, [event[1] for event in events])
                 events = []

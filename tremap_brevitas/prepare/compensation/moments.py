@@ -1,4 +1,4 @@
-"""A layer's weight as matrices, and its inputs as rows that those matrices multiply."""
+"""Lay out a layer's weight as matrices, and its inputs as rows that these matrices multiply."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 
 def as_matrices(layer: nn.Module, weight: Tensor) -> Tensor:
-    """A layer's weight as (groups, output channels of a group, inputs of one output)."""
+    """Return a layer's weight as (groups, output channels of a group, inputs of one output)."""
     groups = getattr(layer, "groups", 1)
     if isinstance(layer, _ConvTransposeNd):  # (in, out / groups, …): an output sees the kernel the other way round
         kernel = tuple(range(2, weight.dim()))
@@ -22,7 +22,7 @@ def as_matrices(layer: nn.Module, weight: Tensor) -> Tensor:
 
 
 def as_weight(layer: nn.Module, matrices: Tensor, shape: torch.Size) -> Tensor:
-    """The inverse of [as_matrices][]: a weight of that shape."""
+    """Return matrices in the shape of the weight; the inverse of [as_matrices][]."""
     groups = getattr(layer, "groups", 1)
     if isinstance(layer, _ConvTransposeNd):
         flipped = matrices.reshape(groups, shape[1], shape[0] // groups, *shape[2:])
@@ -31,12 +31,12 @@ def as_weight(layer: nn.Module, matrices: Tensor, shape: torch.Size) -> Tensor:
 
 
 def has_rows(layer: nn.Module) -> bool:
-    """Whether the inputs of a layer can be laid out as rows."""
+    """Check whether the inputs of a layer can be laid out as rows."""
     return isinstance(layer, (nn.Linear, _ConvNd))
 
 
 def rows_of(layer: nn.Module, x: Tensor, *, samples: int | None = None) -> Tensor:
-    """Inputs of a layer as (groups, samples, inputs of one output), float32: each row times a matrix's row is one output.
+    """Return inputs of a layer as (groups, samples, inputs of one output), float32: a row times a matrix row is one output.
 
     Args:
         layer: The layer.
@@ -73,7 +73,7 @@ def rows_of(layer: nn.Module, x: Tensor, *, samples: int | None = None) -> Tenso
 
 
 def _spread_evenly(count: int, samples: int | None, device: torch.device) -> Tensor | None:
-    """Which of so many rows are looked at; None for all."""
+    """Select evenly spaced rows up to a maximum; None for all."""
     if samples is None or count <= samples:
         return None
     return torch.linspace(0, count - 1, samples, device=device, dtype=torch.float64).long()
@@ -92,7 +92,7 @@ def _padded(x: Tensor, layer: _ConvNd) -> Tensor:
 
 
 def _spread(x: Tensor, layer: _ConvTransposeNd) -> Tensor:
-    """The input of the ordinary convolution that a transposed one is: zeros between and around its values."""
+    """Insert zeros between and around the inputs, which makes a transposed convolution an ordinary one."""
     pads: list[int] = []
     for d, size in enumerate(layer.kernel_size):
         stride = layer.stride[d]
@@ -108,7 +108,7 @@ def _spread(x: Tensor, layer: _ConvTransposeNd) -> Tensor:
 
 
 def _gram(rows: Tensor, block: int = 144) -> Tensor:
-    """``rows' rows``, of which blocks above the diagonal alone are multiplied out."""
+    """Compute ``rows' rows``, multiplying only the blocks on and above the diagonal."""
     columns = rows.shape[-1]
     if columns <= block:
         return rows.mT @ rows
@@ -121,7 +121,7 @@ def _gram(rows: Tensor, block: int = 144) -> Tensor:
 
 
 class Sums:
-    """Sums over a layer's inputs, and over healthy inputs with them, batch by batch in float64.
+    """Running float64 sums over a layer's inputs, and over pairs of inputs and healthy inputs.
 
     Args:
         samples: Most rows that one batch may contribute, evenly spread; more say little that is new.
@@ -133,7 +133,7 @@ class Sums:
         self.own = self.cross = self.first = torch.zeros((), dtype=torch.float64)
 
     def add(self, layer: nn.Module, x: Tensor, healthy: Tensor | None) -> None:
-        """Add a batch of inputs, and the same images' inputs in the healthy network."""
+        """Add a batch of inputs, and the inputs of the same images in the healthy network."""
         rows = rows_of(layer, x, samples=self.samples)
         own = _gram(rows)
         cross = own if healthy is None else rows_of(layer, healthy, samples=self.samples).mT @ rows

@@ -1,4 +1,4 @@
-"""A fleet's chips, each with a network of its own."""
+"""The chips of a fleet, each with a network of its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tremap_brevitas.report.fleet_report import FleetReport
 
 @dataclass(frozen=True, eq=False)
 class PreparedChip:
-    """One chip's network, as it differs from the healthy one.
+    """One chip's compensated network, stored as its difference from the healthy one.
 
     Attributes:
         fault_map: The chip's map.
@@ -49,7 +49,7 @@ class PreparedChip:
 
 @dataclass(frozen=True, eq=False)
 class PreparedFleet:
-    """A fleet's chips, each compensated by itself; made by ``prepare_fleet``.
+    """The chips of a fleet, each compensated by itself; made by ``prepare_fleet``.
 
     Attributes:
         chips: In the order in which they were given.
@@ -62,7 +62,7 @@ class PreparedFleet:
     report: FleetReport | None = None
 
     def chip(self, which: int | str) -> PreparedChip:
-        """One chip, by its number or its name.
+        """Return one chip, selected by its number or its name.
 
         Raises:
             KeyError: If no chip has the name, or several have.
@@ -76,7 +76,7 @@ class PreparedFleet:
         return named[0]
 
     def apply_(self, net: PlacedState, which: int | str) -> None:
-        """Make a healthy network that of a chip, whose faults are set.
+        """Turn a healthy network into that of one chip, with the chip's faults set, in place.
 
         Args:
             net: The network that the fleet was prepared from, or its twin.

@@ -1,4 +1,4 @@
-"""From a placed layer and its stuck bits to the matrices that the descent works on."""
+"""Build the matrices for the descent from a placed layer and its stuck bits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def problem_of(
     stuck: StuckBits | None,
     store: Store,
 ) -> LayerProblem:
-    """What is to be solved for one layer.
+    """Build the problem of one layer.
 
     Args:
         entry: The layer.
@@ -58,7 +58,7 @@ def problem_of(
 
 
 def masks_of(placed: PlacedLayer, stuck: StuckBits | None, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Bits stuck at 0, and at 1, of every weight of a layer, flat, int64."""
+    """Return the masks of bits stuck at 0 and at 1 of every weight of a layer, flat, int64."""
     sa0, sa1 = np.zeros((2, placed.size), dtype=np.int64)
     if stuck is not None:
         sa0[stuck.weight], sa1[stuck.weight] = stuck.sa0, stuck.sa1
@@ -66,7 +66,7 @@ def masks_of(placed: PlacedLayer, stuck: StuckBits | None, device: torch.device)
 
 
 class Anchors(NamedTuple):
-    """What keeps a layer's scales and zero points as they are.
+    """Bounds on the float weights that keep a layer's scales and zero points unchanged.
 
     Attributes:
         held: Weights whose floats must stay: the largest of each scale by magnitude; with a zero point the smallest and the
@@ -81,7 +81,7 @@ class Anchors(NamedTuple):
 
 
 def anchors_of(entry: WeightSlot) -> Anchors:
-    """Of which weights scales and zero points are made.
+    """Find the weights that determine a layer's scales and zero points.
 
     Most quantizers take the scale from the largest magnitude, those with a zero point from the smallest and the largest
     weight. Quantizers that go by something else are noticed afterwards.
@@ -109,7 +109,7 @@ def anchors_of(entry: WeightSlot) -> Anchors:
 
 
 def _largest(values: NDArray[np.float64], group: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The largest value of each entry's group, and where one such stands."""
+    """Return the largest value of each entry's group, and a mask with one entry of each group that has it."""
     order = np.lexsort((values, group))
     last = np.append(group[order][1:] != group[order][:-1], True)
     at = order[last]
@@ -121,7 +121,7 @@ def _largest(values: NDArray[np.float64], group: NDArray[np.int64]) -> tuple[NDA
 
 
 def clashes_of(problem: LayerProblem, placed: PlacedLayer, members: Sequence[StuckBits | None]) -> Clashes | None:
-    """The weights of a layer that have a conflict: stuck at 0 on one member and at 1 on another.
+    """Collect the conflicting weights of a layer: with a bit stuck at 0 on one member and at 1 on another.
 
     Returns:
         None if there are none, or the layer's codes are too wide or its channels in several groups; the group's map decides
@@ -155,7 +155,7 @@ def clashes_of(problem: LayerProblem, placed: PlacedLayer, members: Sequence[Stu
 
 
 def _union(masks: Tensor) -> Tensor:
-    found = masks[0]
+    union = masks[0]
     for other in masks[1:]:
-        found = found | other
-    return found
+        union = union | other
+    return union

@@ -1,4 +1,4 @@
-"""The codes that a faulty memory can give back, weight by weight, and the one of them that is nearest to a wish."""
+"""The codes that a faulty memory can return for each weight, and the nearest of them to a wanted value."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tremap_brevitas.proxy.weight_faults import Store
 
 @dataclass(frozen=True)
 class CodeRule:
-    """Which codes there are, and which of them are stored.
+    """Range and encoding of a layer's codes, and the rule by which they are stored.
 
     Args:
         bit_width: Width of the codes, 1 to 16.
@@ -34,17 +34,17 @@ class CodeRule:
 
     @property
     def start(self) -> int:
-        """Lowest number that as many bits can hold."""
+        """Lowest number that this many bits can hold."""
         return 0 if self.encoding == "binary" else -(1 << (self.bit_width - 1))
 
     @property
     def columns(self) -> int:
-        """How many numbers as many bits can hold."""
+        """Count of numbers that this many bits can hold."""
         return 1 << self.bit_width
 
 
 class Reachable:
-    """Which codes can be read back at each place of a weight matrix.
+    """The codes that can be read back at each position of a weight matrix.
 
     Args:
         sa0: Bits stuck at 0 of every weight, int64, (groups, rows, columns).
@@ -72,7 +72,7 @@ class Reachable:
         self._start = which * (4 * rule.columns - 3) - 4 * rule.start
 
     def nearest(self, wish: Tensor, column: int | slice) -> Tensor:
-        """The reachable codes nearest to wishes, for one column of the matrix; a tie goes to the smaller magnitude.
+        """Return the reachable codes nearest to wanted values of one column; a tie goes to the smaller magnitude.
 
         Above 8 bits a wish is rounded first.
 
@@ -85,15 +85,15 @@ class Reachable:
         if rule.bit_width > MAX_TABLE_BIT_WIDTH:
             sa0, sa1 = (masks[column] for masks in self._masks)
             options: Any = {"bit_width": rule.bit_width, "encoding": rule.encoding}
-            found: Tensor = nearest_formula(inside.round().to(torch.int32), sa0, sa1, **options)
-            return found.to(wish.dtype)
+            codes: Tensor = nearest_formula(inside.round().to(torch.int32), sa0, sa1, **options)
+            return codes.to(wish.dtype)
         doubled = inside * 2
         place = doubled.floor().add_(doubled.ceil_()).to(torch.int64)
         return self._table[place.add_(self._start[column])].to(wish.dtype)
 
 
 def _answers(patterns: Tensor, rule: CodeRule) -> Tensor:
-    """The reachable code nearest to every kind of wish under some patterns: float64, (patterns, 4 columns - 3).
+    """Tabulate the nearest reachable code for every kind of wanted value: float64, (patterns, 4 columns - 3).
 
     Codes are whole numbers, so that the answer changes at whole and half numbers alone. Wishes ``start + k / 4`` stand for all:
     even ``k`` for a whole or half number, odd ``k`` for all wishes between two of those.
@@ -109,7 +109,7 @@ def _answers(patterns: Tensor, rule: CodeRule) -> Tensor:
 
 
 def writable(sa0: Tensor, sa1: Tensor, codes: Iterable[int], rule: CodeRule) -> Tensor:
-    """Which of some codes can be read back under each pair of masks: a mask (len(sa0), codes). For widths up to 8."""
+    """Return which codes can be read back under each pair of masks, as a mask (len(sa0), codes). For widths up to 8."""
     below, _ = _neighbours(rule)
     asked = torch.tensor(list(codes), device=sa0.device)
     index = _patterns(sa0, sa1, rule.bit_width)[:, None] * rule.columns + asked - rule.start
@@ -117,7 +117,7 @@ def writable(sa0: Tensor, sa1: Tensor, codes: Iterable[int], rule: CodeRule) -> 
 
 
 def _patterns(sa0: Tensor, sa1: Tensor, bit_width: int) -> Tensor:
-    """Numbers of stuck patterns, as in [pattern_masks][tremap_brevitas.codes.pattern_masks]."""
+    """Return the numbers of stuck patterns, as in [pattern_masks][tremap_brevitas.codes.pattern_masks]."""
     digits = torch.tensor(
         [sum(3**bit for bit in range(bit_width) if mask >> bit & 1) for mask in range(1 << bit_width)], device=sa0.device
     )
@@ -126,7 +126,7 @@ def _patterns(sa0: Tensor, sa1: Tensor, bit_width: int) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _neighbours(rule: CodeRule) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-    """For every pattern and code the largest reachable code not above it, and the smallest not below it, both flat.
+    """Tabulate, for every pattern and code, the largest reachable code not above it and the smallest not below it, flat.
 
     Where there is none, a number that is farther away than any code.
     """

@@ -1,4 +1,4 @@
-"""What compensation did, layer by layer."""
+"""Results of compensation, layer by layer."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from tabulate import tabulate
 
+from tremap_brevitas.printable import counted
+
 
 @dataclass(frozen=True)
 class CompensatedLayer:
-    """One layer.
+    """Result of compensation for one layer.
 
     Attributes:
         layer: Its name.
@@ -31,7 +33,7 @@ class CompensatedLayer:
 
 @dataclass(frozen=True)
 class CompensationReport:
-    """What compensation did.
+    """Result of compensation for a whole network.
 
     Attributes:
         layers: The layers, in order of execution.
@@ -53,12 +55,12 @@ class CompensationReport:
 
     @property
     def error(self) -> float:
-        """Root of the sum over the layers of the squared relative errors that are left: what predicts accuracy."""
+        """Root of the sum over the layers of the squared relative errors that remain; it predicts the accuracy."""
         return math.sqrt(sum(layer.compensated**2 for layer in self.layers))
 
     @property
     def nearest_error(self) -> float:
-        """The same for the nearest codes."""
+        """The same error if the nearest codes were stored instead."""
         return math.sqrt(sum(layer.nearest**2 for layer in self.layers))
 
     def __str__(self) -> str:
@@ -67,5 +69,5 @@ class CompensationReport:
         table = tabulate(rows, heads, tablefmt="plain", floatfmt=".4f", disable_numparse=[0, 5])
         return (
             f"{table}\nrelative error of the outputs, all layers together: {self.nearest_error:.4f} -> {self.error:.4f}; "
-            f"{self.images} inputs, {self.seconds:.1f} s"
+            f"{counted(self.images, 'input')}, {self.seconds:.1f} s"
         )

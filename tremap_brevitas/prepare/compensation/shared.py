@@ -1,4 +1,4 @@
-"""Moments of a healthy network's inputs: made once, and the same for every chip of a fleet."""
+"""Moments of a healthy network's inputs, computed once and shared by all chips of a fleet."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tremap_brevitas.prepare.compensation.moments import Sums, has_rows
 
 @dataclass(frozen=True, eq=False)
 class HealthyInputs:
-    """What one layer's inputs are like in a healthy network.
+    """Statistics of one layer's inputs in a healthy network.
 
     Args:
         second: Second moments of the rows of inputs, (groups, inputs, inputs), float64.
@@ -60,7 +60,7 @@ class HealthyInputs:
 
 
 @dataclass(frozen=True)
-class Moments:
+class HealthyMoments:
     """Moments of the inputs of a healthy network's layers; made by ``PlacedModel.moments``.
 
     Args:
@@ -78,20 +78,20 @@ class Moments:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over all of it, as 64 hexadecimal digits."""
+        """SHA-256 over the whole content, as 64 hexadecimal digits."""
         sha = hashlib.sha256(repr((self.images, self.network)).encode())
         for name, layer in self.layers.items():
             sha.update(repr((name, layer.norm, layer.mean.shape)).encode() + layer.second.tobytes() + layer.mean.tobytes())
         return sha.hexdigest()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Moments, (dict(self.layers), self.images, self.network)
+        return HealthyMoments, (dict(self.layers), self.images, self.network)
 
     __hash__ = None  # type: ignore[assignment]
 
 
 def first_of(batch: Any) -> Any:
-    """The inputs of a batch: itself, or the first of a tuple or list."""
+    """Return the inputs of a batch: the batch itself, or the first item of a tuple or list."""
     return batch[0] if isinstance(batch, (tuple, list)) else batch
 
 
@@ -103,8 +103,8 @@ def moments_of_network(
     samples: int,
     forward: Callable[[nn.Module, Any], Any] | None,
     progress: bool,
-) -> Moments:
-    """Moments of a network's inputs in a healthy memory; see ``PlacedModel.moments``."""
+) -> HealthyMoments:
+    """Compute moments of a network's inputs in a healthy memory; see ``PlacedModel.moments``."""
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
     inputs = [first_of(b) for b in batches]
@@ -141,10 +141,10 @@ def moments_of_network(
         if not bool(second.isfinite().all()):
             raise ValueError(f"layer {name!r}: its inputs are not all finite")
         layers[name] = HealthyInputs(second.cpu().numpy(), mean.cpu().numpy(), trace.absorbers.get(name, ""))
-    return Moments(layers, images, network_digest(net.model))
+    return HealthyMoments(layers, images, network_digest(net.model))
 
 
 def quantized_input(module: Any, x: Any) -> Any:
-    """What a layer computes with: its input, quantized if the layer does that itself."""
+    """Return a layer's input as the layer uses it: quantized, if the layer has an input quantizer."""
     x = getattr(x, "value", x) if not module.input_quant.is_quant_enabled else module.input_quant(x)
     return getattr(x, "value", x)

@@ -1,4 +1,4 @@
-"""What follows a layer once its codes have changed: BatchNorm statistics, the sign of its channels, biases."""
+"""Adapt BatchNorm statistics, channel signs and biases to a layer's changed codes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def follow_(norm: Any, twin: Any, own: Sequence[Tensor], healthy: Sequence[Tensor], sign: Tensor | None) -> None:
-    """Let a BatchNorm follow what its layer gives now.
+    """Adapt a BatchNorm to the changed output of its layer, in place.
 
     Its statistics become those that give each channel's output the mean and the variance that it has in the healthy network
     on the same images. A few hundred images say more about the ratio of the two than about either.
@@ -34,7 +34,7 @@ def follow_moments_(
     *,
     before: tuple[Tensor, Tensor] | None = None,
 ) -> None:
-    """The same, where mean and variance of each channel are known.
+    """Adapt a BatchNorm to given means and variances of its channels, in place.
 
     Args:
         norm: The BatchNorm, changed in place.
@@ -55,7 +55,7 @@ def follow_moments_(
 
 
 def moments_of(batches: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each channel (dimension 1) over all batches, float64."""
+    """Compute mean and variance of each channel (dimension 1) over all batches, float64."""
     dims = [d for d in range(batches[0].dim()) if d != 1]
     count = sum(x.numel() // x.shape[1] for x in batches)
     mean = torch.stack([x.sum(dims, dtype=torch.float64) for x in batches]).sum(0) / count

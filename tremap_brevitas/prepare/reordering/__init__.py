@@ -1,4 +1,4 @@
-"""The network in another order of its hidden channels: which may move together, the proof that they may, and the move."""
+"""Reorder a network's hidden channels: find which may move together, prove it, and move them."""
 
 from tremap_brevitas.prepare.reordering.apply import apply_order_, in_another_order
 from tremap_brevitas.prepare.reordering.channels import channel_groups

@@ -1,4 +1,4 @@
-"""A placed model in another order of its channels, and back."""
+"""Reorder the channels of a placed model, and undo it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tremap_brevitas.placed.state import PlacedState
 def apply_order_(
     net: PlacedState, order: ChipOrder | Mapping[str, ArrayLike], *, groups: Sequence[ChannelGroup] | None = None
 ) -> None:
-    """Put a network's channels into another order: weights, biases, BatchNorms and scales for each channel, in place.
+    """Reorder a network's channels in place: weights, biases, BatchNorms and per-channel scales.
 
     The network computes what it computed. Slot ``s`` of a group holds channel ``order[s]`` afterwards. Faults that are set
     stay where they are: they belong to the slots. So a chip's order, applied, and its fault map, set, are the network as that
@@ -30,7 +30,7 @@ def apply_order_(
     Args:
         net: The placed model.
         order: A chip's order, or a permutation for each group by name; groups without one stay as they are.
-        groups: With permutations: the groups, as [channel_groups][tremap_brevitas.channel_groups] finds them.
+        groups: With permutations: the groups, as [channel_groups][tremap_brevitas.prepare.channel_groups] finds them.
 
     Raises:
         TypeError: If permutations are given without groups.
@@ -43,8 +43,8 @@ def apply_order_(
         >>> model = nn.Sequential(QuantLinear(4, 3, bias=True), nn.ReLU(), QuantLinear(3, 2, bias=True))
         >>> net = tm.place(tm.make_faulty(model), tm.Memory(words=32, word_bits=8))
         >>> x = torch.randn(5, 4)
-        >>> before, found = model(x), tm.channel_groups(net, x)
-        >>> tm.apply_order_(net, {"0": [2, 0, 1]}, groups=found.groups)
+        >>> before, channels = model(x), tm.prepare.channel_groups(net, x)
+        >>> tm.apply_order_(net, {"0": [2, 0, 1]}, groups=channels.groups)
         >>> torch.allclose(model(x), before, atol=1e-6)
         True
     """
@@ -59,7 +59,7 @@ def apply_order_(
     if wrong:
         _move(net, groups[::-1], _inverses(checked))
         raise ValueError(
-            f"layer {wrong[0]!r}: its quantizer makes other codes of the same weights in another order; only quantizers that "
+            f"layer {wrong[0]!r}: its quantizer gives other codes once the weights are reordered; only quantizers that "
             f"treat all channels alike can be reordered"
         )
 
@@ -68,7 +68,7 @@ def apply_order_(
 def in_another_order(
     net: PlacedState, order: ChipOrder | Mapping[str, ArrayLike], *, groups: Sequence[ChannelGroup] | None = None
 ) -> Iterator[None]:
-    """Put a network's channels into another order for a ``with`` block; see [apply_order_][tremap_brevitas.apply_order_].
+    """Temporarily reorder a network's channels, in a ``with`` block; see [apply_order_][tremap_brevitas.apply_order_].
 
     What is changed within the block, by training for example, comes back with its channels.
     """
@@ -100,7 +100,7 @@ def _check_network(order: ChipOrder, codes: Mapping[str, Any]) -> None:
 
 
 def forget_cached(model: nn.Module) -> None:
-    """Drop the quantized weights and biases that Brevitas keeps from one inference to the next."""
+    """Drop the quantized weights and biases that Brevitas caches between inferences."""
     for module in model.modules():
         for name in ("_cached_weight", "_cached_bias"):
             if name in vars(module):
@@ -117,7 +117,7 @@ def _inverses(orders: Orders) -> dict[str, Any]:
 
 @torch.no_grad()
 def _move(net: PlacedState, groups: Sequence[ChannelGroup], orders: Orders) -> None:
-    """Move all tensors; either all of them or, on an error, none."""
+    """Move all tensors, or none if there is an error."""
     tensors = tensors_of(net)
     made: dict[int, tuple[Tensor, Tensor]] = {}
     for group in groups:
@@ -142,14 +142,14 @@ def _move(net: PlacedState, groups: Sequence[ChannelGroup], orders: Orders) -> N
 
 
 def tensors_of(net: PlacedState) -> dict[tuple[str, str], Tensor]:
-    """The tensors that sides and values of groups are of: ``("layer", name)`` and ``("value", key)``."""
-    found: dict[tuple[str, str], Tensor] = {
+    """Return the tensors that groups refer to: ``("layer", name)`` and ``("value", key)``."""
+    tensors: dict[tuple[str, str], Tensor] = {
         ("layer", name): entry.parameter for name, entry in matching_slots(net.model, net.placement).items()
     }
     for key, value in net.model.state_dict(keep_vars=True).items():
         if isinstance(value, Tensor):
-            found["value", key] = value
-    return found
+            tensors["value", key] = value
+    return tensors
 
 
 def _moved(tensor: Tensor, side: Side, order: Any) -> Tensor:

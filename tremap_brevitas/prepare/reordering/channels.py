@@ -1,4 +1,4 @@
-"""The groups of channels of a placed model: found, and proved."""
+"""Find and prove the groups of channels of a placed model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tremap_brevitas.prepare.reordering.prove import prove_groups
 
 
 def channel_groups(net: PlacedModel, *inputs: Any, outputs_free: bool = False, prove: bool = True) -> ChannelReport:
-    """Find which channels of a network may stand in another order, together with what follows them.
+    """Find which channels of a network may be reordered, and which parameters must move with them.
 
     The model is run once on the inputs, and every channel is followed through every operation: layers, BatchNorm, activations,
     pooling, reshapes, sums, concatenation, slices, attention; scales for each channel follow by themselves. What meets an
@@ -38,7 +38,7 @@ def channel_groups(net: PlacedModel, *inputs: Any, outputs_free: bool = False, p
         >>> import tremap_brevitas as tm
         >>> model = torch.nn.Sequential(QuantLinear(4, 3, bias=True), torch.nn.ReLU(), QuantLinear(3, 2, bias=True))
         >>> net = tm.place(tm.make_faulty(model), tm.Memory(words=32, word_bits=8))
-        >>> print(tm.channel_groups(net, torch.randn(2, 4)))
+        >>> print(tm.prepare.channel_groups(net, torch.randn(2, 4)))
         group    channels    layers [axis]
         -------  ----------  ---------------
         0        3           0[0], 2[1]

@@ -1,4 +1,4 @@
-"""Convolutions: plain, grouped, depthwise, transposed."""
+"""Channel tracing through convolutions: plain, grouped, depthwise, transposed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ KERNEL = "positions of a kernel"
 
 
 def convolution(call: Call) -> Result:
-    """``aten::convolution``: input (batch, channels, …), weight (out, in / groups, …)."""
+    """Trace ``aten::convolution``: input (batch, channels, …), weight (out, in / groups, …)."""
     labels, weight, groups = call.of("input"), call.of("weight"), call.named["groups"]
     ndim = len(weight.dims)
     space = range(2, ndim)
@@ -41,7 +41,7 @@ def convolution(call: Call) -> Result:
 
 
 def _depthwise(call: Call, pictures: Labels, matrix: Labels, groups: int, *, transposed: bool) -> Labels | None:
-    """Each input channel has filters of its own: where it goes, they go."""
+    """Trace a depthwise convolution: the filters of an input channel move with it."""
     if transposed:
         # The weight is (in, out / groups, …): one output for each input only.
         if call.of("weight").shape()[:2] != (groups, 1):
@@ -61,7 +61,7 @@ def _depthwise(call: Call, pictures: Labels, matrix: Labels, groups: int, *, tra
 
 
 def _copies(call: Call, pictures: Labels, count: int) -> Labels | None:
-    """Labels as if each channel were there several times, one after the other."""
+    """Return labels in which each channel is repeated several times, one copy after the other."""
     labels = one_slot(pictures, 1, call.identities, call.where)
     (number,) = labels.dims[1] or (None,)
     if number is None:
@@ -75,7 +75,7 @@ def _copies(call: Call, pictures: Labels, count: int) -> Labels | None:
 
 
 def _grouped(call: Call, pictures: Labels, matrix: Labels, groups: int) -> Labels | None:
-    """Each group of outputs has inputs of its own."""
+    """Trace a grouped convolution: each group of outputs has its own inputs."""
     shape = call.of("weight").shape()
     inputs = viewed(pictures, [pictures.shape()[0], groups, shape[1]])
     rows = call.joined([(matrix, "oi")], "o")

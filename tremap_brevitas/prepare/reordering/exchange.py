@@ -1,4 +1,4 @@
-"""From identities to what may change places: parts of a graph that look the same from within and from outside."""
+"""Find parts of a channel graph that have the same structure and the same connections, so that they may be exchanged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Mode = Literal["within blocks", "whole blocks"]
 
 @dataclass(frozen=True)
 class Alike:
-    """Units that may stand in any order.
+    """Interchangeable units: they may be put in any order.
 
     Attributes:
         units: For each unit its classes; those of the same role stand at the same index in all of them.
@@ -26,7 +26,7 @@ class Alike:
 
 
 class Graph:
-    """The classes of a pass's nodes, with what ties them.
+    """The equivalence classes of a traced model's nodes, and the constraints between them.
 
     Args:
         identities: The nodes.
@@ -62,7 +62,7 @@ class Graph:
         self._colours = self._coloured(sets)
 
     def alike(self) -> list[Alike]:
-        """All sets of two units or more that may stand in any order."""
+        """Return all sets of two or more units that may be put in any order."""
         by_look: dict[tuple[int, ...], list[tuple[int, ...]]] = defaultdict(list)
         for unit in self._units():
             if not self.frozen.isdisjoint(unit):
@@ -74,7 +74,7 @@ class Graph:
         return [Alike(tuple(units)) for units in by_look.values() if len(units) > 1]
 
     def reason(self, node: int) -> str:
-        """Why a node moves in no group."""
+        """Explain why a node is in no group."""
         unit = self._unit_of(self._class(node))
         for c in unit:
             why = self.identities.why_frozen(c)
@@ -88,13 +88,13 @@ class Graph:
         return self.identities.find(node)
 
     def _kind_of_block(self, node: int) -> int:
-        """Which rows of blocks a node is of: rows that were made together are of one kind."""
+        """Return the kind of a block: blocks that were created together are of one kind."""
         if not hasattr(self, "_kinds"):
             self._kinds = {int(n): kind for kind, nodes in enumerate(self.identities.rows_of_blocks()) for n in nodes.tolist()}
         return self._kinds[node]
 
     def _merge_parts(self) -> None:
-        """Parts of the same label of one class are one."""
+        """Merge the parts of a class that have the same label."""
         find = self.identities.find
         while True:
             known: dict[tuple[int, Any], int] = {}
@@ -109,7 +109,7 @@ class Graph:
                 return
 
     def _coloured(self, sets: Iterable[Nodes]) -> dict[int, int]:
-        """Classes that differ by the sets that they are in, or by what they are tied to, get different numbers."""
+        """Refine the classes until two of them share a number only if they have the same sets and connections."""
         member_of: dict[int, set[int]] = defaultdict(set)
         for number, nodes in enumerate(sets):
             for node in set(nodes.tolist()) - {FIXED}:
@@ -131,7 +131,7 @@ class Graph:
             colours = finer
 
     def _units(self) -> list[list[int]]:
-        """Classes that are tied to each other."""
+        """Return the connected components of the classes."""
         seen: set[int] = set()
         units = []
         for start in self._colours:

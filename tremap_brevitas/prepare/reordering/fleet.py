@@ -1,4 +1,4 @@
-"""One network for a fleet of chips, on each in the order in which its stuck cells agree with the stored bits."""
+"""Use one network for a fleet of chips, with a channel order for each chip that fits its stuck cells."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def reorder(
     folder: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> FleetOrders:
-    """Find for every chip the order of channels in which it reads fewest codes of the network wrongly: none, if it can be.
+    """Find for every chip the channel order in which it misreads the fewest codes of the network, ideally none.
 
     The network itself stays as it is, and nothing is trained: hidden channels may stand in any order if the layers on both
     sides agree. The orders are of the codes that the network computes with now.
@@ -38,7 +38,7 @@ def reorder(
         chips: Every chip's fault map.
         inputs: What the model takes, to find the channels that belong together: two images will do. Not needed with
             ``groups``.
-        groups: The groups of channels, if [channel_groups][tremap_brevitas.channel_groups] has found them before.
+        groups: The groups of channels, if [channel_groups][tremap_brevitas.prepare.channel_groups] has found them before.
         outputs_free: Whether the network's outputs may come in another order.
         options: How to search; None for the default.
         importance: For each layer by name what an error of each weight counts, in the shape of the weight; layers that are
@@ -73,7 +73,7 @@ def reorder(
         if not inputs:
             raise ValueError("reorder needs inputs to run the model on, or groups=…; two images will do")
         groups = channel_groups(net, *inputs, outputs_free=outputs_free).groups
-    found = order_chips(
+    orders = order_chips(
         net.memory_image(),
         groups,
         chips,
@@ -84,4 +84,4 @@ def reorder(
         folder=folder,
         progress=progress,
     )
-    return FleetOrders(tuple(found))
+    return FleetOrders(tuple(orders))

@@ -1,4 +1,4 @@
-"""Which channels of a placed model may stand in another order."""
+"""Groups of interchangeable channels of a placed model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Within = tuple[int, Nodes] | None
 
 @dataclass(frozen=True)
 class LeftAlone:
-    """Places of one weight that stay where they are.
+    """Channels of one weight that stay where they are.
 
     Attributes:
         layer: The layer of the placement.
@@ -43,7 +43,7 @@ class LeftAlone:
 
 @dataclass(frozen=True)
 class ChannelReport:
-    """Channels that may stand in any order, and those that were left alone.
+    """Channels that may be reordered, and those that must stay.
 
     Attributes:
         groups: The groups, to be applied one after the other.
@@ -54,7 +54,7 @@ class ChannelReport:
     left_alone: tuple[LeftAlone, ...]
 
     def __iter__(self) -> Iterator[ChannelGroup]:
-        """The groups, one after the other."""
+        """Iterate over the groups."""
         return iter(self.groups)
 
     def __str__(self) -> str:
@@ -71,7 +71,7 @@ class ChannelReport:
 
 @dataclass(frozen=True, eq=False)
 class _Axis:
-    """Nodes along an axis of a tensor, under every name that the tensor has."""
+    """Nodes along an axis of a tensor, with every name that the tensor has."""
 
     layers: tuple[str, ...]
     keys: tuple[str, ...]
@@ -81,7 +81,7 @@ class _Axis:
 
 
 def find_groups(net: PlacedModel, inputs: Sequence[Any], *, outputs_free: bool) -> tuple[list[ChannelGroup], list[LeftAlone]]:
-    """Find the groups of a placed model from one forward pass; not proved yet."""
+    """Find the groups of a placed model from one forward pass, without a proof."""
     model = net.model
     with net.using(None), evaluation_mode(model):
         forget_cached(model)
@@ -106,7 +106,7 @@ def find_groups(net: PlacedModel, inputs: Sequence[Any], *, outputs_free: bool) 
 
 
 def _axes(net: PlacedModel, seen: Traced) -> tuple[list[_Axis], list[int]]:
-    """All axes of parameters and buffers; and the nodes that must stay for reasons that lie in these."""
+    """Return all axes of parameters and buffers, and the nodes that these require to stay."""
     model = net.model
     placed: dict[int, list[str]] = {}
     for name, entry in matching_slots(model, net.placement).items():
@@ -139,7 +139,7 @@ def _axes(net: PlacedModel, seen: Traced) -> tuple[list[_Axis], list[int]]:
 
 
 def _check_columns(seen: Traced, axes: list[_Axis]) -> None:
-    """Columns of a grouped convolution move row by row only if nothing else is tied to them, such as scales."""
+    """Freeze the columns of a grouped convolution if anything else, such as scales, is tied to them."""
     identities = seen.identities
     others = {identities.find(node) for axis in axes for node in axis.nodes.tolist()}
     others |= {identities.find(end) for edge in identities.edges for end in (edge.source, edge.target)}
@@ -158,7 +158,7 @@ def _alike(tensor: Tensor, axis: int) -> bool:
 
 
 def _group(alike: Alike, graph: Graph, axes: list[_Axis]) -> list[ChannelGroup]:
-    """The sides of channels that may change places; none if they stand in no placed weight."""
+    """Return the sides of interchangeable channels; none if they are in no placed weight."""
     sides: list[Side] = []
     values: list[Side] = []
     find = graph.identities.find
@@ -190,7 +190,7 @@ def _place(group: ChannelGroup, axes: list[_Axis]) -> tuple[int, int]:
 
 
 def _named(groups: list[ChannelGroup], whole: list[ChannelGroup]) -> list[ChannelGroup]:
-    """Each group with a name of its own."""
+    """Give each group a unique name."""
     named: list[ChannelGroup] = []
     count: dict[str, int] = {}
     for kind, some in (("", groups), (" blocks", whole)):

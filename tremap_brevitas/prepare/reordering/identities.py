@@ -1,4 +1,4 @@
-"""Identities of channels: what must move together when one of them moves."""
+"""Track channel identities: which channels must move together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FIXED = -1  # the identity of a place that never moves
 
 @dataclass(frozen=True)
 class Edge:
-    """Where ``source`` goes, ``target`` goes along: it is the ``label``-th part of it."""
+    """A constraint: ``target`` is part ``label`` of ``source`` and moves with it."""
 
     source: int
     label: Any
@@ -24,7 +24,7 @@ class Edge:
 
 @dataclass
 class Identities:
-    """A graph whose nodes are places along the axes of tensors, and whose edges and sets say how they are tied.
+    """A graph of positions along the axes of tensors, and the constraints between them.
 
     A change of order maps nodes to nodes. It leaves the network's function as it is if nodes that were unified have one image,
     frozen ones stay, every set in ``sets`` is mapped onto itself, and edges are mapped onto edges of the same label. Blocks
@@ -42,7 +42,7 @@ class Identities:
     _blocks_by_members: dict[bytes, Nodes] = field(default_factory=dict)
 
     def new(self, count: int) -> Nodes:
-        """Fresh nodes."""
+        """Create new nodes."""
         first = len(self._parent)
         self._parent.extend(range(first, first + count))
         return np.arange(first, first + count)
@@ -51,7 +51,7 @@ class Identities:
         return len(self._parent)
 
     def find(self, node: int) -> int:
-        """Representative of a node's class."""
+        """Return the representative of a node's class."""
         parent = self._parent
         while parent[node] != node:
             parent[node] = parent[parent[node]]
@@ -59,21 +59,21 @@ class Identities:
         return node
 
     def why_frozen(self, node: int) -> str | None:
-        """Why a node must stay; None if it need not."""
+        """Return why a node must stay, or None if it may move."""
         return self._why.get(self.find(node))
 
     def moves(self, nodes: Nodes) -> bool:
-        """Whether any of these nodes may still move."""
+        """Check whether any of these nodes may still move."""
         return any(node != FIXED and self.why_frozen(node) is None for node in nodes.reshape(-1).tolist())
 
     def freeze(self, nodes: Iterable[int], why: str) -> None:
-        """Let nodes stay where they are."""
+        """Mark nodes as fixed in place."""
         for node in nodes:
             if node != FIXED:
                 self._why.setdefault(self.find(int(node)), why)
 
     def unify(self, one: Nodes, other: Nodes, why: str) -> None:
-        """Tie nodes in pairs; a node that meets a fixed place is frozen.
+        """Tie nodes in pairs; a node that is paired with a fixed position is frozen.
 
         Args:
             one: Nodes.
@@ -95,7 +95,7 @@ class Identities:
                     self._why.setdefault(a, self._why.pop(b))
 
     def parts(self, of: Nodes, label: Any, count: int) -> Nodes:
-        """``count`` parts of each node, which go where it goes, in a new last axis; the same ones whenever they are asked for.
+        """Return ``count`` parts of each node, which move with it, in a new last axis; repeated calls return the same parts.
 
         Parts of a fixed place are fixed.
         """
@@ -113,7 +113,7 @@ class Identities:
         return result
 
     def blocks_of(self, members: Nodes) -> Nodes:
-        """One node for each row of members: the row as a whole."""
+        """Return one node for each row of members; it represents the whole row."""
         if (members == FIXED).all():
             return np.full(len(members), FIXED)
         key = repr(members.shape).encode() + members.tobytes()
@@ -127,7 +127,7 @@ class Identities:
         return self._blocks_by_members[key]
 
     def hidden(self, count: int, nodes: list[int], why: str) -> Nodes:
-        """Fresh nodes for places whose own nodes are not followed any further.
+        """Create nodes for positions whose original nodes are no longer traced.
 
         It does no harm if all of these places are summed over, or the like. Where one of them is tied to anything, or told
         apart, ``nodes`` are frozen; see ``settle``.
@@ -137,7 +137,7 @@ class Identities:
         return fresh
 
     def settle(self) -> None:
-        """Freeze what became opaque and is told apart nevertheless."""
+        """Freeze the nodes that are no longer traced but would have to be."""
         ends = {end for edge in self.edges for end in (edge.source, edge.target)}
         ends |= {int(node) for members in self.blocks.values() for node in members}
         size: dict[int, int] = {}
@@ -150,10 +150,10 @@ class Identities:
         self.opaque.clear()
 
     def rows_of_blocks(self) -> list[Nodes]:
-        """The blocks, as they were made together."""
+        """Return the blocks, grouped as they were created."""
         return list(self._blocks_by_members.values())
 
     def seen(self, nodes: Nodes) -> None:
-        """Note that these nodes lie along one axis: no other may come there, and none may leave it."""
+        """Record that these nodes form one axis, within which they must stay."""
         if nodes.size > 1:
             self.sets.setdefault(nodes.tobytes(), nodes.reshape(-1))

@@ -1,4 +1,4 @@
-"""Several tensors that meet along named dimensions, as in an Einstein sum."""
+"""Combine several tensors along named dimensions, as in an Einstein sum."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tremap_brevitas.prepare.reordering.labels import Factor, Labels, Names, pro
 
 
 def joined(operands: Sequence[tuple[Labels, Names]], out: Names, identities: Identities, why: str) -> Labels | None:
-    """Labels of what a sum of products, or any function of single elements, makes of several tensors.
+    """Label the result of an elementwise function or sum of products of several tensors.
 
     Dimensions of the same name meet place by place; those that are not in ``out`` are summed over, or treated in another way
     that does not depend on the order. A dimension of size 1 meets any other.
@@ -39,7 +39,7 @@ def joined(operands: Sequence[tuple[Labels, Names]], out: Names, identities: Ide
 
 
 def _refined(labels: list[Labels], names: list[Names]) -> tuple[list[Labels], dict[Hashable, tuple[int, ...]]] | None:
-    """The same labels with common slots along every name."""
+    """Split the slots of all labels so that they agree along every name."""
     labels = [renumbered(one, {s: slot() for dim in one.dims for s in dim}) for one in labels]
     slots: dict[Hashable, tuple[int, ...]] = {}
     for name in dict.fromkeys(name for some in names for name in some):
@@ -70,7 +70,7 @@ def _refined(labels: list[Labels], names: list[Names]) -> tuple[list[Labels], di
 
 
 def _meet(system: list[Factor], other: list[Factor], kept: set[int], identities: Identities, why: str) -> list[Factor]:
-    """Unify two sets of factors where they have slots in common."""
+    """Unify two sets of factors that share slots."""
     result: list[Factor] = []
     left, right = list(system), list(other)
     while left or right:
@@ -122,13 +122,13 @@ def _tied(ours: list[Factor], theirs: list[Factor], kept: set[int], identities: 
 
 
 def _nodes(factors: list[Factor], slots: list[int], identities: Identities, why: str) -> Nodes:
-    """Nodes of factors along some of their slots."""
+    """Return the nodes of factors along some of their slots."""
     parts = [_reduced(factor, slots, identities) for factor in factors]
     return product([part for part in parts if part.slots], slots, identities, why)
 
 
 def _reduced(factor: Factor, kept: Sequence[int], identities: Identities) -> Factor:
-    """A factor without the slots that are summed over: what is left are blocks of what it was."""
+    """Remove the slots that are summed over from a factor; the result refers to blocks of it."""
     slots = tuple(s for s in factor.slots if s in kept)
     if slots == factor.slots or not slots:
         return Factor(slots, factor.nodes)

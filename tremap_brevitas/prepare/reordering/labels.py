@@ -1,4 +1,4 @@
-"""What lies along each axis of a tensor, and how that passes through reshapes, sums and products."""
+"""Channel labels along each axis of a tensor, and their changes through reshapes, sums and products."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Factor:
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """Identities of a tensor.
+    """Channel identities of a tensor.
 
     Attributes:
         dims: For each dimension the slots that it is made of, in row-major order; none if its size is 1.
@@ -41,30 +41,30 @@ class Labels:
     spoiled: tuple[int, ...] = ()
 
     def factor_of(self, slot: int) -> Factor:
-        """The factor that a slot belongs to."""
+        """Return the factor that a slot belongs to."""
         return next(factor for factor in self.factors if slot in factor.slots)
 
     def size(self, slot: int) -> int:
-        """Places along a slot."""
+        """Return the number of positions along a slot."""
         factor = self.factor_of(slot)
         return int(factor.nodes.shape[factor.slots.index(slot)])
 
     def shape(self) -> tuple[int, ...]:
-        """Shape of the tensor."""
+        """Return the shape of the tensor."""
         return tuple(math.prod(self.size(slot) for slot in slots) for slots in self.dims)
 
     def all_nodes(self) -> list[int]:
-        """Every node."""
+        """Return every node."""
         return [node for factor in self.factors for node in factor.nodes.reshape(-1).tolist()]
 
 
 def slot() -> int:
-    """A new slot's number."""
+    """Return the number of a new slot."""
     return next(_numbers)
 
 
 def made(columns: Sequence[Nodes | None], spoiled: tuple[int, ...] = ()) -> Labels:
-    """Labels from the nodes along each dimension; None or one place for a dimension of size 1."""
+    """Create labels from the nodes along each dimension; a dimension of size 1 has None or one node."""
     dims: list[tuple[int, ...]] = []
     factors = []
     for nodes in columns:
@@ -78,12 +78,12 @@ def made(columns: Sequence[Nodes | None], spoiled: tuple[int, ...] = ()) -> Labe
 
 
 def fixed(shape: Sequence[int]) -> Labels:
-    """Labels of a tensor in which nothing moves."""
+    """Create labels of a tensor in which nothing moves."""
     return made([np.full(n, FIXED) for n in shape])
 
 
 def fresh(shape: Sequence[int], identities: Identities) -> Labels:
-    """Labels of a tensor whose places are tied to nothing yet."""
+    """Create labels of a tensor whose positions are not tied to anything yet."""
     return made([identities.new(n) if n != 1 else None for n in shape])
 
 
@@ -108,7 +108,7 @@ def split_slot(labels: Labels, number: int, sizes: Sequence[int]) -> tuple[Label
 
 
 def viewed(labels: Labels, shape: Sequence[int]) -> Labels | None:
-    """Labels after a reshape; None if it does not fall on boundaries of slots."""
+    """Return labels after a reshape; None if it does not preserve the boundaries of slots."""
     if 0 in shape:
         return None
     pending = [s for dim in labels.dims for s in dim]
@@ -135,7 +135,7 @@ def viewed(labels: Labels, shape: Sequence[int]) -> Labels | None:
 
 
 def renumbered(labels: Labels, to: dict[int, int]) -> Labels:
-    """The same labels with other numbers of slots."""
+    """Return the same labels with other slot numbers."""
     return Labels(
         tuple(tuple(to.get(s, s) for s in dim) for dim in labels.dims),
         tuple(Factor(tuple(to.get(s, s) for s in factor.slots), factor.nodes) for factor in labels.factors),
@@ -144,7 +144,7 @@ def renumbered(labels: Labels, to: dict[int, int]) -> Labels:
 
 
 def selected(labels: Labels, dim: int, pick: Callable[[Nodes], Nodes], identities: Identities, why: str) -> Labels:
-    """Labels of a tensor that has some places of a dimension only, or in another order.
+    """Return labels after some positions of a dimension were selected or reordered.
 
     Args:
         labels: Labels of the whole.
@@ -186,7 +186,7 @@ def selected(labels: Labels, dim: int, pick: Callable[[Nodes], Nodes], identitie
 
 
 def with_dim(labels: Labels, dim: int, nodes: Nodes) -> Labels:
-    """The same labels with one dimension replaced that was of size 1."""
+    """Replace one dimension of size 1 in labels."""
     column = made([nodes])
     return Labels(
         (*labels.dims[:dim], *column.dims, *labels.dims[dim + 1 :]), (*labels.factors, *column.factors), labels.spoiled
@@ -194,7 +194,7 @@ def with_dim(labels: Labels, dim: int, nodes: Nodes) -> Labels:
 
 
 def one_slot(labels: Labels, dim: int, identities: Identities, why: str) -> Labels:
-    """The same labels with a dimension of several slots made into a single one."""
+    """Merge the slots of a dimension into a single one."""
     slots = labels.dims[dim]
     if len(slots) < 2:
         return labels
@@ -211,7 +211,7 @@ def one_slot(labels: Labels, dim: int, identities: Identities, why: str) -> Labe
 
 
 def product(factors: Sequence[Factor], slots: Sequence[int], identities: Identities, why: str) -> Nodes:
-    """Nodes of every place in several factors together: parts of the one that moves.
+    """Return the nodes of every combined position of several factors, as parts of the factor that moves.
 
     Where more than one moves, all but the largest are frozen.
 

@@ -1,4 +1,4 @@
-"""The proof by trial that channels may change places: random orders, equal outputs."""
+"""Test that channels are interchangeable: random orders must give equal outputs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def prove_groups(
     seed: int = 0,
     trials: int = 1,
 ) -> dict[str, float]:
-    """Compare a network's outputs before and after its channels are put into random orders.
+    """Compare a network's outputs before and after its channels are put in random orders.
 
     It is done on a copy in float64, so that sums in another order hardly matter, with the network's own numbers and with
     numbers that were varied at random, in which no two channels are alike. A model that cannot be copied or run so is run as
@@ -73,7 +73,7 @@ def prove_groups(
 
 
 def _cycle(rng: np.random.Generator, count: int) -> NDArray[np.int64]:
-    """A random order in which every channel moves."""
+    """Draw a random order in which every channel moves."""
     around = rng.permutation(count)
     order = np.empty(count, dtype=np.int64)
     order[around] = np.roll(around, 1)
@@ -81,7 +81,7 @@ def _cycle(rng: np.random.Generator, count: int) -> NDArray[np.int64]:
 
 
 def _twins(net: PlacedModel, inputs: Sequence[Any], seed: int) -> list[tuple[str, PlacedModel, Sequence[Any]]]:
-    """The network as it is to be run: in float64 if that can be, with its own and with varied numbers."""
+    """Return copies of the network to run: in float64 if possible, with its own and with perturbed parameters."""
     precise = _tried(lambda: _in_float64(net), inputs)
     if precise is None:
         return [("own", net, inputs)]
@@ -112,7 +112,7 @@ def _in_float64(net: PlacedModel) -> PlacedModel:
 
 @torch.no_grad()
 def _varied(net: PlacedModel, seed: int) -> PlacedModel:
-    """Numbers that differ from channel to channel, also where a fresh network has the same everywhere."""
+    """Perturb parameters so that they differ between channels, also in an untrained network."""
     generator = torch.Generator().manual_seed(seed)
     for module in net.model.modules():
         own: list[Tensor] = [*module.parameters(recurse=False)]

@@ -1,4 +1,4 @@
-"""What each operation of torch makes of the identities of its inputs; those not listed here freeze what enters them.
+"""Channel tracing rules for torch operators; operators not listed here freeze their inputs.
 
 A rule takes a [Call][tremap_brevitas.prepare.reordering.rules.Call] and returns the labels of the result, a list of them for
 several results, or None where it cannot say.
@@ -21,7 +21,7 @@ Result: TypeAlias = "Labels | list[Labels | None] | None"
 
 @dataclass(frozen=True)
 class Call:
-    """One operation as it ran.
+    """One call of an operator.
 
     Attributes:
         name: Its name, without ``aten::`` and the underscore of what works in place.
@@ -44,11 +44,11 @@ class Call:
     where: str
 
     def of(self, name: str) -> Labels:
-        """Labels of an argument that is a tensor."""
+        """Return the labels of a tensor argument."""
         return self.labels(self.named[name])
 
     def tensors(self) -> list[Tensor]:
-        """All arguments that are tensors, those in lists included."""
+        """Return all tensor arguments, also those in lists."""
         flat: list[Any] = []
         for value in self.args:
             flat.extend(value if isinstance(value, (list, tuple)) else [value])
@@ -59,14 +59,14 @@ class Call:
         return joined(operands, out, self.identities, self.where)
 
     def stay(self, labels: Labels, dims: Sequence[int], what: str = "") -> None:
-        """Freeze what lies along some dimensions."""
+        """Freeze the channels along some dimensions."""
         for dim in dims:
             for s in labels.dims[dim]:
                 self.identities.freeze(labels.factor_of(s).nodes.reshape(-1).tolist(), what or f"mixed in {self.where}")
 
 
 def elementwise(call: Call) -> Result:
-    """Every element by itself, with broadcasting."""
+    """Trace elementwise operators, with broadcasting."""
     operands = [call.labels(tensor) for tensor in call.tensors()]
     return _elementwise(call, operands, call.result.dim())
 
@@ -76,7 +76,7 @@ def _elementwise(call: Call, operands: list[Labels], ndim: int) -> Labels | None
 
 
 def uniform(call: Call) -> Result:
-    """A tensor of one value: its places are tied to nothing."""
+    """Label a tensor of a single value: its positions are not tied to anything."""
     return fresh(call.result.shape, call.identities)
 
 
@@ -88,7 +88,7 @@ def _dims(call: Call, ndim: int) -> list[int]:
 
 
 def reduction(call: Call) -> Result:
-    """A sum, mean, maximum … over some dimensions: no matter in which order."""
+    """Trace a sum, mean, maximum … over some dimensions, which does not depend on the order."""
     labels = call.labels(call.tensors()[0])
     ndim = len(labels.dims)
     gone = _dims(call, ndim)
@@ -111,14 +111,14 @@ def _along(labels: Labels, dims: Sequence[int]) -> list[int]:
 
 
 def positions(call: Call) -> Result:
-    """``argmax`` and its like: where among the places along some dimensions."""
+    """Trace ``argmax`` and similar operators, which return positions along some dimensions."""
     labels = call.labels(call.tensors()[0])
     call.identities.freeze(_along(labels, _dims(call, len(labels.dims))), f"its places are told apart by {call.where}")
     return fixed(call.result.shape)
 
 
 def sorting(call: Call) -> Result:
-    """``sort``, ``topk``: the values no matter in which order they came."""
+    """Trace ``sort`` and ``topk``: the values do not depend on the input's order."""
     labels = call.labels(call.tensors()[0])
     ndim = len(labels.dims)
     (dim,) = _dims(call, ndim) or [0]
@@ -136,7 +136,7 @@ def sorting(call: Call) -> Result:
 
 
 def along(call: Call) -> Result:
-    """``softmax``: each place along a dimension depends on the others in no order."""
+    """Trace ``softmax``: each element depends on all others along a dimension, in any order."""
     labels = call.labels(call.tensors()[0])
     ndim = len(labels.dims)
     gone = _dims(call, ndim)
@@ -146,14 +146,14 @@ def along(call: Call) -> Result:
 
 
 def ordered(call: Call) -> Result:
-    """``cumsum``: the order along a dimension counts."""
+    """Trace ``cumsum``: the result depends on the order along a dimension."""
     labels = call.labels(call.tensors()[0])
     call.stay(labels, _dims(call, len(labels.dims)))
     return labels
 
 
 def batch_norm(call: Call) -> Result:
-    """BatchNorm: a value of each kind for each channel of dimension 1."""
+    """Trace BatchNorm: one value of each parameter for each channel of dimension 1."""
     labels = call.of("input")
     ndim = len(labels.dims)
     operands: list[Any] = [(labels, range(ndim))]
@@ -165,7 +165,7 @@ def batch_norm(call: Call) -> Result:
 
 
 def layer_norm(call: Call) -> Result:
-    """LayerNorm: no order along the dimensions that it is taken over."""
+    """Trace LayerNorm: the order along the normalized dimensions does not matter."""
     labels = call.of("input")
     ndim = len(labels.dims)
     over = range(ndim - len(call.named["normalized_shape"]), ndim)
@@ -178,7 +178,7 @@ def layer_norm(call: Call) -> Result:
 
 
 def group_norm(call: Call) -> Result:
-    """GroupNorm: channels stay in their group."""
+    """Trace GroupNorm: channels stay in their group."""
     labels, groups = call.of("input"), call.named["group"]
     shape = labels.shape()
     wide = viewed(labels, [shape[0], groups, shape[1] // groups, *shape[2:]])
@@ -198,7 +198,7 @@ def group_norm(call: Call) -> Result:
 
 
 def product(call: Call) -> Result:
-    """``mm``, ``bmm``, ``addmm``, ``baddbmm``, ``mv``, ``dot``, ``linear``."""
+    """Trace ``mm``, ``bmm``, ``addmm``, ``baddbmm``, ``mv``, ``dot``, ``linear``."""
     tensors = [call.labels(tensor) for tensor in call.tensors()]
     names = {
         "mm": ["nk", "km", "nm"],
@@ -221,7 +221,7 @@ def product(call: Call) -> Result:
 
 
 def attention(call: Call) -> Result:
-    """Scaled dot-product attention of (batch, heads, places, channels)."""
+    """Trace scaled dot-product attention of (batch, heads, positions, channels)."""
     query, key, value = (call.of(name) for name in ("query", "key", "value"))
     weights = call.joined([(query, "bhnd"), (key, "bhmd")], "bhnm")
     if weights is None:
@@ -234,7 +234,7 @@ def attention(call: Call) -> Result:
 
 
 def embedding(call: Call) -> Result:
-    """A table's rows by number: the rows stay, their channels may move."""
+    """Trace an embedding table: the rows stay, their channels may move."""
     table, numbers = call.of("weight"), call.of("indices")
     call.stay(table, [0])
     call.identities.freeze(numbers.all_nodes(), f"numbers of rows in {call.where}")
@@ -243,7 +243,7 @@ def embedding(call: Call) -> Result:
 
 
 def spatial(call: Call) -> Result:
-    """Pooling, padding by reflection, resizing: the last dimensions are mixed, the others are not."""
+    """Trace pooling, reflection padding and resizing: only the last dimensions are mixed."""
     count = int(next(letter for letter in call.name if letter.isdigit()))
     labels = call.labels(call.tensors()[0])
     ndim = len(labels.dims)
@@ -260,7 +260,7 @@ def spatial(call: Call) -> Result:
 
 
 def nothing_moves(call: Call) -> Result:
-    """A tensor made from no other."""
+    """Label a new tensor that depends on no other: nothing moves."""
     if call.tensors():
         return None
     return fixed(call.result.shape)

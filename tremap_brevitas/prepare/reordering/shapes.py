@@ -1,4 +1,4 @@
-"""Operations that move elements without changing them: views, slices, concatenation, padding."""
+"""Channel tracing for operators that move elements without changing them: views, slices, concatenation, padding."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def _first(call: Call) -> Labels:
 
 
 def same(call: Call) -> Result:
-    """The tensor itself, or a copy."""
+    """Trace an operator that returns the tensor itself, or a copy."""
     return _first(call)
 
 
 def view(call: Call) -> Result:
-    """A reshape."""
+    """Trace a reshape."""
     return viewed(_first(call), call.result.shape)
 
 
 def permute(call: Call) -> Result:
-    """``permute``, ``transpose``, ``t``."""
+    """Trace ``permute``, ``transpose``, ``t``."""
     labels = _first(call)
     ndim = len(labels.dims)
     order = list(range(ndim))
@@ -42,7 +42,7 @@ def permute(call: Call) -> Result:
 
 
 def expand(call: Call) -> Result:
-    """Repetition of dimensions of size 1: the copies are alike, so that their order is free."""
+    """Trace the expansion of dimensions of size 1: the copies are equal, so their order is free."""
     return _stretched(call, _first(call), call.result.shape)
 
 
@@ -55,7 +55,7 @@ def _stretched(call: Call, labels: Labels, shape: Sequence[int]) -> Labels:
 
 
 def repeat(call: Call) -> Result:
-    """``repeat``: whole copies one after the other."""
+    """Trace ``repeat``: whole copies one after the other."""
     labels = _first(call)
     times = call.named["repeats"]
     labels = Labels((*([()] * (len(times) - len(labels.dims))), *labels.dims), labels.factors)
@@ -69,7 +69,7 @@ def repeat(call: Call) -> Result:
 
 
 def pick(call: Call) -> Result:
-    """``slice``, ``select``, ``flip``, ``roll``, ``narrow``."""
+    """Trace ``slice``, ``select``, ``flip``, ``roll``, ``narrow``."""
     labels = _first(call)
     ndim = len(labels.dims)
     named = call.named
@@ -93,7 +93,7 @@ def pick(call: Call) -> Result:
 
 
 def pieces(call: Call) -> Result:
-    """``split``, ``split_with_sizes``, ``chunk``, ``unbind``."""
+    """Trace ``split``, ``split_with_sizes``, ``chunk``, ``unbind``."""
     labels = _first(call)
     dim = call.named["dim"] % len(labels.dims)
     result: list[Labels | None] = []
@@ -117,7 +117,7 @@ def _turned(shift: int | None) -> Callable[[Nodes], Nodes]:
 
 
 def cat(call: Call) -> Result:
-    """Concatenation: the parts stay apart along that dimension, and meet in all others."""
+    """Trace concatenation: the parts stay separate along that dimension and are tied along all others."""
     tensors: list[Tensor] = [tensor for tensor in call.named["tensors"] if tensor.numel() or tensor.dim() > 1]
     parts = [call.labels(tensor) for tensor in tensors]
     ndim = call.result.dim()
@@ -152,7 +152,7 @@ def cat(call: Call) -> Result:
 
 
 def _without(parts: list[Labels], dim: int) -> list[Labels]:
-    """The parts without what lies along the dimension in which they are concatenated."""
+    """Return the parts without the dimension along which they are concatenated."""
     result = []
     for one in parts:
         gone = set(one.dims[dim])
@@ -163,7 +163,7 @@ def _without(parts: list[Labels], dim: int) -> list[Labels]:
 
 
 def pad(call: Call) -> Result:
-    """Padding with a constant: what is added is alike, and may change places among itself."""
+    """Trace constant padding: the added elements are equal, so their order is free."""
     labels = _first(call)
     ndim = len(labels.dims)
     widths: list[int] = list(call.named["pad"])
@@ -192,7 +192,7 @@ def pad(call: Call) -> Result:
 
 
 def pixel_shuffle(call: Call) -> Result:
-    """``pixel_shuffle``: r × r channels become one picture of r times the size."""
+    """Trace ``pixel_shuffle``: r × r channels become one image of r times the size."""
     labels, factor = _first(call), call.named["upscale_factor"]
     shape = labels.shape()
     *lead, channels, height, width = shape
@@ -205,5 +205,5 @@ def pixel_shuffle(call: Call) -> Result:
 
 
 def uniform_like(call: Call) -> Result:
-    """``zeros_like`` and its like."""
+    """Trace ``zeros_like`` and similar operators."""
     return fresh(call.result.shape, call.identities)

@@ -1,4 +1,4 @@
-"""Which rule stands for which operation of ATen."""
+"""Table of the tracing rule for each ATen operator."""
 
 from __future__ import annotations
 

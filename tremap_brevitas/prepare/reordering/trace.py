@@ -1,4 +1,4 @@
-"""One forward pass of a model, in which the identity of every channel is followed through every operation."""
+"""Trace the identity of every channel through every operator of one forward pass."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Columns:
 
 @dataclass(frozen=True, eq=False)
 class Traced:
-    """What a pass showed.
+    """Result of tracing one forward pass.
 
     Attributes:
         identities: Which channels are tied to which.
@@ -44,7 +44,7 @@ class Traced:
 
 @torch.no_grad()
 def traced(model: nn.Module, run: Callable[[], Any], inputs: Iterable[Any], *, outputs_free: bool = False) -> Traced:
-    """Run a model and follow its channels.
+    """Run a model and trace its channels.
 
     Args:
         model: The model, in evaluation mode.
@@ -101,13 +101,13 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._labels[id(tensor)] = tensor, labels
 
     def stop(self, tensors: Iterable[Tensor], why: str) -> None:
-        """Freeze all that stands in some tensors."""
+        """Freeze all channels of some tensors."""
         for tensor in tensors:
             labels = self.labels(tensor)
             self.identities.freeze([*labels.all_nodes(), *labels.spoiled], why)
 
     def stop_unused(self, model: nn.Module) -> None:
-        """Freeze parameters that the pass did not use: another may."""
+        """Freeze parameters that this forward pass did not use, because another pass may use them."""
         for _, tensor in [*model.named_parameters(), *model.named_buffers()]:
             labels = self._labels[id(tensor)][1]
             if id(labels) not in self._used:
@@ -121,7 +121,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return made(axes)
 
     def labels(self, tensor: Tensor) -> Labels:
-        """Labels of a tensor; one that comes from elsewhere is fixed, unless all its places are alike."""
+        """Return the labels of a tensor; a tensor from elsewhere is fixed, unless all its elements are equal."""
         known = self._labels.get(id(tensor))
         if known is not None:
             self._used.add(id(known[1]))
@@ -142,7 +142,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return self.identities.new(size) if alike else np.full(size, FIXED)
 
     def columns_of(self, matrix: Labels, groups: int) -> Labels | None:
-        """Nodes of the columns of a grouped convolution's weight, one row a group; None if it is no parameter as it stands."""
+        """Return the column nodes of a grouped convolution's weight, one row per group; None if it is not a parameter."""
         if len(matrix.dims[1]) != 1:
             return None
         factor = matrix.factor_of(matrix.dims[1][0])
@@ -196,7 +196,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _memory(tensor: Tensor) -> tuple[Any, ...]:
-    """Which numbers of which memory a tensor is: ``.data`` of a parameter is another object of the same numbers."""
+    """Identify the storage of a tensor: ``.data`` of a parameter is another object with the same storage."""
     return tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype
 
 
