@@ -7,6 +7,8 @@ from pathlib import Path
 from textwrap import dedent
 from types import ModuleType
 
+import pytest
+
 import tremap_brevitas as tm
 from tremap_brevitas import quant as tq
 
@@ -59,6 +61,7 @@ def test_the_public_names_are_these():
     assert len([n for n in tq.__all__ if n.startswith("Faulty")]) == 27
 
 
+@pytest.mark.slow
 def test_every_package_with_public_names_is_an_attribute():
     """Without an import of its own, and with no more of torch than the package itself needs."""
     program = """

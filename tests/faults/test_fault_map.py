@@ -36,7 +36,7 @@ def test_the_callers_arrays_are_copied():
 @pytest.mark.parametrize(
     ("cells", "stuck_at", "message"),
     [
-        ([1, 2], [0], "chip 'A7': 2 cells, but 1 stuck values"),
+        ([1, 2], [0], "chip 'A7': 2 cells, but 1 stuck value"),
         ([128], [0], "cell 128 is outside the memory of 128 cells"),
         ([-1], [0], "cell -1 is outside"),
         ([5], [2], "cell 5 is stuck at 2, which is neither 0 nor 1"),

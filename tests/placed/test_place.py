@@ -31,7 +31,7 @@ def test_sign_magnitude_needs_a_narrow_range_and_binary_needs_no_saying():
     layer = qnn.QuantLinear(4, 3, bias=False, weight_quant=full)
     with pytest.raises(ValueError, match="layer '': its codes go down to -128, which sign-magnitude cannot hold"):
         tm.place(layer, tm.Memory(9, 32), encoding="sign_magnitude")
-    with pytest.raises(ValueError, match="encoding='binary' is for unsigned codes"):
+    with pytest.raises(ValueError, match="encoding='binary' is implied for unsigned codes"):
         tm.place(layer, tm.Memory(9, 32), encoding="binary")
     shifted = qnn.QuantLinear(4, 3, bias=False, weight_quant=tq.FaultyShiftedUint8WeightPerTensorFloat)
     assert tm.place(shifted, tm.Memory(9, 32)).placement.layers[0].encoding == "binary"

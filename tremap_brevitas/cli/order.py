@@ -30,6 +30,7 @@ from tremap_brevitas.printable import counted
 from tremap_brevitas.tables import write_table
 
 if TYPE_CHECKING:
+    from tremap_brevitas.moments import InputMoments
     from tremap_brevitas.order import ChipOrder
 
 AS_IT_LIES, IN_ORDER, LEFT_OVER = VERDICTS = ("exact as it lies", "exact in another order", "left over")
@@ -87,7 +88,9 @@ def order(
 
     Hidden channels may stand in any order, if the layers on both sides agree. CHIPS are fault maps, or folders of them; logs
     need no geometry, since the bundle has it. Nothing is trained, and no network is run. The bundle needs its groups of
-    channels: export(groups=...). Ends with 1 if a map is bad; chips that no order makes exact are not an error.
+    channels: export(groups=...). Where no order is exact, fewest codes stay wrong, and of these the least harmful: by the error
+    of the layers' outputs if the bundle has moments, export(moments=...), else by the squared error of the codes. Ends with 1
+    if a map is bad; chips that no order makes exact are not an error.
 
     With --rotate or --invert a chip's words, and those of its fault map, have cells for amounts and flags above their own bits.
     """
@@ -98,7 +101,7 @@ def order(
     check_outputs([out, csv_file], [*files, *(bundle.iterdir() if bundle.is_dir() else ())], overwrite=overwrite)
     network = loaded_bundle(bundle)
     groups = network.groups()
-    from tremap_brevitas.order import SearchOptions, order_chips  # here, since SciPy takes a while
+    from tremap_brevitas.order import SearchOptions, order_chips, output_importance  # here, since SciPy takes a while
     from tremap_brevitas.order.fleet import fleet_row
     from tremap_brevitas.order.hardware.words import write_chip_words, write_keys
     from tremap_brevitas.order.orders_file import OrdersFile
@@ -106,6 +109,8 @@ def order(
     memory = network.image.placement.memory
     hardware = hardware_of_options(memory, scramble=scramble, rotate=rotate, amounts=amounts, invert=invert)
     reader.expect(memory if hardware is None else hardware.chip_memory(memory))
+    moments = None if network.manifest.moments is None else network.moments()
+    importance = None if moments is None else output_importance(moments, network.image)
     collected = OrdersFile(network.image, groups)
     rows: list[dict[str, Any]] = []
     with nullcontext() if images is None else filled_folder(images, command="tremap order", overwrite=overwrite) as draft:
@@ -115,12 +120,13 @@ def order(
             _maps(reader, chips, images),
             options=SearchOptions(aim=aim, seed=seed),
             hardware=hardware,
+            importance=importance,
             workers=workers,
             folder=run_folder,
             progress=len(files) == 1 and sys.stderr is not None and sys.stderr.isatty(),  # else there is a bar over the files
         ):
             collected.add(chip_order)
-            rows.append({**fleet_row(chip_order), "verdict": _verdict(chip_order)})
+            rows.append({**fleet_row(chip_order), **_output_error(chip_order, moments), "verdict": _verdict(chip_order)})
             if draft is not None:
                 name = f"{chip_order.chip}_as_written{Path(network.manifest.image).suffix}"
                 write_chip_words(chip_order, draft / name, format=network.manifest.image_format)
@@ -137,9 +143,10 @@ def order(
     counts = Counter(row["verdict"] for row in rows)
     if as_json:
         said = {verdict.replace(" ", "_"): counts[verdict] for verdict in VERDICTS}
-        print_json({"bundle": str(bundle), **said, "hardware": None if hardware is None else asdict(hardware), "chips": rows})
+        means = None if hardware is None else asdict(hardware)
+        print_json({"bundle": str(bundle), **said, "weighed_by": _weighed_by(moments), "hardware": means, "chips": rows})
     else:
-        _print(rows, counts, out, csv_file)
+        _print(rows, counts, _weighed_by(moments), out, csv_file)
         if hardware is not None:
             cost = f"{hardware.cells(memory)} cells and {hardware.key_bits(memory)} bits of keys"
             summary(f"{hardware}: {cost}, {hardware.overhead(memory):.1%} of the memory", out, csv_file)
@@ -169,7 +176,24 @@ def _verdict(chip_order: ChipOrder) -> str:
     return IN_ORDER if chip_order.wrong_as_it_lies else AS_IT_LIES
 
 
-def _print(rows: list[dict[str, Any]], counts: Counter[str], out: Path, csv_file: Path | None) -> None:
+def _weighed_by(moments: InputMoments | None) -> str:
+    """What decides which codes stay wrong, where some must."""
+    return "squared error of the codes" if moments is None else "error of the layers' outputs"
+
+
+def _output_error(chip_order: ChipOrder, moments: InputMoments | None) -> dict[str, float]:
+    """Relative error of the layers' outputs, for a bundle with moments."""
+    if moments is None:
+        return {}
+    if chip_order.exact:
+        return {"output_error": 0.0}
+    from tremap_brevitas.placement.certificate import certificate_of
+    from tremap_brevitas.planning.output_error import output_error
+
+    return {"output_error": output_error(certificate_of(chip_order.chip, chip_order.network, chip_order.codes_read), moments)}
+
+
+def _print(rows: list[dict[str, Any]], counts: Counter[str], weighed_by: str, out: Path, csv_file: Path | None) -> None:
     if len(rows) <= 40 and STDOUT not in (out, csv_file):
         heading = ("chip", "stuck cells", "wrong as it lies", "wrong in order", "worst error (LSB)", "relative error")
         echo(table(heading, [_shown(row) for row in rows]))
@@ -177,11 +201,11 @@ def _print(rows: list[dict[str, Any]], counts: Counter[str], out: Path, csv_file
     summary(f"{counted(len(rows), 'chip')}: {shares}", out, csv_file)
     if counts[LEFT_OVER]:
         wrong, lsb, relative = (max(row[k] for row in rows) for k in ("wrong_in_order", "worst_error", "relative_error"))
-        summary(
-            f"left over: {counted(wrong, 'code')} wrong at most, by {lsb} LSB at most; relative error {relative:.4f} at most",
-            out,
-            csv_file,
-        )
+        error = f"relative error {relative:.4f} at most"
+        if "output_error" in rows[0]:
+            error += f", of the layers' outputs {max(row['output_error'] for row in rows):.4f}"
+        summary(f"left over: {counted(wrong, 'code')} wrong at most, by {lsb} LSB at most; {error}", out, csv_file)
+        summary(f"what stays was weighed by the {weighed_by}", out, csv_file)
     summary(out, out, csv_file)
 
 

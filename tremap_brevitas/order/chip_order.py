@@ -11,15 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tremap_brevitas.faults import FaultMap, Memory
-from tremap_brevitas.faults.fault_map import check_memory
 from tremap_brevitas.order.groups import ChannelGroup, Index, Orders, checked_orders, in_order, out_of_order
 from tremap_brevitas.order.hardware import Hardware, HardwareSetting
 from tremap_brevitas.order.hardware.in_turn import InTurn, as_it_lies
-from tremap_brevitas.order.hardware.words import stuck_words
 from tremap_brevitas.order.network import Network
 from tremap_brevitas.order.problem import Problem
 from tremap_brevitas.order.search import Search, SearchOptions
-from tremap_brevitas.placement import Certificate, LayerDifference, MemoryImage, Placement, certificate, words_read
+from tremap_brevitas.placement import Certificate, LayerDifference, MemoryImage, Placement
 from tremap_brevitas.placement.certificate import with_differences
 from tremap_brevitas.printable import counted
 
@@ -127,6 +125,46 @@ class ChipOrder:
         """Certificate of the codes that the chip reads differently in this order; computed at each access."""
         return Certificate(self.chip, self.ordered, self.differences)
 
+    @property
+    def codes_read(self) -> dict[str, NDArray[Any]]:
+        """Codes that the chip gives back, put into the network's own order; made anew each time."""
+        return out_of_order(self.image.codes, self.groups, self.orders)
+
+    def values(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Values for each channel in the chip's order, as a flow needs them beside the words: biases, BatchNorms, scales.
+
+        Args:
+            tensors: Arrays by their keys in the state dict. Those of which no group speaks are returned as they are.
+
+        Raises:
+            ValueError: If a tensor has too few channels.
+        """
+        return in_order(tensors, self.groups, self.orders, values=True)
+
+    def channels(self, layer: str, *, axis: int = 0) -> Index:
+        """Which channel of a layer each of its slots holds, along one axis of its weight.
+
+        With it whatever there is one of for each channel is put in order, such as the scales in a bundle's manifest:
+        ``scale[order.channels(layer)]``.
+
+        Args:
+            layer: Name of a placed layer.
+            axis: Axis of its weight: 0 for the output channels, but 1 in a transposed convolution.
+
+        Raises:
+            KeyError: If there is no such layer.
+            ValueError: If the weight has no such axis, or other channels move at other places of another axis.
+        """
+        shape = self.network.placement.layer(layer).shape
+        if not 0 <= axis < len(shape):
+            raise ValueError(f"layer {layer!r}: no axis {axis} in a weight of shape {shape}")
+        index = np.broadcast_to(np.arange(shape[axis]).reshape([-1 if n == axis else 1 for n in range(len(shape))]), shape)
+        moved = np.moveaxis(in_order({layer: index}, self.groups, self.orders)[layer], axis, 0).reshape(shape[axis], -1)
+        if (moved != moved[:, :1]).any():
+            raise ValueError(f"layer {layer!r}: its channels on axis {axis} differ along another axis of the weight")
+        result: Index = moved[:, 0].copy()
+        return result
+
     def read(self, words: Sequence[int]) -> dict[str, NDArray[Any]]:
         """Decode the words that the chip returns into codes in the network's own order.
 
@@ -186,7 +224,8 @@ def solve(
         chip: The chip's fault map; with hardware a map of ``hardware.chip_memory``.
         options: How to search; None for the default.
         importance: For each layer by name what an error of each weight counts, in the shape of the weight; layers that are
-            missing count 1. Never outweighs the number of wrong codes, unless ``options.aim`` is ``"error"``.
+            missing count 1 over the sum of their squared codes. Never outweighs the number of wrong codes, unless
+            ``options.aim`` is ``"error"``.
         hardware: What the accelerator has beside; settled in turn with the channels. None for nothing.
 
     Raises:
@@ -247,48 +286,3 @@ def chip_order(
         unavoidable,
         hardware,
     )
-
-
-def check_order(order: ChipOrder, chip: FaultMap) -> tuple[str, ...]:
-    """Check a given order against its words and the chip's map alone, and describe what is wrong.
-
-    The image is written, read back through the chip's stuck cells word by word, put back into the network's own order and
-    compared with its codes.
-
-    Args:
-        order: What is claimed.
-        chip: The chip's fault map.
-
-    Returns:
-        One sentence for each thing that is not as claimed; none if all is.
-
-    Raises:
-        ValueError: If map and image are of different memories.
-    """
-    return read_and_checked(order, chip)[1]
-
-
-def read_and_checked(order: ChipOrder, chip: FaultMap) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
-    """Return the codes that a chip really reads, in the network's own order, and the result of ``check_order``."""
-    problems = []
-    if chip.digest != order.fault_map:
-        problems.append(f"chip {order.chip!r}: the order is for a fault map of digest {order.fault_map}, not {chip.digest}")
-    check_memory(chip, order.memory, whose="the order's")
-    codes = order.read(words_read(order.image, chip) if order.hardware is None else stuck_words(order.words, chip))
-    claimed = out_of_order(order.certificate.read(), order.groups, order.orders)
-    for name, wanted in order.network.codes.items():
-        wrong = int(np.count_nonzero(codes[name] != claimed[name]))
-        if wrong:
-            differ = int(np.count_nonzero(codes[name] != wanted))
-            problems.append(
-                f"chip {order.chip!r}, layer {name!r}: {counted(wrong, 'code')} read back otherwise than the order says; "
-                f"{differ} differ from the network's"
-            )
-    if order.hardware is not None:
-        chip = order.hardware.hardware.data_faults(chip, order.hardware.memory)
-    lies = certificate(order.network, chip, deployment="chip_image").weights_that_differ
-    if lies != order.wrong_as_it_lies:
-        problems.append(
-            f"chip {order.chip!r}: {counted(lies, 'code')} wrong as it lies, the order says {order.wrong_as_it_lies}"
-        )
-    return codes, tuple(problems)

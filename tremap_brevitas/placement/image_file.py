@@ -17,6 +17,7 @@ from tremap_brevitas.files import atomic_file
 from tremap_brevitas.memory_files import FORMATS, BadLineError, FileFormat
 from tremap_brevitas.memory_files import Format as Format
 from tremap_brevitas.placement.image import MemoryImage
+from tremap_brevitas.placement.packed import after_stuck_cells, words_of_bits
 
 
 def write_memory_image(image: MemoryImage, path: str | os.PathLike[str], *, format: Format, fault_map: FaultMap | None) -> Path:
@@ -100,17 +101,8 @@ def words_read(image: MemoryImage, fault_map: FaultMap) -> list[int]:
     """
     placement = image.placement
     check_memory(fault_map, placement.memory, whose="the image's")
-    words = image.words()
-    stuck: dict[int, tuple[int, int]] = {}
-    for cell, value in zip(fault_map.cells.tolist(), fault_map.stuck_at.tolist(), strict=True):
-        word, bit = divmod(cell, placement.memory.word_bits)
-        ones, zeros = stuck.get(word, (0, 0))
-        stuck[word] = (ones | value << bit, zeros | (1 - value) << bit)
-    for word, (ones, zeros) in stuck.items():
-        for tile in range(placement.tiles):
-            at = tile * placement.memory.words + word
-            words[at] = (words[at] | ones) & ~zeros
-    return words
+    read = after_stuck_cells(placement, image.bits, fault_map)
+    return words_of_bits(read, words=placement.tiles * placement.memory.words, width=placement.memory.word_bits)
 
 
 def _format(name: str) -> FileFormat:

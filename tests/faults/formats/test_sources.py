@@ -58,7 +58,7 @@ def test_a_read_back_may_be_a_memory_image(tmp_path, form):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     chip = read_fault_map(path, memory=MEMORY, format="readback", image_format=form)
     assert (cells(chip), chip.chip) == ({8: 0, 31: 0}, "A7")
-    with pytest.raises(FormatError, match=r"A7\.dump: holds 4 words, but the memory has 5 words"):
+    with pytest.raises(FormatError, match=r"A7\.dump: holds 4 words, but the memory has 5$"):
         read_readback(path, None, Memory(words=5, word_bits=8), image_format=form)
     path.write_text("?")
     with pytest.raises(FormatError, match=r"A7\.dump(:1)?: "):

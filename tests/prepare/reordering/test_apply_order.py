@@ -150,7 +150,7 @@ def test_a_quantizer_that_depends_on_the_order_is_refused_and_nothing_is_changed
         return old(weight, *args) * (1 + weight.flatten()[0].abs())
 
     scale.forward = by_first_weight
-    with pytest.raises(ValueError, match="layer 'two': its quantizer makes other codes"):
+    with pytest.raises(ValueError, match="layer 'two': its quantizer gives other codes"):
         apply_order_(net, random_orders(groups), groups=groups)
     assert all(torch.equal(value, state[key]) for key, value in net.model.state_dict().items())
 

@@ -74,10 +74,10 @@ def allocate_repair(
         >>> chip = FaultMap(Memory(words=8, word_bits=4), cells=[4, 5, 14, 30], stuck_at=[0, 1, 1, 0])
         >>> print(allocate_repair(chip, spare_rows=1, spare_columns=1))
         bank 0: rows 1; columns 2
-        no fault stays
+        no fault left
         >>> print(allocate_repair(chip, spare_rows=1, spare_columns=0))
         bank 0: rows 1
-        2 faults stay: 1 stuck at 0, 1 stuck at 1
+        2 faults left: 1 stuck at 0, 1 stuck at 1
     """
     geometry = geometry_of(fault_map, geometry)
     spare_rows = _spares(spare_rows, "spare_rows")
