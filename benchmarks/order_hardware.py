@@ -200,7 +200,8 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, default=CSV, help="points that were measured (default %(default)s)")
     options = parser.parse_args()
     search = SearchOptions(rounds=options.rounds, patience=options.patience)
-    points, networks = read_points(options.csv), {}
+    points = read_points(options.csv)
+    networks: dict[str, Network] = {}
     for case in itertools.product(options.networks, options.kinds, options.rates, options.helps):
         name, kind, rate, help_ = case
         if any((p["network"], p["kind"], p["rate"], p["help"]) == case for p in points):
