@@ -128,6 +128,8 @@ def write_in_order(bundle: tm.Bundle, orders: KnownOrders, folding: dict[str, An
     for path in chips:
         chip = tm.FaultMap.load(path)
         order, folder = orders.of(chip), out / path.stem
+        if order.hardware is not None:
+            raise ValueError(f"{path}: its order needs hardware that FINN does not have: {order.hardware.hardware}")
         problems = check_order(order, chip)
         bad += bool(problems)
         for problem in problems:

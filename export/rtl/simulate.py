@@ -101,6 +101,8 @@ def main(arguments: list[str] | None = None) -> int:
             order = None if orders is None else orders.of(chip)
             image = bundle.image_file(chip)
             if order is not None:
+                if order.hardware is not None:
+                    raise ValueError(f"{path}: its order needs hardware that is not simulated: {order.hardware.hardware}")
                 image = write_memory_image(order.image, folder / "image.mem", format="readmemh", fault_map=None)
             elif bundle.manifest.image_format != "readmemh":  # what the test bench reads
                 written = read_image(image, bundle.manifest, placement)

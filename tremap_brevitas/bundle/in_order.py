@@ -35,7 +35,7 @@ def in_order(bundle: Bundle, chips: Sequence[FaultMap], orders: Orders) -> tuple
         ValueError: If the bundle has no groups of channels, the orders are damaged or of another network, a chip has none, or
             is of another memory.
     """
-    from tremap_brevitas.order.chip_order import read_and_checked
+    from tremap_brevitas.order.check import read_and_checked
 
     known = KnownOrders(bundle, orders)
     proofs: list[Certificate] = []
@@ -110,7 +110,7 @@ def read_in_own_order(bundle: Bundle, chip: FaultMap, order: ChipOrder) -> dict[
     Raises:
         ValueError: If the order is of another network or chip, or does not hold what it says.
     """
-    from tremap_brevitas.order.chip_order import read_and_checked
+    from tremap_brevitas.order.check import read_and_checked
 
     check_orders(bundle, [order])
     codes, wrong = read_and_checked(order, chip)

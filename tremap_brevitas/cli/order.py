@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +22,7 @@ from tremap_brevitas.cli.common import (
     map_options,
     overwrite_option,
 )
+from tremap_brevitas.cli.hardware_options import hardware_of_options, hardware_options
 from tremap_brevitas.cli.outputs import STDOUT, can_name_a_file, check_outputs, filled_folder, summary, to_file
 from tremap_brevitas.cli.printing import csv_rows, echo, print_json, table
 from tremap_brevitas.faults.fault_map import FaultMap
@@ -41,6 +42,7 @@ Examples:
   tremap order group_0/ lot7/ --out orders.npz
   tremap order group_0/ lot7/ --out orders.npz --csv yield.csv --workers 8 --run lot7_run/
   tremap verify group_0/ lot7/ --orders orders.npz
+  tremap order group_0/ lot7/ --out orders.npz --scramble 1024 --invert 1    if the accelerator can
 """
 )
 @click.argument("bundle", type=EXISTING)
@@ -62,6 +64,7 @@ Examples:
     show_default=True,
     help="What is least in chips that no order makes exact.",
 )
+@hardware_options
 @json_option
 def order(
     bundle: Path,
@@ -74,6 +77,10 @@ def order(
     run_folder: Path | None,
     seed: int,
     aim: Literal["wrong_codes", "error"],
+    scramble: int,
+    rotate: int,
+    amounts: int | None,
+    invert: int,
     as_json: bool,
     **reading: Any,
 ) -> None:
@@ -84,6 +91,8 @@ def order(
     channels: export(groups=...). Where no order is exact, fewest codes stay wrong, and of these the least harmful: by the error
     of the layers' outputs if the bundle has moments, export(moments=...), else by the squared error of the codes. Ends with 1
     if a map is bad; chips that no order makes exact are not an error.
+
+    With --rotate or --invert a chip's words, and those of its fault map, have cells for amounts and flags above their own bits.
     """
     if as_json and STDOUT in (out, csv_file):
         raise click.UsageError("--json and a file would both write to standard output")
@@ -94,10 +103,12 @@ def order(
     groups = network.groups()
     from tremap_brevitas.order import SearchOptions, order_chips, output_importance  # here, since SciPy takes a while
     from tremap_brevitas.order.fleet import fleet_row
+    from tremap_brevitas.order.hardware.words import write_chip_words, write_keys
     from tremap_brevitas.order.orders_file import OrdersFile
-    from tremap_brevitas.placement.image_file import write_memory_image
 
-    reader.expect(network.image.placement.memory)
+    memory = network.image.placement.memory
+    hardware = hardware_of_options(memory, scramble=scramble, rotate=rotate, amounts=amounts, invert=invert)
+    reader.expect(memory if hardware is None else hardware.chip_memory(memory))
     moments = None if network.manifest.moments is None else network.moments()
     importance = None if moments is None else output_importance(moments, network.image)
     collected = OrdersFile(network.image, groups)
@@ -108,6 +119,7 @@ def order(
             groups,
             _maps(reader, chips, images),
             options=SearchOptions(aim=aim, seed=seed),
+            hardware=hardware,
             importance=importance,
             workers=workers,
             folder=run_folder,
@@ -117,7 +129,9 @@ def order(
             rows.append({**fleet_row(chip_order), **_output_error(chip_order, moments), "verdict": _verdict(chip_order)})
             if draft is not None:
                 name = f"{chip_order.chip}_as_written{Path(network.manifest.image).suffix}"
-                write_memory_image(chip_order.image, draft / name, format=network.manifest.image_format, fault_map=None)
+                write_chip_words(chip_order, draft / name, format=network.manifest.image_format)
+                if hardware is not None and hardware.scramble:
+                    write_keys(chip_order, draft / f"{chip_order.chip}_keys.csv")
         if not rows:  # then nothing is written
             reader.finish()
             raise click.ClickException("no map could be read")
@@ -129,9 +143,13 @@ def order(
     counts = Counter(row["verdict"] for row in rows)
     if as_json:
         said = {verdict.replace(" ", "_"): counts[verdict] for verdict in VERDICTS}
-        print_json({"bundle": str(bundle), **said, "weighed_by": _weighed_by(moments), "chips": rows})
+        means = None if hardware is None else asdict(hardware)
+        print_json({"bundle": str(bundle), **said, "weighed_by": _weighed_by(moments), "hardware": means, "chips": rows})
     else:
         _print(rows, counts, _weighed_by(moments), out, csv_file)
+        if hardware is not None:
+            cost = f"{hardware.cells(memory)} cells and {hardware.key_bits(memory)} bits of keys"
+            summary(f"{hardware}: {cost}, {hardware.overhead(memory):.1%} of the memory", out, csv_file)
     reader.finish()
 
 

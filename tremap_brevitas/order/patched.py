@@ -39,6 +39,8 @@ def patch_in_order(order: ChipOrder, moments: InputMoments, chip: FaultMap, *, s
     network, placement = order.network, order.network.placement
     if sweeps < 1:
         raise ValueError(f"sweeps must be at least 1, got {sweeps}")
+    if order.hardware is not None:
+        raise ValueError(f"chip {chip.chip!r}: an order with hardware ({order.hardware.hardware}) cannot be patched")
     check_memory(chip, placement.memory, whose="the image's")
     if moments.image != network.digest:
         raise ValueError(f"the moments belong to an image of digest {moments.image}, but this one's is {network.digest}")

@@ -7,6 +7,7 @@ its width needs, and the first word of the file is address 0; a reused memory's 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -58,9 +59,14 @@ def write_memory_image(image: MemoryImage, path: str | os.PathLike[str], *, form
     words = image.words() if fault_map is None else words_read(image, fault_map)
     by = "before any fault" if fault_map is None else f"after the faults of chip {fault_map.chip!a}, digest {fault_map.digest}"
     text = f"words {said.replace('_', ' ')}: {by}, image {image.digest}"
-    with atomic_file(target) as draft:
-        draft.write_bytes(kind.write(words, image.placement.memory.word_bits, text))
-    return target
+    return write_words(words, target, format=format, word_bits=image.placement.memory.word_bits, text=text)
+
+
+def write_words(words: Sequence[int], path: str | os.PathLike[str], *, format: Format, word_bits: int, text: str) -> Path:
+    """Write words to a file, atomically, with a line of text in it where the format has comments."""
+    with atomic_file(path) as draft:
+        draft.write_bytes(_format(format).write(words, word_bits, text))
+    return Path(path)
 
 
 def read_memory_image(path: str | os.PathLike[str], *, format: Format, word_bits: int) -> list[int]:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.moments import InputMoments
-from tremap_brevitas.order import ChannelGroup, FleetOrders, SearchOptions, order_chips, output_importance
+from tremap_brevitas.order import ChannelGroup, FleetOrders, Hardware, SearchOptions, order_chips, output_importance
 from tremap_brevitas.placed import PlacedModel
 from tremap_brevitas.placed.slots import check_type
 from tremap_brevitas.prepare.reordering.channels import channel_groups
@@ -24,6 +24,7 @@ def reorder(
     outputs_free: bool = False,
     options: SearchOptions | None = None,
     importance: Mapping[str, ArrayLike] | None = None,
+    hardware: Hardware | None = None,
     moments: InputMoments | None = None,
     workers: int = 1,
     folder: str | os.PathLike[str] | None = None,
@@ -44,6 +45,8 @@ def reorder(
         options: How to search; None for the default.
         importance: For each layer by name what an error of each weight counts, in the shape of the weight; layers that are
             missing count 1 over the sum of their squared codes.
+        hardware: What the accelerator has beside free channels: scrambled addresses, rotated or inverted words. Fault maps are
+            of ``hardware.chip_memory(net.placement.memory)`` then. None for nothing.
         moments: Moments of the layers' inputs, as ``export`` keeps them and ``Bundle.moments`` gives them. What stays wrong is
             then weighed by its error of the layer's output, not by the squared error of the codes. Not with ``importance``.
         workers: Processes to use; the result does not depend on it.
@@ -87,6 +90,7 @@ def reorder(
         chips,
         options=options,
         importance=importance,
+        hardware=hardware,
         workers=workers,
         folder=folder,
         progress=progress,
