@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import nox
 
 nox.options.default_venv_backend = "venv"
@@ -21,12 +24,25 @@ TORCH_FREE = [
 """Tests and examples in docstrings that need neither torch nor Brevitas."""
 
 LIGHT = ["numpy", "scipy", "click", "lazy_loader", "msgspec", "bincopy", "filelock", "tabulate", "tqdm", "onnx", "onnxruntime"]
+TOOLS = ["greenlet", "matplotlib", "hypothesis", "pytest", "pytest-xdist"]
 
 
 @nox.session(python=["3.10", "3.11", "3.12", "3.13"])
 def torch_free(session: nox.Session) -> None:
     """Fault maps, placements, planning and reports, without torch and Brevitas installed. CI: tests have no deadlines."""
-    session.install("-c", "constraints.txt", *LIGHT, "greenlet", "matplotlib", "hypothesis", "pytest", "pytest-xdist")
+    session.install("-c", "constraints.txt", *LIGHT, *TOOLS)
+    _run_torch_free(session)
+
+
+@nox.session(python=["3.11"])
+def oldest(session: nox.Session) -> None:
+    """The same with the oldest versions that pyproject.toml allows."""
+    least = dict(re.findall(r'"([\w-]+)>=([\d.]+)', Path("pyproject.toml").read_text(encoding="utf-8")))
+    session.install(*(f"{name}=={least[name]}" for name in [*LIGHT, "greenlet", "matplotlib"]), *TOOLS)
+    _run_torch_free(session)
+
+
+def _run_torch_free(session: nox.Session) -> None:
     session.install("--no-deps", ".")
     session.run("pytest", "-q", "-n", "2", "--noconftest", *TORCH_FREE, *session.posargs, env={"PYTHONPATH": ".", "CI": "true"})
 

@@ -1,47 +1,94 @@
 """How long compensation takes: a chip, the moments of the healthy network, and a further chip with them.
 
     taskset -c 0 python -m benchmarks.compensation_time
+    taskset -c 0 python -m benchmarks.compensation_time --network resnet18 --rounds 0
 
-ResNet-20 for CIFAR-10 with random weights and images, one thread; what is chosen does not matter to the time.
+ResNet-20 or ResNet-18 (11.2 million weights) for images of 32×32 pixels, with random weights and images, one thread; what is
+chosen does not matter to the time. The last line is the most memory that the process held.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import resource
 import time
+from typing import Any
 
+import brevitas.nn as qnn
 import torch
+from brevitas.quant import Uint8ActPerTensorFixedPoint
+from torch import Tensor, nn
 
 import tremap_brevitas as tm
 from benchmarks.study.workbench import WORD_BITS, new_network
+from tremap_brevitas.quant import FaultyInt8WeightPerTensorFixedPoint
+
+
+class _Block(nn.Module):
+    """Basic block of ResNet-18."""
+
+    def __init__(self, inputs: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = _conv(inputs, channels, 3, stride), nn.BatchNorm2d(channels)
+        self.conv2, self.bn2 = _conv(channels, channels, 3, 1), nn.BatchNorm2d(channels)
+        self.relu1, self.relu2 = (qnn.QuantReLU(act_quant=Uint8ActPerTensorFixedPoint) for _ in range(2))
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1:
+            self.shortcut = nn.Sequential(_conv(inputs, channels, 1, stride), nn.BatchNorm2d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.relu2(self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x))))) + self.shortcut(x))
+        return out
+
+
+def _conv(inputs: int, channels: int, size: int, stride: int) -> Any:
+    options: dict[str, Any] = {"stride": stride, "padding": size // 2, "bias": False}
+    return qnn.QuantConv2d(inputs, channels, size, weight_quant=FaultyInt8WeightPerTensorFixedPoint, **options)
+
+
+def resnet18() -> Any:
+    """ResNet-18 for images of 32×32 pixels: a first convolution of 3×3, no pooling after it."""
+    layers: list[nn.Module] = [_conv(3, 64, 3, 1), nn.BatchNorm2d(64), qnn.QuantReLU(act_quant=Uint8ActPerTensorFixedPoint)]
+    inputs = 64
+    for channels in (64, 128, 256, 512):
+        layers += [_Block(inputs, channels, 1 if channels == 64 else 2), _Block(channels, channels, 1)]
+        inputs = channels
+    linear = qnn.QuantLinear(512, 10, bias=True, weight_quant=FaultyInt8WeightPerTensorFixedPoint)
+    model: Any = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear)
+    return model.to(memory_format=torch.channels_last)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", choices=("resnet20", "resnet18"), default="resnet20")
     parser.add_argument("--images", type=int, default=512, help="images (default %(default)s)")
     parser.add_argument("--rate", type=float, default=0.05, help="stuck cells over all cells (default %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="further chips (default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="further chips; 0: no shared moments (default %(default)s)")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model, images = new_network("resnet20"), torch.randn(options.images, 3, 32, 32)
+    model = new_network("resnet20") if options.network == "resnet20" else resnet18()
+    images = torch.randn(options.images, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     model(images[:64])
-    net = tm.place(model.eval(), tm.Memory(words=80_000, word_bits=WORD_BITS))
+    words = tm.place(model.eval(), tm.Memory(words=1 << 24, word_bits=WORD_BITS)).placement.words
+    net = tm.place(model, tm.Memory(words=words, word_bits=WORD_BITS))
     chips = tm.random_fault_maps(net.placement.memory, chips=options.rounds + 1, fault_rate=options.rate, seed=0)
     batches = images.split(128)  # type: ignore[no-untyped-call]
 
     begin = time.perf_counter()
     copy.deepcopy(net).compensate_(batches, fault_map=chips[0], progress=False)
-    print(f"a chip: {time.perf_counter() - begin:.1f} s")
-    begin = time.perf_counter()
-    moments = net.moments(batches, progress=False)
-    print(f"moments of the healthy network: {time.perf_counter() - begin:.1f} s")
+    print(f"a chip: {time.perf_counter() - begin:.1f} s", flush=True)
+    if options.rounds:
+        begin = time.perf_counter()
+        moments = net.moments(batches, progress=False)
+        print(f"moments of the healthy network: {time.perf_counter() - begin:.1f} s", flush=True)
     for fault_map in chips[1:]:
         twin = copy.deepcopy(net)
         begin = time.perf_counter()
         twin.compensate_(moments=moments, fault_map=fault_map, progress=False)
-        print(f"a further chip with them: {time.perf_counter() - begin:.2f} s")
+        print(f"a further chip with them: {time.perf_counter() - begin:.2f} s", flush=True)
+    print(f"most memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2:.2f} GiB")
 
 
 if __name__ == "__main__":

@@ -4,35 +4,34 @@
     taskset -c 0 python -m benchmarks.order --curve
 
 The first prints a Markdown table. The second measures the share of exact chips against the rate of stuck cells: it adds the
-points that ``docs/order.csv`` lacks, prints that table, and draws ``docs/order.png``.
+points that ``docs/order.csv`` lacks, prints that file's tables, and draws ``docs/order.png``. ``--from-csv`` measures nothing.
 
-Graphs are those of real ResNets, codes are drawn (Laplace, rounded to 8 bits, another width for each layer), and the memory
-just holds the network. Clustered: on average four stuck cells lie within four rows and columns of a centre. Times are processor
-seconds of one core, without reading the chip's map.
+Networks: graphs of real ResNets, MobileNetV2 and a small transformer with drawn codes (Laplace, rounded to 8 bits, another
+width for each layer), the digits network with drawn and with trained ones (``digits-trained``), and the trained ResNet-20
+(``resnet20-trained``, with ``--state``). The memory just holds the network. Clustered: on average four stuck cells lie within
+four rows and columns of a centre. ``--measured`` takes read-backs of a KC705 board's block RAMs, in which the network is laid
+at so many places, a byte a code; networks that they cannot hold are left out. Times are processor seconds of one core, without
+reading the chip's map; memory is the most that a process of its own takes.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import re
 import resource
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tabulate import tabulate
 
 from benchmarks.order_networks import network
-from tremap_brevitas.drawing import new_figure, save_figure
-from tremap_brevitas.faults import FaultMap, Memory
-from tremap_brevitas.faults.random.structured import clustered_fault_maps
-from tremap_brevitas.faults.random.uniform import random_fault_maps
-from tremap_brevitas.order import ChipOrder, SearchOptions
-from tremap_brevitas.order.chip_order import solved
+from benchmarks.order_pages import POINT, TABLES, draw, in_page_order, read_points
+from benchmarks.order_yield import BLOCK_RAMS, KINDS, Case, Row, block_rams, measured_alone, solved_chips
+from tremap_brevitas.order import SearchOptions
 from tremap_brevitas.order.network import Network
-from tremap_brevitas.tables import read_table, write_table
+from tremap_brevitas.tables import write_table
 
 CASES = [
     "resnet20:1e-5",
@@ -44,6 +43,7 @@ CASES = [
     "resnet18:3e-5",
     "resnet18:1e-4",
 ]
+CURVE = ["resnet18", "mobilenetv2", "transformer", "resnet20", "digits", "digits-trained"]
 TITLES = {
     "network, rate": "network, rate",
     "chips": "chips",
@@ -56,56 +56,16 @@ TITLES = {
     "seconds": "seconds a chip",
 }
 RATES = [1e-6, 1e-5, 3e-5, 1e-4, 2e-4, 3e-4, 1e-3]
-POINT: dict[str, Callable[[str], Any]] = {
-    "network": str,
-    "kind": str,
-    "rate": float,
-    "chips": int,
-    "exact_as_they_lie": float,
-    "exact_in_order": float,
-    "mean_wrong_as_they_lie": float,
-    "mean_wrong_in_order": float,
-    "mean_unavoidable": float,
-    "mean_seconds": float,
-    "max_seconds": float,
-    "rounds": int,
-    "patience": int,
-}
 DOCS = Path(__file__).parents[1] / "docs"
-KINDS = ("uniform", "clustered")
-Row = dict[str, Any]
 
 
-def chips(memory: Memory, rate: float, count: int, kind: str) -> Iterator[FaultMap]:
-    """Chips one by one, each with a seed of its own."""
-    for seed in range(count):
-        if kind == "uniform":
-            yield from random_fault_maps(memory, chips=1, fault_rate=rate, seed=seed)
-        else:
-            yield from clustered_fault_maps(memory, chips=1, fault_rate=rate, cluster_size=4.0, spread=(4, 4), seed=seed)
-
-
-def solved_chips(
-    net: Network, rate: float, count: int, kind: str, options: SearchOptions
-) -> tuple[list[ChipOrder], list[float]]:
-    """The order of each chip, and the processor seconds that it took."""
-    assert len(net.stored)  # made once, before the clock starts
-    orders: list[ChipOrder] = []
-    seconds = []
-    for chip in chips(net.image.placement.memory, rate, count, kind):
-        begin = time.process_time()
-        orders.append(solved(net, chip, options))
-        seconds.append(time.process_time() - begin)
-    return orders, seconds
-
-
-def table_row(name: str, net: Network, rate: float, count: int, kind: str, options: SearchOptions) -> Row:
+def table_row(name: str, net: Network, case: Case, options: SearchOptions) -> Row:
     """Line of the table."""
-    orders, seconds = solved_chips(net, rate, count, kind, options)
+    orders, seconds = solved_chips(net, case, options)
     left = [order.wrong for order in orders]
     return {
-        "network, rate": f"{name}, {rate:g}, {kind}",
-        "chips": count,
+        "network, rate": f"{name}, {case.rate:g}, {case.kind}",
+        "chips": case.chips,
         "stuck": f"{np.mean([order.faults for order in orders]):.0f}",
         "as they lie": f"{100 * np.mean([order.wrong_as_it_lies == 0 for order in orders]):.0f} %",
         "in order": f"{100 * np.mean([order.exact for order in orders]):.0f} %",
@@ -116,115 +76,82 @@ def table_row(name: str, net: Network, rate: float, count: int, kind: str, optio
     }
 
 
-def point(name: str, net: Network, rate: float, count: int, kind: str, options: SearchOptions) -> Row:
-    """Point of the curve."""
-    orders, seconds = solved_chips(net, rate, count, kind, options)
-    return {
-        "network": name,
-        "kind": kind,
-        "rate": rate,
-        "chips": count,
-        "exact_as_they_lie": float(np.mean([order.wrong_as_it_lies == 0 for order in orders])),
-        "exact_in_order": float(np.mean([order.exact for order in orders])),
-        "mean_wrong_as_they_lie": float(np.mean([order.wrong_as_it_lies for order in orders])),
-        "mean_wrong_in_order": float(np.mean([order.wrong for order in orders])),
-        "mean_unavoidable": float(np.mean([order.unavoidable for order in orders])),
-        "mean_seconds": round(float(np.mean(seconds)), 4),
-        "max_seconds": round(max(seconds), 4),
-        "rounds": options.rounds,
-        "patience": options.patience,
-    }
-
-
-def read_points(path: Path) -> list[Row]:
-    """Points of the curve that were measured before."""
-    if not path.exists():
-        return []
-
-    def made(row: Mapping[str, str]) -> Row:
-        return {name: kind(row[name]) for name, kind in POINT.items()}
-
-    return read_table(path, made, columns=list(POINT), what="a table of points of the yield curve")
-
-
-def draw(points: Sequence[Row], path: Path) -> None:
-    """Share of exact chips against the rate, as they lie and in order; a panel for each kind of map."""
-    figure = new_figure(10, 3.9)
-    panels = figure.subplots(1, len(KINDS), sharey=True)
-    colours = dict(zip(sorted({p["network"] for p in points}), ("#d1641c", "#2f6fb0", "#5b8c3a", "#7a3fa0"), strict=False))
-    for axes, kind in zip(panels, KINDS, strict=True):
-        for name, colour in colours.items():
-            rows = [p for p in points if p["network"] == name and p["kind"] == kind]
-            rates = [p["rate"] for p in rows]
-            for key, style, label in (("exact_as_they_lie", "o:", "as they lie"), ("exact_in_order", "o-", "in order")):
-                values = [100 * p[key] for p in rows]
-                axes.plot(rates, values, style, color=colour, ms=4, linewidth=1.4, label=f"{name}, {label}")
-        axes.set_xscale("log")
-        axes.set_xlabel("stuck cells / all cells")
-        axes.set_title(f"{kind} stuck cells", fontsize=11)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("chips exact (%)")
-    panels[0].set_ylim(-4, 104)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
-    save_figure(figure, path)
+def cases(options: argparse.Namespace) -> Iterator[Case]:
+    """The points that are asked for, of every network."""
+    chips = options.chips or 20
+    for kind, rate in itertools.product(options.kinds, options.rates):
+        yield Case(kind, rate, chips)
+    for path in options.measured:
+        name = re.sub(r"\.hex(\.gz)?$", "", path.name)
+        yield Case(f"measured: {name}", block_rams(path).fault_rate, chips, path)
+    if not options.measured:
+        print("Measured maps: left out, as no --measured names a file.\n")
 
 
 def curve(options: argparse.Namespace, search: SearchOptions) -> None:
-    """Measure the points that are missing, and draw all."""
+    """Measure the points that are missing, and write the file after each."""
     points = read_points(options.csv)
     networks: dict[str, Network] = {}
-    for name, kind, rate in itertools.product(options.networks, options.kinds, options.rates):
-        if any((p["network"], p["kind"], p["rate"]) == (name, kind, rate) for p in points):
+    for case, name in itertools.product(list(cases(options)), options.networks):
+        if any((p["network"], p["kind"], p["rate"]) == (name, case.kind, case.rate) for p in points):
             continue
-        net = networks.setdefault(name, network(name))
-        points.append(point(name, net, rate, options.chips or 20, kind, search))
-        points.sort(key=lambda p: (p["kind"] != "uniform", p["network"], p["rate"]))
+        net = networks[name] = networks.get(name) or network(name, state=options.state)
+        if case.measured is not None and net.image.placement.weights > BLOCK_RAMS.words:
+            print(f"{name}: {net.image.placement.weights:,} codes, the block RAMs hold {BLOCK_RAMS.words:,}; left out.\n")
+            continue
+        points.append({"network": name, "kind": case.kind, **measured_alone(net, case, search)})
+        points = in_page_order(points)
         write_table(options.csv, points, columns=list(POINT))
-    print(tabulate([curve_line(p) for p in points], headers="keys", tablefmt="github", disable_numparse=True))
-    draw(points, options.csv.with_suffix(".png"))
 
 
-def curve_line(p: Row) -> Row:
-    """What the page says of a point."""
-    return {
-        "network": p["network"],
-        "stuck cells": p["kind"],
-        "rate": f"{p['rate']:g}",
-        "exact as they lie": f"{100 * p['exact_as_they_lie']:.0f} %",
-        "exact in order": f"{100 * p['exact_in_order']:.0f} %",
-        "wrong codes": f"{p['mean_wrong_as_they_lie']:.1f} → {p['mean_wrong_in_order']:.2f}",
-        "no order can save": f"{p['mean_unavoidable']:.2f}",
-        "seconds a chip": f"{p['mean_seconds']:.3f}",
-    }
+def table(options: argparse.Namespace, search: SearchOptions) -> None:
+    """Measure and print some cases."""
+    networks: dict[str, Network] = {}
+    rows = []
+    for text, kind in itertools.product(options.cases, options.kinds):
+        name, rate = text.split(":")
+        net = networks[name] = networks.get(name) or network(name, state=options.state)
+        rows.append(table_row(name, net, Case(kind, float(rate), options.chips or 100), search))
+    print(tabulate([{TITLES[k]: v for k, v in row.items()} for row in rows], "keys", "github", disable_numparse=True))
+    print(f"\nMost memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB.")
 
 
-def main() -> None:
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", nargs="+", default=CASES, metavar="NETWORK:RATE", help="resnet18, 20, 32, …")
+    parser.add_argument("--cases", nargs="+", default=CASES, metavar="NETWORK:RATE", help="resnet18, 20, 32, …, digits, …")
     parser.add_argument("--chips", type=int, help="chips a case (default 100; with --curve 20)")
     parser.add_argument("--aim", choices=("wrong_codes", "error"), default="wrong_codes", help="(default %(default)s)")
     parser.add_argument("--rounds", type=int, default=200, help="rounds of the search at most (default %(default)s)")
     parser.add_argument("--patience", type=int, default=30, help="rounds without a better order (default %(default)s)")
-    parser.add_argument("--kinds", choices=KINDS, nargs="+", help="kinds of maps (default uniform; with --curve both)")
+    parser.add_argument("--kinds", choices=KINDS, nargs="*", help="kinds of maps (default uniform; with --curve both)")
+    parser.add_argument("--state", type=Path, help="state of the trained ResNet-20, from benchmarks.no_training")
     parser.add_argument("--curve", action="store_true", help="measure and draw the yield curve")
-    parser.add_argument("--networks", nargs="+", default=["resnet20", "resnet18"], help="of the curve (default %(default)s)")
+    parser.add_argument("--from-csv", action="store_true", help="measure nothing; print the curve's tables and draw it")
+    parser.add_argument("--networks", nargs="+", default=CURVE, help="of the curve (default %(default)s)")
     parser.add_argument("--rates", type=float, nargs="+", default=RATES, help="of the curve (default %(default)s)")
+    parser.add_argument("--measured", type=Path, nargs="+", default=[], help="read-backs of a KC705 board, for the curve")
     parser.add_argument("--csv", type=Path, default=DOCS / "order.csv", help="points of the curve (default %(default)s)")
     options = parser.parse_args()
+    if options.kinds is None:
+        options.kinds = list(KINDS) if options.curve else ["uniform"]
+    missing = [path for path in (*options.measured, *([options.state] if options.state else [])) if not path.is_file()]
+    if missing:
+        parser.error(f"no such file: {', '.join(map(str, missing))}")
+    return options
+
+
+def main() -> None:
+    options = parse()
     search = SearchOptions(aim=options.aim, rounds=options.rounds, patience=options.patience)
     if options.curve:
-        options.kinds = options.kinds or list(KINDS)
         curve(options, search)
+    if not options.curve and not options.from_csv:
+        table(options, search)
         return
-    networks: dict[str, Network] = {}
-    rows = []
-    for case, kind in itertools.product(options.cases, options.kinds or ["uniform"]):
-        name, rate = case.split(":")
-        net = networks.setdefault(name, network(name))
-        rows.append(table_row(name, net, float(rate), options.chips or 100, kind, search))
-    print(tabulate([{TITLES[k]: v for k, v in row.items()} for row in rows], "keys", "github", disable_numparse=True))
-    print(f"\nMost memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB.")
+    points = read_points(options.csv)
+    for name, made in TABLES.items():
+        print(f"{name}\n\n{made(points)}\n")
+    draw(points, options.csv.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,18 @@
 """Orders of a large fleet from files: how long 10,000 chips take, measured on some of them.
 
     python -m benchmarks.order_fleet --chips 200 --workers 2
+    python -m benchmarks.order_fleet --chips 10000 --folder out/fleet
 
 What ``tremap order`` does once the bundle is loaded: memory image and groups of channels are read from files, then map after
-map, and the orders are written. Prints Markdown. The network is the ResNet-18 of ``order.py``, its codes are drawn.
+map, and the orders are written. Prints Markdown. The network is the ResNet-18 of ``order.py``, its codes are drawn. With
+``--folder`` maps and finished chips are kept, so that a run that was stopped goes on; seconds of all its pieces are added up,
+those spent on finding again what was finished included.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import tempfile
@@ -16,9 +20,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.order import chips
 from benchmarks.order_networks import network
+from benchmarks.order_yield import chips
 from tremap_brevitas.faults import FaultMap
+from tremap_brevitas.files import atomic_file
 from tremap_brevitas.order import check_order, load_groups, order_chips, save_groups
 from tremap_brevitas.order.orders_file import OrdersFile
 from tremap_brevitas.placement import MemoryImage, read_memory_image, write_memory_image
@@ -35,21 +40,48 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-5, help="share of stuck cells (default %(default)s)")
     parser.add_argument("--chips", type=int, default=200, help="chips to measure (default %(default)s)")
     parser.add_argument("--fleet", type=int, default=10_000, help="chips to extrapolate to (default %(default)s)")
+    parser.add_argument("--folder", type=Path, help="keep maps and finished chips here, and go on (default: keep nothing)")
     parser.add_argument("--workers", type=int, default=1, help="processes (default %(default)s)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        measure(Path(folder), options)
+        measure(options.folder or Path(folder), options)
+
+
+class Clock:
+    """Wall and processor seconds of a run, those of its earlier pieces included; kept in a file now and then."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.before: list[float] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else [0.0, 0.0, 0.0]
+        self.begin = self._now()
+
+    @staticmethod
+    def _now() -> tuple[float, float]:
+        return time.perf_counter(), sum(os.times()[:4])
+
+    def read(self) -> list[float]:
+        """Wall seconds, processor seconds, most memory in GiB."""
+        spent = [now - then for now, then in zip(self._now(), self.begin, strict=True)]
+        return [self.before[0] + spent[0], self.before[1] + spent[1], max(self.before[2], peak())]
+
+    def keep(self) -> None:
+        """Write what the clock reads."""
+        with atomic_file(self.path) as draft:
+            draft.write_text(json.dumps(self.read()), encoding="utf-8")
 
 
 def measure(folder: Path, options: argparse.Namespace) -> None:
+    """Solve the chips, and print the line of the table."""
+    folder.mkdir(parents=True, exist_ok=True)
     net = network(options.network)
     placement = net.image.placement
     save_groups(net.groups, folder / "groups.npz")
     write_memory_image(net.image, folder / "weights_as_written.mem", format="readmemh", fault_map=None)
-    paths = []
-    for number, chip in enumerate(chips(placement.memory, options.rate, options.chips, "uniform")):
-        named = FaultMap(chip.memory, chip.cells, chip.stuck_at, f"chip-{number}")
-        paths.append(named.save(folder / f"{named.chip}.npz"))
+    (folder / "maps").mkdir(exist_ok=True)
+    paths = [folder / "maps" / f"chip-{number}.npz" for number in range(options.chips)]
+    for path, chip in zip(paths, chips(placement.memory, options.rate, options.chips, "uniform"), strict=True):
+        if not path.exists():
+            FaultMap(chip.memory, chip.cells, chip.stuck_at, path.stem).save(path)
     del net
 
     begin = time.perf_counter()
@@ -62,15 +94,17 @@ def measure(folder: Path, options: argparse.Namespace) -> None:
         for path in paths:
             yield FaultMap.load(path)
 
-    begin, processor = time.perf_counter(), sum(os.times()[:4])
+    clock = Clock(folder / "seconds.json")
     file, exact, as_they_lie, last = OrdersFile(image, groups), 0, 0, None
-    for last in order_chips(image, groups, maps(), workers=options.workers):
+    run = None if options.folder is None else folder / "run"
+    for number, last in enumerate(order_chips(image, groups, maps(), workers=options.workers, folder=run)):
         file.add(last)
         exact, as_they_lie = exact + last.exact, as_they_lie + (last.wrong_as_it_lies == 0)
+        if number % 100 == 99:
+            clock.keep()
     size = file.save(folder / "orders.npz").stat().st_size
-    wall = time.perf_counter() - begin
-    processor = sum(os.times()[:4]) - processor
-    memory = peak()
+    clock.keep()
+    wall, processor, memory = clock.read()
 
     assert last is not None
     begin = time.perf_counter()
@@ -90,7 +124,7 @@ def measure(folder: Path, options: argparse.Namespace) -> None:
         f"{proof:.1f} s",
     ]
     heading = ["network, rate", "chips measured", "exact as they lie", "exact in order", f"a chip, {options.workers} workers"]
-    heading += ["processor, a chip", f"{options.fleet:,} chips", "most memory", "file, a chip", "proof word by word, a chip"]
+    heading += ["processor, a chip", f"{options.fleet:,} chips", "most memory", "file, a chip", "proof, a chip"]
     print(f"| {' | '.join(heading)} |\n|" + " --- |" * len(cells))
     print(f"| {' | '.join(cells)} |")
 

@@ -1,6 +1,8 @@
-"""Graphs of real ResNets for the benchmark of orders: shapes, groups of channels, and codes that are drawn."""
+"""Networks of the benchmark of orders by name; of ResNets the graphs: shapes, groups of channels, and codes that are drawn."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,14 +76,34 @@ def resnet18() -> tuple[Shapes, Sides]:
     return shapes, sides
 
 
-def network(name: str) -> Network:
-    """A graph with drawn codes, in a memory that it just fits into."""
-    shapes, sides = resnet18() if name == "resnet18" else cifar_resnet(int(name.removeprefix("resnet")))
+def drawn(shapes: Shapes) -> MemoryImage:
+    """Drawn codes of these shapes, in a memory of 32-bit words that they just fit into.
+
+    Laplace, rounded to 8 bits, another width for each layer.
+    """
     layers = [LayerCodes(layer, shape, 8, "twos_complement") for layer, shape in shapes.items()]
     placement = linear_placement(layers, Memory(words=linear_placement(layers, Memory(10**8, 32)).words, word_bits=32))
     rng = np.random.default_rng(0)
     codes = {}
     for layer, shape in shapes.items():
         codes[layer] = np.clip(np.rint(rng.laplace(0, rng.uniform(4, 13), shape)), -128, 127).astype(np.int8)
-    groups = [ChannelGroup(group, len(places[0].index), tuple(places)) for group, places in sides.items()]
-    return Network(MemoryImage(placement, codes), groups)
+    return MemoryImage(placement, codes)
+
+
+def network(name: str, *, state: Path | None = None) -> Network:
+    """A network by its name, in a memory that it just fits into.
+
+    Args:
+        name: ``resnet18``, ``resnet20``, ``resnet32`` …, or one of ``order_models.MODELS``.
+        state: State of the trained ResNet-20, for ``resnet20-trained``.
+
+    Raises:
+        ValueError: If there is no such network.
+    """
+    if name == "resnet18" or name.removeprefix("resnet").isdecimal():
+        shapes, sides = resnet18() if name == "resnet18" else cifar_resnet(int(name.removeprefix("resnet")))
+        groups = [ChannelGroup(group, len(places[0].index), tuple(places)) for group, places in sides.items()]
+        return Network(drawn(shapes), groups)
+    from benchmarks.order_models import traced  # with torch
+
+    return traced(name, state)

@@ -6,7 +6,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
-BLOCKED = ["matplotlib", "sklearn", "ray", "hls4ml", "pandas", "qonnx", "openvino", "mkdocs", "griffe"]
+BLOCKED = [
+    *("matplotlib", "sklearn", "ray", "hls4ml", "pandas", "qonnx", "openvino", "mkdocs", "griffe"),
+    *("lightning", "pytorch_lightning"),
+]
 
 PROGRAM = f"""
 import sys
@@ -27,6 +30,10 @@ try:
     tm.report.plot_reports([], "x.png", threshold=0.5)
 except (ImportError, ValueError) as error:
     print(type(error).__name__)
+try:
+    tm.prepare.LightningCallback(tm.AllAtOnce(net, chips[0]))
+except ImportError as error:
+    print(error)
 """
 
 
@@ -35,4 +42,6 @@ def test_without_optional_packages(tmp_path):
         [sys.executable, "-c", PROGRAM], cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": ""}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0] == "1.0"
+    lines = done.stdout.splitlines()
+    assert lines[0] == "1.0"
+    assert lines[-1] == 'needs lightning or pytorch-lightning: pip install "tremap_brevitas[lightning]"'

@@ -136,6 +136,8 @@ def values():
         ordered_chip,
         order.FleetOrders((ordered_chip,)),
         order.SearchOptions(aim="error", seed=3),
+        order.Hardware(scramble=4, rotate=2, invert=1),
+        order.HardwareSetting(order.Hardware(scramble=4, rotate=2), MEMORY, keys=[1, 0, 3, 2], rows=[1, 5], amounts=[3, 4]),
         tm.Rule("plain", "zero_fully_stuck"),
         layer_moments,
         input_moments,

@@ -133,7 +133,8 @@ def nearest_reachable(codes: ArrayLike, *, sa0: ArrayLike, sa1: ArrayLike, bit_w
     low, high = code_range(bit_width=bit_width, encoding=encoding)
     values = _checked(codes, low, high, "code", bit_width, encoding)
     zeros, ones = _masks(sa0, sa1, bit_width, encoding)
-    return nearest_formula(values, zeros, ones, bit_width=bit_width, encoding=encoding)
+    nearest: Codes = nearest_formula(values, zeros, ones, bit_width=bit_width, encoding=encoding)
+    return nearest.astype(np.int32, copy=False)  # NumPy 1 makes int64 of Python's integers beside single masks
 
 
 def nearest_formula(codes: Any, sa0: Any, sa1: Any, *, bit_width: int, encoding: Encoding) -> Any:

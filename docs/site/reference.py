@@ -119,7 +119,7 @@ def command() -> str:
         lines.extend([f"## {words}", "", "```text", this.get_help(context), "```", ""])
         if isinstance(this, click.Group):
             for name in this.list_commands(context):
-                inner = this.get_command(context, name)
+                _, inner, _ = this.resolve_command(context, [name])
                 assert inner is not None
                 add(inner, f"{words} {name}", context)
 

@@ -1,11 +1,13 @@
 """What FINN makes of a bundle: folded integer weights, and the memories of its matrix-vector units.
 
     python export/finn/memories.py out/digits/group_0 --folding export/finn/digits_folding.json --out out/finn
+    python export/finn/memories.py group_0 --folding folding.json --out out/finn --orders orders.npz --chips A7.npz
 
 Reads the QONNX file as FINN's front end does (clean-up, then each weight's Quant node folded into integers with a datatype
 annotation) and compares with the bundle's codes; then writes one ``.dat`` file a layer for the given PE and SIMD, and says
-which accumulators FINN would size from the trained codes and which the fleet needs. FINN itself is not run. Ends with 1 if a
-weight is not what was trained.
+which accumulators FINN would size from the trained codes and which the fleet needs. With the orders of ``tremap order`` and
+chips, each chip gets a folder of its own, with the memories in its order and what else there is one of for each channel. FINN
+itself is not run. Ends with 1 if a weight is not what was trained, or an order does not hold on its chip.
 """
 
 from __future__ import annotations
@@ -28,8 +30,10 @@ from qonnx.util.cleanup import cleanup_model
 
 import tremap_brevitas as tm
 from tremap_brevitas.bundle.accumulators import accumulator_ranges, accumulator_type
+from tremap_brevitas.bundle.in_order import KnownOrders
 from tremap_brevitas.bundle.layers import bundle_layers
 from tremap_brevitas.onnx_files import load_onnx
+from tremap_brevitas.order import check_order
 from tremap_brevitas.placement import LayerCodes, finn_dat, finn_placement
 
 QUANTIZERS = ("Quant", "IntQuant")
@@ -70,6 +74,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("bundle", type=Path, help="folder of a bundle")
     parser.add_argument("--folding", type=Path, required=True, help='JSON: {"layer": {"PE": 2, "SIMD": 8}, …}')
     parser.add_argument("--out", type=Path, required=True, help="folder for the .dat files")
+    parser.add_argument("--orders", type=Path, help="file of tremap order: memories for each chip, in its own order")
+    parser.add_argument("--chips", type=Path, nargs="+", help="with --orders: fault maps of chips (.npz)")
     options = parser.parse_args(arguments)
     try:
         return _run(options)
@@ -90,14 +96,60 @@ def _run(options: argparse.Namespace) -> int:
     by_name = {layer.name: layer for layer in bundle_layers(bundle)}
     layers = [by_name[placed.name] for placed in bundle.image.placement.layers]
     image = finn_image(bundle, layers, folding, options.folding)
-    options.out.mkdir(parents=True, exist_ok=True)
+    if (options.orders is None) != (options.chips is None):
+        raise SystemExit("give --orders and --chips together")
+    if options.orders is None:
+        write_memories(image, folding, options.out)
+    else:
+        if image is not bundle.image:
+            raise SystemExit(f"{options.orders}: an order is of the cells that its bundle was placed in, and these are others")
+        bad += write_in_order(bundle, KnownOrders(bundle, options.orders), folding, options.out, options.chips)
+    tell_accumulators(bundle)
+    return int(bad > 0)
+
+
+def write_memories(image: tm.MemoryImage, folding: dict[str, Any], out: Path) -> None:
+    """Write one file a layer."""
+    out.mkdir(parents=True, exist_ok=True)
     for placed in image.placement.layers:
-        path = options.out / f"{placed.name}.as_written.dat"
+        path = out / f"{placed.name}.as_written.dat"
         path.write_text(finn_dat(image, placed.name))
         said = folding[placed.name]
         print(f"{path}: {placed.words} words of {said['PE']} × {said['SIMD']} × {placed.bit_width} bits")
-    tell_accumulators(bundle)
-    return int(bad > 0)
+
+
+def write_in_order(bundle: tm.Bundle, orders: KnownOrders, folding: dict[str, Any], out: Path, chips: list[Path]) -> int:
+    """Write the memories of each chip in its order, and which channel each slot holds; return how many orders do not hold.
+
+    ``channels.json`` says for every layer which output channel each row of its unit is, and its scales in that order. FINN's
+    thresholds, made of biases, BatchNorms and scales, must be in that order too.
+    """
+    bad = 0
+    for path in chips:
+        chip = tm.FaultMap.load(path)
+        order, folder = orders.of(chip), out / path.stem
+        if order.hardware is not None:
+            raise ValueError(f"{path}: its order needs hardware that FINN does not have: {order.hardware.hardware}")
+        problems = check_order(order, chip)
+        bad += bool(problems)
+        for problem in problems:
+            print(f"{path}: NOT as the order says: {problem}")
+        write_memories(order.image, folding, folder)
+        described, turned = {}, _turned(bundle)
+        for layer in bundle.manifest.layers:
+            channels = order.channels(layer.name, axis=int(layer.name in turned))
+            scale = np.asarray(layer.scale)
+            scales = (scale[channels] if len(scale) > 1 else scale).tolist()
+            described[layer.name] = {"channels": channels.tolist(), "scale": scales}
+        (folder / "channels.json").write_text(json.dumps(described) + "\n")
+        verdict = "exact" if order.exact else f"{order.wrong} codes wrong"
+        print(f"{folder}: chip {chip.chip!r} in its order, {verdict}")
+    return bad
+
+
+def _turned(bundle: tm.Bundle) -> set[str]:
+    """Transposed convolutions: their weights have the outputs on axis 1."""
+    return {layer.name for layer in bundle_layers(bundle) if layer.transposed}
 
 
 def compare(bundle: tm.Bundle) -> int:

@@ -1,10 +1,12 @@
 """Read a bundle's image through a memory with stuck cells, in Verilog, and compare every word with the ONNX integers.
 
     python export/rtl/simulate.py out/digits/group_0 out/digits/chips/*.npz
+    python export/rtl/simulate.py out/digits/group_0 out/digits/chips/*.npz --orders orders.npz
 
 For each chip: its stuck cells and the bundle's image go as files into ``weight_memory.sv``, Icarus Verilog writes every word
-and reads it back, and what it read is decoded and compared with the integers in the ONNX files. Ends with 1 if a simulation
-does not read what the chip's certificate says.
+and reads it back, and what it read is decoded and compared with the integers in the ONNX files. With the orders of ``tremap
+order`` each chip gets the words of the network in its own order, and what was read is put back into the network's order before
+it is compared. Ends with 1 if a simulation does not read what the chip's certificate says.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 import tremap_brevitas as tm
+from tremap_brevitas.bundle.in_order import KnownOrders
 from tremap_brevitas.bundle.read import read_image
 from tremap_brevitas.onnx_files import load_onnx, onnx_weights
 from tremap_brevitas.placement import read_memory_image, write_memory_image
@@ -80,6 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path, help="folder of a bundle")
     parser.add_argument("chips", type=Path, nargs="+", help="fault maps of chips (.npz)")
+    parser.add_argument("--orders", type=Path, help="file of tremap order: each chip holds the network in its own order")
     options = parser.parse_args(arguments)
     bundle = tm.Bundle.load(options.bundle)
     placement = bundle.image.placement
@@ -87,23 +91,31 @@ def main(arguments: list[str] | None = None) -> int:
     form = next(iter(bundle.manifest.onnx))
     weights = {w.initializer: w.codes for w in onnx_weights(load_onnx(bundle.folder / bundle.manifest.onnx[form]))}
     trained = {layer.name: weights[layer.initializers[form]] for layer in bundle.manifest.layers}
+    orders = None if options.orders is None else KnownOrders(bundle, options.orders)
     bad = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         program = compile_memory(placement.memory, placement.tiles, folder)
         for path in tqdm(options.chips, unit="chip", leave=False):
             chip = tm.FaultMap.load(path)
+            order = None if orders is None else orders.of(chip)
             image = bundle.image_file(chip)
-            if bundle.manifest.image_format != "readmemh":  # what the test bench reads
+            if order is not None:
+                if order.hardware is not None:
+                    raise ValueError(f"{path}: its order needs hardware that is not simulated: {order.hardware.hardware}")
+                image = write_memory_image(order.image, folder / "image.mem", format="readmemh", fault_map=None)
+            elif bundle.manifest.image_format != "readmemh":  # what the test bench reads
                 written = read_image(image, bundle.manifest, placement)
                 image = write_memory_image(written, folder / "image.mem", format="readmemh", fault_map=None)
-            read = tm.MemoryImage.from_words(placement, words_read(program, image, chip, folder)).codes
+            words = words_read(program, image, chip, folder)
+            read = tm.MemoryImage.from_words(placement, words).codes if order is None else order.read(words)
             wrong = sum(int((read[layer] != trained[layer]).sum()) for layer in trained)
-            proof = bundle.certificate(chip)
-            agrees = all(np.array_equal(read[layer], codes) for layer, codes in proof.read().items())
+            claimed = bundle.certificate(chip).read() if order is None else order.codes_read
+            agrees = all(np.array_equal(read[layer], codes) for layer, codes in claimed.items())
             bad += not agrees
             verdict = "all equal to the ONNX integers" if wrong == 0 else f"{wrong} differ from the ONNX integers"
-            agreed = "as its certificate says" if agrees else f"its certificate says OTHERWISE: {proof}"
+            says = f"its certificate{'' if order is None else ' in its order'} says"
+            agreed = f"as {says}" if agrees else f"{says} OTHERWISE: {bundle.certificate(chip) if order is None else order}"
             tqdm.write(f"chip {chip.chip!r}: {placement.weights} codes read, {verdict}, {agreed}", file=sys.stdout)
     return int(bad > 0)
 

@@ -8,6 +8,7 @@ from groups import Group
 
 import tremap_brevitas as tm
 from tremap_brevitas.cli import main
+from tremap_brevitas.order import SearchOptions, save_orders, solve
 
 # By command: its arguments, files of the module's folder among them, and the options that name a file to write.
 WRITERS = {
@@ -18,7 +19,7 @@ WRITERS = {
     "map ecc": (["chip.npz", "--data-bits", 3], ["--out"]),
     "report": (["fleet.csv", "--threshold", 0.5], ["--yield", "--accuracy"]),
     "assign": (["placed.npz", "--bundle", "bundle", "--goal", 0.5], ["--out"]),
-    "patch": (["bundle", "placed.npz"], ["--out", "--onnx"]),
+    "patch": (["bundle", "placed.npz", "--orders", "orders.npz"], ["--out", "--onnx", "--order-out"]),
     "order": (["bundle", "placed.npz"], ["--out", "--csv"]),
 }
 FOLDERS = {"map generate", "group"}  # which write folders only; test_files.py and test_fleet.py are about these
@@ -35,6 +36,7 @@ def place(tmp_path_factory):
     tm.report.write_csv([report], root / "fleet.csv")
     (chip,) = tm.random_fault_maps(group.placement.memory, chips=1, fault_rate=0.01, seed=7)
     chip.save(root / "placed.npz")
+    save_orders([solve(group.image, groups.groups, chip, options=SearchOptions(rounds=2))], root / "orders.npz")
     (root / "chips").mkdir()
     for chip in tm.random_fault_maps(MEMORY, chips=2, fault_rate=0.03, seed=1):
         chip.save(root / "chips" / f"{chip.chip}.npz")
@@ -97,7 +99,8 @@ def test_devices_and_files_that_the_shell_has_opened_need_no_leave(place, tmp_pa
 
 def test_every_command_that_writes_takes_the_option():
     def commands(group, prefix=""):
-        for name, command in group.commands.items():
+        for name in group.commands:
+            _, command, _ = group.resolve_command(click.Context(group), [name])
             if isinstance(command, click.Group):
                 yield from commands(command, f"{prefix}{name} ")
             else:

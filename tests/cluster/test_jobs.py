@@ -91,7 +91,7 @@ def test_a_second_process_is_refused(tmp_path):
         folder.put("a", 1)
 
 
-def test_damaged_records_are_named_and_run_again(tmp_path, capsys, undisturbed):
+def test_damaged_records_are_named_and_run_again(tmp_path, caplog, undisturbed):
     run_jobs(retrained, JOBS, folder=tmp_path, progress=None)
     records = sorted((tmp_path / "done").iterdir())
     damage = [
@@ -104,9 +104,9 @@ def test_damaged_records_are_named_and_run_again(tmp_path, capsys, undisturbed):
     for record, change in zip(records, damage, strict=False):
         record.write_text(change(record.read_text()))
     assert run_jobs(retrained, JOBS, folder=tmp_path, progress=None) == undisturbed
-    said = capsys.readouterr().err
+    assert {(entry.name, entry.levelname) for entry in caplog.records} == {("tremap_brevitas.cluster.folder", "WARNING")}
     for record in records[: len(damage)]:
-        assert f"{record}: damaged record" in said
+        assert f"{record}: damaged record" in caplog.text
         assert record.with_suffix(".damaged").exists()
 
 

@@ -7,7 +7,7 @@ import brevitas.nn as qnn
 import numpy as np
 import pytest
 import torch
-from brevitas.quant import Uint8ActPerTensorFixedPoint
+from brevitas.quant import Int8WeightPerChannelFloat, Uint8ActPerTensorFixedPoint
 from groups import Group
 from helpers import finn_memory, flow
 from hypothesis import given
@@ -16,6 +16,7 @@ from networks import FullRangeWeight
 from torch import nn
 
 import tremap_brevitas as tm
+from tremap_brevitas.order import save_orders
 from tremap_brevitas.placement import LayerCodes, finn_dat, finn_placement
 
 
@@ -112,7 +113,12 @@ def test_depthwise_convolutions(unit, pe, simd, expected):
         ((4, 1, 3, 3), {}, {"PE": 1, "SIMD": 3, "unit": "VVAU_hls"}, "makes a MVAU_hls or MVAU_rtl"),
         ((4, 2, 3, 3), {}, {"PE": 1, "SIMD": 1, "input_shape": (2, 3, 3)}, "is for linear layers"),
         ((4, 6), {}, {"PE": 1, "SIMD": 1, "input_shape": (2, 2, 2)}, "has 8 numbers, its weight 6 columns"),
-        ((4, 6), {"channels": 3}, {"PE": 1, "SIMD": 1, "input_shape": (2, 3, 1)}, "2 channels, but in the model 3"),
+        (
+            (4, 6),
+            {"channels": 3},
+            {"PE": 1, "SIMD": 1, "input_shape": (2, 3, 1)},
+            "2 channels, but its input in the model has 3",
+        ),
         ((4, 6), {"channels": 4}, (1, 1), "6 columns are not a feature map of 4 channels"),
         ((4, 6), {"channels": 0}, (1, 1), 'Say so in the folding: "input_shape"'),
         ((4, 6), {}, {"PE": 1}, "give \\(PE, SIMD\\)"),
@@ -232,6 +238,61 @@ def test_weights_that_the_exporter_turned(tmp_path, capsys, dynamo):
     assert "0: its input is not quantized" in out
     for name, array in tm.Bundle.load(folder).image.codes.items():
         assert (tmp_path / "out" / f"{name}.as_written.dat").read_text() == finn_memory(array, 1, 2, 8)
+
+
+def test_memories_in_a_chips_order(tmp_path, capsys):
+    """The order undone by hand, row by row and column by column; scales for each channel in the rows' order."""
+    finn = flow("finn/memories.py")
+    torch.manual_seed(0)
+    options = {"bias": False, "weight_quant": Int8WeightPerChannelFloat}
+    act = {"act_quant": Uint8ActPerTensorFixedPoint}
+    model = nn.Sequential(
+        qnn.QuantLinear(8, 12, **options), qnn.QuantReLU(**act), qnn.QuantLinear(12, 16, **options),
+        qnn.QuantReLU(**act), qnn.QuantLinear(16, 4, **options),
+    )  # fmt: skip
+    model, x = tm.make_faulty(model), torch.rand(2, 8)
+    model(x)
+    model.eval()
+    folding = {"0": {"PE": 2, "SIMD": 2}, "2": {"PE": 4, "SIMD": 1}, "4": {"PE": 1, "SIMD": 4}}
+    layout = partial(finn_placement, folding=folding)
+    net = tm.place(model, tm.Memory(words=88, word_bits=32), layout=layout)
+    groups = tm.prepare.channel_groups(net, x).groups
+    assert len(groups) == 2
+    (some,) = tm.random_fault_maps(net.placement.memory, chips=1, fault_rate=0.02, seed=1)
+    chip = tm.FaultMap(some.memory, some.cells, some.stuck_at, "A7")
+    (order,) = tm.reorder(net, [chip], groups=groups, progress=False)
+    assert order.wrong < order.wrong_as_it_lies
+    net.set_faults_(tm.FaultMap(chip.memory, [], [], "healthy"))
+    folder = net.export(tmp_path / "b", x, dynamo=False, onnx_forms=["qonnx"], groups=groups, chips=[])
+    (tmp_path / "folding.json").write_text(json.dumps(folding))
+    arguments = [str(folder), "--folding", str(tmp_path / "folding.json"), "--out", str(tmp_path / "out")]
+    path, orders = chip.save(tmp_path / "A7.npz"), save_orders([order], tmp_path / "orders.npz")
+    assert finn.main([*arguments, "--orders", str(orders), "--chips", str(path)]) == 0
+    assert f"chip 'A7' in its order, {'exact' if order.exact else f'{order.wrong} codes wrong'}" in capsys.readouterr().out
+    channels = json.loads((tmp_path / "out" / "A7" / "channels.json").read_text())
+    hidden = [order.orders[group.name] for group in groups]
+    assert sorted(map(len, hidden)) == [12, 16]
+    inner, outer = sorted(hidden, key=len)
+    rows, columns = {"0": inner, "2": outer, "4": range(4)}, {"0": range(8), "2": inner, "4": outer}
+    bundle = tm.Bundle.load(folder)
+    wrong = 0
+    for layer in bundle.manifest.layers:
+        codes, name = bundle.image.codes[layer.name], layer.name
+        placed = [[int(codes[row, column]) for column in columns[name]] for row in rows[name]]
+        if order.exact:
+            wanted = finn_memory(np.array(placed), folding[name]["PE"], folding[name]["SIMD"], 8)
+            assert (tmp_path / "out" / "A7" / f"{name}.as_written.dat").read_text() == wanted
+        wrong += int((np.array(placed) != order.image.codes[name]).sum())
+        assert (tmp_path / "out" / "A7" / f"{name}.as_written.dat").read_text() == finn_dat(order.image, name)
+        assert channels[name]["channels"] == list(rows[name])
+        assert channels[name]["scale"] == [layer.scale[row] for row in rows[name]]
+    assert wrong == order.wrong
+    with pytest.raises(SystemExit, match="give --orders and --chips together"):
+        finn.main([*arguments, "--orders", str(orders)])
+    folding["4"] = {"PE": 2, "SIMD": 2}
+    (tmp_path / "folding.json").write_text(json.dumps(folding))
+    with pytest.raises(SystemExit, match="an order is of the cells that its bundle was placed in, and these are others"):
+        finn.main([*arguments, "--orders", str(orders), "--chips", str(path)])
 
 
 def test_an_accumulator_that_is_too_narrow_for_a_chip_is_told(tmp_path, capsys):

@@ -38,12 +38,13 @@ def apply_to_onnx(
     With ``order`` the chip holds the network's channels in an order of its own. The file then holds the codes that it reads,
     *put back into the network's own order*: its weights are not permuted, nor are biases, BatchNorms and scales. It is the same
     network; for a chip that is exact in its order it has exactly the bundle's integers. The words to write into the chip are
-    those in its order, ``order.image``, which ``write_memory_image`` writes. Whoever needs the graph itself in the chip's order
+    those in its order, ``order.image``, which ``write_memory_image`` writes; with hardware ``order.words``, which
+    [write_chip_words][tremap_brevitas.order.write_chip_words] writes. Whoever needs the graph itself in the chip's order
     applies the order to the model ([apply_order_][tremap_brevitas.apply_order_]) and exports that.
 
     Args:
         bundle: The folder of a bundle, or one that was loaded before.
-        fault_map: The chip's own fault map.
+        fault_map: The chip's own fault map; of a chip whose order has hardware, that of its memory with flags and amounts.
         path: File to write, atomically. Its metadata names the chip.
         form: Which of the bundle's files to start from.
         image: What is written into the chip, such as [patch][tremap_brevitas.patching.patch] makes it; None for the image that
@@ -67,12 +68,13 @@ def apply_to_onnx(
         raise ValueError(f"{bundle.folder}: image is in another placement than the bundle's")
     if image is not None and order is not None:
         raise ValueError("give image or order, not both: an order has the image of its chip")
-    proof = bundle.certificate(fault_map)
     if order is not None:
         image = order.image
         proof = certificate_of(fault_map.chip, bundle.image, read_in_own_order(bundle, fault_map, order))
     elif image is not None:
         proof = certificate_of(fault_map.chip, bundle.image, certificate(image, fault_map).read())
+    else:
+        proof = bundle.certificate(fault_map)
     read = proof.read()
     graph = load_onnx(bundle.folder / bundle.manifest.onnx[form])
     names = {layer.name: layer.initializers[form] for layer in bundle.manifest.layers}
@@ -86,6 +88,8 @@ def apply_to_onnx(
     reader = {"chip": fault_map.chip, "digest": fault_map.digest, **({} if image is None else {"image": image.digest})}
     if order is not None:
         reader["in_order"] = "yes"  # the image's words are in the chip's order, the file's weights in the network's own
+        if order.hardware is not None:
+            reader["hardware"] = str(order.hardware.hardware)  # lies between the image's words and the chip's cells
     set_metadata(graph, {**about, "layers": names, "read_by": reader})
     weights = onnx_weights(graph)
     for layer, initializer in names.items():

@@ -35,27 +35,51 @@ def in_order(bundle: Bundle, chips: Sequence[FaultMap], orders: Orders) -> tuple
         ValueError: If the bundle has no groups of channels, the orders are damaged or of another network, a chip has none, or
             is of another memory.
     """
-    from tremap_brevitas.order import load_orders
-    from tremap_brevitas.order.chip_order import read_and_checked
+    from tremap_brevitas.order.check import read_and_checked
 
-    if isinstance(orders, (str, os.PathLike)):
-        where, given = os.fsdecode(orders), list(load_orders(orders, bundle.image, bundle.groups()))
-    else:
-        where, given = "orders", list(orders)
-        check_orders(bundle, given)
-    by_name = {order.chip: order for order in given}
-    by_map = {order.fault_map: order for order in given}
+    known = KnownOrders(bundle, orders)
     proofs: list[Certificate] = []
     problems: list[str] = []
     for chip in chips:
-        # Under the chip's name the order of another map: then it is said that it is.
-        order = by_map.get(chip.digest) or by_name.get(chip.chip)
-        if order is None:
-            raise ValueError(f"{where}: no order of chip {chip.chip!r}; it has {counted(len(by_name), 'chip')}")
-        codes, wrong = read_and_checked(order, chip)
+        codes, wrong = read_and_checked(known.of(chip), chip)
         problems += wrong
         proofs.append(certificate_of(chip.chip, bundle.image, codes))
     return proofs, problems
+
+
+class KnownOrders:
+    """Orders of a bundle's chips, to be looked up.
+
+    Args:
+        bundle: The bundle, with its groups of channels.
+        orders: Orders, or the file that holds them.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the bundle has no groups of channels, or the orders are damaged or of another network.
+    """
+
+    def __init__(self, bundle: Bundle, orders: Orders) -> None:
+        from tremap_brevitas.order import load_orders
+
+        if isinstance(orders, (str, os.PathLike)):
+            self._where, given = os.fsdecode(orders), list(load_orders(orders, bundle.image, bundle.groups()))
+        else:
+            self._where, given = "orders", list(orders)
+            check_orders(bundle, given)
+        self._by_name = {order.chip: order for order in given}
+        self._by_map = {order.fault_map: order for order in given}
+
+    def of(self, chip: FaultMap) -> ChipOrder:
+        """The order of a chip: the one that was found for its map, else the one under its name, which may be of another map.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        order = self._by_map.get(chip.digest) or self._by_name.get(chip.chip)
+        if order is None:
+            raise ValueError(f"{self._where}: no order of chip {chip.chip!r}; it has {counted(len(self._by_name), 'chip')}")
+        return order
 
 
 def check_orders(bundle: Bundle, orders: Iterable[ChipOrder]) -> None:
@@ -86,7 +110,7 @@ def read_in_own_order(bundle: Bundle, chip: FaultMap, order: ChipOrder) -> dict[
     Raises:
         ValueError: If the order is of another network or chip, or does not hold what it says.
     """
-    from tremap_brevitas.order.chip_order import read_and_checked
+    from tremap_brevitas.order.check import read_and_checked
 
     check_orders(bundle, [order])
     codes, wrong = read_and_checked(order, chip)

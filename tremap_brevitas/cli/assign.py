@@ -27,6 +27,7 @@ from tremap_brevitas.cli.common import (
 )
 from tremap_brevitas.cli.outputs import STDOUT, check_outputs, summary, to_file
 from tremap_brevitas.cli.printing import csv_rows, echo, print_json, table
+from tremap_brevitas.cli.spares import Spares, after_spares, check_spares, spare_options
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.placement.certificate import Deployment
 from tremap_brevitas.placement.chip_result import ChipResult
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 Examples:
   tremap assign lot7/ --bundle group_0/ --bundle group_1/ --goal 0.86
   tremap assign lot7/ --bundle group_0/ --bundle group_1/ --goal 0.86 --curve curve.json --out lot7.csv
+  tremap assign lot7/ --bundle group_0/ --bundle group_1/ --goal 0.86 --orders --spare-rows 4
 """
 )
 @PATHS
@@ -57,6 +59,12 @@ Examples:
     show_default=True,
     help="Who gets an image; patched: each chip its own, by tremap patch.",
 )
+@click.option(
+    "--orders",
+    is_flag=True,
+    help="Also name chips that are exact in another order of the channels, which tremap order finds.",
+)
+@spare_options
 @click.option("--out", type=NEW, help="Write a line for each chip to this CSV file.")
 @overwrite_option
 @json_option
@@ -67,15 +75,21 @@ def assign(
     goal: float | None,
     margin: float,
     deployment: Preparation,
+    orders: bool,
+    spare_rows: int,
+    spare_columns: int,
+    column_mux: int,
+    geometry: Path | None,
     out: Path | None,
     overwrite: bool,
     as_json: bool,
     **reading: Any,
 ) -> None:
-    """Choose a prepared network for each chip, or report that it must be retrained.
+    """Choose a prepared network for each chip, in another order if need be, or report that it must be retrained.
 
-    No network is run. With a curve over errors of the layers' outputs, or for patched chips, the bundles need moments:
-    export(moments=...). Ends with 1 if a map is bad; chips that need retraining are not an error.
+    No network is run. Spare rows and columns are used up first; what is said is of the stuck cells that are left. With a curve
+    over errors of the layers' outputs, or for patched chips, the bundles need moments: export(moments=...); with --orders
+    groups of channels: export(groups=...). Ends with 1 if a map is bad; chips that need retraining are not an error.
     """
     if goal is None:
         raise click.UsageError("give --goal, the accuracy that every chip must reach")
@@ -85,7 +99,16 @@ def assign(
     if as_json and out == STDOUT:
         raise click.UsageError("--json and --out - would both write to standard output")
     reader = Reading.of(**reading)
-    check_outputs([out], [*reader.files(paths), *([curve_file] if curve_file else [])], overwrite=overwrite)
+    spares: Spares = {
+        "spare_rows": spare_rows,
+        "spare_columns": spare_columns,
+        "column_mux": column_mux,
+        "geometry": geometry,
+    }
+    check_spares(**spares)
+    others = [file for file in (curve_file, geometry) if file is not None]
+    check_outputs([out], [*reader.files(paths), *others], overwrite=overwrite)
+    remaining = after_spares(**spares)
     curve = None if curve_file is None else loaded_curve(curve_file)
     library = []
     for path in bundles:
@@ -94,7 +117,9 @@ def assign(
         if accuracy is None:
             raise click.ClickException(f"{path}: does not say its network's accuracy; export it with report=")
         by_outputs = deployment == "patched" or (curve is not None and curve.error_of == "outputs")
-        library.append(Prepared(str(path), network.image, accuracy, network.moments() if by_outputs else None))
+        moments = network.moments() if by_outputs else None
+        groups = network.groups() if orders and network.manifest.groups is not None else None
+        library.append(Prepared(str(path), network.image, accuracy, moments, groups))
     reader.expect(library[0].image.placement.memory)
 
     def chips() -> Iterator[FaultMap]:
@@ -102,25 +127,25 @@ def assign(
             if fault_map.memory != reader.memory:
                 reader.fail(path, ValueError(f"is of a memory of {fault_map.memory}, the bundles' is {reader.memory}"))
             else:
-                yield fault_map
+                yield remaining(fault_map)
 
-    assignments = list(assigned(chips(), library, goal=goal, curve=curve, deployment=deployment, margin=margin))
-    rows = [{**_rounded(a.result).row(), "image": a.image, "verdict": a.verdict, "error": a.error} for a in assignments]
+    chosen = assigned(chips(), library, goal=goal, curve=curve, deployment=deployment, margin=margin, orders=orders)
+    rows = [{**_rounded(a.result).row(), "image": a.image, "verdict": a.verdict, "error": a.error} for a in chosen]
     if out is not None and rows:
         with to_file(out) as file:
             write_table(file, csv_rows(rows))
     if as_json:
         print_json(rows)
     else:
-        for verdict, count in Counter(a.verdict for a in assignments).items():
-            summary(f"{count} of {counted(len(assignments), 'chip')}: {verdict}", out)
+        for verdict, count in Counter(row["verdict"] for row in rows).items():
+            summary(f"{count} of {counted(len(rows), 'chip')}: {verdict}", out)
         if len(rows) <= 40 and out is None and rows:
             heading = ("chip", "image", "verdict", "accuracy", "weights_that_differ")
             echo(table([h.replace("_", " ") for h in heading], [[_shown(row[h]) for h in heading] for row in rows]))
         elif out is not None:
             summary(out, out)
     reader.finish()
-    if not assignments:
+    if not rows:
         sys.exit(1)
 
 

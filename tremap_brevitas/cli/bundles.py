@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tremap_brevitas.cli.common import FILE, Reading, json_option, map_options
+from tremap_brevitas.cli.common import FILE, Reading, json_option, loaded_bundle, map_options
 from tremap_brevitas.cli.printing import echo, print_json, table
 from tremap_brevitas.placement import Placement, drawn_words
 
@@ -45,7 +45,13 @@ def verify(bundle: Path, chips: tuple[Path, ...], orders: Path | None, exact: bo
     reader = Reading.of(**reading)
     examined = examine(bundle)
     if examined[0] is not None:
-        reader.expect(examined[0].image.placement.memory)
+        memory = examined[0].image.placement.memory
+        if orders is not None:
+            from tremap_brevitas.order.orders_file import hardware_in
+
+            hardware = hardware_in(orders)
+            memory = memory if hardware is None else hardware.chip_memory(memory)
+        reader.expect(memory)
     maps = [chip for _, chip in reader.maps(chips)] if chips else []
     report = report_on(bundle, examined, maps, orders)
     inexact = sum(not proof.bit_exact for proof in report.certificates)
@@ -72,13 +78,21 @@ Examples:
   tremap layout group_0/                which layer lies in which words
   tremap layout group_0/ 17 18          which weights sit in words 17 and 18, and where
   tremap layout group_0/ --cell 4711    which bits of weights cell 4711 holds
+  tremap layout group_0/ 17 --orders orders.npz --chip A7    what lies in word 17 of a chip that holds the network in its order
 """
 )
 @click.argument("placement", type=click.Path(path_type=Path, exists=True))
 @click.argument("words", nargs=-1, type=int)
 @click.option("--cell", "cells", multiple=True, type=int, help="Cell: word × bits of a word + bit.")
-def layout(placement: Path, words: tuple[int, ...], cells: tuple[int, ...]) -> None:
+@click.option("--orders", type=FILE, help="File of tremap order; with --chip, and a bundle.")
+@click.option("--chip", help="Chip whose order is drawn; its words and cells as they lie on the chip.")
+def layout(placement: Path, words: tuple[int, ...], cells: tuple[int, ...], orders: Path | None, chip: str | None) -> None:
     """Show where the weights of PLACEMENT lie in memory (a bundle or a placement file)."""
+    if (orders is None) != (chip is None):
+        raise click.UsageError("give --orders and --chip together: the order of one chip is drawn")
+    if orders is not None and chip is not None:
+        _layout_of_chip(placement, words, cells, orders, chip)
+        return
     placed = Placement.load(placement / "placement.npz" if placement.is_dir() else placement)
     if words:
         echo(drawn_words(placed, words))
@@ -88,3 +102,22 @@ def layout(placement: Path, words: tuple[int, ...], cells: tuple[int, ...]) -> N
         echo(f"cell {cell}, bit {bit} of word {word}: {held}")
     if not words and not cells:
         echo(placed)
+
+
+def _layout_of_chip(placement: Path, words: tuple[int, ...], cells: tuple[int, ...], orders: Path, chip: str) -> None:
+    from tremap_brevitas.order import load_orders
+    from tremap_brevitas.order.hardware.draw import drawn_chip, drawn_chip_cell, drawn_chip_words
+
+    if not placement.is_dir():
+        raise click.UsageError(f"--orders needs a bundle, {placement} is a file")
+    bundle = loaded_bundle(placement)
+    try:
+        order = load_orders(orders, bundle.image, bundle.groups())[chip]
+    except KeyError as error:
+        raise click.ClickException(f"{orders}: {error.args[0]}") from None
+    if words:
+        echo(drawn_chip_words(order, words))
+    for cell in cells:
+        echo(drawn_chip_cell(order, cell))
+    if not words and not cells:
+        echo(drawn_chip(order))

@@ -1,4 +1,4 @@
-"""``tremap map``: show, merge and compare fault maps; the group's other commands have their own modules."""
+"""``tremap map info``, ``merge`` and ``diff``; the group's other commands have their own modules."""
 
 from __future__ import annotations
 
@@ -9,33 +9,15 @@ from typing import Any, get_args
 import click
 
 from tremap_brevitas.cli.common import FILE, NEW, PATHS, Reading, json_option, map_options, overwrite_option
-from tremap_brevitas.cli.convert import convert
-from tremap_brevitas.cli.ecc import ecc
-from tremap_brevitas.cli.generate import generate
 from tremap_brevitas.cli.inputs import STDIN
 from tremap_brevitas.cli.outputs import STDOUT, check_outputs, summary, to_file
-from tremap_brevitas.cli.plot import plot
 from tremap_brevitas.cli.printing import echo, print_json, table
-from tremap_brevitas.cli.repair import repair
 from tremap_brevitas.faults.analysis.statistics import compare_maps, group_statistics, map_statistics, nesting
 from tremap_brevitas.faults.fault_map import OnConflict
 from tremap_brevitas.faults.merge import merge
 
 
-@click.group("map")
-def map_group() -> None:
-    """Work with fault maps: info, convert, generate, merge, diff, repair, ecc, plot.
-
-    Wherever PATHS are asked for, files and folders of files will do, of any known format; - is standard input. For --out, - is
-    standard output.
-    """
-
-
-for command in (convert, ecc, generate, plot, repair):
-    map_group.add_command(command)
-
-
-@map_group.command(
+@click.command(
     epilog="""\b
 Examples:
   tremap map info A7.npz
@@ -70,7 +52,7 @@ def info(paths: tuple[Path, ...], as_json: bool, **reading: Any) -> None:
     reader.finish()
 
 
-@map_group.command(
+@click.command(
     "merge",
     epilog="""\b
 Examples:
@@ -111,7 +93,7 @@ def merge_(paths: tuple[Path, ...], on_conflict: OnConflict, out: Path, overwrit
         summary(f"{merged}\nunion rate {merged.union_rate:.3e}, written to {out}", out)
 
 
-@map_group.command(
+@click.command(
     epilog="""\b
 Examples:
   tremap map diff A7-0.57V.npz A7-0.55V.npz     is the first contained in the second?

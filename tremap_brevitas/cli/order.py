@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +22,7 @@ from tremap_brevitas.cli.common import (
     map_options,
     overwrite_option,
 )
+from tremap_brevitas.cli.hardware_options import hardware_of_options, hardware_options
 from tremap_brevitas.cli.outputs import STDOUT, can_name_a_file, check_outputs, filled_folder, summary, to_file
 from tremap_brevitas.cli.printing import csv_rows, echo, print_json, table
 from tremap_brevitas.faults.fault_map import FaultMap
@@ -29,6 +30,7 @@ from tremap_brevitas.printable import counted
 from tremap_brevitas.tables import write_table
 
 if TYPE_CHECKING:
+    from tremap_brevitas.moments import InputMoments
     from tremap_brevitas.order import ChipOrder
 
 AS_IT_LIES, IN_ORDER, LEFT_OVER = VERDICTS = ("exact as it lies", "exact in another order", "left over")
@@ -40,6 +42,7 @@ Examples:
   tremap order group_0/ lot7/ --out orders.npz
   tremap order group_0/ lot7/ --out orders.npz --csv yield.csv --workers 8 --run lot7_run/
   tremap verify group_0/ lot7/ --orders orders.npz
+  tremap order group_0/ lot7/ --out orders.npz --scramble 1024 --invert 1    if the accelerator can
 """
 )
 @click.argument("bundle", type=EXISTING)
@@ -61,6 +64,7 @@ Examples:
     show_default=True,
     help="What is least in chips that no order makes exact.",
 )
+@hardware_options
 @json_option
 def order(
     bundle: Path,
@@ -73,6 +77,10 @@ def order(
     run_folder: Path | None,
     seed: int,
     aim: Literal["wrong_codes", "error"],
+    scramble: int,
+    rotate: int,
+    amounts: int | None,
+    invert: int,
     as_json: bool,
     **reading: Any,
 ) -> None:
@@ -80,7 +88,11 @@ def order(
 
     Hidden channels may stand in any order, if the layers on both sides agree. CHIPS are fault maps, or folders of them; logs
     need no geometry, since the bundle has it. Nothing is trained, and no network is run. The bundle needs its groups of
-    channels: export(groups=...). Ends with 1 if a map is bad; chips that no order makes exact are not an error.
+    channels: export(groups=...). Where no order is exact, fewest codes stay wrong, and of these the least harmful: by the error
+    of the layers' outputs if the bundle has moments, export(moments=...), else by the squared error of the codes. Ends with 1
+    if a map is bad; chips that no order makes exact are not an error.
+
+    With --rotate or --invert a chip's words, and those of its fault map, have cells for amounts and flags above their own bits.
     """
     if as_json and STDOUT in (out, csv_file):
         raise click.UsageError("--json and a file would both write to standard output")
@@ -89,12 +101,16 @@ def order(
     check_outputs([out, csv_file], [*files, *(bundle.iterdir() if bundle.is_dir() else ())], overwrite=overwrite)
     network = loaded_bundle(bundle)
     groups = network.groups()
-    from tremap_brevitas.order import SearchOptions, order_chips  # here, since SciPy takes a while
+    from tremap_brevitas.order import SearchOptions, order_chips, output_importance  # here, since SciPy takes a while
     from tremap_brevitas.order.fleet import fleet_row
+    from tremap_brevitas.order.hardware.words import write_chip_words, write_keys
     from tremap_brevitas.order.orders_file import OrdersFile
-    from tremap_brevitas.placement.image_file import write_memory_image
 
-    reader.expect(network.image.placement.memory)
+    memory = network.image.placement.memory
+    hardware = hardware_of_options(memory, scramble=scramble, rotate=rotate, amounts=amounts, invert=invert)
+    reader.expect(memory if hardware is None else hardware.chip_memory(memory))
+    moments = None if network.manifest.moments is None else network.moments()
+    importance = None if moments is None else output_importance(moments, network.image)
     collected = OrdersFile(network.image, groups)
     rows: list[dict[str, Any]] = []
     with nullcontext() if images is None else filled_folder(images, command="tremap order", overwrite=overwrite) as draft:
@@ -103,15 +119,19 @@ def order(
             groups,
             _maps(reader, chips, images),
             options=SearchOptions(aim=aim, seed=seed),
+            hardware=hardware,
+            importance=importance,
             workers=workers,
             folder=run_folder,
             progress=len(files) == 1 and sys.stderr is not None and sys.stderr.isatty(),  # else there is a bar over the files
         ):
             collected.add(chip_order)
-            rows.append({**fleet_row(chip_order), "verdict": _verdict(chip_order)})
+            rows.append({**fleet_row(chip_order), **_output_error(chip_order, moments), "verdict": _verdict(chip_order)})
             if draft is not None:
                 name = f"{chip_order.chip}_as_written{Path(network.manifest.image).suffix}"
-                write_memory_image(chip_order.image, draft / name, format=network.manifest.image_format, fault_map=None)
+                write_chip_words(chip_order, draft / name, format=network.manifest.image_format)
+                if hardware is not None and hardware.scramble:
+                    write_keys(chip_order, draft / f"{chip_order.chip}_keys.csv")
         if not rows:  # then nothing is written
             reader.finish()
             raise click.ClickException("no map could be read")
@@ -123,9 +143,13 @@ def order(
     counts = Counter(row["verdict"] for row in rows)
     if as_json:
         said = {verdict.replace(" ", "_"): counts[verdict] for verdict in VERDICTS}
-        print_json({"bundle": str(bundle), **said, "chips": rows})
+        means = None if hardware is None else asdict(hardware)
+        print_json({"bundle": str(bundle), **said, "weighed_by": _weighed_by(moments), "hardware": means, "chips": rows})
     else:
-        _print(rows, counts, out, csv_file)
+        _print(rows, counts, _weighed_by(moments), out, csv_file)
+        if hardware is not None:
+            cost = f"{hardware.cells(memory)} cells and {hardware.key_bits(memory)} bits of keys"
+            summary(f"{hardware}: {cost}, {hardware.overhead(memory):.1%} of the memory", out, csv_file)
     reader.finish()
 
 
@@ -152,7 +176,24 @@ def _verdict(chip_order: ChipOrder) -> str:
     return IN_ORDER if chip_order.wrong_as_it_lies else AS_IT_LIES
 
 
-def _print(rows: list[dict[str, Any]], counts: Counter[str], out: Path, csv_file: Path | None) -> None:
+def _weighed_by(moments: InputMoments | None) -> str:
+    """What decides which codes stay wrong, where some must."""
+    return "squared error of the codes" if moments is None else "error of the layers' outputs"
+
+
+def _output_error(chip_order: ChipOrder, moments: InputMoments | None) -> dict[str, float]:
+    """Relative error of the layers' outputs, for a bundle with moments."""
+    if moments is None:
+        return {}
+    if chip_order.exact:
+        return {"output_error": 0.0}
+    from tremap_brevitas.placement.certificate import certificate_of
+    from tremap_brevitas.planning.output_error import output_error
+
+    return {"output_error": output_error(certificate_of(chip_order.chip, chip_order.network, chip_order.codes_read), moments)}
+
+
+def _print(rows: list[dict[str, Any]], counts: Counter[str], weighed_by: str, out: Path, csv_file: Path | None) -> None:
     if len(rows) <= 40 and STDOUT not in (out, csv_file):
         heading = ("chip", "stuck cells", "wrong as it lies", "wrong in order", "worst error (LSB)", "relative error")
         echo(table(heading, [_shown(row) for row in rows]))
@@ -160,11 +201,11 @@ def _print(rows: list[dict[str, Any]], counts: Counter[str], out: Path, csv_file
     summary(f"{counted(len(rows), 'chip')}: {shares}", out, csv_file)
     if counts[LEFT_OVER]:
         wrong, lsb, relative = (max(row[k] for row in rows) for k in ("wrong_in_order", "worst_error", "relative_error"))
-        summary(
-            f"left over: {counted(wrong, 'code')} wrong at most, by {lsb} LSB at most; relative error {relative:.4f} at most",
-            out,
-            csv_file,
-        )
+        error = f"relative error {relative:.4f} at most"
+        if "output_error" in rows[0]:
+            error += f", of the layers' outputs {max(row['output_error'] for row in rows):.4f}"
+        summary(f"left over: {counted(wrong, 'code')} wrong at most, by {lsb} LSB at most; {error}", out, csv_file)
+        summary(f"what stays was weighed by the {weighed_by}", out, csv_file)
     summary(out, out, csv_file)
 
 

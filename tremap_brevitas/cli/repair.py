@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from tremap_brevitas.cli.common import FILE, GEOMETRY, NEW, Reading, loaded_geometry, map_options, overwrite_option
+from tremap_brevitas.cli.common import FILE, NEW, Reading, loaded_geometry, map_options, overwrite_option
 from tremap_brevitas.cli.inputs import regular
 from tremap_brevitas.cli.outputs import check_outputs, summary, to_file
+from tremap_brevitas.cli.spares import spare_options
 from tremap_brevitas.faults.array.allocate import allocate_repair
 from tremap_brevitas.faults.array.geometry import ArrayGeometry
 from tremap_brevitas.faults.array.repair import Repair, repaired
@@ -25,10 +26,7 @@ Examples:
 )
 @click.argument("path", type=FILE)
 @map_options
-@click.option("--spare-rows", type=click.IntRange(min=0), default=0, show_default=True, help="Spare rows of each bank.")
-@click.option("--spare-columns", type=click.IntRange(min=0), default=0, show_default=True, help="Spare columns of each bank.")
-@click.option("--column-mux", type=click.IntRange(min=1), default=1, show_default=True, help="Words that share a physical row.")
-@GEOMETRY
+@spare_options
 @click.option("--apply", "apply_", type=FILE, help="Apply this repair list, rather than work one out.")
 @click.option("--list", "list_", type=NEW, help="Write the repair list to this file.")
 @click.option("--out", required=True, type=NEW, help="File of the post-repair map.")

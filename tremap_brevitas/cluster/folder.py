@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +15,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from tremap_brevitas.files import atomic_file
+
+_logger = logging.getLogger(__name__)
 
 KIND = "tremap run"
 SCHEMA = 1
@@ -83,7 +85,7 @@ class RunFolder:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             aside = path.with_suffix(".damaged")
             os.replace(path, aside)
-            print(f"{path}: damaged record of job {job!r} ({error}); moved to {aside.name}, to be run again", file=sys.stderr)
+            _logger.warning("%s: damaged record of job %r (%s); moved to %s, to be run again", path, job, error, aside.name)
             return None
         return content["result"]
 

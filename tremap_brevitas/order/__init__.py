@@ -1,17 +1,23 @@
 """Reorder a network's channels to fit a chip's stuck cells. NumPy and SciPy only."""
 
-from tremap_brevitas.order.chip_order import ChipOrder, check_order, read_in_order, solve
+from tremap_brevitas.order.check import check_order
+from tremap_brevitas.order.chip_order import ChipOrder, read_in_order, solve
 from tremap_brevitas.order.fleet import FleetOrders, order_chips
 from tremap_brevitas.order.groups import ChannelGroup, Side, check_groups, in_order, out_of_order
 from tremap_brevitas.order.groups_file import groups_digest, load_groups, save_groups
+from tremap_brevitas.order.hardware import Hardware, HardwareSetting
+from tremap_brevitas.order.hardware.words import write_chip_words
 from tremap_brevitas.order.importance import output_importance
 from tremap_brevitas.order.orders_file import load_orders, save_orders
+from tremap_brevitas.order.patched import patch_in_order
 from tremap_brevitas.order.search import SearchOptions
 
 __all__ = [
     "ChannelGroup",
     "ChipOrder",
     "FleetOrders",
+    "Hardware",
+    "HardwareSetting",
     "SearchOptions",
     "Side",
     "check_groups",
@@ -23,8 +29,10 @@ __all__ = [
     "order_chips",
     "out_of_order",
     "output_importance",
+    "patch_in_order",
     "read_in_order",
     "save_groups",
     "save_orders",
     "solve",
+    "write_chip_words",
 ]

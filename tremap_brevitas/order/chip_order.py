@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tremap_brevitas.faults import FaultMap
+from tremap_brevitas.faults import FaultMap, Memory
 from tremap_brevitas.order.groups import ChannelGroup, Index, Orders, checked_orders, in_order, out_of_order
+from tremap_brevitas.order.hardware import Hardware, HardwareSetting
+from tremap_brevitas.order.hardware.in_turn import InTurn, as_it_lies
 from tremap_brevitas.order.network import Network
 from tremap_brevitas.order.problem import Problem
 from tremap_brevitas.order.search import Search, SearchOptions
-from tremap_brevitas.placement import Certificate, LayerDifference, MemoryImage, Placement, certificate, words_read
+from tremap_brevitas.placement import Certificate, LayerDifference, MemoryImage, Placement
 from tremap_brevitas.placement.certificate import with_differences
 from tremap_brevitas.printable import counted
 
@@ -33,7 +35,8 @@ class ChipOrder:
         differences: What the chip still reads differently, in slots: flat indices of the weight *in order*.
         faults: Number of stuck cells.
         wrong_as_it_lies: Codes that the chip would read differently if nothing were moved.
-        unavoidable: Codes that no order can save, at least.
+        unavoidable: Codes that no order can save, at least; not known, and 0, with hardware.
+        hardware: How the hardware of the chip is set; None if it has none.
     """
 
     chip: str
@@ -45,16 +48,22 @@ class ChipOrder:
     faults: int
     wrong_as_it_lies: int
     unavoidable: int
+    hardware: HardwareSetting | None = None
 
     def __post_init__(self) -> None:
         checked = checked_orders(self.groups, self.orders)
         object.__setattr__(self, "orders", MappingProxyType(checked))
+        if self.hardware is not None and self.hardware.memory != self.network.placement.memory:
+            raise ValueError(
+                f"chip {self.chip!r}: its hardware is of a memory of {self.hardware.memory}, the network's has "
+                f"{self.network.placement.memory}"
+            )
 
     def __reduce__(self) -> tuple[Any, ...]:
         # MappingProxyType cannot be pickled or deep-copied; a plain dict says the same.
         return type(self), (
             *(self.chip, self.fault_map, self.network, self.groups, dict(self.orders)),
-            *(self.differences, self.faults, self.wrong_as_it_lies, self.unavoidable),
+            *(self.differences, self.faults, self.wrong_as_it_lies, self.unavoidable, self.hardware),
         )
 
     @property
@@ -94,20 +103,79 @@ class ChipOrder:
 
     @property
     def image(self) -> MemoryImage:
-        """Memory image for this chip: the ordered codes, with the nearest where one does not fit; computed at each access."""
+        """Memory image for this chip: the ordered codes, with the nearest where one does not fit; computed at each access.
+
+        With hardware these are the words of the placement; ``words`` are those of the cells.
+        """
         return MemoryImage(self.network.placement, with_differences(self.ordered.codes, self.differences))
+
+    @property
+    def words(self) -> list[int]:
+        """What is written into the chip's cells, word after word, tile after tile, with flags and amounts; made anew."""
+        words = self.image.words()
+        return words if self.hardware is None else self.hardware.written(words)
+
+    @property
+    def memory(self) -> Memory:
+        """The chip's memory: that of its fault map. Wider than the placement's where flags and amounts have cells."""
+        return self.network.placement.memory if self.hardware is None else self.hardware.chip_memory
 
     @property
     def certificate(self) -> Certificate:
         """Certificate of the codes that the chip reads differently in this order; computed at each access."""
         return Certificate(self.chip, self.ordered, self.differences)
 
+    @property
+    def codes_read(self) -> dict[str, NDArray[Any]]:
+        """Codes that the chip gives back, put into the network's own order; made anew each time."""
+        return out_of_order(self.image.codes, self.groups, self.orders)
+
+    def values(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Values for each channel in the chip's order, as a flow needs them beside the words: biases, BatchNorms, scales.
+
+        Args:
+            tensors: Arrays by their keys in the state dict. Those of which no group speaks are returned as they are.
+
+        Raises:
+            ValueError: If a tensor has too few channels.
+        """
+        return in_order(tensors, self.groups, self.orders, values=True)
+
+    def channels(self, layer: str, *, axis: int = 0) -> Index:
+        """Which channel of a layer each of its slots holds, along one axis of its weight.
+
+        With it whatever there is one of for each channel is put in order, such as the scales in a bundle's manifest:
+        ``scale[order.channels(layer)]``.
+
+        Args:
+            layer: Name of a placed layer.
+            axis: Axis of its weight: 0 for the output channels, but 1 in a transposed convolution.
+
+        Raises:
+            KeyError: If there is no such layer.
+            ValueError: If the weight has no such axis, or other channels move at other places of another axis.
+        """
+        shape = self.network.placement.layer(layer).shape
+        if not 0 <= axis < len(shape):
+            raise ValueError(f"layer {layer!r}: no axis {axis} in a weight of shape {shape}")
+        index = np.broadcast_to(np.arange(shape[axis]).reshape([-1 if n == axis else 1 for n in range(len(shape))]), shape)
+        moved = np.moveaxis(in_order({layer: index}, self.groups, self.orders)[layer], axis, 0).reshape(shape[axis], -1)
+        if (moved != moved[:, :1]).any():
+            raise ValueError(f"layer {layer!r}: its channels on axis {axis} differ along another axis of the weight")
+        result: Index = moved[:, 0].copy()
+        return result
+
     def read(self, words: Sequence[int]) -> dict[str, NDArray[Any]]:
         """Decode the words that the chip returns into codes in the network's own order.
+
+        Args:
+            words: Words of the chip's memory, with its flags and amounts.
 
         Raises:
             ValueError: If there are not as many words as the placement has.
         """
+        if self.hardware is not None:
+            words = self.hardware.read(words)
         return read_in_order(words, self.network.placement, self.groups, self.orders)
 
     def __repr__(self) -> str:
@@ -142,6 +210,7 @@ def solve(
     *,
     options: SearchOptions | None = None,
     importance: Mapping[str, ArrayLike] | None = None,
+    hardware: Hardware | None = None,
 ) -> ChipOrder:
     """Find the channel order in which a chip misreads the fewest codes, ideally none.
 
@@ -152,13 +221,15 @@ def solve(
     Args:
         image: The network's codes, and where the slots lie.
         groups: Its groups of channels.
-        chip: The chip's fault map.
+        chip: The chip's fault map; with hardware a map of ``hardware.chip_memory``.
         options: How to search; None for the default.
         importance: For each layer by name what an error of each weight counts, in the shape of the weight; layers that are
-            missing count 1. Never outweighs the number of wrong codes, unless ``options.aim`` is ``"error"``.
+            missing count 1 over the sum of their squared codes. Never outweighs the number of wrong codes, unless
+            ``options.aim`` is ``"error"``.
+        hardware: What the accelerator has beside; settled in turn with the channels. None for nothing.
 
     Raises:
-        ValueError: If the image, the groups, the chip and the importance do not belong together.
+        ValueError: If the image, the groups, the chip, the importance and the hardware do not belong together.
 
     Examples:
         Two hidden channels; the highest bit of the first weight is stuck at 1, and only the second channel's weight has it set.
@@ -177,11 +248,15 @@ def solve(
         >>> in_order.orders["a"].tolist(), in_order.image.codes["b"].tolist()
         ([1, 0], [[9, 7]])
     """
-    return solved(Network(image, groups, importance=importance), chip, options or SearchOptions())
+    return solved(Network(image, groups, importance=importance), chip, options or SearchOptions(), hardware)
 
 
-def solved(network: Network, chip: FaultMap, options: SearchOptions) -> ChipOrder:
+def solved(network: Network, chip: FaultMap, options: SearchOptions, hardware: Hardware | None = None) -> ChipOrder:
     """Find the channel order of a chip for a prepared network."""
+    if hardware:
+        settled = InTurn(network, chip, hardware, options).run()
+        before = as_it_lies(network, chip, hardware)
+        return chip_order(settled.problem, chip, settled.orders, before, 0, settled.setting)
     problem = Problem(network, chip)
     search = Search(problem, options, entropy=int(chip.digest[:16], 16))
     before = search.best_wrong
@@ -189,7 +264,14 @@ def solved(network: Network, chip: FaultMap, options: SearchOptions) -> ChipOrde
     return chip_order(problem, chip, orders, before, search.unavoidable)
 
 
-def chip_order(problem: Problem, chip: FaultMap, orders: Sequence[Index], before: int, unavoidable: int) -> ChipOrder:
+def chip_order(
+    problem: Problem,
+    chip: FaultMap,
+    orders: Sequence[Index],
+    before: int,
+    unavoidable: int,
+    hardware: HardwareSetting | None = None,
+) -> ChipOrder:
     """Create the result of a search."""
     network = problem.network
     return ChipOrder(
@@ -202,46 +284,5 @@ def chip_order(problem: Problem, chip: FaultMap, orders: Sequence[Index], before
         len(chip),
         before,
         unavoidable,
+        hardware,
     )
-
-
-def check_order(order: ChipOrder, chip: FaultMap) -> tuple[str, ...]:
-    """Check a given order against its words and the chip's map alone, and describe what is wrong.
-
-    The image is written, read back through the chip's stuck cells word by word, put back into the network's own order and
-    compared with its codes.
-
-    Args:
-        order: What is claimed.
-        chip: The chip's fault map.
-
-    Returns:
-        One sentence for each thing that is not as claimed; none if all is.
-
-    Raises:
-        ValueError: If map and image are of different memories.
-    """
-    return read_and_checked(order, chip)[1]
-
-
-def read_and_checked(order: ChipOrder, chip: FaultMap) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
-    """Return the codes that a chip really reads, in the network's own order, and the result of ``check_order``."""
-    problems = []
-    if chip.digest != order.fault_map:
-        problems.append(f"chip {order.chip!r}: the order is for a fault map of digest {order.fault_map}, not {chip.digest}")
-    codes = order.read(words_read(order.image, chip))
-    claimed = out_of_order(order.certificate.read(), order.groups, order.orders)
-    for name, wanted in order.network.codes.items():
-        wrong = int(np.count_nonzero(codes[name] != claimed[name]))
-        if wrong:
-            differ = int(np.count_nonzero(codes[name] != wanted))
-            problems.append(
-                f"chip {order.chip!r}, layer {name!r}: {counted(wrong, 'code')} read back otherwise than the order says; "
-                f"{differ} differ from the network's"
-            )
-    lies = certificate(order.network, chip, deployment="chip_image").weights_that_differ
-    if lies != order.wrong_as_it_lies:
-        problems.append(
-            f"chip {order.chip!r}: {counted(lies, 'code')} wrong as it lies, the order says {order.wrong_as_it_lies}"
-        )
-    return codes, tuple(problems)

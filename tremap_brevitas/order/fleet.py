@@ -20,6 +20,7 @@ from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.order.chip_order import ChipOrder, chip_order, solved
 from tremap_brevitas.order.groups import ChannelGroup, Index, checked_orders
 from tremap_brevitas.order.groups_file import groups_digest
+from tremap_brevitas.order.hardware import Hardware, HardwareSetting
 from tremap_brevitas.order.network import Network
 from tremap_brevitas.order.problem import Problem
 from tremap_brevitas.order.search import SearchOptions
@@ -36,6 +37,7 @@ def order_chips(
     *,
     options: SearchOptions | None = None,
     importance: Mapping[str, ArrayLike] | None = None,
+    hardware: Hardware | None = None,
     workers: int = 1,
     folder: str | os.PathLike[str] | None = None,
     progress: bool = True,
@@ -48,6 +50,7 @@ def order_chips(
         chips: Fault maps; taken a few at a time, so that a generator will do for thousands.
         options: How to search; None for the default.
         importance: As for ``solve``.
+        hardware: As for ``solve``.
         workers: Processes to use; the result does not depend on it.
         folder: Run folder: chips that are finished there are not solved again. None keeps nothing.
         progress: Whether to show a bar.
@@ -62,7 +65,9 @@ def order_chips(
     """
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
-    work = _Work(Network(image, groups, importance=importance), options or SearchOptions())
+    work = _Work(Network(image, groups, importance=importance), options or SearchOptions(), hardware or None)
+    if hardware is not None:
+        hardware.check(image.placement.memory)
     _ = work.network.stored  # made here once, and shared with the workers
     return _run(work, chips, workers, folder, progress)
 
@@ -71,9 +76,10 @@ def order_chips(
 class _Work:
     network: Network
     options: SearchOptions
+    hardware: Hardware | None
 
     def __call__(self, chip: FaultMap) -> ChipOrder:
-        return solved(self.network, chip, self.options)
+        return solved(self.network, chip, self.options, self.hardware)
 
     def description(self) -> dict[str, Any]:
         """Return what the results depend on, for a run folder."""
@@ -82,6 +88,7 @@ class _Work:
             "image": self.network.image.digest,
             "groups": groups_digest(self.network.groups),
             "importance": self.network.importance_digest,
+            **({} if self.hardware is None else {"hardware": asdict(self.hardware)}),
         }
 
 
@@ -141,7 +148,8 @@ def _plain(order: ChipOrder) -> _Plain:
         slots = np.flatnonzero(channels != np.arange(len(channels)))
         if len(slots):
             moved[name] = [slots.tolist(), channels[slots].tolist()]
-    return {"moved": moved, "wrong_as_it_lies": order.wrong_as_it_lies, "unavoidable": order.unavoidable}
+    plain = {"moved": moved, "wrong_as_it_lies": order.wrong_as_it_lies, "unavoidable": order.unavoidable}
+    return plain if order.hardware is None else {**plain, "hardware": order.hardware.numbers()}
 
 
 def _from_plain(work: _Work, chip: FaultMap, plain: _Plain) -> ChipOrder:
@@ -151,7 +159,11 @@ def _from_plain(work: _Work, chip: FaultMap, plain: _Plain) -> ChipOrder:
         order[slots] = channels
     by_name = {group.name: order for order, group in zip(orders, work.network.groups, strict=True)}
     checked = list(checked_orders(work.network.groups, by_name).values())
-    return chip_order(Problem(work.network, chip), chip, checked, plain["wrong_as_it_lies"], plain["unavoidable"])
+    setting, seen = None, chip
+    if work.hardware is not None:
+        setting = HardwareSetting(work.hardware, work.network.image.placement.memory, **plain["hardware"])
+        seen = setting.seen(chip)
+    return chip_order(Problem(work.network, seen), chip, checked, plain["wrong_as_it_lies"], plain["unavoidable"], setting)
 
 
 _in_worker: _Work | None = None
@@ -175,7 +187,7 @@ class FleetOrders:
         orders: One a chip, all of one network.
 
     Raises:
-        ValueError: If there is none, or two are of different networks.
+        ValueError: If there is none, or two are of different networks, or of different hardware.
     """
 
     orders: tuple[ChipOrder, ...]
@@ -188,6 +200,16 @@ class FleetOrders:
         for other in self.orders[1:]:
             if other.network is not first.network and other.network.digest != first.network.digest:
                 raise ValueError(f"orders of different networks: chips {first.chip!r} and {other.chip!r}")
+            if hardware_of(other) != self.hardware:
+                raise ValueError(
+                    f"orders of different hardware: chip {first.chip!r} has {self.hardware}, chip {other.chip!r} has "
+                    f"{hardware_of(other)}"
+                )
+
+    @property
+    def hardware(self) -> Hardware | None:
+        """What the accelerator has beside free channels; None for nothing."""
+        return hardware_of(self.orders[0])
 
     @property
     def exact(self) -> int:
@@ -237,9 +259,14 @@ class FleetOrders:
         return f"FleetOrders({self.exact} of {len(self)} chips exact in order, {self.exact_as_they_lie} as they lie)"
 
 
+def hardware_of(order: ChipOrder) -> Hardware | None:
+    """What the accelerator of a chip has; None for nothing."""
+    return None if order.hardware is None else order.hardware.hardware
+
+
 def fleet_row(order: ChipOrder) -> dict[str, object]:
     """Return the table row of one chip."""
-    return {
+    row: dict[str, object] = {
         "chip": order.chip,
         "faults": order.faults,
         "wrong_as_it_lies": order.wrong_as_it_lies,
@@ -250,3 +277,8 @@ def fleet_row(order: ChipOrder) -> dict[str, object]:
         "unavoidable": order.unavoidable,
         "moved_channels": order.moved,
     }
+    if order.hardware is not None:
+        row["scrambled_banks"] = int(np.count_nonzero(order.hardware.keys))
+        row["rotated_rows"] = len(order.hardware.rows)
+        row["inverted_groups"] = len(order.hardware.inverted)
+    return row

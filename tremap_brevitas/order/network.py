@@ -94,7 +94,7 @@ class Network:
         image: The network's codes, and where they lie.
         groups: Its groups of channels.
         importance: For each layer by name what an error of each weight counts, in the shape of the weight, not negative;
-            layers that are missing count 1.
+            layers that are missing count 1 over the sum of their squared codes.
 
     Raises:
         ValueError: If the groups are not of this network, or an importance is of no layer, of another shape or negative.
@@ -124,6 +124,7 @@ class Network:
             strides = tuple(int(n) for n in np.append(np.cumprod(layer.shape[:0:-1])[::-1], 1))
             self.layers.append(LayerSteps(layer, offset, strides, tuple(steps[layer.name])))
             offset += layer.size
+        self._weighed = frozenset(importance or {})
         self.importance = self._importances(importance or {})
 
     @cached_property
@@ -141,8 +142,14 @@ class Network:
 
     @cached_property
     def scales(self) -> list[float]:
-        """Factor of a squared error in each layer: 1 over the sum of its squared codes."""
-        return [1 / max(self.image.squares[layer.name], 1.0) for layer in self.image.placement.layers]
+        """Factor of a squared error in each layer, beside its importance.
+
+        1 where importances are given, which say all; else 1 over the sum of the layer's squared codes.
+        """
+        return [
+            1.0 if layer.name in self._weighed else 1 / max(self.image.squares[layer.name], 1.0)
+            for layer in self.image.placement.layers
+        ]
 
     @property
     def identity(self) -> list[Index]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,17 @@ from numpy.typing import NDArray
 from tremap_brevitas.archive import read_archive, write_archive
 from tremap_brevitas.codes import code_range, decode
 from tremap_brevitas.order.chip_order import ChipOrder
-from tremap_brevitas.order.fleet import FleetOrders
+from tremap_brevitas.order.fleet import FleetOrders, hardware_of
 from tremap_brevitas.order.groups import ChannelGroup, Index, checked_orders
 from tremap_brevitas.order.groups_file import groups_digest
+from tremap_brevitas.order.hardware import Hardware, HardwareSetting
+from tremap_brevitas.order.hardware.arrays import setting_arrays, settings_of
 from tremap_brevitas.order.network import Network
 from tremap_brevitas.placement import LayerDifference, MemoryImage
 from tremap_brevitas.reading import reading
 
 KIND = "tremap orders"
-SCHEMA = 1
+SCHEMA = 2  # 1: no hardware
 
 
 class _Chip(msgspec.Struct):
@@ -33,10 +36,18 @@ class _Chip(msgspec.Struct):
     unavoidable: int
 
 
+class _Hardware(msgspec.Struct):
+    scramble: int
+    rotate: int
+    amounts: int | None
+    invert: int
+
+
 class _Header(msgspec.Struct):
     image: str
     groups: str
     chips: list[_Chip]
+    hardware: _Hardware | None = None
 
 
 class OrdersFile:
@@ -55,6 +66,7 @@ class OrdersFile:
         self._chips: list[_Chip] = []
         self._moves: list[NDArray[np.int32]] = []
         self._counts: list[NDArray[np.int32]] = []
+        self._settings: list[HardwareSetting | None] = []
         self._weight, self._read = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int32)]
 
     def add(self, order: ChipOrder) -> None:
@@ -65,6 +77,9 @@ class OrdersFile:
         """
         if order.network is not self.image and order.network.digest != self.image.digest:
             raise ValueError(f"chip {order.chip!r}: its order is of another network than the others")
+        if self._settings and hardware_of(order) != self._hardware:
+            raise ValueError(f"chip {order.chip!r}: its order is of {hardware_of(order)}, the others' of {self._hardware}")
+        self._settings.append(order.hardware)
         counts = np.zeros(len(self._layers), dtype=np.int32)
         for difference in sorted(order.differences, key=lambda d: self._layers[d.layer]):
             counts[self._layers[difference.layer]] = len(difference.weight)
@@ -74,6 +89,10 @@ class OrdersFile:
         self._chips.append(_Chip(order.chip, order.fault_map, order.faults, order.wrong_as_it_lies, order.unavoidable))
         self._moves.append((channels - self._at_home).astype(np.int32))
         self._counts.append(counts)
+
+    @property
+    def _hardware(self) -> Hardware | None:
+        return None if self._settings[0] is None else self._settings[0].hardware
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the collected orders; see [save_orders][tremap_brevitas.order.save_orders].
@@ -87,12 +106,14 @@ class OrdersFile:
             "image": self.image.digest,
             "groups": groups_digest(self.groups),
             "chips": [msgspec.to_builtins(chip) for chip in self._chips],
+            "hardware": None if self._hardware is None else asdict(self._hardware),
         }
         arrays: dict[str, NDArray[Any]] = {
             "moves": np.stack(self._moves),
             "counts": np.stack(self._counts),
             "weight": np.concatenate(self._weight),
             "read": np.concatenate(self._read),
+            **setting_arrays([setting for setting in self._settings if setting is not None]),
         }
         return write_archive(path, kind=KIND, schema=SCHEMA, header=header, arrays=arrays)
 
@@ -125,7 +146,8 @@ def load_orders(path: str | os.PathLike[str], image: MemoryImage, groups: Sequen
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged, holds no orders, one that is no permutation, or those of another network.
+        ValueError: If the file is damaged, holds no orders, one that is no permutation, those of another network, or a table of
+            keys, amounts or flags that the hardware cannot have.
     """
     header, arrays = read_archive(path, kind=KIND, schema=SCHEMA)
     with reading(path, f"a file of {KIND}"):
@@ -146,6 +168,8 @@ def load_orders(path: str | os.PathLike[str], image: MemoryImage, groups: Sequen
                 raise ValueError(f"{name} has shape {array.shape} of {array.dtype}, expected integers of shape {shape}")
         begins = np.cumsum(np.append(0, counts.reshape(-1)))
         network = Network(image, groups)
+        hardware = None if said.hardware is None else Hardware(**msgspec.structs.asdict(said.hardware))
+        settings = settings_of(hardware, image.placement.memory, arrays, [chip.chip for chip in said.chips])
         orders = []
         for row, chip in enumerate(said.chips):
             order, begin = {}, 0
@@ -158,10 +182,23 @@ def load_orders(path: str | os.PathLike[str], image: MemoryImage, groups: Sequen
                     ChipOrder(
                         *(chip.chip, chip.fault_map, image, groups, order),
                         _differences(network, order, [(weight[p], read[p]) for p in pieces]),
-                        *(chip.faults, chip.wrong_as_it_lies, chip.unavoidable),
+                        *(chip.faults, chip.wrong_as_it_lies, chip.unavoidable, settings[row]),
                     )
                 )
         return FleetOrders(tuple(orders))
+
+
+def hardware_in(path: str | os.PathLike[str]) -> Hardware | None:
+    """What hardware the orders of a file are for; None for none.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged or holds no orders.
+    """
+    header, _ = read_archive(path, kind=KIND, schema=SCHEMA)
+    with reading(path, f"a file of {KIND}"):
+        said = msgspec.convert(header, _Header).hardware
+        return None if said is None else Hardware(**msgspec.structs.asdict(said))
 
 
 def _differences(

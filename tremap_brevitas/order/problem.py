@@ -78,7 +78,7 @@ class Problem:
         return result
 
     def harm(self, orders: Sequence[Index]) -> NDArray[np.float64]:
-        """Return the squared error of each hit over its layer's squared codes, times its importance, with nearest codes."""
+        """Return the squared error of each hit times its importance, or over its layer's squared codes, with nearest codes."""
         result = np.zeros(self.hits)
         for hits in self.layers:
             at = hits.entry.source(hits.coordinates, orders)

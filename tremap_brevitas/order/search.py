@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -54,19 +55,22 @@ class Search:
         problem: Chip and network.
         options: How to search.
         entropy: What beside the seed the draws depend on, such as the chip's digest.
+        start: Orders to begin with; None for those in which nothing moves.
     """
 
-    def __init__(self, problem: Problem, options: SearchOptions, *, entropy: int = 0) -> None:
+    def __init__(
+        self, problem: Problem, options: SearchOptions, *, entropy: int = 0, start: Sequence[Index] | None = None
+    ) -> None:
         self.problem, self.network, self.options = problem, problem.network, options
         self.rng = np.random.default_rng([options.seed, entropy])
-        self.orders = self.network.identity
+        self.orders = self.network.identity if start is None else list(start)
         self.wrong = problem.wrong(self.orders)
         self.best = list(self.orders)
         self.best_wrong = int(self.wrong.sum())
         self.unavoidable = 0
 
     def run(self) -> list[Index]:
-        """Return orders of all groups that are never worse than the identity."""
+        """Return orders of all groups that are never worse than the start."""
         if self.best_wrong:
             if self.options.aim == "wrong_codes":
                 self._sweeps()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,11 @@ from tremap_brevitas.faults.fault_map import check_memory
 from tremap_brevitas.moments import InputMoments, LayerMoments
 from tremap_brevitas.patching.descent import descend
 from tremap_brevitas.patching.reachable import Reachable
-from tremap_brevitas.placement import MemoryImage, PlacedLayer, StuckBits
+from tremap_brevitas.placement import MemoryImage, PlacedLayer, Placement, StuckBits
 from tremap_brevitas.placement.certificate import Certificate, LayerDifference, certificate, certificate_of
 from tremap_brevitas.printable import counted, printable
+
+Masks = tuple[NDArray[np.int32], NDArray[np.int32]]
 
 
 @dataclass(frozen=True)
@@ -145,23 +147,48 @@ def patch(image: MemoryImage, moments: InputMoments, fault_map: FaultMap, *, swe
     before = certificate(image, fault_map)
     if before.bit_exact:
         raise ValueError(f"chip {fault_map.chip!r} reads every code of the image as it is: there is nothing to patch")
-    codes = dict(image.codes)
-    layers = []
+    return patched(before, moments, stuck_masks(image.placement, fault_map), sweeps=sweeps)
+
+
+def patched(before: Certificate, moments: InputMoments, masks: Mapping[str, Masks], *, sweeps: int) -> Patch:
+    """Choose codes anew for a chip whose stuck bits are given weight by weight.
+
+    Args:
+        before: What the chip makes of the image.
+        moments: Moments of the layers' inputs.
+        masks: For each layer that is hit, masks of the bits of each weight that are stuck at 0, and at 1.
+        sweeps: Passes over the weights of a channel.
+    """
+    image, codes, layers = before.image, dict(before.image.codes), []
     wrong = {difference.layer: difference for difference in before.differences}
-    for bits in image.placement.stuck_bits(fault_map):
-        name = bits.layer.name
+    for placed in image.placement.layers:
+        name = placed.name
         if name in wrong:
-            stuck = _Stuck.of(bits)
+            stuck = _Stuck(placed, *(mask.reshape(-1) for mask in masks[name]))
             layer = moments.layers.get(name)
             if layer is None:
                 codes[name], layer_report = _nearest(codes[name], stuck, wrong[name])
             else:
                 codes[name], layer_report = _chosen(codes[name], stuck, wrong[name], layer, sweeps)
             layers.append(layer_report)
-    patched = MemoryImage(image.placement, codes)
-    # What was chosen is what is read back; whoever wants to see that asks for certificate(patched, fault_map).
-    after = certificate_of(fault_map.chip, image, patched.codes, layers=wrong)
-    return Patch(fault_map.chip, patched, before, after, tuple(layers))
+    chosen = MemoryImage(image.placement, codes)
+    # What was chosen is what is read back; whoever wants to see that asks for certificate(chosen, fault_map).
+    after = certificate_of(before.chip, image, chosen.codes, layers=wrong)
+    return Patch(before.chip, chosen, before, after, tuple(layers))
+
+
+def stuck_masks(placement: Placement, fault_map: FaultMap) -> dict[str, Masks]:
+    """For each layer that a chip's stuck cells hit: masks of the bits of each weight that are stuck at 0, and at 1.
+
+    In the shape of the weight.
+    """
+    return {bits.layer.name: _masks(bits) for bits in placement.stuck_bits(fault_map)}
+
+
+def _masks(bits: StuckBits) -> Masks:
+    sa0, sa1 = np.zeros((2, bits.layer.size), dtype=np.int32)
+    sa0[bits.weight], sa1[bits.weight] = bits.sa0, bits.sa1
+    return sa0.reshape(bits.layer.shape), sa1.reshape(bits.layer.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,12 +198,6 @@ class _Stuck:
     layer: PlacedLayer
     sa0: NDArray[np.int32]
     sa1: NDArray[np.int32]
-
-    @classmethod
-    def of(cls, bits: StuckBits) -> _Stuck:
-        sa0, sa1 = np.zeros((2, bits.layer.size), dtype=np.int32)
-        sa0[bits.weight], sa1[bits.weight] = bits.sa0, bits.sa1
-        return cls(bits.layer, sa0, sa1)
 
 
 _Chosen = tuple[NDArray[np.integer[Any]], PatchedLayer]

@@ -63,7 +63,7 @@ class PlacedModel(Exportable):
         fault_map: FaultMap | None = None,
         factors: bool = True,
         signs: bool = True,
-        sweeps: int = 1,
+        sweeps: int = 2,
         samples: int = 65_536,
         forward: Callable[[nn.Module, Any], Any] | None = None,
         progress: bool = True,
@@ -82,9 +82,10 @@ class PlacedModel(Exportable):
                 healthy inputs, and no image is run. Faster, and less exact where many cells are stuck.
             fault_map: A chip's map, or a merged one, whose conflicts count by the mean error over the members if it was merged
                 with ``on_conflict="free"``; None for the map that is live.
-            factors: Whether channels before a BatchNorm may take a factor, 0.5 to 1.41.
+            factors: Whether channels before a BatchNorm may take a factor, a quarter to four.
             signs: Whether they may take a sign. FINN folds a negative sign back into the weights: leave it off there.
-            sweeps: Passes over the weights of a layer.
+            sweeps: Passes over the weights of a layer. After each, channels before a BatchNorm take the factor that serves
+                their codes best; more than one does little for the others.
             samples: Most rows of inputs that are looked at in a layer, evenly spread over images and positions.
             forward: Runs a model on a batch, where that takes more than ``model(batch)``.
             progress: Whether to show a progress bar on standard error.

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tremap_brevitas.codes import code_range, decode, encode
+from tremap_brevitas.codes import code_range
+from tremap_brevitas.faults.fault_map import FaultMap, check_memory
 from tremap_brevitas.placement.layer import PlacedLayer
+from tremap_brevitas.placement.packed import after_stuck_cells, bits_of_words, packed_codes, unpacked_codes, words_of_bits
 from tremap_brevitas.placement.placement import Placement
 from tremap_brevitas.printable import counted
 
@@ -60,24 +62,10 @@ class MemoryImage:
             >>> image.codes["fc"].tolist()
             [1, -1, 7]
         """
-        width, expected = placement.memory.word_bits, placement.tiles * placement.memory.words
+        expected = placement.tiles * placement.memory.words
         if len(words) != expected:
             raise ValueError(f"{counted(len(words), 'word')}, but the placement has {expected}")
-        wide = next((i for i, word in enumerate(words) if not 0 <= word < 1 << width), None)
-        if wide is not None:
-            raise ValueError(f"word {wide} is {words[wide]:#x}, which does not fit into {counted(width, 'bit')}")
-        size = -(-width // 8)
-        packed = np.frombuffer(b"".join(word.to_bytes(size, "little") for word in words), dtype=np.uint8)
-        rows = np.unpackbits(packed.reshape(expected, size), axis=1, count=width, bitorder="little")
-        codes = {}
-        for layer in placement.layers:
-            used = rows[layer.first_word : layer.first_word + layer.words, : layer.codes_per_word * layer.bit_width]
-            bits = used.reshape(-1, layer.bit_width)[: layer.size].astype(np.int64)
-            stored = bits @ (1 << np.arange(layer.bit_width))
-            values = decode(stored, bit_width=layer.bit_width, encoding=layer.encoding)
-            ordered = values if layer.positions is None else values[layer.positions]
-            codes[layer.name] = ordered.reshape(layer.shape)
-        return cls(placement, codes)
+        return cls(placement, unpacked_codes(placement, bits_of_words(words, width=placement.memory.word_bits)))
 
     @cached_property
     def bits(self) -> NDArray[np.uint8]:
@@ -85,19 +73,7 @@ class MemoryImage:
 
         Unused cells are 0.
         """
-        width = self.placement.memory.word_bits
-        total = self.placement.tiles * self.placement.memory.words
-        unpacked = np.zeros((total, width), dtype=np.uint8)
-        for layer in self.placement.layers:
-            codes = self.codes[layer.name].reshape(-1)
-            ordered = codes if layer.order is None else codes[layer.order]
-            stored = encode(ordered, bit_width=layer.bit_width, encoding=layer.encoding).astype("<u2")
-            bits = np.unpackbits(stored.view(np.uint8).reshape(-1, 2), axis=1, count=layer.bit_width, bitorder="little")
-            row = np.zeros((layer.words * layer.codes_per_word, layer.bit_width), dtype=np.uint8)
-            row[: layer.size] = bits
-            used = layer.codes_per_word * layer.bit_width
-            unpacked[layer.first_word : layer.first_word + layer.words, :used] = row.reshape(layer.words, used)
-        packed = np.packbits(unpacked.reshape(-1), bitorder="little")
+        packed = packed_codes(self.placement, self.codes)
         packed.flags.writeable = False
         return packed
 
@@ -128,10 +104,27 @@ class MemoryImage:
 
     def words(self) -> list[int]:
         """Return every word as a number, tile after tile."""
-        width = self.placement.memory.word_bits
-        total = self.placement.tiles * self.placement.memory.words
-        rows = np.unpackbits(self.bits, count=total * width, bitorder="little").reshape(total, width)
-        return [int.from_bytes(row.tobytes(), "little") for row in np.packbits(rows, axis=1, bitorder="little")]
+        memory = self.placement.memory
+        return words_of_bits(self.bits, words=self.placement.tiles * memory.words, width=memory.word_bits)
+
+    def read_through(self, chip: FaultMap) -> MemoryImage:
+        """Return what a chip gives back after this image was written to it: its bits, stuck where cells are, decoded.
+
+        Written and read back cell by cell, whatever weight a cell holds; so it proves what a certificate says, which looks at
+        the weights that are hit.
+
+        Raises:
+            ValueError: If the map is of another memory.
+
+        Examples:
+            >>> from tremap_brevitas import FaultMap, Memory
+            >>> layer = PlacedLayer("fc", (3,), 4, "twos_complement", first_word=0, codes_per_word=2)
+            >>> image = MemoryImage(Placement(Memory(words=2, word_bits=8), (layer,)), {"fc": [1, -1, 7]})
+            >>> image.read_through(FaultMap(image.placement.memory, cells=[0, 7, 15], stuck_at=[0, 0, 1])).codes["fc"]
+            array([0, 7, 7], dtype=int8)
+        """
+        check_memory(chip, self.placement.memory, whose="the image's")
+        return MemoryImage(self.placement, unpacked_codes(self.placement, after_stuck_cells(self.placement, self.bits, chip)))
 
     @cached_property
     def squares(self) -> Mapping[str, float]:

@@ -7,6 +7,7 @@ its width needs, and the first word of the file is address 0; a reused memory's 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -16,6 +17,7 @@ from tremap_brevitas.files import atomic_file
 from tremap_brevitas.memory_files import FORMATS, BadLineError, FileFormat
 from tremap_brevitas.memory_files import Format as Format
 from tremap_brevitas.placement.image import MemoryImage
+from tremap_brevitas.placement.packed import after_stuck_cells, words_of_bits
 
 
 def write_memory_image(image: MemoryImage, path: str | os.PathLike[str], *, format: Format, fault_map: FaultMap | None) -> Path:
@@ -57,9 +59,14 @@ def write_memory_image(image: MemoryImage, path: str | os.PathLike[str], *, form
     words = image.words() if fault_map is None else words_read(image, fault_map)
     by = "before any fault" if fault_map is None else f"after the faults of chip {fault_map.chip!a}, digest {fault_map.digest}"
     text = f"words {said.replace('_', ' ')}: {by}, image {image.digest}"
-    with atomic_file(target) as draft:
-        draft.write_bytes(kind.write(words, image.placement.memory.word_bits, text))
-    return target
+    return write_words(words, target, format=format, word_bits=image.placement.memory.word_bits, text=text)
+
+
+def write_words(words: Sequence[int], path: str | os.PathLike[str], *, format: Format, word_bits: int, text: str) -> Path:
+    """Write words to a file, atomically, with a line of text in it where the format has comments."""
+    with atomic_file(path) as draft:
+        draft.write_bytes(_format(format).write(words, word_bits, text))
+    return Path(path)
 
 
 def read_memory_image(path: str | os.PathLike[str], *, format: Format, word_bits: int) -> list[int]:
@@ -94,17 +101,8 @@ def words_read(image: MemoryImage, fault_map: FaultMap) -> list[int]:
     """
     placement = image.placement
     check_memory(fault_map, placement.memory, whose="the image's")
-    words = image.words()
-    stuck: dict[int, tuple[int, int]] = {}
-    for cell, value in zip(fault_map.cells.tolist(), fault_map.stuck_at.tolist(), strict=True):
-        word, bit = divmod(cell, placement.memory.word_bits)
-        ones, zeros = stuck.get(word, (0, 0))
-        stuck[word] = (ones | value << bit, zeros | (1 - value) << bit)
-    for word, (ones, zeros) in stuck.items():
-        for tile in range(placement.tiles):
-            at = tile * placement.memory.words + word
-            words[at] = (words[at] | ones) & ~zeros
-    return words
+    read = after_stuck_cells(placement, image.bits, fault_map)
+    return words_of_bits(read, words=placement.tiles * placement.memory.words, width=placement.memory.word_bits)
 
 
 def _format(name: str) -> FileFormat:

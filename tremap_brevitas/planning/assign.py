@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,11 @@ from tremap_brevitas.planning.library import Library
 from tremap_brevitas.planning.output_error import output_error
 from tremap_brevitas.planning.resilience import ResilienceCurve
 
-Verdict = Literal["exact", "good enough", "retrain"]
+if TYPE_CHECKING:
+    from tremap_brevitas.order import ChannelGroup, ChipOrder, SearchOptions
+    from tremap_brevitas.planning.in_order import OrderedShelf
+
+Verdict = Literal["exact", "exact in order", "good enough", "retrain"]
 Preparation = Deployment | Literal["patched"]
 
 
@@ -33,12 +37,14 @@ class Prepared:
         image: The codes that its network was trained with.
         accuracy: Accuracy of that network.
         moments: Moments of its layers' inputs, which a curve over errors of outputs needs; None for none.
+        groups: Groups of channels of its network, which orders need; None for none.
     """
 
     name: str
     image: MemoryImage
     accuracy: float
     moments: InputMoments | None = None
+    groups: tuple[ChannelGroup, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -49,15 +55,18 @@ class Assignment:
         result: What the chip makes of the image; its accuracy is what the curve predicts, or the image's own if no weight
             differs; None if neither says it.
         image: Name of the image.
-        verdict: ``"exact"``: the chip computes the very network of the image, which reaches the goal. ``"good enough"``: the
-            accuracy expected reaches it. ``"retrain"``: it does not, on any image.
+        verdict: ``"exact"``: the chip computes the very network of the image, which reaches the goal. ``"exact in
+            order"``: so it does with its channels in an order that suits the chip. ``"good enough"``: the accuracy expected
+            reaches it. ``"retrain"``: it does not, on any image.
         error: Relative error of the codes that the chip reads; patched, or with a curve over errors of outputs, of the outputs.
+        order: The order of a chip that is exact in order; else None.
     """
 
     result: ChipResult
     image: str
     verdict: Verdict
     error: float
+    order: ChipOrder | None = field(default=None, compare=False, repr=False)
 
 
 def assign(
@@ -68,6 +77,7 @@ def assign(
     curve: ResilienceCurve | None = None,
     deployment: Preparation = "chip_image",
     margin: float = 0.0,
+    orders: bool | SearchOptions = False,
 ) -> Iterator[Assignment]:
     """Find for each chip the best image of a library, without running a network.
 
@@ -89,6 +99,10 @@ def assign(
             ``"group_image"``: as they are. ``"patched"``: each chip's are chosen anew by the moments, as ``tremap patch`` does;
             the curve is then over errors of outputs, of patched chips.
         margin: How far above the goal a predicted accuracy must lie, such as the curve's ``spread``.
+        orders: Whether to look for an order of the channels in which a chip is exact, and how. Only for images that have groups
+            of channels, of which one must, and whose own accuracy reaches the goal; the most accurate comes first. Such a chip
+            gets an image of its own. Spare rows and columns come before: give the maps that are left after
+            [repaired][tremap_brevitas.faults.array.repair.repaired].
 
     Yields:
         One assignment a chip, in order.
@@ -96,7 +110,7 @@ def assign(
     Raises:
         ValueError: If the library is empty, its images or a chip are of different memories, two have the same name,
             ``deployment`` is unknown, an image has no moments and they are needed, or chips are patched and the curve is over
-            errors of codes.
+            errors of codes; or orders are asked for, and no image has groups of channels, or all chips get one image.
 
     Examples:
         >>> from tremap_brevitas import FaultMap, Memory
@@ -129,6 +143,7 @@ def assign(
     bare = next((entry.name for entry in library if entry.moments is None), None)
     if by_outputs and bare is not None:
         raise ValueError(f"the curve needs errors of outputs, but image {bare!r} has no moments; export it with moments=")
+    ordered = _ordered(library, deployment, orders)
     shelf = Library([entry.image for entry in library], deployment="chip_image" if deployment == "patched" else deployment)
     accuracies = np.array([entry.accuracy for entry in library], dtype=np.float64)
     for fault_map in chips:
@@ -149,7 +164,28 @@ def assign(
             worst_error=int(worst[best]),
             accuracy=None if np.isnan(expected[best]) else float(expected[best]),
         )
-        yield Assignment(result, library[best].name, verdict, float(errors[best]))
+        chosen = Assignment(result, library[best].name, verdict, float(errors[best]))
+        if ordered is not None and verdict != "exact":
+            able = [n for n in np.argsort(-accuracies, kind="stable").tolist() if accuracies[n] >= goal]
+            served = ordered.exact(fault_map, able)
+            if served is not None:
+                number, order = served
+                result = ChipResult(fault_map.chip, weights_that_differ=0, worst_error=0, accuracy=float(accuracies[number]))
+                chosen = Assignment(result, library[number].name, "exact in order", 0.0, order)
+        yield chosen
+
+
+def _ordered(library: Sequence[Prepared], deployment: Preparation, orders: bool | SearchOptions) -> OrderedShelf | None:
+    """What finds orders; None if none are asked for."""
+    if orders is False:
+        return None
+    if deployment == "group_image":
+        raise ValueError("orders give each chip an image of its own; with deployment 'group_image' all chips get one")
+    if all(entry.groups is None for entry in library):
+        raise ValueError("orders are asked for, but no image has groups of channels; export with groups=")
+    from tremap_brevitas.planning.in_order import OrderedShelf  # here, since SciPy takes a while
+
+    return OrderedShelf([(entry.image, entry.groups) for entry in library], None if orders is True else orders)
 
 
 def _output_error(entry: Prepared, chip: FaultMap, deployment: Preparation) -> float:

@@ -5,6 +5,7 @@ from .compensation.fleet import prepare_fleet
 from .compensation.prepared import PreparedChip, PreparedFleet
 from .compensation.report import CompensatedLayer, CompensationReport
 from .compensation.shared import HealthyInputs, HealthyMoments
+from .lightning import LightningCallback
 from .ramp import Ramp
 from .read_by_members import ReadByMembers
 from .reordering import (
@@ -33,6 +34,7 @@ __all__ = [
     "HealthyInputs",
     "HealthyMoments",
     "LeftAlone",
+    "LightningCallback",
     "PreparedChip",
     "PreparedFleet",
     "Ramp",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from tremap_brevitas.placed.evaluator import Evaluate
 from tremap_brevitas.placed.modes import evaluation_mode
 from tremap_brevitas.prepare.strategy import Strategy
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ def retrain_until(
 
     The accuracy is measured before the first step, after every ``check_every`` and after the last. Before a ramp is done the
     network is not yet the one that is asked for, and is not measured. To keep the learning rate from depending on a number of
-    steps that is not known before, let it be constant, or decay over ``max_steps``.
+    steps that is not known before, let it be constant, or decay over ``max_steps``. Every measurement is
+    logged at level INFO.
 
     Args:
         goal: Accuracy at which to stop.
@@ -84,6 +88,7 @@ def retrain_until(
         if last or (step % check_every == 0 and strategy.done):
             with net.using(strategy.fault_map, rule=strategy.rule), evaluation_mode(net.model):
                 history.append((step, float(evaluate(net.model))))
+            _logger.info("step %d of at most %d: %g, the goal is %g", step, max_steps, history[-1][1], goal)
             if history[-1][1] >= goal or last:
                 break
         begin = time.perf_counter()

@@ -16,6 +16,7 @@ from torch import nn
 
 import tremap_brevitas as tm
 from tremap_brevitas import quant as tq
+from tremap_brevitas.prepare.compensation import layer as of_a_layer
 
 QUANT = tq.FaultyInt8WeightPerTensorFixedPoint
 
@@ -118,6 +119,45 @@ def test_a_factor_and_a_sign_are_taken_up_by_the_batchnorm():
     # Where no BatchNorm follows there is nothing to take up a sign, and the bias follows.
     assert report.layers[1].flipped == 0
     assert not torch.equal(net.model.second.bias, healthy.model.second.bias)
+
+
+def test_more_sweeps_never_raise_the_error_of_a_channel_that_a_batchnorm_follows():
+    errors = []
+    for sweeps in (1, 2, 4):
+        net = a_net(network())
+        report = net.compensate_([images(128)], fault_map=a_chip(net.placement, rate=0.2), sweeps=sweeps, progress=False)
+        errors.append(report.layers[0].compensated)
+    assert errors[0] > errors[1] >= errors[2] - 1e-9
+
+
+def test_a_layer_that_is_solved_part_by_part_is_the_same(monkeypatch):
+    states = []
+    for numbers in (1 << 23, 14 * 72 * 3):
+        monkeypatch.setattr(of_a_layer, "MAX_NUMBERS", numbers)
+        net = a_net(tm.make_faulty(network(FullRangeWeight)))
+        chips = tm.random_fault_maps(net.placement.memory, chips=6, fault_rate=0.05, seed=0)
+        net.compensate_([images(120)], fault_map=tm.merge(chips, on_conflict="free"), progress=False)
+        states.append(net.memory_image().codes)
+    for name, codes in states[0].items():
+        assert np.array_equal(codes, states[1][name])
+
+
+def test_what_a_bias_takes_up_costs_nothing():
+    torch.manual_seed(0)
+    layer = tm.make_faulty(qnn.QuantLinear(16, 8, bias=True, weight_quant=FullRangeWeight))
+    net = a_net(layer.eval())
+    healthy, x = copy.deepcopy(net), torch.rand(256, 16) + 2
+    net.compensate_([x], fault_map=a_chip(net.placement, rate=0.1), progress=False)
+    with torch.no_grad():
+        wrong = net.model(x) - healthy.model(x)
+    assert float(wrong.mean(0).abs().max()) < 1e-3
+    frozen = copy.deepcopy(healthy)
+    frozen.model.bias = None
+    without = frozen.compensate_([x], fault_map=a_chip(frozen.placement, rate=0.1), progress=False)
+    assert not without.layers[0].reason
+    with torch.no_grad():
+        other = frozen.model(x) - (healthy.model(x) - healthy.model.bias)
+    assert float(wrong.var(0).sum()) < float(other.var(0).sum())
 
 
 def test_outputs_that_are_quantized_take_no_factor():

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tremap_brevitas.prepare.compensation.conflicts import Clashes, Conflicts
-from tremap_brevitas.prepare.compensation.descent import descend, errors_of
+from tremap_brevitas.prepare.compensation.descent import about_the_mean, descend, errors_of
 from tremap_brevitas.prepare.compensation.reachable import CodeRule, Reachable, writable
 
 WIDTH, CODES = 3, list(range(-4, 4))
@@ -93,6 +93,56 @@ def test_the_mean_error_is_what_the_members_have(seed, members, copies):
         assert torch.allclose(group.mean_error(codes), after[copy * rows : (copy + 1) * rows])
         stored = codes.long() & 7
         assert bool((((stored | group.union[1]) & ~group.union[0]) == stored).all())
+
+
+def test_copies_that_go_on_keep_their_codes():
+    group = next(g for g in map(Group, range(20)) if len(g.row) > 1)
+    rows, copies = group.shape[0], 3
+    conflicts = Conflicts(group.clashes(), group.moments[0], rows=rows, copies=copies)
+    target = torch.cat([group.target, -group.target, 0.5 * group.target], 1)[0]
+    weights = torch.zeros_like(target)
+    conflicts.start_(weights, target)
+    before = conflicts.spread_errors().reshape(copies, rows)
+    conflicts.written_(weights)
+    order = torch.tensor([[2, 0], [1, 1]])
+    kept = conflicts.of_copies(order)
+    assert torch.equal(kept.spread_errors().reshape(2, rows), before.gather(0, order))
+    written = torch.zeros(2 * rows, group.shape[1], dtype=torch.float64)
+    kept.written_(written)
+    by_copy = weights.reshape(copies, rows, -1)
+    for copy in range(2):
+        for row in range(rows):
+            at = group.column[group.row == row]
+            assert torch.equal(written[copy * rows + row, at], by_copy[order[copy, row], row, at])
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=25)
+def test_the_mean_output_is_taken_up_and_no_member_s_deviation_from_it(seed):
+    group = Group(seed)
+    if not len(group.row):
+        return
+    rng = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(20, group.shape[1], generator=rng, dtype=torch.float64) + 1
+    second, mean = (inputs.T @ inputs / 20)[None], inputs.mean(0)[None]
+    conflicts = Conflicts(group.clashes(), second[0], rows=group.shape[0], copies=1)
+    reachable = Reachable(*(mask[None] for mask in group.union), RULE)
+
+    def nearest(wish, column):
+        return reachable.nearest(wish / group.scale, column) * group.scale
+
+    central = about_the_mean(second, mean, mean)
+    weights = torch.stack([nearest(group.target[..., j], j) for j in range(group.shape[1])], -1)
+    conflicts.start_(weights[0], group.target[0])
+    before = errors_of(weights, group.target, central)[0] + conflicts.spread_errors()
+    chosen = descend(weights, group.target, central, nearest, conflicts=conflicts, block=2)
+    after = errors_of(chosen, group.target, central)[0] + conflicts.spread_errors()
+    assert bool((after <= before + 1e-9).all())
+    conflicts.written_(chosen[0])
+    codes = (chosen[0] / group.scale).round()
+    wrong = torch.stack([(group.read(codes, m) - group.target[0]) @ inputs.T for m in range(len(group.stuck))])
+    bias = wrong.mean((0, 2), keepdim=True)
+    assert torch.allclose((wrong - bias).square().mean((0, 2)), after)
 
 
 def test_one_conflicting_weight_gets_the_best_of_all_codes():

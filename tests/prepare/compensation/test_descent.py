@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tremap_brevitas.prepare.compensation.descent import descend, errors_of, target_of
+from tremap_brevitas.prepare.compensation.descent import about_the_mean, constant, descend, errors_of, target_of
+from tremap_brevitas.prepare.compensation.layer import MAX_FACTOR, fitted_factors
 from tremap_brevitas.prepare.compensation.reachable import CodeRule, Reachable
 
 RULE = CodeRule(3, "twos_complement", "nearest", -4)
@@ -103,3 +104,53 @@ def test_inputs_that_say_too_little_give_a_finite_target():
     weights = torch.ones(1, 2, 4, dtype=torch.float64)
     zeros = torch.zeros(1, 4, 4, dtype=torch.float64)
     assert bool(target_of(weights, zeros, zeros, damping=0.01).isfinite().all())
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=40)
+def test_moments_about_the_mean_are_the_errors_that_a_free_bias_leaves(seed):
+    rng = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(1, 30, 5, generator=rng, dtype=torch.float64) + 3
+    inputs[..., 2] = 7.0  # never changes
+    weights, target = torch.randn(2, 1, 3, 5, generator=rng, dtype=torch.float64)
+    second, mean = inputs.mT @ inputs / 30, inputs.mean(1)
+    central = about_the_mean(second, mean, mean)
+    assert constant(second, mean)[0].tolist() == [False, False, True, False, False]
+    assert not bool(central[0, 2].any() | central[0, :, 2].any())
+    difference = inputs @ (weights - target).mT
+    assert torch.allclose(errors_of(weights, target, central), difference.var(1, correction=0))
+    # The target, found in data: a regression on inputs and a bias.
+    healthy = inputs + torch.randn(1, 30, 5, generator=rng, dtype=torch.float64)
+    healthy_mean = healthy.mean(1)
+    cross = about_the_mean(healthy.mT @ inputs / 30, healthy_mean, mean, dead=constant(second, mean))
+    live = [0, 1, 3, 4]
+    aim = target_of(weights, central, cross, damping=1e-9)[..., live]
+    design = torch.cat([inputs[0][:, live], torch.ones(30, 1, dtype=torch.float64)], 1)
+    expected = torch.linalg.lstsq(design, healthy[0] @ weights[0].T).solution[:4].T
+    assert torch.allclose(aim[0], expected, atol=1e-5)
+
+
+def test_inputs_that_never_change_leave_the_weights_as_the_target():
+    inputs = torch.full((1, 4, 3), 2.0)
+    second, mean = inputs.mT @ inputs / 4, inputs.mean(1)
+    central = about_the_mean(second, mean, mean)
+    weights = torch.arange(6.0).reshape(1, 2, 3)
+    assert torch.equal(target_of(weights, central, central, damping=0.01), weights)
+
+
+@given(st.integers(0, 10_000), st.booleans())
+def test_the_fitted_factor_is_the_best_of_many(seed, conflicting):
+    target, moments, _, _ = a_layer(seed, rows=3)
+    rng = torch.Generator().manual_seed(seed)
+    weights = torch.rand(target.shape, generator=rng, dtype=torch.float64) * 4 - 2
+    sign = torch.tensor([[1.0, -1.0, 1.0]], dtype=torch.float64)
+    spread = torch.rand(3, generator=rng, dtype=torch.float64) if conflicting else None
+    factor, error = fitted_factors(weights, target, moments, sign, spread=spread)
+    assert torch.equal(factor.sign(), sign)
+
+    def error_at(f):
+        return (errors_of(weights, f[..., None] * target, moments) + (0 if spread is None else spread)) / f.square()
+
+    assert torch.allclose(error, error_at(factor))
+    for size in torch.logspace(-2, 2, 81, base=MAX_FACTOR**0.5, dtype=torch.float64):
+        assert bool((error <= error_at(sign * size) + 1e-9).all())

@@ -107,8 +107,8 @@ def test_each_chip_gets_its_own_network_and_the_fleet_a_report(net, moments, tmp
         fleet.chip("Z")
     with pytest.raises(IndexError):
         fleet.chip(3)
-    with pytest.raises(ValueError, match="sweeps=1"):
-        prepare_fleet(net, chips, moments, sweeps=2, **options)
+    with pytest.raises(ValueError, match="sweeps=2"):
+        prepare_fleet(net, chips, moments, sweeps=3, **options)
     assert prepare_fleet(net, chips, moments, progress=False).report is None
 
 

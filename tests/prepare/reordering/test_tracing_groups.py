@@ -106,9 +106,11 @@ def test_an_operation_that_is_not_known_stops_the_channels_that_enter_it():
     assert any("not understood: " in one.reason for one in report.left_alone if one.layer == "first" and one.axis == 0)
 
 
-def test_resnet20_with_shortcuts_that_pad_channels():
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_resnet20_with_shortcuts_that_pad_channels(layout):
+    """In channels-last order torch's pooling to one place sets the strides of what it returns."""
     torch.manual_seed(0)
-    net = a_net(ResNet(20))
+    net = a_net(ResNet(20).to(memory_format=layout))
     report = channel_groups(net, torch.randn(1, 3, 8, 8))
     stages = {g.name: g for g in report.groups if len(g.sides) > 2}
     assert [(name, g.channels) for name, g in stages.items()] == [("conv1", 16), ("layer2.0.conv2", 16), ("layer3.0.conv2", 32)]
@@ -123,6 +125,25 @@ def test_resnet20_with_shortcuts_that_pad_channels():
     third = {(s.layer, s.axis): s.index[:, 0].tolist() for s in stages["layer3.0.conv2"].sides}
     assert third["linear", 1] == [*range(16), *range(48, 64)]
     assert len(report.groups) == 12
+
+
+@pytest.mark.parametrize(("size", "stride"), [((4, 4), (1, 4)), ((4, 4), (0, 1)), ((2, 8), (8, 1)), ((4, 3), (4, 1))])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_strides_that_move_elements(size, stride, in_place):
+    """Elements in other places, repeated or left out: not followed, whatever the strides say."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = fc(5, 4), fc(size[1], 4)
+
+        def forward(self, x):
+            x = torch.relu(self.first(x))
+            return self.second(x.as_strided_(size, stride) if in_place else x.as_strided(size, stride))
+
+    report = channel_groups(a_net(Net()), torch.randn(4, 5))
+    assert not report.groups
+    assert any(one.reason.startswith("not understood: as_strided") for one in report.left_alone)
 
 
 def test_digits_network_and_what_a_flatten_makes_of_a_channel():

@@ -19,12 +19,12 @@ from tremap_brevitas.placed.modes import evaluation_mode
 from tremap_brevitas.placed.slots import WeightSlot
 from tremap_brevitas.placed.state import PlacedState
 from tremap_brevitas.prepare.compensation.absorb import traced
-from tremap_brevitas.prepare.compensation.descent import target_of
+from tremap_brevitas.prepare.compensation.descent import about_the_mean, constant, target_of
 from tremap_brevitas.prepare.compensation.from_moments import compensate_from_
 from tremap_brevitas.prepare.compensation.layer import Solution
 from tremap_brevitas.prepare.compensation.layers import Layers, quantizes_outputs
 from tremap_brevitas.prepare.compensation.lockstep import in_lockstep
-from tremap_brevitas.prepare.compensation.moments import Sums, has_rows, rows_of
+from tremap_brevitas.prepare.compensation.moments import Sums, has_rows
 from tremap_brevitas.prepare.compensation.report import CompensatedLayer, CompensationReport
 from tremap_brevitas.prepare.compensation.shared import HealthyMoments, first_of, quantized_input
 from tremap_brevitas.prepare.compensation.statistics import follow_
@@ -132,7 +132,7 @@ class _Run(Layers):
                         reports[name] = CompensatedLayer(name, 0.0, 0.0, 0, 0)
                         continue
                     touched = True
-                    reports[name], solution = self._layer(entry, own, healthy, read, tries, sweeps)
+                    reports[name], solution = self._layer(entry, own, healthy, read, free, tries, sweeps)
                     if solution is not None and free:
                         signs_of[trace.absorbers[name]] = solution.factor.sign()
                     bar.update()
@@ -154,6 +154,7 @@ class _Run(Layers):
         own: list[Tensor],
         healthy: list[Tensor],
         read: Any,
+        followed: bool,
         tries: Sequence[float],
         sweeps: int,
     ) -> tuple[CompensatedLayer, Solution | None]:
@@ -164,15 +165,20 @@ class _Run(Layers):
         moments = Sums(samples=self.samples)
         for x, h in zip(own, healthy, strict=True):
             moments.add(module, x, h)
-        second, cross = moments.own / moments.rows, moments.cross / moments.rows
+        second, cross, mean, healthy_mean = (
+            x / moments.rows for x in (moments.own, moments.cross, moments.first, moments.healthy_first)
+        )
         if not bool(second.isfinite().all() & cross.isfinite().all()):
             raise ValueError(f"layer {name!r}: its inputs are not all finite")
-        problem = self.problem(entry, read)
+        problem, bias = self.problem(entry, read), self.float_bias(entry)
+        taken_up = followed or bias is not None
+        if taken_up:
+            cross = about_the_mean(cross, healthy_mean, mean, dead=constant(second, mean))
+            second = about_the_mean(second, mean, mean)
         target = target_of(problem.healthy, second, cross, damping=DAMPING)
-        report, solution = self.solve_(entry, problem, read, target, second, tries, sweeps)
-        bias = self.float_bias(entry)
-        if solution is not None and len(tries) == 1 and bias is not None:
-            bias += (_mean(module, healthy, problem.healthy) - _mean(module, own, solution.values)).to(bias)
+        report, solution = self.solve_(entry, problem, read, target, second, mean if taken_up else None, tries, sweeps)
+        if solution is not None and not followed and bias is not None:
+            bias += (_outputs(problem.healthy, healthy_mean) - _outputs(solution.values, mean)).to(bias)
         return report, solution
 
 
@@ -186,8 +192,6 @@ def _split(batches: list[Any], members: int) -> tuple[list[Any], int]:
     return batches, images
 
 
-def _mean(module: nn.Module, inputs: Sequence[Tensor], matrices: Tensor) -> Tensor:
+def _outputs(matrices: Tensor, mean: Tensor) -> Tensor:
     """Compute the mean of each output channel, without its bias."""
-    count = sum(len(x) for x in inputs)
-    mean = sum(rows_of(module, x).double().mean(1) * len(x) for x in inputs) / count
     return torch.einsum("gk,grk->gr", mean, matrices).reshape(-1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,6 +35,16 @@ class Clashes:
     scale: Tensor
     zero_point: Tensor
 
+    def of_rows(self, part: slice) -> Clashes | None:
+        """Return those of some rows, counted from the first of them; None if there are none."""
+        inside = (self.row >= part.start) & (self.row < part.stop)
+        if not bool(inside.any()):
+            return None
+        weights: dict[str, Any] = {
+            name: getattr(self, name)[inside] for name in ("column", "sa0", "sa1", "allowed", "scale", "zero_point")
+        }
+        return replace(self, row=self.row[inside] - part.start, **weights)
+
     def readings(self, at: Tensor) -> Tensor:
         """Return the real value that each member reads for each code, (len(at), codes, members)."""
         read = self.decoded[(self.stored[None, :, None] | self.sa1[at][:, None, :]) & ~self.sa0[at][:, None, :]]
@@ -53,13 +64,14 @@ class Conflicts:
 
     Args:
         clashes: The weights.
-        moments: Second moments of the inputs, (columns, columns).
+        moments: Second moments of the inputs, (columns, columns). What follows the layer is the same on all members: it takes
+            up the mean of their mean outputs and no member's deviation from it, so that these moments are never about the mean.
         rows: Rows of the layer's matrix.
         copies: How often the matrix stands under itself, each copy with another target.
     """
 
     def __init__(self, clashes: Clashes, moments: Tensor, *, rows: int, copies: int) -> None:
-        self._clashes, self._moments = clashes, moments
+        self._clashes, self._moments, self._rows = clashes, moments, rows
         count, columns, device = len(clashes.row), moments.shape[-1], moments.device
         self._base = torch.arange(count, device=device).repeat(copies)
         self._row = torch.cat([clashes.row + copy * rows for copy in range(copies)])
@@ -79,11 +91,23 @@ class Conflicts:
         bounds = torch.searchsorted(self._column[by_column], torch.arange(columns + 1, device=device)).tolist()
         self._at = [by_column[bounds[j] : bounds[j + 1]] for j in range(columns)]
 
+    def of_copies(self, order: Tensor) -> Conflicts:
+        """Return the same weights, their codes as they are, for other copies of each row.
+
+        Args:
+            order: Which copy of each row comes first, second, …: (new copies, rows).
+        """
+        kept = Conflicts(self._clashes, self._moments, rows=self._rows, copies=len(order))
+        source = order[kept._row // self._rows, kept._row % self._rows] * len(self._clashes.row) + kept._base
+        kept._code, kept._now[:-1] = self._code[source], self._now[source]
+        return kept
+
     def start_(self, weights: Tensor, target: Tensor) -> None:
         """Choose for each weight alone the code whose readings are closest to the target; store the mean readings in place."""
         for column, at in enumerate(self._at):
             if len(at):
-                self._choose(at, weights[:, column], target[self._row[at], column], None, torch.ones((), device=weights.device))
+                one = torch.ones((), device=weights.device)
+                self._choose(at, weights[:, column], target[self._row[at], column], None, one, one)
 
     def settle_(self, column: int, new: Tensor, old: Tensor, gradient: Tensor, bend: Tensor) -> None:
         """Choose the codes of one column's conflicting weights that minimize the error of the output.
@@ -104,7 +128,7 @@ class Conflicts:
         coupling = self._moments[self._column_of[others], column]
         coupling = torch.where(others == at[:, None], torch.zeros_like(coupling), coupling)
         pull = torch.einsum("cq,cqm->cm", coupling, self._now[others])
-        self._choose(at, new, old[row] - gradient[row] / bend, pull, bend)
+        self._choose(at, new, old[row] - gradient[row] / bend, pull, bend, self._moments[column, column])
 
     def spread_errors(self) -> Tensor:
         """Return the mean over the members of ``d_m' H d_m``, for each row."""
@@ -117,13 +141,13 @@ class Conflicts:
         """Replace the mean readings by the values of the written codes, in place."""
         weights[self._row, self._column] = self._clashes.written(self._base, self._code).to(weights.dtype)
 
-    def _choose(self, at: Tensor, means: Tensor, wish: Tensor, pull: Tensor | None, bend: Tensor) -> None:
+    def _choose(self, at: Tensor, means: Tensor, wish: Tensor, pull: Tensor | None, bend: Tensor, spread_bend: Tensor) -> None:
         base = self._base[at]
         readings = self._clashes.readings(base)
         mean = readings.mean(-1)
         deviation = readings - mean[..., None]
-        # Up to a constant: bend (mean - wish)^2, and the mean of bend d^2 + 2 d pull.
-        cost = bend * ((mean - wish[:, None]).square() + deviation.square().mean(-1))
+        # Up to a constant: bend (mean - wish)^2, and the mean of spread_bend d^2 + 2 d pull.
+        cost = bend * (mean - wish[:, None]).square() + spread_bend * deviation.square().mean(-1)
         if pull is not None:
             cost = cost + 2 * (deviation * pull[:, None, :]).mean(-1)
         cost = cost.masked_fill(~self._clashes.allowed[base], torch.inf)

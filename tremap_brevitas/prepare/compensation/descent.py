@@ -24,6 +24,8 @@ def target_of(weights: Tensor, moments: Tensor, cross: Tensor, *, damping: float
         damping: Share of the mean diagonal of ``moments`` that is added to both, so that directions without data stay put.
     """
     ridge = damping * moments.diagonal(dim1=-2, dim2=-1).mean(-1)
+    if damping > 0:
+        ridge = torch.where(ridge > 0, ridge, torch.ones_like(ridge))  # inputs that never change say nothing: the weights stay
     eye = torch.eye(moments.shape[-1], dtype=moments.dtype, device=moments.device) * ridge[:, None, None]
     # W (C + r I) (H + r I)^-1; H is symmetric, so that the transposed system has the same matrix.
     right = (weights @ (cross + eye)).mT
@@ -31,6 +33,36 @@ def target_of(weights: Tensor, moments: Tensor, cross: Tensor, *, damping: float
     if bool((info != 0).any()):
         return torch.linalg.lstsq(moments + eye, right).solution.mT
     return torch.cholesky_solve(right, factor).mT
+
+
+def about_the_mean(moments: Tensor, left: Tensor, right: Tensor, *, dead: Tensor | None = None) -> Tensor:
+    """Moments of inputs without what their means contribute, which a bias or a BatchNorm takes up.
+
+    Sums are of float32 products, so that what is left of an input that hardly changes is rounding: it counts as dead.
+
+    Args:
+        moments: Second or cross moments, (groups, columns, columns).
+        left: Mean of the inputs of the rows of ``moments``, (groups, columns).
+        right: Mean of the inputs of its columns.
+        dead: Inputs of the columns that count as constant, (groups, columns); None to take those of ``moments`` itself.
+
+    Examples:
+        >>> second, mean = torch.tensor([[[5.0, 2.0], [2.0, 1.0]]]), torch.tensor([[1.0, 1.0]])
+        >>> about_the_mean(second, mean, mean)
+        tensor([[[4., 0.],
+                 [0., 0.]]])
+    """
+    central = moments - left[..., :, None] * right[..., None, :]
+    if dead is not None:
+        return central.masked_fill(dead[..., None, :], 0)
+    dead = constant(moments, left)
+    return central.masked_fill(dead[..., None, :] | dead[..., :, None], 0)
+
+
+def constant(moments: Tensor, mean: Tensor) -> Tensor:
+    """Which inputs never change, up to rounding: (groups, columns)."""
+    squares = moments.diagonal(dim1=-2, dim2=-1)
+    return squares - mean.square() <= 1e-5 * squares
 
 
 def errors_of(weights: Tensor, target: Tensor, moments: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ def prepare_fleet(
     *,
     factors: bool = True,
     signs: bool = True,
-    sweeps: int = 1,
+    sweeps: int = 2,
     evaluate: Evaluate | None = None,
     evaluation: str | None = None,
     name: str = "compensated, shared moments",

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from tremap_brevitas.placed.faults import codes_of
 from tremap_brevitas.placed.identity import network_digest
+from tremap_brevitas.prepare.compensation.descent import about_the_mean
 from tremap_brevitas.prepare.compensation.layers import Layers, quantizes_outputs
 from tremap_brevitas.prepare.compensation.moments import has_rows
 from tremap_brevitas.prepare.compensation.report import CompensatedLayer, CompensationReport
@@ -59,12 +60,14 @@ def compensate_from_(
         tries = [f * s for s in ((1, -1) if signs and free else (1,)) for f in (factors if free else (1.0,))]
         device = entry.parameter.device
         second, mean = (torch.tensor(array, device=device) for array in (layer.second, layer.mean))
-        problem = run.problem(entry, read)
-        report, solution = run.solve_(entry, problem, read, problem.healthy, second, tries, sweeps)
+        problem, bias = run.problem(entry, read), run.float_bias(entry)
+        taken_up = free or bias is not None
+        about = about_the_mean(second, mean, mean) if taken_up else second
+        centre = mean if taken_up else None
+        report, solution = run.solve_(entry, problem, read, problem.healthy, about, centre, tries, sweeps)
         reports.append(report)
         values = solution.values if solution is not None else problem.read
         own, healthy = (outputs_of(matrices, second, mean) for matrices in (values, problem.healthy))
-        bias = run.float_bias(entry)
         if layer.norm:
             sign = solution.factor.sign() if free and solution is not None else None
             shift = torch.zeros_like(own[0]) if getattr(module, "bias", None) is None else module.bias.detach().double()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,10 @@ from tremap_brevitas.prepare.compensation.conflicts import Clashes, Conflicts
 from tremap_brevitas.prepare.compensation.descent import descend, errors_of
 from tremap_brevitas.prepare.compensation.moments import as_matrices, as_weight
 from tremap_brevitas.prepare.compensation.reachable import CodeRule, Reachable
+
+MAX_FACTOR = 4.0  # and its inverse is the least
+MAX_NUMBERS = 1 << 23  # that are worked on at once, all factors together; eight times that in each of a dozen arrays, in bytes
+KEPT = 4  # factors of a channel that are followed beyond the first sweep
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +86,7 @@ class LayerProblem:
         target: Tensor,
         moments: Tensor,
         *,
+        mean: Tensor | None = None,
         factors: Sequence[float] = (1.0,),
         sweeps: int = 1,
         clashes: Clashes | None = None,
@@ -90,58 +95,24 @@ class LayerProblem:
 
         Args:
             target: Real weights to come close to, as matrices.
-            moments: Second moments of the inputs, (groups, columns, columns).
-            factors: Factors, with their signs, that what follows can take up; the first is 1.
-            sweeps: Passes over all columns.
+            moments: Second moments of the inputs, (groups, columns, columns); about the mean, if ``mean`` is given.
+            mean: Mean of the inputs, (groups, columns), where a bias or a BatchNorm takes up the mean of the output; else None.
+            factors: Factors, with their signs, that what follows can take up; the first is 1. Each channel begins with every
+                one of them. If there are several, any factor of the same sign up to ``MAX_FACTOR`` can be taken up.
+            sweeps: Passes over all columns. After each, where factors are free, the factor becomes the one that serves the
+                codes best; beyond the first, the best ``KEPT`` of each channel go on.
             clashes: Weights that the members of a group read differently; for layers of one group of channels.
         """
         tries = torch.tensor(list(factors), dtype=torch.float64, device=target.device)
-        groups, rows, columns = target.shape
-        count = len(tries)
-
-        def repeated(x: Tensor) -> Tensor:
-            return x.repeat(1, count, 1)
-
-        by_row = tries.repeat_interleave(rows)[None, :, None]
-        aims = repeated(target) * by_row
-        scale, zero, held = (repeated(x).movedim(-1, 0).contiguous() for x in (self.scale, self.zero_point, self.held))
-        turned = self._turned(by_row.sign())
-        floats, read = ((repeated(x) * turned).movedim(-1, 0).contiguous() for x in (self._floats, self.read))
-        as_they_are = held & (turned[..., 0] > 0)
-        reachable = Reachable(repeated(self.sa0), repeated(self.sa1), self.rule)
-
-        holds, shifted = held.flatten(1).any(1).tolist(), bool(zero.any())
-
-        def nearest(wish: Tensor, column: int | slice) -> Tensor:
-            wish = wish / scale[column]
-            if shifted:
-                wish += zero[column]
-            holding = isinstance(column, slice) or holds[column]
-            if holding:  # a float that is held is rounded by the quantizer before its nearest code is looked up
-                wish = torch.where(held[column], (floats[column] / scale[column] + zero[column]).round(), wish)
-            values = reachable.nearest(wish, column)
-            if shifted:
-                values -= zero[column]
-            values *= scale[column]
-            return torch.where(as_they_are[column], read[column], values) if holding else values
-
-        start = nearest(aims.movedim(-1, 0), slice(None)).movedim(0, -1)
-        clash = None if clashes is None else Conflicts(clashes, moments[0], rows=rows, copies=count)
-        if clash is not None:
-            clash.start_(start[0], aims[0])
-        chosen = descend(start, aims, moments, nearest, sweeps=sweeps, conflicts=clash)
-        after = errors_of(chosen, aims, moments)
-        if clash is not None:
-            after = after + clash.spread_errors()
-        relative = (after / by_row[..., 0].square()).reshape(groups, count, rows)
-        best = relative.argmin(1, keepdim=True)
-        place = best[..., None].expand(groups, 1, rows, columns)
-        values = chosen.reshape(groups, count, rows, columns).gather(1, place)[:, 0]
-        factor = tries[best[:, 0]]
-        written = values
-        if clash is not None:
-            clash.written_(chosen[0])
-            written = chosen.reshape(groups, count, rows, columns).gather(1, place)[:, 0]
+        rows, columns = target.shape[1:]
+        raw = moments if mean is None else moments + mean[..., :, None] * mean[..., None, :]
+        # Rows do not depend on each other: a wide layer is solved part by part, which bounds the memory.
+        size = max(1, MAX_NUMBERS // (len(tries) * columns * len(target)))
+        parts = [
+            self._solve_rows(slice(b, b + size), target[:, b : b + size], moments, raw, tries, sweeps, clashes)
+            for b in range(0, rows, size)
+        ]
+        values, written, factor, errors = (torch.cat(part, 1) for part in zip(*parts, strict=True))
         sign = self._turned(factor.sign()[..., None])
         # A code below the quantizer's lowest is read where that is wanted. Half a code on either side is the same code, and
         # beyond the largest float it would move the scale.
@@ -158,8 +129,92 @@ class LayerProblem:
             codes=as_weight(self.layer, codes, self._shape).round().to(torch.int32),
             factor=factor.reshape(-1),
             before=_relative(errors_of(self.read, target, moments), power),
-            after=_relative(relative.gather(1, best), power),
+            after=_relative(errors, power),
         )
+
+    def _solve_rows(
+        self,
+        part: slice,
+        target: Tensor,
+        moments: Tensor,
+        raw: Tensor,
+        tries: Tensor,
+        sweeps: int,
+        clashes: Clashes | None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return what some rows read back, what is written there, the factor of each row, and its error."""
+        groups, rows, columns = target.shape
+        count = len(tries)
+        # Rows of copy after copy of the matrix, each copy with another factor.
+        factor = tries.repeat_interleave(rows).expand(groups, -1)
+        aims = target.repeat(1, count, 1) * factor[..., None]
+        nearest = self._nearest(part, factor.sign(), count)
+        chosen = nearest(aims.movedim(-1, 0), slice(None)).movedim(0, -1)
+        clashes = None if clashes is None else clashes.of_rows(part)
+        clash = None if clashes is None else Conflicts(clashes, raw[0], rows=rows, copies=count)
+        if clash is not None:
+            clash.start_(chosen[0], aims[0])
+        if count == 1:
+            chosen = descend(chosen, aims, moments, nearest, sweeps=sweeps, conflicts=clash)
+            errors = errors_of(chosen, aims, moments)
+            errors = errors if clash is None else errors + clash.spread_errors()
+        else:
+            for sweep in range(sweeps):
+                if sweep == 1 and count > KEPT:  # the best of them go on
+                    order = errors.reshape(groups, count, rows).argsort(dim=1, stable=True)[:, :KEPT]
+                    at = (order * rows + torch.arange(rows, device=order.device)).reshape(groups, -1)
+                    clash = None if clash is None else clash.of_copies(order[0])
+                    chosen = chosen.gather(1, at[..., None].expand(-1, -1, columns))
+                    factor, count = factor.gather(1, at), KEPT
+                    nearest = self._nearest(part, factor.sign(), count)
+                wanted = target.repeat(1, count, 1)
+                chosen = descend(chosen, wanted * factor[..., None], moments, nearest, conflicts=clash)
+                spread = None if clash is None else clash.spread_errors()
+                factor, errors = fitted_factors(chosen, wanted, moments, factor.sign(), spread=spread)
+        errors = errors.reshape(groups, count, rows)
+        best = errors.argmin(1, keepdim=True)
+        place = best[..., None].expand(groups, 1, rows, columns)
+        values = chosen.reshape(groups, count, rows, columns).gather(1, place)[:, 0]
+        factor = factor.reshape(groups, count, rows).gather(1, best)[:, 0]
+        written = values
+        if clash is not None:
+            clash.written_(chosen[0])
+            written = chosen.reshape(groups, count, rows, columns).gather(1, place)[:, 0]
+        return values, written, factor, errors.gather(1, best)[:, 0]
+
+    def _nearest(self, part: slice, sign: Tensor, copies: int) -> Callable[[Tensor, int | slice], Tensor]:
+        """Return what gives the nearest reachable values for wishes, for so many copies of some rows under each other.
+
+        Args:
+            part: The rows.
+            sign: Sign of each row of them, (groups, copies * rows).
+            copies: Number of copies.
+        """
+
+        def repeated(x: Tensor) -> Tensor:
+            return x[:, part].repeat(1, copies, 1)
+
+        scale, zero, held = (repeated(x).movedim(-1, 0).contiguous() for x in (self.scale, self.zero_point, self.held))
+        turned = self._turned(sign[..., None])
+        floats, read = ((repeated(x) * turned).movedim(-1, 0).contiguous() for x in (self._floats, self.read))
+        as_they_are = held & (turned[..., 0] > 0)
+        reachable = Reachable(repeated(self.sa0), repeated(self.sa1), self.rule)
+        holds, shifted = held.flatten(1).any(1).tolist(), bool(zero.any())
+
+        def nearest(wish: Tensor, column: int | slice) -> Tensor:
+            wish = wish / scale[column]
+            if shifted:
+                wish += zero[column]
+            holding = isinstance(column, slice) or holds[column]
+            if holding:  # a float that is held is rounded by the quantizer before its nearest code is looked up
+                wish = torch.where(held[column], (floats[column] / scale[column] + zero[column]).round(), wish)
+            values = reachable.nearest(wish, column)
+            if shifted:
+                values -= zero[column]
+            values *= scale[column]
+            return torch.where(as_they_are[column], read[column], values) if holding else values
+
+        return nearest
 
     def _turned(self, sign: Tensor) -> Tensor:
         """Sign of the floats that are held.
@@ -169,6 +224,33 @@ class LayerProblem:
         """
         keep = self.rule.encoding == "binary" or self.rule.store == "plain"
         return torch.ones_like(sign) if keep else sign
+
+
+def fitted_factors(
+    weights: Tensor, target: Tensor, moments: Tensor, sign: Tensor, *, spread: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The factor of each row for which it is closest to the target, and the error that is left then.
+
+    ``(w - f t)' H (w - f t) / f²`` is a parabola in ``1 / f``.
+
+    Args:
+        weights: Rows of weights, (groups, rows, columns).
+        target: Rows of the target, without a factor.
+        moments: Second moments of the inputs, (groups, columns, columns).
+        sign: Sign of each row's factor, (groups, rows), or what broadcasts to it.
+        spread: What conflicts add to each row's error, (rows,).
+
+    Examples:
+        >>> one = torch.ones(1, 1, 1)
+        >>> fitted_factors(0.5 * one, one, one, torch.ones(1, 1))
+        (tensor([[0.5000]]), tensor([[0.]]))
+    """
+    own, aim = weights @ moments, target @ moments
+    power, along, wanted = ((a * b).sum(-1) for a, b in ((own, weights), (aim, weights), (aim, target)))
+    if spread is not None:
+        power = power + spread
+    inverse = torch.where(power > 0, along * sign / power, 1.0).clamp(1 / MAX_FACTOR, MAX_FACTOR) * sign
+    return 1 / inverse, wanted - 2 * along * inverse + power * inverse.square()
 
 
 def _relative(errors: Tensor, power: float) -> float:

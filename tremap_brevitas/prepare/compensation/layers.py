@@ -60,6 +60,7 @@ class Layers:
         read: NDArray[np.int32],
         target: Tensor,
         second: Tensor,
+        mean: Tensor | None,
         tries: Sequence[float],
         sweeps: int,
     ) -> tuple[CompensatedLayer, Solution | None]:
@@ -67,7 +68,7 @@ class Layers:
         name = entry.name
         placed = self.net.placement.layer(name)
         clashes = clashes_of(problem, placed, [m.get(name) for m in self.member_stuck]) if self.members else None
-        solution = problem.solve(target, second, factors=tries, sweeps=sweeps, clashes=clashes)
+        solution = problem.solve(target, second, mean=mean, factors=tries, sweeps=sweeps, clashes=clashes)
         reason = self._write(entry, solution)
         if reason:
             return CompensatedLayer(name, solution.before, solution.before, 0, 0, reason), None

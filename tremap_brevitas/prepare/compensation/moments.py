@@ -130,13 +130,16 @@ class Sums:
     def __init__(self, *, samples: int) -> None:
         self.samples = samples
         self.rows = 0
-        self.own = self.cross = self.first = torch.zeros((), dtype=torch.float64)
+        self.own = self.cross = self.first = self.healthy_first = torch.zeros((), dtype=torch.float64)
 
     def add(self, layer: nn.Module, x: Tensor, healthy: Tensor | None) -> None:
         """Add a batch of inputs, and the inputs of the same images in the healthy network."""
         rows = rows_of(layer, x, samples=self.samples)
+        wanted = rows if healthy is None else rows_of(layer, healthy, samples=self.samples)
         own = _gram(rows)
-        cross = own if healthy is None else rows_of(layer, healthy, samples=self.samples).mT @ rows
+        cross = own if healthy is None else wanted.mT @ rows
         self.own, self.cross = own.double() + self.own.to(own.device), cross.double() + self.cross.to(cross.device)
-        self.first = (rows.new_ones(1, rows.shape[1]) @ rows)[:, 0].double() + self.first.to(rows.device)
+        ones = rows.new_ones(1, rows.shape[1])
+        self.first = (ones @ rows)[:, 0].double() + self.first.to(rows.device)
+        self.healthy_first = (ones @ wanted)[:, 0].double() + self.healthy_first.to(rows.device)
         self.rows += rows.shape[1]

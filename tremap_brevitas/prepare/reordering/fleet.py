@@ -9,7 +9,8 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from tremap_brevitas.faults import FaultMap
-from tremap_brevitas.order import ChannelGroup, FleetOrders, SearchOptions, order_chips
+from tremap_brevitas.moments import InputMoments
+from tremap_brevitas.order import ChannelGroup, FleetOrders, Hardware, SearchOptions, order_chips, output_importance
 from tremap_brevitas.placed import PlacedModel
 from tremap_brevitas.placed.slots import check_type
 from tremap_brevitas.prepare.reordering.channels import channel_groups
@@ -23,6 +24,8 @@ def reorder(
     outputs_free: bool = False,
     options: SearchOptions | None = None,
     importance: Mapping[str, ArrayLike] | None = None,
+    hardware: Hardware | None = None,
+    moments: InputMoments | None = None,
     workers: int = 1,
     folder: str | os.PathLike[str] | None = None,
     progress: bool = True,
@@ -41,7 +44,11 @@ def reorder(
         outputs_free: Whether the network's outputs may come in another order.
         options: How to search; None for the default.
         importance: For each layer by name what an error of each weight counts, in the shape of the weight; layers that are
-            missing count 1.
+            missing count 1 over the sum of their squared codes.
+        hardware: What the accelerator has beside free channels: scrambled addresses, rotated or inverted words. Fault maps are
+            of ``hardware.chip_memory(net.placement.memory)`` then. None for nothing.
+        moments: Moments of the layers' inputs, as ``export`` keeps them and ``Bundle.moments`` gives them. What stays wrong is
+            then weighed by its error of the layer's output, not by the squared error of the codes. Not with ``importance``.
         workers: Processes to use; the result does not depend on it.
         folder: Run folder: chips that are finished there are not solved again. None keeps nothing.
         progress: Whether to show a bar on standard error.
@@ -50,8 +57,9 @@ def reorder(
         One order a chip, with the certificate in that order and the memory image. It prints as a table.
 
     Raises:
-        TypeError: If ``net`` is no placed model.
-        ValueError: If there is no chip, neither inputs nor groups, or a chip's memory is another than the placement's.
+        TypeError: If ``net`` is no placed model, or ``moments`` are not those of a bundle.
+        ValueError: If there is no chip, neither inputs nor groups, a chip's memory is another than the placement's, moments are
+            of another network, or both moments and importance are given.
 
     Examples:
         >>> import torch
@@ -70,12 +78,19 @@ def reorder(
         if not inputs:
             raise ValueError("reorder needs inputs to run the model on, or groups=…; two images will do")
         groups = channel_groups(net, *inputs, outputs_free=outputs_free).groups
+    image = net.memory_image()
+    if moments is not None:
+        check_type("moments", moments, InputMoments)
+        if importance is not None:
+            raise ValueError("give moments or importance, not both: either says what an error of each weight counts")
+        importance = output_importance(moments, image)
     orders = order_chips(
-        net.memory_image(),
+        image,
         groups,
         chips,
         options=options,
         importance=importance,
+        hardware=hardware,
         workers=workers,
         folder=folder,
         progress=progress,

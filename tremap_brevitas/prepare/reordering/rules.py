@@ -16,6 +16,7 @@ from tremap_brevitas.prepare.reordering.identities import Identities
 from tremap_brevitas.prepare.reordering.joining import joined
 from tremap_brevitas.prepare.reordering.labels import Labels, fixed, fresh, viewed
 
+Layout: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...], int]"
 Result: TypeAlias = "Labels | list[Labels | None] | None"
 
 
@@ -32,6 +33,7 @@ class Call:
         identities: The graph.
         columns: For the weight of a grouped convolution: labels (groups, inputs of a group) of its columns.
         where: The operation and the module in which it ran, for messages.
+        layout: Shape, strides and offset of its first argument before it ran; None if that is no tensor.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Call:
     identities: Identities
     columns: Callable[[Labels, int], Labels | None]
     where: str
+    layout: Layout | None
 
     def of(self, name: str) -> Labels:
         """Return the labels of a tensor argument."""

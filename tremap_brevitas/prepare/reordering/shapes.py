@@ -23,6 +23,18 @@ def same(call: Call) -> Result:
     return _first(call)
 
 
+def strided(call: Call) -> Result:
+    """``as_strided`` where every element stays where it is, as pooling to one place does it in channels-last order."""
+    if call.layout is None:
+        return None
+    shape, strides, offset = call.layout
+    moved = call.named.get("storage_offset") not in (None, offset)
+    if moved or tuple(call.named["size"]) != shape:
+        return None
+    one_by_one = zip(shape, strides, call.named["stride"], strict=True)
+    return _first(call) if all(size == 1 or before == after for size, before, after in one_by_one) else None
+
+
 def view(call: Call) -> Result:
     """Trace a reshape."""
     return viewed(_first(call), call.result.shape)

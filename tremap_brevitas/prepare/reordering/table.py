@@ -47,6 +47,7 @@ _TABLE: dict[Callable[[Call], Result], str] = {
     rules.spatial: _POOLING,
     rules.nothing_moves: "arange eye linspace logspace range tril_indices triu_indices",
     convolution: "convolution _convolution",
+    shapes.strided: "as_strided",
     shapes.view: "view _unsafe_view _reshape_alias reshape flatten unflatten unsqueeze squeeze",
     shapes.permute: "permute transpose t",
     shapes.expand: "expand broadcast_to",

@@ -159,6 +159,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        first = args[0] if args else None
+        layout = (tuple(first.shape), first.stride(), int(first.storage_offset())) if isinstance(first, Tensor) else None
         result = func(*args, **kwargs)
         name = func._schema.name.split("::")[1]
         named = {a.name: a.default_value for a in func._schema.arguments if a.has_default_value()}
@@ -168,7 +170,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         module = next((inside for inside in reversed(self._inside) if inside), "")
         where = f"{name} in {module!r}" if module else name
         values = [named.get(a.name) for a in func._schema.arguments]
-        call = Call(name, values, named, result, self.labels, self.identities, self.columns_of, where)
+        call = Call(name, values, named, result, self.labels, self.identities, self.columns_of, where, layout)
         self._follow(call, func._schema.name.startswith("aten::"), in_place)
         return result
 
@@ -189,7 +191,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if labels is None or labels.shape() != tuple(tensor.shape):
                 self.stop(entering, f"not understood: {call.where}")
                 labels = fixed(tensor.shape)
-            if id(tensor) not in self._labels:  # what works in place returns what it was given
+            before = self._labels.get(id(tensor))  # what works in place returns what it was given, in another shape at times
+            if before is None or before[1].shape() != labels.shape():
                 self.keep(tensor, labels)
         if rule is None and not any(isinstance(tensor, Tensor) for tensor in results):
             self.stop(entering, f"not understood: {call.where}")

@@ -1,0 +1,67 @@
+"""Spare rows and columns that a command gives every chip before it looks at what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypedDict
+
+import click
+
+from tremap_brevitas.cli.common import GEOMETRY, Command, loaded_geometry
+from tremap_brevitas.faults.array.allocate import allocate_repair
+from tremap_brevitas.faults.array.geometry import ArrayGeometry
+from tremap_brevitas.faults.fault_map import FaultMap
+
+
+class Spares(TypedDict):
+    """What the options say."""
+
+    spare_rows: int
+    spare_columns: int
+    column_mux: int
+    geometry: Path | None
+
+
+def spare_options(command: Command) -> Command:
+    """Options that say how many spare lines there are, and where the cells lie."""
+    options = [
+        click.option("--spare-rows", type=click.IntRange(min=0), default=0, show_default=True, help="Spare rows of each bank."),
+        click.option(
+            "--spare-columns", type=click.IntRange(min=0), default=0, show_default=True, help="Spare columns of each bank."
+        ),
+        click.option(
+            "--column-mux", type=click.IntRange(min=1), default=1, show_default=True, help="Words that share a physical row."
+        ),
+        GEOMETRY,
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def check_spares(*, spare_rows: int, spare_columns: int, column_mux: int, geometry: Path | None) -> None:
+    """Check that a geometry is of use.
+
+    Raises:
+        click.UsageError: If it is not, or the column mux is said twice.
+    """
+    if geometry is not None and column_mux != 1:
+        raise click.UsageError("--geometry says the column mux; leave --column-mux out")
+    if (geometry is not None or column_mux != 1) and not spare_rows and not spare_columns:
+        raise click.UsageError("--geometry and --column-mux say where spare lines lie; give --spare-rows or --spare-columns")
+
+
+def after_spares(
+    *, spare_rows: int, spare_columns: int, column_mux: int, geometry: Path | None
+) -> Callable[[FaultMap], FaultMap]:
+    """What makes of a chip's map the one that is left by its spare rows and columns, as ``tremap map repair`` does."""
+    if not spare_rows and not spare_columns:
+        return lambda chip: chip
+    said = None if geometry is None else loaded_geometry(geometry)
+
+    def remaining(chip: FaultMap) -> FaultMap:
+        array = ArrayGeometry(chip.memory, column_mux=column_mux) if said is None else said
+        return allocate_repair(chip, spare_rows=spare_rows, spare_columns=spare_columns, geometry=array).remaining
+
+    return remaining

@@ -1,0 +1,70 @@
+"""A chip in its order, with the codes chosen anew that no order could save."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tremap_brevitas.faults import FaultMap
+from tremap_brevitas.faults.fault_map import check_memory
+from tremap_brevitas.moments import InputMoments
+from tremap_brevitas.order.chip_order import ChipOrder
+from tremap_brevitas.order.groups import in_order, out_of_order
+from tremap_brevitas.patching import Patch
+from tremap_brevitas.patching.patch import Masks, patched, stuck_masks
+from tremap_brevitas.placement import LayerDifference, certificate
+from tremap_brevitas.placement.certificate import certificate_of
+
+
+def patch_in_order(order: ChipOrder, moments: InputMoments, chip: FaultMap, *, sweeps: int = 1) -> tuple[ChipOrder, Patch]:
+    """Choose codes anew where a chip reads wrong ones in its order, so that each channel's output is least wrong.
+
+    What [patch][tremap_brevitas.patching.patch] does for a chip that holds the network as it lies. A stuck bit belongs to a
+    slot; put back into the network's own order it is a stuck bit of the weight that lies there, and moments need not move.
+
+    Args:
+        order: The chip's order.
+        moments: Moments of the layers' inputs, of the network in its own order.
+        chip: The chip's fault map, with all of its stuck cells; it may have more of them than the order was found for.
+        sweeps: Passes over the weights of a channel.
+
+    Returns:
+        The chip's order with the codes chosen: its ``image`` is what is to be written, and what the chip gives back. And what
+        was done, in the network's own order.
+
+    Raises:
+        ValueError: If order, moments and chip do not belong together, or the chip reads every code as it is.
+    """
+    network, placement = order.network, order.network.placement
+    if sweeps < 1:
+        raise ValueError(f"sweeps must be at least 1, got {sweeps}")
+    if order.hardware is not None:
+        raise ValueError(f"chip {chip.chip!r}: an order with hardware ({order.hardware.hardware}) cannot be patched")
+    check_memory(chip, placement.memory, whose="the image's")
+    if moments.image != network.digest:
+        raise ValueError(f"the moments belong to an image of digest {moments.image}, but this one's is {network.digest}")
+    read = out_of_order(certificate(order.ordered, chip).read(), order.groups, order.orders)
+    before = certificate_of(chip.chip, network, read)
+    if before.bit_exact:
+        raise ValueError(f"chip {chip.chip!r} reads every code in its order as it is: there is nothing to patch")
+    found = patched(before, moments, _own_order(order, stuck_masks(placement, chip)), sweeps=sweeps)
+    written, ordered = in_order(found.image.codes, order.groups, order.orders), order.ordered.codes
+    differences = []
+    for name, codes in written.items():
+        wanted, now = ordered[name].reshape(-1).astype(np.int32), codes.reshape(-1).astype(np.int32)
+        weight = np.flatnonzero(wanted != now)
+        if len(weight):
+            differences.append(LayerDifference(name, weight, wanted[weight], now[weight]))
+    result = ChipOrder(
+        *(chip.chip, chip.digest, network, order.groups, order.orders, tuple(differences), len(chip)),
+        certificate(network, chip, deployment="chip_image").weights_that_differ,
+        order.unavoidable if chip.digest == order.fault_map else 0,
+    )
+    return result, found
+
+
+def _own_order(order: ChipOrder, masks: Mapping[str, Masks]) -> dict[str, Masks]:
+    """Masks of slots as masks of the weights that lie there."""
+    zeros, ones = (out_of_order({name: pair[i] for name, pair in masks.items()}, order.groups, order.orders) for i in (0, 1))
+    return {name: (zeros[name], ones[name]) for name in masks}
