@@ -33,27 +33,44 @@ def test_every_case_has_a_preparation_and_a_cost():
     assert trained == sorted(trained)  # what takes long comes last
 
 
-@pytest.mark.slow
-def test_every_preparation_and_its_row(bench, tmp_path, monkeypatch):
+@pytest.fixture
+def run(bench, monkeypatch):
+    """Runs a case on noise, with the network as good as trained."""
     monkeypatch.setattr(methods, "IMAGES", 8)
     monkeypatch.setattr(work, "workbench_of", lambda setup, network: bench)
     monkeypatch.setattr(work, "_clean", lambda setup, network: 0.5)
     monkeypatch.setattr(bench, "train", lambda strategy, **_: strategy.step())
-    jobs = [Case("resnet20", 2e-2, name, 0) for name in METHODS if name not in (cases.BOTH, cases.ORDER_COMPENSATED)]
-    jobs += [Case("resnet20", 6e-3, cases.COMPENSATED, 0, 3, None), Case("resnet20", 6e-3, cases.RETRAINED, 0, 3, 1)]
-    jobs += [Case("resnet20", 1e-6, cases.NEAREST, 4)]
-    results = {case: work.Work(None)(case) for case in jobs}
-    made = rows.merged([], [row for case, result in results.items() for row in rows.rows_of(case, result)])
-    assert len(made) == len(jobs) + 3  # a group: the union, then each chip
-    assert all(0 <= row.accuracy <= 1 for row in made)
-    wrong = {row.preparation: row.wrong for row in made if row.rate == 2e-2}
-    assert wrong["order"] < wrong["nearest"] == wrong["as they lie"]
+    return lambda case: rows.rows_of(case, work.Work(None)(case))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_every_preparation_makes_a_row(run, name):
+    (row,) = run(Case("resnet20", 2e-2, name, 0))
+    assert 0 <= row.accuracy <= 1
+    assert row.stuck == pytest.approx(2e-2, rel=1e-3)
+    (nearest,) = run(Case("resnet20", 2e-2, cases.NEAREST, 0))
+    fewer = {cases.ORDER, cases.COMPENSATED, cases.PLAINLY, cases.ORDER_COMPENSATED, cases.BOTH}
+    assert (row.wrong < nearest.wrong) == (name in fewer) or name in (cases.GPTQ, cases.QRONOS, cases.SIGNS)
+
+
+@pytest.mark.slow
+def test_a_group_has_a_row_for_the_union_and_for_each_chip(run, tmp_path):
+    made = rows.merged([], run(Case("resnet20", 6e-3, cases.NEAREST, 0, 3, None)))
+    assert [(row.written, row.chip) for row in made] == [("union", "all"), *(("one image", str(chip)) for chip in range(3))]
     rows.write(made, tmp_path / "rows.csv")
     assert rows.read(tmp_path / "rows.csv") == made
-    printed = table.table(tmp_path / "rows.csv")
-    of = {row.preparation: row.accuracy for row in made if row.rate == 2e-2}
-    nearest = 100 * (of[cases.NEAREST] - of[cases.RETRAINED])
-    assert f"{nearest:+.2f} [1]" in next(line for line in printed.splitlines() if f"| {cases.NEAREST} " in line)
+
+
+def test_the_table_beside_other_methods_pairs_chips():
+    accuracy = {row.key: row.accuracy for row in rows.read(CSV)}
+    case = Case("resnet20", 1e-1, cases.NEAREST, 0)
+    retrained = Case("resnet20", 1e-1, cases.RETRAINED, 0)
+    apart = 100 * (accuracy[case, rows.OWN, "0"] - accuracy[retrained, rows.OWN, "0"])
+    (printed,) = (line for line in table.table(CSV).splitlines() if "| 0.1 " in line and "| nearest  " in line)
+    seeds = [row.seed for row in rows.read(CSV) if (row.rate, row.preparation, row.chips) == (1e-1, cases.RETRAINED, 1)]
+    assert f"[{len(seeds)}]" in printed
+    assert len(seeds) > 1 or f"{apart:+.2f} [1]" in printed
 
 
 def test_a_network_that_is_read_as_wanted_is_not_run(bench, monkeypatch):
