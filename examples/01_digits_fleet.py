@@ -29,7 +29,7 @@ import tremap_brevitas as tm
 
 # Stuck cells over all cells where nothing is retrained: ten times what repair leaves of real chips, some 40 wrong codes here.
 AFTER_REPAIR = 1e-3
-# No worse than any other in docs/study.md where all chips share one image, and the better the more conflicts there are.
+# No worse than any other in docs/study_retraining.md where all share one image, and the better the more conflicts there are.
 CHOSEN = ("nearest", "read by members")
 
 

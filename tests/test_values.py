@@ -41,6 +41,7 @@ def values():
     curve = planning.ResilienceCurve(
         [planning.Point(0, 0.9), planning.Point(5, 0.5), planning.Point(9, 0.4), planning.Point(5, 0.9, 10)], name="net"
     )
+    advice = planning.advise(1e-3, bits=8, chips=3)
     result = report_room.ChipResult("A7", weights_that_differ=3, worst_error=64, accuracy=0.5)
     report = tm.FleetReport("merged", 0.9, (result,), 200, 1.5, 0.25)
     geometry = ArrayGeometry(MEMORY, column_mux=2, word_order=rng.permutation(16), bit_order=rng.permutation(32))
@@ -117,6 +118,10 @@ def values():
         curve.points[0],
         placement.activated_faults(image, chips[0]),
         planning.Prepared("a", image, 0.9),
+        advice,
+        advice.options[0],
+        advice.options[0].measured,
+        advice.options[0].measured.first,
         next(planning.assign(chips, [planning.Prepared("a", image, 0.9)], goal=0.5, curve=curve)),
         planning.plan_groups(chips, image, curve, goal=0.6, steps=10)[0],
         onnx_files.OnnxReport("m.onnx", {"fc": "w"}, ()),

@@ -2,8 +2,8 @@
 
     python -m benchmarks.study --data cifar-10-batches-bin --weights FOLDER --ray
 
-Runs what is missing and writes the tables and pictures of docs/study.md. Finished rows are records in the output folder; kill
-it, start it again, and it goes on with the others. FOLDER holds float weights, plain state dicts, as
+Runs what is missing and writes tables and pictures of docs/study_retraining.md. Finished rows are records in the output
+folder; kill it, start it again, and it goes on with the others. FOLDER holds float weights, plain state dicts, as
 resnet20_cifar10_float.pt and resnet32_cifar10_float.pt. Data and weights are known by their content: an output folder of
 others is refused. Needs pandas and matplotlib (extra "test").
 
@@ -40,7 +40,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--test-images", type=int, default=5000, help="test images used (default %(default)s)")
     parser.add_argument("--report-only", action="store_true", help="run nothing; write the page from what is finished")
     parser.add_argument("--from-csv", action="store_true", help="run nothing; write the page from the CSV files beside it")
-    parser.add_argument("--docs", type=Path, default=DOCS, help="folder with study.md (default: the repository's docs)")
+    parser.add_argument(
+        "--docs", type=Path, default=DOCS, help="folder with study_retraining.md (default: the repository's docs)"
+    )
     parser.add_argument(
         "--ray",
         nargs="?",

@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/study.md."""
+"""Draw the pictures of docs/study_retraining.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write docs/study.md and what it links to, from the CSV files beside it."""
+"""Write docs/study_retraining.md and what it links to, from the CSV files beside it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tremap_brevitas.files import atomic_file
 
 
 def write_report(docs: Path) -> None:
-    """Fill the tables between the markers of study.md, and draw its pictures.
+    """Fill the tables between the markers of study_retraining.md, and draw its pictures.
 
     Args:
-        docs: Folder with study.md and the CSV files.
+        docs: Folder with study_retraining.md and the CSV files.
     """
     results = Results(docs)
-    page = docs / "study.md"
+    page = docs / "study_retraining.md"
     text = page.read_text(encoding="utf-8")
     for name, table in TABLES.items():
         text = _filled(text, page, name, table(results))

@@ -1,4 +1,4 @@
-"""Make the tables of docs/study.md, each from the rows that it needs; what was not run shows as a dash."""
+"""Make the tables of docs/study_retraining.md, each from the rows that it needs; what was not run shows as a dash."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def lot(tmp_path_factory):
     group = Group("linear")
     report = group.net.evaluate(group.chips[:1], lambda model: 0.9, progress=False)
     inputs = torch.randn(200, 64, generator=torch.Generator().manual_seed(1)).relu()
-    groups = tm.channel_groups(group.net, group.x)
+    groups = tm.prepare.channel_groups(group.net, group.x)
     folder = group.export(root / "group_0", chips=group.chips[:1], report=report, moments=[inputs], groups=groups)
     memory, chips = group.placement.memory, []
     (root / "lot").mkdir()
@@ -127,7 +127,7 @@ def test_a_chip_is_patched_in_its_order(lot, tmp_path):
     words = read_memory_image(out, format="readmemh", word_bits=32)
     assert words == patched.image.words()
     written = tm.MemoryImage.from_words(bundle.image.placement, words)
-    assert tm.certificate(written, chips[4]).bit_exact  # the certificate of what was written holds
+    assert tm.placement.certificate(written, chips[4]).bit_exact  # the certificate of what was written holds
     read = by_hand(bundle, order, words_read(written, chips[4]))
     weights = {w.initializer: w.codes for w in onnx_weights(load_onnx(onnx))}
     for layer, initializer in onnx_metadata(onnx)["layers"].items():

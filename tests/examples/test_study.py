@@ -76,7 +76,7 @@ def test_every_kind_of_row_and_the_page(bench, tmp_path):
         with RunFolder(tmp_path / "rows") as folder:
             folder.put(row.name, found)
     (tmp_path / "docs").mkdir()
-    shutil.copy(ROOT / "docs" / "study.md", tmp_path / "docs")
+    shutil.copy(ROOT / "docs" / "study_retraining.md", tmp_path / "docs")
     with RunFolder(tmp_path / "baselines") as folder:
         folder.put("resnet20", {"steps": 2, "bfloat16": 0.1, "float32": 0.125, "weights": "d"})
     results.collect(tmp_path, tmp_path / "docs")
@@ -84,7 +84,7 @@ def test_every_kind_of_row_and_the_page(bench, tmp_path):
     with (tmp_path / "docs" / "study_chips.csv").open(newline="") as file:
         chips = list(csv.DictReader(file))
     assert len(chips) == kept
-    page = (tmp_path / "docs" / "study.md").read_text()
+    page = (tmp_path / "docs" / "study_retraining.md").read_text()
     assert f"{len(kinds)} of {len(rows.all_rows())} rows are finished." in page
     for name in tables.TABLES:
         body = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", page, re.S).group(1)
@@ -99,7 +99,7 @@ def test_the_command_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     weights = {key: value for key, value in ResNet(20).state_dict().items() if "quant" not in key}
     torch.save(weights, tmp_path / "resnet20_cifar10_float.pt")
     (tmp_path / "docs").mkdir()
-    shutil.copy(ROOT / "docs" / "study.md", tmp_path / "docs")
+    shutil.copy(ROOT / "docs" / "study_retraining.md", tmp_path / "docs")
     monkeypatch.setattr(workbench, "BATCH", 8)
     monkeypatch.setattr(workbench.tm, "compiled", lambda model, **_: model)
     monkeypatch.setattr(workbench, "COLLECT", 2)
@@ -123,9 +123,9 @@ def test_the_command_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
         assert ran == [first, second]
         with pytest.raises(ValueError, match="holds a run with test_images=20, but here it is 10"):
             study("--test-images", "10")
-        page = (tmp_path / "docs" / "study.md").read_text()
+        page = (tmp_path / "docs" / "study_retraining.md").read_text()
         study("--from-csv")
-        again = (tmp_path / "docs" / "study.md").read_text()
+        again = (tmp_path / "docs" / "study_retraining.md").read_text()
         seconds = re.compile(r"<!-- grouping -->.*<!-- /grouping -->", re.S)
         assert seconds.sub("", again) == seconds.sub("", page)
         # What is read counts, not where it lies.
@@ -184,8 +184,8 @@ def published():
 
 
 def test_the_page_is_what_its_files_say(published):
-    """Every table of docs/study.md again from the CSV files that are published."""
-    page = (ROOT / "docs" / "study.md").read_text()
+    """Every table of docs/study_retraining.md again from the CSV files that are published."""
+    page = (ROOT / "docs" / "study_retraining.md").read_text()
     for name, table in tables.TABLES.items():
         body = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", page, re.S).group(1)
         if name != "grouping":  # made of maps, not of files; it has seconds

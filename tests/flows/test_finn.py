@@ -113,7 +113,12 @@ def test_depthwise_convolutions(unit, pe, simd, expected):
         ((4, 1, 3, 3), {}, {"PE": 1, "SIMD": 3, "unit": "VVAU_hls"}, "makes a MVAU_hls or MVAU_rtl"),
         ((4, 2, 3, 3), {}, {"PE": 1, "SIMD": 1, "input_shape": (2, 3, 3)}, "is for linear layers"),
         ((4, 6), {}, {"PE": 1, "SIMD": 1, "input_shape": (2, 2, 2)}, "has 8 numbers, its weight 6 columns"),
-        ((4, 6), {"channels": 3}, {"PE": 1, "SIMD": 1, "input_shape": (2, 3, 1)}, "2 channels, but in the model 3"),
+        (
+            (4, 6),
+            {"channels": 3},
+            {"PE": 1, "SIMD": 1, "input_shape": (2, 3, 1)},
+            "2 channels, but its input in the model has 3",
+        ),
         ((4, 6), {"channels": 4}, (1, 1), "6 columns are not a feature map of 4 channels"),
         ((4, 6), {"channels": 0}, (1, 1), 'Say so in the folding: "input_shape"'),
         ((4, 6), {}, {"PE": 1}, "give \\(PE, SIMD\\)"),
@@ -251,7 +256,7 @@ def test_memories_in_a_chips_order(tmp_path, capsys):
     folding = {"0": {"PE": 2, "SIMD": 2}, "2": {"PE": 4, "SIMD": 1}, "4": {"PE": 1, "SIMD": 4}}
     layout = partial(finn_placement, folding=folding)
     net = tm.place(model, tm.Memory(words=88, word_bits=32), layout=layout)
-    groups = tm.channel_groups(net, x).groups
+    groups = tm.prepare.channel_groups(net, x).groups
     assert len(groups) == 2
     (some,) = tm.random_fault_maps(net.placement.memory, chips=1, fault_rate=0.02, seed=1)
     chip = tm.FaultMap(some.memory, some.cells, some.stuck_at, "A7")

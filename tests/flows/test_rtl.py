@@ -48,7 +48,7 @@ def test_exact_chips_and_one_with_conflicts(tmp_path, capsys):
 
 def test_chips_in_their_orders(tmp_path, capsys):
     group = Group("linear")
-    groups = tm.channel_groups(group.net, group.x)
+    groups = tm.prepare.channel_groups(group.net, group.x)
     folder = group.export(tmp_path / "group_0", groups=groups)
     many = tm.random_fault_maps(group.placement.memory, chips=1, fault_rate=5e-4, seed=2) + group.chips[:1]
     chips = [tm.FaultMap(chip.memory, chip.cells, chip.stuck_at, f"c{n}") for n, chip in enumerate(many)]

@@ -41,7 +41,7 @@ def exact_in_some_order(image, chip):
 def test_a_chip_is_exact_in_order_if_any_order_of_any_image_that_serves_is():
     seen = set()
     for chip, found in zip(chips(5, 0.01), assign(chips(5, 0.01), LIBRARY, goal=0.82, orders=True), strict=True):
-        as_they_lie = [e for e in LIBRARY[1:] if tm.certificate(e.image, chip).bit_exact]
+        as_they_lie = [e for e in LIBRARY[1:] if tm.placement.certificate(e.image, chip).bit_exact]
         in_order_too = [e for e in LIBRARY[1:] if exact_in_some_order(e.image, chip)]
         expected = "exact" if as_they_lie else "exact in order" if in_order_too else "retrain"
         assert found.verdict == expected

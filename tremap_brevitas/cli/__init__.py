@@ -22,9 +22,13 @@ From a folder of tester logs to a merged map and a checked bundle:
 """
 
 COMMANDS = {
+    "advise": (
+        "tremap_brevitas.cli.advise:advise",
+        "Say what is the cheapest preparation that was measured to keep every chip within some points of the healthy network.",
+    ),
     "assign": (
         "tremap_brevitas.cli.assign:assign",
-        "Choose a prepared network for each chip, or report that it must be retrained.",
+        "Choose a prepared network for each chip, in another order if need be, or report that it must be retrained.",
     ),
     "group": (
         "tremap_brevitas.cli.group:group",

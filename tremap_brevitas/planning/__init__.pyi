@@ -1,17 +1,24 @@
+from .advice import Advice, Option, advise
 from .assign import Assignment, Prepared, assign
 from .cost import fault_costs
+from .evidence import ChipRow, Measured
 from .group import Group, group_chips
 from .output_error import output_error
 from .plan import PlannedGroup, plan_groups
 from .resilience import Point, ResilienceCurve
 
 __all__ = [
+    "Advice",
     "Assignment",
+    "ChipRow",
     "Group",
+    "Measured",
+    "Option",
     "PlannedGroup",
     "Point",
     "Prepared",
     "ResilienceCurve",
+    "advise",
     "assign",
     "fault_costs",
     "group_chips",

@@ -117,7 +117,7 @@ class ResilienceCurve:
         """Return the largest error, among those measured, at which the predicted accuracy reaches a goal.
 
         Beyond, accuracy may break down at once: ResNet-20 falls from 83 to 50 % between the relative errors 3.7 and 6
-        (groups of ten and of twenty chips at 2e-2 in docs/study.md).
+        (groups of ten and of twenty chips at 2e-2 in docs/study_retraining.md).
 
         Raises:
             ValueError: If not even codes without error reach it.

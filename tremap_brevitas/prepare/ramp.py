@@ -26,7 +26,7 @@ class Ramp(Strategy):
     are nested: what is stuck stays stuck. From step ``over_steps`` on the whole map is live.
 
     A ramp keeps a network with plain codes from collapsing (TRE-Map); with nearest codes the faults may as well enter all at
-    once, see ``docs/study.md``.
+    once, see ``docs/study_retraining.md``.
 
     Args:
         net: The placed model to train.

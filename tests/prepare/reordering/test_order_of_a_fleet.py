@@ -26,7 +26,7 @@ def digits():
     model = tm.make_faulty(lively(DigitsNet(), x))
     words = tm.place(copy.deepcopy(model), tm.Memory(words=2560, word_bits=32)).placement.words
     net = tm.place(model, tm.Memory(words=words, word_bits=32))
-    return net, x, tm.channel_groups(net, x[:2]).groups
+    return net, x, tm.prepare.channel_groups(net, x[:2]).groups
 
 
 def read_of(codes, placement, chip):
@@ -55,7 +55,7 @@ def test_one_order_for_a_group_then_every_member_is_prepared(digits):
         codes = dict(ready.codes)
         read = read_of(codes, net.placement, chip)
         assert all(np.array_equal(read[name], codes[name]) for name in codes)
-        assert tm.certificate(tm.MemoryImage(net.placement, codes), chip).bit_exact
+        assert tm.placement.certificate(tm.MemoryImage(net.placement, codes), chip).bit_exact
         assert ready.report.error < ready.report.nearest_error
         own = copy.deepcopy(twin)
         fleet.apply_(own, number)
@@ -99,7 +99,7 @@ def test_values_of_every_channel_are_those_of_the_model_in_order(tmp_path):
         nn.BatchNorm2d(12), nn.ReLU(), nn.Flatten(), qnn.QuantLinear(48, 5, **options),
     )  # fmt: skip
     net = tm.place(tm.make_faulty(lively(model, x)), tm.Memory(words=400, word_bits=32))
-    groups = tm.channel_groups(net, x[:2]).groups
+    groups = tm.prepare.channel_groups(net, x[:2]).groups
     (chip,) = tm.random_fault_maps(net.placement.memory, chips=1, fault_rate=3e-3, seed=1)
     (order,) = tm.reorder(net, [chip], groups=groups, progress=False)
     assert order.moved > 8

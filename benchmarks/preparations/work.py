@@ -12,13 +12,15 @@ from typing import Any
 import torch
 
 import tremap_brevitas as tm
-from benchmarks.no_training.cases import EVALUATED, Case
-from benchmarks.no_training.preparations import PREPARATIONS
+from benchmarks.preparations.cases import AS_THEY_LIE, EVALUATED, NEAREST, ORDER, Case
+from benchmarks.preparations.methods import METHODS
 from benchmarks.study.job import placed
 from benchmarks.study.maps import fault_maps
 from benchmarks.study.rows import Row
 from benchmarks.study.workbench import content_digest, data_files, has_bfloat16
 from benchmarks.study.worker import Baseline, Setup, workbench_of
+
+EXACT_IF_READ = (AS_THEY_LIE, NEAREST, ORDER)  # these change no code: what is read right is the healthy network
 
 
 def set_up(options: argparse.Namespace, steps: Mapping[str, int]) -> tuple[Setup, Baseline, dict[str, Any]]:
@@ -50,22 +52,33 @@ class Work:
         clean = _clean(self.setup, case.network)
         bench = workbench_of(self.setup, case.network)
         bench.reset()
-        row = Row(network=case.network, chips=case.chips, rate=case.rate, seed=case.seed)
+        store: Any = "plain" if case.preparation == AS_THEY_LIE else "nearest"
+        row = Row(network=case.network, chips=case.chips, rate=case.rate, seed=case.seed, store=store)
         net = placed(row, bench)
         chips = fault_maps(row, net.placement.memory, max(case.chips, 5), seed=case.seed)  # a chip is the same in any group
         fault_map = tm.merge(chips[: case.chips], on_conflict="free") if case.chip is None else chips[case.chip]
-        begin = time.perf_counter()
-        PREPARATIONS[case.preparation](bench, net, fault_map, case)
-        seconds = time.perf_counter() - begin
-        net.set_faults_(fault_map)
-        result: dict[str, Any] = {"clean": clean, "prepared": bench.accuracy(bench.model.eval()), "seconds": seconds}
+        result: dict[str, Any] = {"clean": clean, "stuck": _stuck(fault_map)}
+        if case.chip is not None and net.certificate(fault_map).bit_exact:
+            return {**result, "prepared": clean, "wrong": 0, "seconds": 0.0, "core_seconds": 0.0}
+        begin, core = time.perf_counter(), time.process_time()
+        METHODS[case.preparation](bench, net, fault_map, case)
+        result.update(seconds=time.perf_counter() - begin, core_seconds=time.process_time() - core)
         if case.chip is None:
-            for deployment in ("group_image", "chip_image"):
-                report = net.evaluate(
-                    chips[: min(case.chips, EVALUATED)], bench.accuracy, deployment=deployment, progress=False
-                )
-                result[deployment] = list(report.accuracies)
-        return result
+            report = net.evaluate(chips[: min(case.chips, EVALUATED)], bench.accuracy, progress=False)
+            return {**result, "prepared": report.nominal, "group_image": list(report.accuracies)}
+        net.set_faults_(fault_map)
+        wrong = sum(int((c.read_back != c.wanted).sum()) for c in (net.codes(layer.name) for layer in net.placement.layers))
+        return {**result, "prepared": bench.accuracy(bench.model.eval()) if _runs(case, wrong) else clean, "wrong": wrong}
+
+
+def _runs(case: Case, wrong: int) -> bool:
+    """Whether the network must be run: one whose codes are those of the healthy network has its accuracy."""
+    return wrong > 0 or case.preparation not in EXACT_IF_READ
+
+
+def _stuck(fault_map: tm.FaultMap) -> float:
+    """Share of the cells that are stuck, or of a group's, stuck on any member."""
+    return fault_map.union_rate if isinstance(fault_map, tm.MergedFaultMap) else fault_map.fault_rate
 
 
 @cache

@@ -1,39 +1,25 @@
-"""The cases as a CSV file, and its table."""
+"""The table of docs/compensation.md: compensation beside retraining and what others do."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from tabulate import tabulate
 
-from benchmarks.no_training.cases import RETRAINED, Case
+from benchmarks.preparations.cases import AS_THEY_LIE, GROUPS, ORDER, ORDER_COMPENSATED, OTHERS_RATES, RETRAINED
 
-WRITTEN = {"group_image": "one image", "chip_image": "image a chip"}
+LEFT_OUT = (AS_THEY_LIE, ORDER, ORDER_COMPENSATED)  # they have no part in the comparison with other methods
+
 KEY = ["network", "rate", "chips", "seed", "chip"]
 
 
-def write(cases: Mapping[str, Case], results: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Write one line for each case and way of writing its chips."""
-    rows = []
-    for name, result in results.items():
-        case = cases[name]
-        about = {**asdict(case), "clean": result["clean"], "seconds": round(result["seconds"], 1)}
-        about["chip"] = "all" if case.chip is None else case.chip
-        rows.append({**about, "written": "union" if case.chip is None else "own image", "accuracy": result["prepared"]})
-        for deployment, written in WRITTEN.items():
-            for chip, accuracy in enumerate(result.get(deployment, ())):
-                rows.append({**about, "chip": chip, "written": written, "accuracy": accuracy})
-    pd.DataFrame(rows).to_csv(path, index=False)
-
-
 def table(path: Path) -> str:
-    """Accuracies, the difference from the healthy network, and that from retraining on the same chips."""
+    """Accuracies beside other methods, the difference from the healthy network, and that from retraining the same chips."""
     frame = pd.read_csv(path, dtype={"chip": str})
+    frame = frame[((frame.chips == 1) & frame.rate.isin(OTHERS_RATES)) | (frame.chips == max(GROUPS)) & (frame.rate == 6e-3)]
+    frame = frame[(frame.network == "resnet20") & ~frame.preparation.isin(LEFT_OUT)].copy()
     retrained = frame[frame.preparation == RETRAINED].set_index(KEY).accuracy
     frame["retrained"] = [retrained.get(key) for key in frame[KEY].itertuples(index=False, name=None)]
     lines = []

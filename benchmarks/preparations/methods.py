@@ -13,22 +13,22 @@ from brevitas.graph.qronos import Qronos
 from torch import Tensor
 
 import tremap_brevitas as tm
-from benchmarks.no_training import cases
-from benchmarks.no_training.cases import Case
+from benchmarks.preparations import cases
+from benchmarks.preparations.cases import IMAGES, STEPS, Case
 from benchmarks.study.workbench import Workbench
+from tremap_brevitas.order import ChannelGroup, SearchOptions
 
-IMAGES = 512  # unlabelled, of the training images
 LR = 0.02  # highest learning rate of a retraining, as in the study
 
 Prepare = Callable[[Workbench, tm.PlacedModel, tm.FaultMap, Case], None]
-PREPARATIONS: dict[str, Prepare] = {}
+METHODS: dict[str, Prepare] = {}
 
 
 def preparation(name: str) -> Callable[[Prepare], Prepare]:
     """Register a way to prepare a network."""
 
     def register(prepare: Prepare) -> Prepare:
-        PREPARATIONS[name] = prepare
+        METHODS[name] = prepare
         return prepare
 
     return register
@@ -38,6 +38,12 @@ def images_of(bench: Workbench, case: Case) -> tuple[Tensor, ...]:
     """Batches of unlabelled training images, without augmentation."""
     index = torch.randperm(len(bench.data.images), generator=torch.Generator().manual_seed(case.seed))[:IMAGES]
     return bench.data.images[index].contiguous(memory_format=torch.channels_last).split(128)  # type: ignore[no-untyped-call]
+
+
+@preparation(cases.AS_THEY_LIE)
+def as_they_lie(bench: Workbench, net: tm.PlacedModel, fault_map: tm.FaultMap, case: Case) -> None:
+    """The codes of the healthy network, written without a look at the chip."""
+    net.set_faults_(fault_map)  # by the rule that the network was placed with
 
 
 @preparation(cases.NEAREST)
@@ -116,10 +122,42 @@ def compensated(bench: Workbench, net: tm.PlacedModel, fault_map: tm.FaultMap, c
     net.compensate_(images_of(bench, case), fault_map=fault_map, progress=False)
 
 
+@preparation(cases.ORDER)
+def in_order(bench: Workbench, net: tm.PlacedModel, fault_map: tm.FaultMap, case: Case) -> None:
+    """The order of channels in which the chip is exact; where none is found, the one with the least error of nearest codes."""
+    groups = _groups(bench)
+
+    def order(options: SearchOptions) -> tm.order.ChipOrder:
+        return tm.reorder(net, [fault_map], groups=groups, options=options, progress=False).orders[0]
+
+    best = order(SearchOptions())
+    if not best.exact:
+        best = order(SearchOptions(aim="error"))
+    tm.apply_order_(net, best)
+    net.set_faults_(fault_map)
+
+
+def _groups(bench: Workbench) -> tuple[ChannelGroup, ...]:
+    """The groups of channels of a network: found and proved once, whatever the number of chips."""
+    if bench.name not in _GROUPS:
+        _GROUPS[bench.name] = tuple(tm.prepare.channel_groups(bench.net, bench.data.images[:2]).groups)
+    return _GROUPS[bench.name]
+
+
+_GROUPS: dict[str, tuple[ChannelGroup, ...]] = {}
+
+
+@preparation(cases.ORDER_COMPENSATED)
+def in_order_then_compensated(bench: Workbench, net: tm.PlacedModel, fault_map: tm.FaultMap, case: Case) -> None:
+    """The order first, then compensation of what is still wrong."""
+    in_order(bench, net, fault_map, case)
+    compensated(bench, net, fault_map, case)
+
+
 @preparation(cases.RETRAINED)
 def retrained(bench: Workbench, net: tm.PlacedModel, fault_map: tm.FaultMap, case: Case) -> None:
     """Quantization-aware retraining under the faults, with labels, as the study's rows."""
-    bench.train(steps=200, lr=LR, seed=case.seed, strategy=tm.AllAtOnce(net, fault_map), title=case.name)
+    bench.train(steps=STEPS, lr=LR, seed=case.seed, strategy=tm.AllAtOnce(net, fault_map), title=case.name)
 
 
 @preparation(cases.BOTH)
@@ -128,6 +166,6 @@ def compensated_then_retrained(bench: Workbench, net: tm.PlacedModel, fault_map:
     compensated(bench, net, fault_map, case)
     if isinstance(fault_map, tm.MergedFaultMap):
         strategy: tm.Strategy = tm.ReadByMembers(net, fault_map, seed=case.seed)
-        bench.train(steps=200, lr=LR, seed=case.seed, strategy=strategy, title=case.name, teacher=True)
+        bench.train(steps=STEPS, lr=LR, seed=case.seed, strategy=strategy, title=case.name, teacher=True)
     else:
         retrained(bench, net, fault_map, case)

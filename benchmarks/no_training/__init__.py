@@ -1,1 +1,0 @@
-"""Chips prepared without training, beside retraining and beside what others do: ``python -m benchmarks.no_training``."""

@@ -1,0 +1,149 @@
+"""The study of preparations in small: every one runs, and page, README and the command have the figures of the rows."""
+
+import csv
+import re
+import statistics
+from pathlib import Path
+
+import pytest
+from study_bench import small_workbench
+
+from benchmarks.preparations import __main__ as command
+from benchmarks.preparations import cases, methods, page, rows, table, work
+from benchmarks.preparations import statistics as figures
+from benchmarks.preparations.cases import Case
+from benchmarks.preparations.methods import METHODS
+from tremap_brevitas.planning.evidence import ROWS, measurements
+
+DOCS = Path(__file__).parents[2] / "docs"
+CSV = DOCS / "preparations.csv"
+
+
+@pytest.fixture(scope="module")
+def bench():
+    with small_workbench(images=40, test_images=20) as (bench, _):
+        yield bench
+
+
+def test_every_case_has_a_preparation_and_a_cost():
+    every = list(cases.cases(("resnet20", "resnet20-4bit", "resnet32")))
+    assert {case.preparation for case in every} == set(METHODS) == set(cases.COSTS)
+    assert len({case.name for case in every}) == len(every)
+    trained = [case.cost.steps > 0 for case in every]
+    assert trained == sorted(trained)  # what takes long comes last
+
+
+@pytest.mark.slow
+def test_every_preparation_and_its_row(bench, tmp_path, monkeypatch):
+    monkeypatch.setattr(methods, "IMAGES", 8)
+    monkeypatch.setattr(work, "workbench_of", lambda setup, network: bench)
+    monkeypatch.setattr(work, "_clean", lambda setup, network: 0.5)
+    monkeypatch.setattr(bench, "train", lambda strategy, **_: strategy.step())
+    jobs = [Case("resnet20", 2e-2, name, 0) for name in METHODS if name not in (cases.BOTH, cases.ORDER_COMPENSATED)]
+    jobs += [Case("resnet20", 6e-3, cases.COMPENSATED, 0, 3, None), Case("resnet20", 6e-3, cases.RETRAINED, 0, 3, 1)]
+    jobs += [Case("resnet20", 1e-6, cases.NEAREST, 4)]
+    results = {case: work.Work(None)(case) for case in jobs}
+    made = rows.merged([], [row for case, result in results.items() for row in rows.rows_of(case, result)])
+    assert len(made) == len(jobs) + 3  # a group: the union, then each chip
+    assert all(0 <= row.accuracy <= 1 for row in made)
+    wrong = {row.preparation: row.wrong for row in made if row.rate == 2e-2}
+    assert wrong["order"] < wrong["nearest"] == wrong["as they lie"]
+    rows.write(made, tmp_path / "rows.csv")
+    assert rows.read(tmp_path / "rows.csv") == made
+    printed = table.table(tmp_path / "rows.csv")
+    of = {row.preparation: row.accuracy for row in made if row.rate == 2e-2}
+    nearest = 100 * (of[cases.NEAREST] - of[cases.RETRAINED])
+    assert f"{nearest:+.2f} [1]" in next(line for line in printed.splitlines() if f"| {cases.NEAREST} " in line)
+
+
+def test_a_network_that_is_read_as_wanted_is_not_run(bench, monkeypatch):
+    monkeypatch.setattr(work, "workbench_of", lambda setup, network: bench)
+    monkeypatch.setattr(work, "_clean", lambda setup, network: 0.123)
+    monkeypatch.setattr(work, "fault_maps", lambda row, memory, chips, seed: [work.tm.FaultMap(memory, [], [])] * chips)
+    monkeypatch.setattr(bench, "accuracy", None)  # it would not run
+    result = work.Work(None)(Case("resnet20", 1e-6, cases.COMPENSATED, 0))
+    assert (result["prepared"], result["wrong"]) == (0.123, 0)
+
+
+def test_new_rows_replace_old_ones_and_leave_the_others():
+    old = rows.read(CSV)
+    case = next(row.case for row in old if row.written == rows.OWN)
+    result = {"clean": 0.5, "prepared": 0.25, "seconds": 1.0, "core_seconds": 0.5, "stuck": 0.1, "wrong": 3}
+    now = rows.merged(old, rows.rows_of(case, result))
+    assert len(now) == len(old)
+    (changed,) = set(now) - set(old)
+    assert (changed.case, changed.accuracy, changed.wrong) == (case, 0.25, 3)
+
+
+def test_rows_of_old_records_say_what_they_do_not_know():
+    (row,) = rows.rows_of(Case("resnet20", 2e-2, cases.RETRAINED, 0), {"clean": 0.5, "prepared": 0.25, "seconds": 1.04})
+    assert (row.core_seconds, row.stuck, row.wrong, row.seconds, row.steps, row.labels) == (None, None, None, 1.0, 200, 25_600)
+
+
+def by_hand(preparation, rate, chips):
+    """Mean, worst and number of chips, from the text of the file alone."""
+    with CSV.open(newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    written, most = ("own image", 1) if chips == 1 else ("one image", 2)
+    points = [
+        100 * (float(line["accuracy"]) - float(line["clean"]))
+        for line in lines
+        if line["network"] == "resnet20" and line["preparation"] == preparation and float(line["rate"]) == rate
+        if line["written"] == written and int(line["chips"]) == chips and int(line["chip"]) < most
+    ]
+    return statistics.fmean(points), min(points), len(points)
+
+
+@pytest.mark.parametrize(
+    ("preparation", "rate", "chips"), [("nearest", 1e-3, 1), ("compensated", 6e-3, 1), ("compensated", 6e-3, 20)]
+)
+def test_figures_are_those_of_the_rows(preparation, rate, chips):
+    found = figures.figures(figures.frame_of(CSV))["resnet20", rate, preparation, chips]
+    assert (found.mean, found.worst, found.count) == pytest.approx(by_hand(preparation, rate, chips))
+
+
+def test_pairs_are_of_the_same_chips():
+    frame = figures.frame_of(CSV)
+    found = figures.paired(frame, "compensated", "nearest", network="resnet20")[6e-3]
+    one, other = (
+        {row.seed: row.accuracy for row in rows.read(CSV) if (row.preparation, row.rate, row.chips) == (name, 6e-3, 1)}
+        for name in ("compensated", "nearest")
+    )
+    apart = [100 * (one[seed] - other[seed]) for seed in one]
+    assert found.mean == pytest.approx(statistics.fmean(apart))
+    assert found.half == pytest.approx(4.3026527 * statistics.stdev(apart) / 3**0.5)  # Student's 97.5 % point, two degrees
+
+
+def test_one_seed_is_no_headline():
+    frame = figures.frame_of(CSV)
+    alone = figures.figure(frame[frame.seed == 0][:1])
+    assert "one seed" in alone.text
+    assert "±" not in alone.text
+
+
+def test_what_ships_is_what_is_published():
+    assert ROWS.read_bytes() == CSV.read_bytes()
+    assert {one.first.network for one in measurements()} == {row.network for row in rows.read(CSV) if row.written != "union"}
+
+
+def test_pages_have_the_published_figures():
+    filled = {**page.texts(figures.frame_of(CSV), CSV), "no training": table.table(CSV)}
+    seen = set()
+    for path in (DOCS / "study.md", DOCS / "compensation.md", DOCS.parent / "README.md"):
+        text = path.read_text(encoding="utf-8")
+        for name in re.findall(r"<!-- (?!/)(.*?) -->\n", text):
+            (body,) = re.findall(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", text, re.S)
+            assert body == filled[name], (path.name, name)
+            seen.add(name)
+    assert seen == set(filled)
+
+
+def test_any_number_of_rows_makes_tables_and_pictures(tmp_path, capsys):
+    some = [row for row in rows.read(CSV) if row.seed == 0 and row.chips == 1][:3]
+    some += [rows.Row(**{**vars(row), "network": "resnet20-4bit"}) for row in some]
+    rows.write(some, tmp_path / "rows.csv")
+    command.report(tmp_path / "rows.csv")
+    assert {path.name for path in tmp_path.glob("*.png")} == {"study_rates.png", "study_cost.png", "study_groups.png"}
+    filled = page.texts(figures.frame_of(tmp_path / "rows.csv"), tmp_path / "rows.csv")
+    assert "one seed" in filled["rates 4"]
+    assert "resnet32: none of its" in filled["not run"]

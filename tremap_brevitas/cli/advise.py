@@ -1,0 +1,115 @@
+"""``tremap advise``: which preparation a fleet needs, from what was measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from tremap_brevitas.cli.common import Number, json_option
+from tremap_brevitas.cli.printing import echo, print_json, table
+from tremap_brevitas.planning.advice import Advice, Option
+from tremap_brevitas.planning.advice import advise as advice_for
+from tremap_brevitas.printable import counted
+
+HEADING = ["preparation", "basis", "measured at", "seeds x chips", "mean", "95 %", "worst", "good"]
+HEADING += ["steps", "labels", "images", "core seconds"]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tremap advise --rate 1e-3 --bits 8 --chips 1000
+  tremap advise --rate 6e-3 --bits 8 --chips 20 --one-image
+"""
+)
+@click.option("--rate", required=True, type=Number(0, 1, min_open=True, max_open=True), help="Stuck cells of a chip over all.")
+@click.option("--bits", required=True, type=click.IntRange(min=1), help="Bits of a weight's code.")
+@click.option("--chips", required=True, type=click.IntRange(min=1), help="Chips of the fleet.")
+@click.option("--one-image", is_flag=True, help="All chips are written with the same image.")
+@click.option("--within", default=0.5, show_default=True, type=Number(0, 100), help="Points that every chip may lose.")
+@json_option
+def advise(rate: float, bits: int, chips: int, one_image: bool, within: float, as_json: bool) -> None:
+    """Say what is the cheapest preparation that was measured to keep every chip within some points of the healthy network.
+
+    The figures are of ResNet-20 on CIFAR-10, cells stuck at random, from the study's rows in docs/preparations.csv, whose
+    lines are named. Steps and seconds are the fleet's.
+    """
+    advice = advice_for(rate, bits=bits, chips=chips, one_image=one_image, within=within)
+    if as_json:
+        print_json(_as_json(advice))
+        return
+    together = "one image for all" if one_image else "an image for each"
+    echo(f"{counted(chips, 'chip')}, {rate:g} of the cells stuck, {bits} bits, {together}; ResNet-20 on CIFAR-10:")
+    echo(_answer(advice))
+    echo("")
+    echo(table(HEADING, [_row(option) for option in advice.options]))
+    echo("")
+    for note in advice.notes:
+        echo(f"note: {note}")
+    for option in advice.options:
+        echo(f"rows of {option.preparation!r}: docs/preparations.csv, lines {_lines(option)}")
+
+
+def _answer(advice: Advice) -> str:
+    best = advice.best
+    if best is None:
+        return f"No preparation was measured to keep every chip within {advice.within:g} points."
+    figures = f"worst of {counted(len(best.measured.rows), 'chip')} {best.measured.worst:+.2f} points"
+    return f"{best.preparation}: the cheapest that keeps every chip within {advice.within:g} points ({figures})."
+
+
+def _row(option: Option) -> Sequence[str]:
+    one = option.measured
+    steps, labels, images, seconds = option.cost
+    half = one.half_interval
+    shared = f", {one.first.chips} chips" if one.first.chips > 1 else ""
+    return (
+        option.preparation,
+        option.basis,
+        f"{one.first.rate:g}{shared}",
+        f"{one.seeds} x {len(one.rows) / one.seeds:.3g}",
+        f"{one.mean:+.2f}",
+        "" if math.isnan(half) else f"± {half:.2f}",
+        f"{one.worst:+.2f}",
+        "yes" if option.holds else "no",
+        f"{steps}",
+        f"{labels}",
+        f"{images}",
+        f"{seconds:.3g}",
+    )
+
+
+def _lines(option: Option) -> str:
+    return ", ".join(str(line) for line in sorted(row.line for row in option.measured.rows))
+
+
+def _as_json(advice: Advice) -> dict[str, Any]:
+    asked = {name: getattr(advice, name) for name in ("rate", "bits", "chips", "one_image", "within")}
+    best = None if advice.best is None else advice.best.preparation
+    options = []
+    for option in advice.options:
+        one, (steps, labels, images, seconds) = option.measured, option.cost
+        half = one.half_interval
+        options.append(
+            {
+                "preparation": option.preparation,
+                "basis": option.basis,
+                "holds": option.holds,
+                "network": one.first.network,
+                "rate": one.first.rate,
+                "chips_that_share": one.first.chips,
+                "mean_points": round(one.mean, 4),
+                "half_interval": None if math.isnan(half) else round(half, 4),
+                "worst_points": round(one.worst, 4),
+                "seeds": one.seeds,
+                "steps": steps,
+                "labels": labels,
+                "images": images,
+                "core_seconds": round(seconds, 2),
+                "lines": sorted(row.line for row in one.rows),
+            }
+        )
+    return {**asked, "best": best, "options": options, "notes": list(advice.notes)}
