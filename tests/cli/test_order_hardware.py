@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 from cli.test_maps import tremap
-from groups import Group
+from groups import Group, X, linear_network
 
 import tremap_brevitas as tm
 from tremap_brevitas.onnx_files import load_onnx, onnx_metadata, onnx_weights
@@ -23,7 +23,7 @@ def lot(tmp_path_factory):
     """(group, its bundle, chips, their folder, the file of their orders)."""
     root = tmp_path_factory.mktemp("hardware")
     group = Group("linear")
-    folder = group.export(root / "group_0", groups=tm.channel_groups(group.net, group.x))
+    folder = group.export(root / "group_0", groups=tm.prepare.channel_groups(group.net, group.x))
     memory = HARDWARE.chip_memory(group.placement.memory)
     chips = []
     for number, rate in enumerate((0, 2e-3, 1e-2)):
@@ -85,10 +85,14 @@ def test_layout_of_a_chip(lot):
     assert "give --orders and --chip together" in tremap("layout", folder, "--chip", "A2", code=2).stderr
 
 
-def test_keys_are_written_too(lot, tmp_path):
-    group, folder, _, _, _, _ = lot
-    memory = group.placement.memory
-    size = memory.words & -memory.words
+def test_keys_are_written_too(tmp_path):
+    model = tm.make_faulty(linear_network())
+    for _ in range(3):  # activation scales
+        model(X["linear"])
+    size, memory = 64, tm.Memory(words=64 * 256, word_bits=32)
+    net = tm.place(model.eval(), memory)
+    groups = tm.prepare.channel_groups(net, X["linear"])
+    folder = net.export(tmp_path / "healthy", X["linear"], dynamo=False, groups=groups)
     (chip,) = tm.random_fault_maps(memory, chips=1, fault_rate=1e-3, seed=7)
     chip.save(tmp_path / "A7.npz")
     said = tremap(
