@@ -13,7 +13,7 @@ from benchmarks.study import workbench
 
 @contextmanager
 def small_workbench(*, images: int, test_images: int):
-    """Yield a workbench of an untrained ResNet-20 on images of noise, not compiled, and the patch that is undone afterwards."""
+    """Yield a workbench of an untrained ResNet of eight layers on images of noise, not compiled, and the patch that is undone afterwards."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
     data = Data(
@@ -22,10 +22,10 @@ def small_workbench(*, images: int, test_images: int):
         torch.randn(test_images, 3, 32, 32, generator=generator),
         torch.randint(10, (test_images,), generator=generator),
     )
-    network = workbench.new_network("resnet20")
+    network = workbench.new_network("resnet8")
     network(data.test_images[:8])
     state = network.state_dict()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workbench.tm, "compiled", lambda model, **_: model)
         patch.setattr(workbench, "BATCH", 8)
-        yield workbench.Workbench("resnet20", state, data, bfloat16=False), patch
+        yield workbench.Workbench("resnet8", state, data, bfloat16=False), patch

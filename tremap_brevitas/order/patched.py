@@ -48,8 +48,8 @@ def patch_in_order(order: ChipOrder, moments: InputMoments, chip: FaultMap, *, s
     before = certificate_of(chip.chip, network, read)
     if before.bit_exact:
         raise ValueError(f"chip {chip.chip!r} reads every code in its order as it is: there is nothing to patch")
-    found = patched(before, moments, _own_order(order, stuck_masks(placement, chip)), sweeps=sweeps)
-    written, ordered = in_order(found.image.codes, order.groups, order.orders), order.ordered.codes
+    done = patched(before, moments, _own_order(order, stuck_masks(placement, chip)), sweeps=sweeps)
+    written, ordered = in_order(done.image.codes, order.groups, order.orders), order.ordered.codes
     differences = []
     for name, codes in written.items():
         wanted, now = ordered[name].reshape(-1).astype(np.int32), codes.reshape(-1).astype(np.int32)
@@ -61,7 +61,7 @@ def patch_in_order(order: ChipOrder, moments: InputMoments, chip: FaultMap, *, s
         certificate(network, chip, deployment="chip_image").weights_that_differ,
         order.unavoidable if chip.digest == order.fault_map else 0,
     )
-    return result, found
+    return result, done
 
 
 def _own_order(order: ChipOrder, masks: Mapping[str, Masks]) -> dict[str, Masks]:
