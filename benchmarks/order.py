@@ -124,7 +124,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=200, help="rounds of the search at most (default %(default)s)")
     parser.add_argument("--patience", type=int, default=30, help="rounds without a better order (default %(default)s)")
     parser.add_argument("--kinds", choices=KINDS, nargs="*", help="kinds of maps (default uniform; with --curve both)")
-    parser.add_argument("--state", type=Path, help="state of the trained ResNet-20, from benchmarks.no_training")
+    parser.add_argument("--state", type=Path, help="state of the trained ResNet-20, from benchmarks.preparations")
     parser.add_argument("--curve", action="store_true", help="measure and draw the yield curve")
     parser.add_argument("--from-csv", action="store_true", help="measure nothing; print the curve's tables and draw it")
     parser.add_argument("--networks", nargs="+", default=CURVE, help="of the curve (default %(default)s)")

@@ -4,7 +4,7 @@
     python -m benchmarks.order_accuracy --network resnet20 --data cifar-10-batches-bin --weights FOLDER
 
 Networks are trained in a healthy memory that just holds them: the digits network here, ResNet-20 by
-``benchmarks.no_training``, whose output folder ``--trained`` names. Every chip gets the nearest codes; nothing is trained
+``benchmarks.preparations``, whose output folder ``--trained`` names. Every chip gets the nearest codes; nothing is trained
 afterwards. Each chip is measured as it lies, in the order with fewest wrong codes, in that with least error, in that with least
 error weighed by the inputs' moments, and compensated: as it lies, and in the order with fewest wrong codes. What
 ``docs/order_accuracy.csv`` has already is not measured again.

@@ -105,7 +105,7 @@ def _resnet20(state: Path | None) -> tm.PlacedModel:
     from benchmarks.study.workbench import new_network
 
     if state is None:
-        raise ValueError("resnet20-trained needs --state, a state that benchmarks.no_training or benchmarks.study has trained")
+        raise ValueError("resnet20-trained needs --state, a state that benchmarks.preparations or benchmarks.study has trained")
     model = new_network("resnet20")
     model.load_state_dict(torch.load(state, weights_only=True))
     return placed(model.eval())

@@ -58,12 +58,12 @@ def digits(seed: int) -> Trained:
 
 
 def resnet20(data: Path, weights: Path, out: Path, *, test_images: int) -> Trained:
-    """The study's ResNet-20 for CIFAR-10, as ``python -m benchmarks.no_training`` has trained it.
+    """The study's ResNet-20 for CIFAR-10, as ``python -m benchmarks.preparations`` has trained it.
 
     Args:
         data: CIFAR-10 in its official binary layout.
         weights: Folder with the float weights.
-        out: Output folder of ``benchmarks.no_training``, which holds the trained state.
+        out: Output folder of ``benchmarks.preparations``, which holds the trained state.
         test_images: Test images used, evenly spread.
 
     Raises:
@@ -74,7 +74,7 @@ def resnet20(data: Path, weights: Path, out: Path, *, test_images: int) -> Train
 
     state = Setup(data, weights, out, test_images, False).state_of("resnet20")
     if not state.exists():
-        raise SystemExit(f"{state}: no such file; python -m benchmarks.no_training --networks resnet20 trains it")
+        raise SystemExit(f"{state}: no such file; python -m benchmarks.preparations --networks resnet20 trains it")
     model = new_network("resnet20")
     model.load_state_dict(torch.load(state, weights_only=True))
     pictures = load_cifar10(data, test_images=test_images)

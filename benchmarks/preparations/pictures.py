@@ -77,7 +77,7 @@ def _line(axes: Any, grouped: Any, colour: str, label: str, style: str = "o-") -
 
 def draw_cost(frame: pd.DataFrame, path: Path) -> None:
     """Draw seconds of one core against the rate; the legend has what does not depend on it: steps, images, labels."""
-    canvas = new_figure(9.5, 4.6)
+    canvas = new_figure(9.5, 5.4)
     axes = canvas.subplots()
     some = frame[(frame.network == "resnet20") & (frame.chips == 1)]
     for name, colour in DRAWN.items():
@@ -85,7 +85,7 @@ def draw_cost(frame: pd.DataFrame, path: Path) -> None:
         cost = COSTS[name]
         takes = [f"{cost.steps} steps" if cost.steps else "", f"{cost.labels:,} labels" if cost.labels else ""]
         takes += [f"{cost.images} images" if cost.images else ""]
-        label = f"{name}: {', '.join(filter(None, takes)) or 'no data'}"
+        label = f"{name}: {', '.join(filter(None, takes)) or 'no images'}"
         if len(part):
             median = part.groupby("rate").seconds.median()
             axes.plot(median.index, median, "o-", color=colour, ms=5, linewidth=1.3, label=label)
@@ -95,8 +95,8 @@ def draw_cost(frame: pd.DataFrame, path: Path) -> None:
     axes.set_yscale("log")
     axes.set_xlabel("stuck cells of a chip")
     axes.set_ylabel("seconds of one core, a chip")
-    axes.set_title("ResNet-20, 8 bits; hollow: by the clock of a busy machine, not by the processor's", fontsize=10)
-    canvas.legend(*axes.get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
+    axes.set_title("ResNet-20, 8 bits (hollow: by the clock of a busy machine)", fontsize=10)
+    canvas.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     _plain(axes)
     save_figure(canvas, path)
 

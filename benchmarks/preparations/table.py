@@ -18,8 +18,9 @@ KEY = ["network", "rate", "chips", "seed", "chip"]
 def table(path: Path) -> str:
     """Accuracies beside other methods, the difference from the healthy network, and that from retraining the same chips."""
     frame = pd.read_csv(path, dtype={"chip": str})
-    frame = frame[((frame.chips == 1) & frame.rate.isin(OTHERS_RATES)) | (frame.chips == max(GROUPS)) & (frame.rate == 6e-3)]
-    frame = frame[(frame.network == "resnet20") & ~frame.preparation.isin(LEFT_OUT)].copy()
+    alone = (frame.chips == 1) & frame.rate.isin(OTHERS_RATES)
+    group = frame.chips == frame.network.map({"resnet32": 5}).fillna(max(GROUPS))  # five: the original paper's case
+    frame = frame[(alone | group & (frame.rate == 6e-3)) & ~frame.preparation.isin(LEFT_OUT)].copy()
     retrained = frame[frame.preparation == RETRAINED].set_index(KEY).accuracy
     frame["retrained"] = [retrained.get(key) for key in frame[KEY].itertuples(index=False, name=None)]
     lines = []

@@ -67,8 +67,11 @@ def test_the_table_beside_other_methods_pairs_chips():
     case = Case("resnet20", 1e-1, cases.NEAREST, 0)
     retrained = Case("resnet20", 1e-1, cases.RETRAINED, 0)
     apart = 100 * (accuracy[case, rows.OWN, "0"] - accuracy[retrained, rows.OWN, "0"])
-    (printed,) = (line for line in table.table(CSV).splitlines() if "| 0.1 " in line and "| nearest  " in line)
-    seeds = [row.seed for row in rows.read(CSV) if (row.rate, row.preparation, row.chips) == (1e-1, cases.RETRAINED, 1)]
+    (printed,) = (
+        line for line in table.table(CSV).splitlines() if "| resnet20 " in line and "| 0.1 " in line and "| nearest  " in line
+    )
+    asked = ("resnet20", 1e-1, cases.RETRAINED, 1)
+    seeds = [row.seed for row in rows.read(CSV) if (row.case.network, row.rate, row.preparation, row.chips) == asked]
     assert f"[{len(seeds)}]" in printed
     assert len(seeds) > 1 or f"{apart:+.2f} [1]" in printed
 
@@ -123,7 +126,11 @@ def test_pairs_are_of_the_same_chips():
     frame = figures.frame_of(CSV)
     found = figures.paired(frame, "compensated", "nearest", network="resnet20")[6e-3]
     one, other = (
-        {row.seed: row.accuracy for row in rows.read(CSV) if (row.preparation, row.rate, row.chips) == (name, 6e-3, 1)}
+        {
+            row.seed: row.accuracy
+            for row in rows.read(CSV)
+            if (row.case.network, row.preparation, row.rate, row.chips) == ("resnet20", name, 6e-3, 1)
+        }
         for name in ("compensated", "nearest")
     )
     apart = [100 * (one[seed] - other[seed]) for seed in one]
