@@ -13,7 +13,7 @@ from benchmarks.study import workbench
 
 @contextmanager
 def small_workbench(*, images: int, test_images: int):
-    """Yield a workbench of an untrained ResNet of eight layers on images of noise, not compiled, and the patch that is undone afterwards."""
+    """Yield a workbench of an untrained ResNet-8 on images of noise, not compiled, and the patch that is undone afterwards."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
     data = Data(
