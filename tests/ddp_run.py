@@ -55,8 +55,8 @@ def main():
         ramp.step()
     torch.save({"live": live, "gradients": gradients, "state": model.state_dict()}, folder / f"rank-{rank}.pt")
     dist.barrier()
-    # Gloo's threads may wait for the interpreter's lock while the last owner of the group, in freeing it, holds the lock and waits
-    # for them. All is saved: leave at once.
+    # Gloo's threads may wait for the interpreter's lock while the last owner of the group, in freeing it, holds that lock and
+    # waits for them. All is saved: leave at once.
     os._exit(0)
 
 
