@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import numpy as np
 from tabulate import tabulate
 
 from benchmarks.order_networks import network
+from benchmarks.order_pages import read_points
 from tremap_brevitas.drawing import new_figure, save_figure
 from tremap_brevitas.faults import FaultMap, Memory
 from tremap_brevitas.faults.random.structured import clustered_fault_maps
@@ -30,7 +31,7 @@ from tremap_brevitas.order import Hardware, SearchOptions
 from tremap_brevitas.order.chip_order import solved
 from tremap_brevitas.order.network import Network
 from tremap_brevitas.placement import MemoryImage, Placement
-from tremap_brevitas.tables import read_table, write_table
+from tremap_brevitas.tables import write_table
 
 BANK = 1024
 HELPS: dict[str, tuple[bool, Hardware]] = {  # whether channels may move, and the hardware
@@ -121,17 +122,6 @@ def point(name: str, net: Network, kind: str, rate: float, help_: str, count: in
     }
 
 
-def read_points(path: Path) -> list[Row]:
-    """Points that were measured before."""
-    if not path.exists():
-        return []
-
-    def made(row: Mapping[str, str]) -> Row:
-        return {name: kind(row[name]) for name, kind in POINT.items()}
-
-    return read_table(path, made, columns=list(POINT), what="a table of points of the yield curve")
-
-
 def costs(memory: Memory) -> list[Row]:
     """What each help costs."""
     return [
@@ -200,7 +190,7 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, default=CSV, help="points that were measured (default %(default)s)")
     options = parser.parse_args()
     search = SearchOptions(rounds=options.rounds, patience=options.patience)
-    points = read_points(options.csv)
+    points = read_points(options.csv, POINT)
     networks: dict[str, Network] = {}
     for case in itertools.product(options.networks, options.kinds, options.rates, options.helps):
         name, kind, rate, help_ = case

@@ -33,15 +33,15 @@ COLOURS = ("#d1641c", "#2f6fb0", "#5b8c3a", "#7a3fa0", "#b8860b", "#444444", "#c
 Row = dict[str, Any]
 
 
-def read_points(path: Path) -> list[Row]:
-    """Points that were measured before."""
+def read_points(path: Path, columns: Mapping[str, Callable[[str], Any]] = POINT) -> list[Row]:
+    """Points that were measured before, with these columns."""
     if not path.exists():
         return []
 
     def made(row: Mapping[str, str]) -> Row:
-        return {name: kind(row[name]) for name, kind in POINT.items()}
+        return {name: kind(row[name]) for name, kind in columns.items()}
 
-    return read_table(path, made, columns=list(POINT), what="a table of points of the yield curve")
+    return read_table(path, made, columns=list(columns), what="a table of points of the yield curve")
 
 
 def in_page_order(points: Sequence[Row]) -> list[Row]:

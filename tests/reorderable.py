@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import brevitas.nn as qnn
 import torch
 from brevitas.quant import (
@@ -10,6 +12,7 @@ from brevitas.quant import (
     Int8WeightPerTensorFixedPoint,
     Uint8ActPerTensorFixedPoint,
 )
+from networks import DigitsNet
 from torch import nn
 
 import tremap_brevitas as tm
@@ -227,3 +230,13 @@ def placed(kind, *, seed=0, **options):
     x = torch.randn(NETWORKS.get(kind, PICTURES))
     model = tm.make_faulty(lively(model, x), **options)
     return tm.place(model, tm.Memory(words=60_000, word_bits=32)), x
+
+
+def placed_digits():
+    """The digits network in a memory that it just fills, images, and its groups of channels."""
+    torch.manual_seed(0)
+    x = torch.rand(64, 1, 8, 8).mul(16).round().div(16)
+    model = tm.make_faulty(lively(DigitsNet(), x))
+    words = tm.place(copy.deepcopy(model), tm.Memory(words=2560, word_bits=32)).placement.words
+    net = tm.place(model, tm.Memory(words=words, word_bits=32))
+    return net, x, tm.prepare.channel_groups(net, x[:2]).groups

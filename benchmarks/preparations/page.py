@@ -92,7 +92,7 @@ def _ranges(answers: list[Advice]) -> list[list[str]]:
             name = f"none is within {WITHIN:g} points; the best: {name}"
         values = f"{one.mean:+.2f} ± {one.half_interval:.2f}, {one.worst:+.2f} of {len(one.rows)}"
         line = [f"{advice.rate:g}", f"{advice.bits}", f"{advice.chips}", name, values]
-        line += [f"{one.seconds:.2g}", f"{one.first.images + one.first.labels}"]
+        line += [f"{one.seconds:.0f}" if one.seconds >= 10 else f"{one.seconds:.2g}", f"{one.first.images + one.first.labels}"]
         if name == before and best is not None:
             line[0] = f"{lines[-1][0].removeprefix('up to ').partition(' to ')[0]} to {advice.rate:g}"
             lines[-1] = line

@@ -5,8 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from networks import DigitsNet
-from reorderable import lively
+from reorderable import placed_digits
 
 import tremap_brevitas as tm
 from tremap_brevitas.order import SearchOptions
@@ -16,12 +15,7 @@ QUICK = SearchOptions(rounds=10, patience=3)
 
 @pytest.fixture(scope="module")
 def digits():
-    torch.manual_seed(0)
-    x = torch.rand(64, 1, 8, 8).mul(16).round().div(16)
-    model = tm.make_faulty(lively(DigitsNet(), x))
-    words = tm.place(copy.deepcopy(model), tm.Memory(words=2560, word_bits=32)).placement.words
-    net = tm.place(model, tm.Memory(words=words, word_bits=32))
-    return net, x, tm.prepare.channel_groups(net, x[:2]).groups
+    return placed_digits()
 
 
 def error(net, x, wanted):

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 from brevitas.quant import Int8WeightPerChannelFloat
-from networks import DigitsNet
-from reorderable import lively
+from reorderable import lively, placed_digits
 from torch import nn
 
 import tremap_brevitas as tm
@@ -21,12 +20,7 @@ QUICK = SearchOptions(rounds=10, patience=3)
 
 @pytest.fixture(scope="module")
 def digits():
-    torch.manual_seed(0)
-    x = torch.rand(64, 1, 8, 8).mul(16).round().div(16)
-    model = tm.make_faulty(lively(DigitsNet(), x))
-    words = tm.place(copy.deepcopy(model), tm.Memory(words=2560, word_bits=32)).placement.words
-    net = tm.place(model, tm.Memory(words=words, word_bits=32))
-    return net, x, tm.prepare.channel_groups(net, x[:2]).groups
+    return placed_digits()
 
 
 def read_of(codes, placement, chip):
