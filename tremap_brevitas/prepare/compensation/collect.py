@@ -83,7 +83,7 @@ def _adding_to(sums: Sums) -> Callable[[nn.Module, Any], None]:
 
 def _moments(entry: WeightSlot, sums: Sums, codes: Any) -> LayerMoments:
     module: Any = entry.module
-    second, mean = (total.cpu() / sums.rows for total in (sums.own, sums.first))
+    second, _, mean, _ = (value.cpu() for value in sums.means())
     if not bool(second.isfinite().all() & mean.isfinite().all()):
         raise ValueError(f"layer {entry.name!r}: its inputs are not all finite")
     quantized = module.quant_weight()

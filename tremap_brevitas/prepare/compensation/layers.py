@@ -67,19 +67,25 @@ class Layers:
         """Choose a layer's codes and write them; the solution is None if the quantizer would change its scale."""
         name = entry.name
         placed = self.net.placement.layer(name)
-        clashes = clashes_of(problem, placed, [m.get(name) for m in self.member_stuck]) if self.members else None
+        clashes, limit = clashes_of(problem, placed, [m.get(name) for m in self.member_stuck]) if self.members else (None, "")
         solution = problem.solve(target, second, mean=mean, factors=tries, sweeps=sweeps, clashes=clashes)
         reason = self._write(entry, solution)
         if reason:
             return CompensatedLayer(name, solution.before, solution.before, 0, 0, reason), None
         changed = int((solution.codes.cpu() != torch.from_numpy(read)).sum())
         flipped = int((solution.factor < 0).sum())
-        return CompensatedLayer(name, solution.before, solution.after, changed, flipped), solution
+        return CompensatedLayer(name, solution.before, solution.after, changed, flipped, limit=limit), solution
 
     def float_bias(self, entry: WeightSlot) -> Tensor | None:
         """Return a layer's float bias; None if it has none or the bias is stored in the memory."""
         bias: Tensor | None = getattr(entry.module, "bias", None)
         return None if f"{entry.name}.bias" in {layer.name for layer in self.net.placement.layers} else bias
+
+    def biases(self) -> list[CompensatedLayer]:
+        """Name the biases that are stored in the memory and read wrong."""
+        entries = [e for e in matching_slots(self.net.model, self.net.placement).values() if e.is_bias]
+        wrong = [e.name for e in entries if not np.array_equal((codes := codes_of(e)).wanted, codes.read_back)]
+        return [CompensatedLayer(name, 0.0, 0.0, 0, 0, "a bias in the memory keeps its nearest codes") for name in wrong]
 
     def _write(self, entry: WeightSlot, solution: Solution) -> str:
         """Write a layer's weights; if that changes the scale, restore the weights and return the reason."""

@@ -137,7 +137,7 @@ def moments_of_network(
                 handle.remove()
     layers = {}
     for name, total in sums.items():
-        second, mean = (x / total.rows for x in (total.own, total.first))
+        second, _, mean, _ = total.means()
         if not bool(second.isfinite().all()):
             raise ValueError(f"layer {name!r}: its inputs are not all finite")
         layers[name] = HealthyInputs(second.cpu().numpy(), mean.cpu().numpy(), trace.absorbers.get(name, ""))
