@@ -13,6 +13,7 @@ import argparse
 import copy
 import importlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,17 @@ def off(healthy: float, rows: list[dict[str, Any]], way: str, error: str) -> np.
     return np.array([abs(row[way] - curve.predict(row[error])) for row in rows if row["held out"]])
 
 
+def held_out_table(networks: list[tuple[float, list[dict[str, Any]]]], ways: Mapping[str, Mapping[str, str]]) -> str:
+    """Return a table of how well the chips held out are predicted; for each network its healthy accuracy and its chips."""
+    lines = []
+    for way, errors in ways.items():
+        by = {name: np.concatenate([off(*network, way, error) for network in networks]) for name, error in errors.items()}
+        naive = [abs(row[way] - healthy) <= 0.01 for healthy, rows in networks for row in rows if row["held out"]]
+        shares = [f"{100 * share:.0f} %" for share in (*((e <= 0.01).mean() for e in by.values()), np.mean(naive))]
+        lines.append([way, *shares, *(f"{100 * e.mean():.2f}" for e in by.values())])
+    return tabulate(lines, HELD_OUT, tablefmt="github", disable_numparse=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="networks (default %(default)s)")
@@ -84,13 +96,7 @@ def main() -> None:
     options = parser.parse_args()
     networks = [measured(seed, options.rates, options.chips) for seed in options.seeds]
     print(f"{machine()}\n\n{len(networks)} networks, {options.chips // 2} chips held out at each of {options.rates}\n")
-    lines = []
-    for way, errors in WAYS.items():
-        by = {name: np.concatenate([off(*network, way, error) for network in networks]) for name, error in errors.items()}
-        naive = [abs(row[way] - healthy) <= 0.01 for healthy, rows in networks for row in rows if row["held out"]]
-        shares = [f"{100 * share:.0f} %" for share in (*((e <= 0.01).mean() for e in by.values()), np.mean(naive))]
-        lines.append([way, *shares, *(f"{100 * e.mean():.2f}" for e in by.values())])
-    print(tabulate(lines, HELD_OUT, tablefmt="github", disable_numparse=True))
+    print(held_out_table(networks, WAYS))
     rates = []
     for rate in options.rates:
         cells = []

@@ -208,7 +208,6 @@ class LayerProblem:
             sign: Sign of each row of them, (groups, copies * rows).
             copies: Number of copies.
         """
-
         turned = self._turned(sign[..., None])[..., 0]
         reachable = self._reachable.repeated(group, part, copies)
         scale, zero = (self._of_column(x)[:, group, part] for x in (self.scale, self.zero_point))

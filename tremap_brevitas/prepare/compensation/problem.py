@@ -121,9 +121,7 @@ def _largest(values: NDArray[np.float64], group: NDArray[np.int64]) -> tuple[NDA
     return largest[group], held
 
 
-def clashes_of(
-    problem: LayerProblem, placed: PlacedLayer, members: Sequence[StuckBits | None]
-) -> tuple[Clashes | None, str]:
+def clashes_of(problem: LayerProblem, placed: PlacedLayer, members: Sequence[StuckBits | None]) -> tuple[Clashes | None, str]:
     """Collect the conflicting weights of a layer: with a bit stuck at 0 on one member and at 1 on another.
 
     Returns:
