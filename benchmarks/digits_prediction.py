@@ -30,6 +30,7 @@ from training import accuracy_on, seed_everything, train
 import tremap_brevitas as tm
 from tremap_brevitas.patching import patch
 from tremap_brevitas.planning import Point, ResilienceCurve, output_error
+from tremap_brevitas.planning.resilience import ErrorOf
 from tremap_brevitas.prepare.compensation.collect import input_moments
 
 # Way of preparing, and the errors that may predict what it gives.
@@ -37,6 +38,12 @@ WAYS = {
     "nearest codes": {"codes": "codes", "outputs": "outputs"},
     "patched from moments": {"codes": "codes", "outputs": "patched outputs"},
     "compensated": {"codes": "codes", "outputs": "compensated outputs"},
+}
+KINDS: Mapping[str, ErrorOf] = {
+    "codes": "codes",
+    "outputs": "outputs",
+    "patched outputs": "outputs",
+    "compensated outputs": "compensated outputs",
 }
 HELD_OUT = "way", "within 1 point, by codes", "by outputs", "healthy for all", "mean error (points), by codes", "by outputs"
 
@@ -73,7 +80,7 @@ def measured(seed: int, rates: list[float], chips: int) -> tuple[float, list[dic
 def off(healthy: float, rows: list[dict[str, Any]], way: str, error: str) -> np.ndarray[Any, np.dtype[np.float64]]:
     """How far the predictions for the chips held out are off."""
     points = [Point(row[error], row[way]) for row in rows if not row["held out"]]
-    curve = ResilienceCurve([Point(0.0, healthy), *points], error_of="codes" if error == "codes" else "outputs")
+    curve = ResilienceCurve([Point(0.0, healthy), *points], error_of=KINDS[error])
     return np.array([abs(row[way] - curve.predict(row[error])) for row in rows if row["held out"]])
 
 

@@ -177,6 +177,8 @@ class _Run(Layers):
         sweeps: int,
     ) -> tuple[CompensatedLayer, Solution | None]:
         name, module = entry.name, entry.module
+        if name in self.kept:
+            return CompensatedLayer(name, 0.0, 0.0, 0, 0, self.kept[name]), None
         if not has_rows(module):
             return CompensatedLayer(name, 0.0, 0.0, 0, 0, f"a {type(module).__name__} has no inputs to be weighed"), None
         own, healthy = ([quantized_input(module, x) for x in inputs] for inputs in (own, healthy))

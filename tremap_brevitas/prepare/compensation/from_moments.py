@@ -49,9 +49,9 @@ def compensate_from_(
         entry = run.slots[name]
         module, layer = modules[name], moments.layers.get(name)
         read = codes_of(entry).read_back
-        if layer is None:
-            kind = type(module).__name__
-            reason = "it was not run as a layer of its own" if has_rows(module) else f"a {kind} has no inputs to be weighed"
+        if layer is None or name in run.kept:
+            unweighed = f"a {type(module).__name__} has no inputs to be weighed"
+            reason = run.kept.get(name) or ("it was not run as a layer of its own" if has_rows(module) else unweighed)
             reports.append(CompensatedLayer(name, 0.0, 0.0, 0, 0, reason))
             continue
         if np.array_equal(read, run.codes[name]):

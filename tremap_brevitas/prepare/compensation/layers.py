@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ class Layers:
         slots: Its weights by layer.
         codes: Their healthy codes.
         written: The faults that are set in each layer.
+        kept: Why a layer keeps its nearest codes, for those whose float weight is that of another layer too.
         members: Members of the map, if it has conflicts.
     """
 
@@ -35,6 +36,7 @@ class Layers:
         self.net, self.fault_map = net, fault_map
         self.begin = time.perf_counter()
         self.slots = {n: e for n, e in matching_slots(net.model, net.placement).items() if not e.is_bias}
+        self.kept = {name: f"its weight is also that of layer {other!r}" for name, other in self._tied()}
         self.members: tuple[FaultMap, ...] = fault_map.members if len(fault_map.conflicts) else ()
         net.clear_faults_()
         self.codes = {name: codes_of(entry).wanted for name, entry in self.slots.items()}
@@ -80,6 +82,16 @@ class Layers:
         """Return a layer's float bias; None if it has none or the bias is stored in the memory."""
         bias: Tensor | None = getattr(entry.module, "bias", None)
         return None if f"{entry.name}.bias" in {layer.name for layer in self.net.placement.layers} else bias
+
+    def _tied(self) -> Iterator[tuple[str, str]]:
+        """Yield each placed layer whose weight is that of another module, placed or not, with the other's name."""
+        weights = {n: m.weight for n, m in self.net.model.named_modules() if isinstance(getattr(m, "weight", None), Tensor)}
+        for name in self.slots:
+            own = weights[name]
+            # A transposed weight, or a part of one, begins there too.
+            others = (n for n, weight in weights.items() if n != name and weight.data_ptr() == own.data_ptr())
+            if other := next(others, None):
+                yield name, other
 
     def biases(self) -> list[CompensatedLayer]:
         """Name the biases that are stored in the memory and read wrong."""
