@@ -106,6 +106,7 @@ def descend(
     weights = weights.clone()
     gradient = (weights - target) @ moments if gradient is None else gradient
     curvature = moments.diagonal(dim1=-2, dim2=-1)
+    divisor = curvature.masked_fill(curvature <= 0, torch.inf)[..., None]  # a dead input's weights stay as they are
     columns = weights.shape[-1]
     for _ in range(sweeps):
         for begin in range(0, columns, block):
@@ -117,13 +118,11 @@ def descend(
                 last = min(first + inner, end - begin)
                 for j in range(first, last):
                     column = begin + j
-                    bend = curvature[:, column, None]
                     old = weights[..., column]
-                    wish = torch.where(bend > 0, old - local[:, j] / bend, old)
-                    new = nearest(wish, column)
+                    new = nearest(torch.addcdiv(old, local[:, j], divisor[:, column], value=-1), column)
                     if conflicts is not None:
-                        conflicts.settle_(column, new[0], old[0], local[0, j], bend[0, 0])
-                    moved[:, j] = new - old
+                        conflicts.settle_(column, new[0], old[0], local[0, j], curvature[0, column])
+                    torch.sub(new, old, out=moved[:, j])
                     weights[..., column] = new
                     if j + 1 < last:
                         local[:, j + 1 : last].addcmul_(inside[:, j, j + 1 : last, None], moved[:, j, None])

@@ -103,9 +103,9 @@ class Reachable:
             options: Any = {"bit_width": rule.bit_width, "encoding": rule.encoding}
             codes: Tensor = nearest_formula(inside.round().to(torch.int32), sa0, sa1, **options)
             return codes.to(wish.dtype)
-        doubled = inside * 2
+        doubled = inside.mul_(2)
         place = doubled.floor().add_(doubled.ceil_()).to(torch.int64)
-        return self._table[place.add_(self._at[0][column])].to(wish.dtype)
+        return self._table.take(place.add_(self._at[0][column])).to(wish.dtype)
 
 
 def _answers(patterns: Tensor, rule: CodeRule) -> Tensor:
