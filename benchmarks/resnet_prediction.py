@@ -4,7 +4,7 @@
 
 A curve is made of a few chips at several rates; new chips at one rate are predicted from it. Each is prepared in two ways:
 nearest codes, and compensated (``PlacedModel.compensate_``) with 512 unlabelled training images. The network is that of
-``benchmarks.preparations``, trained in the output folder if it is not there; chips that are finished are kept there too. Printed
+``benchmarks.preparations``, trained in the output folder if it is not there; chips that are finished are kept there. Printed
 are each chip, and a table as of ``benchmarks.digits_prediction``.
 """
 
