@@ -115,7 +115,8 @@ class _Run(Layers):
             ]
             bar = tqdm(total=len(self.slots), desc="compensating", unit="layer", leave=False, disable=not progress)
             with bar:
-                touched, followed = False, set()
+                touched = False
+                followed: set[str] = set()
                 for halt in in_lockstep(passes, [*self.slots, *norms], before=self._read_by_member):
                     name, module = halt.name, modules[halt.name]
                     own, healthy = list(halt.inputs[:count]), list(halt.inputs[count:])

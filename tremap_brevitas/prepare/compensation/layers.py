@@ -85,7 +85,8 @@ class Layers:
 
     def _tied(self) -> Iterator[tuple[str, str]]:
         """Yield each placed layer whose weight is that of another module, placed or not, with the other's name."""
-        weights = {n: m.weight for n, m in self.net.model.named_modules() if isinstance(getattr(m, "weight", None), Tensor)}
+        modules = self.net.model.named_modules()
+        weights = {name: w for name, m in modules if isinstance(w := getattr(m, "weight", None), Tensor)}
         for name in self.slots:
             own = weights[name]
             # A transposed weight, or a part of one, begins there too.
