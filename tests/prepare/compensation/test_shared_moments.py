@@ -5,11 +5,10 @@ import os
 import pickle
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -174,6 +173,7 @@ def test_a_fleet_is_the_same_on_a_cluster(net, moments, monkeypatch):
 def test_a_fleet_that_is_killed_goes_on(net, moments, tmp_path, monkeypatch):
     undisturbed = prepare_fleet(net, chips_of(net, CHIPS), moments, evaluate=mean_output, **OPTIONS)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), str(TESTS.parent / "examples"), str(TESTS.parent)]))
+    script = Path(__file__).with_name("fleet_jobs.py")
     rng = random.Random(0)
     done = tmp_path / "run" / "done"
 
@@ -183,15 +183,14 @@ def test_a_fleet_that_is_killed_goes_on(net, moments, tmp_path, monkeypatch):
     kills = 0
     while finished() < CHIPS:
         enough = CHIPS if kills else rng.randint(finished() + 1, min(finished() + 4, CHIPS - 1))
-        command = [sys.executable, Path(__file__).with_name("fleet_jobs.py"), tmp_path / "run"]
-        with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
-            while finished() < enough and process.poll() is None:
-                time.sleep(0.002)
-            if not kills and process.poll() is None:
-                process.kill()
-                kills += 1
-            said = process.stderr.read().decode()
-        assert process.returncode in (0, -signal.SIGKILL), said
+        process = forked.start(script, tmp_path / "run", complained=str(tmp_path / "stderr"))
+        while finished() < enough and process.is_alive():
+            time.sleep(0.002)
+        if not kills and process.is_alive():
+            process.kill()
+            kills += 1
+        process.join()
+        assert process.exitcode in (0, -signal.SIGKILL), (tmp_path / "stderr").read_text()
     assert kills == 1
     calls = []
 
