@@ -7,6 +7,7 @@ starts (variables that Brevitas reads when imported, ``sys.modules``, ``-m`` and
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -63,6 +64,7 @@ def run(script, *arguments, folder=None, environment=None, timeout=600):
 
 def _run(texts, folder, environment, said, complained):
     """In the new process: become that script."""
+    gc.freeze()  # what was there before is none of its garbage
     for number, file in ((1, said), (2, complained)):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115 (until the process ends)

@@ -91,8 +91,8 @@ def flows(folder, accuracy):
 
 @pytest.mark.slow
 def test_a_run_on_cifar10_that_is_killed_goes_on_and_ends_in_the_same_table(tmp_path):
-    data = write_data_set(tmp_path / "data", records=60)
-    options = ["--data", data, "--depth", 8, "--qat-steps", 4, "--steps", 12, "--chips", 2, "--batch", 20]
+    data = write_data_set(tmp_path / "data", records=30)
+    options = ["--data", data, "--depth", 8, "--qat-steps", 4, "--steps", 8, "--chips", 2, "--batch", 20]
     options += ["--checkpoint-every", 2, "--fault-rate", 0.02]
     run("02_cifar10_resnet.py", *options, "--out", tmp_path / "whole")
     killed = 0
@@ -116,7 +116,7 @@ def test_a_run_on_cifar10_that_is_killed_goes_on_and_ends_in_the_same_table(tmp_
     other = forked.run(*again, "--seed", 9, environment=HERE)
     assert other.returncode != 0
     assert "holds a run with other options: {'seed': ('0', '9')}" in other.stderr
-    write_data_set(data, records=61)
+    write_data_set(data, records=31)
     other = forked.run(*again, environment=HERE)
     assert other.returncode != 0
     assert "holds a run with other options: {'data': (" in other.stderr
