@@ -69,7 +69,7 @@ def test_the_quick_start_installs_as_the_readme_does():
     assert [line for line in install if line not in readme] == []
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 def test_scaling(tmp_path):
     pytest.importorskip("ray", reason="Ray (extra cluster) is not installed")
     assert run_page("scaling.md", tmp_path) >= 5

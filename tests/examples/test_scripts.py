@@ -27,7 +27,7 @@ def rows(path):
         return [{k: v for k, v in row.items() if "seconds" not in k} for row in csv.DictReader(file)]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(15)
 def test_no_training(tmp_path):
     out = run("03_no_training.py", "--chips", 2, "--rates", 0.1, "--images", 256, "--out", tmp_path)
     mean = {}
@@ -40,7 +40,7 @@ def test_no_training(tmp_path):
     assert f"{tmp_path}/group: 7 files unchanged, 9744 codes equal in image and ONNX" in out
 
 
-@pytest.mark.slow
+@pytest.mark.slow(35)
 def test_the_main_job(tmp_path):
     out = run("01_digits_fleet.py", "--chips", 3, "--steps", 60, "--out", tmp_path)
     methods = list(dict.fromkeys(r["method"] for r in rows(tmp_path / "fleet.csv")))
@@ -89,7 +89,7 @@ def flows(folder, accuracy):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 def test_a_run_on_cifar10_that_is_killed_goes_on_and_ends_in_the_same_table(tmp_path):
     data = write_data_set(tmp_path / "data", records=30)
     options = ["--data", data, "--depth", 8, "--qat-steps", 4, "--steps", 8, "--chips", 2, "--batch", 20]

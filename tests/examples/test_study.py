@@ -59,7 +59,7 @@ def test_a_method_is_registered_once_and_rows_name_registered_ones():
         methods.entry(methods.BY_STEP)(lambda task: None)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(25)
 def test_every_kind_of_row_and_the_page(bench, few_chips, tmp_path):
     """One row of each kind, with two steps; then the page is filled from them."""
     kinds, kept = {}, 0
@@ -97,7 +97,7 @@ def test_every_kind_of_row_and_the_page(bench, few_chips, tmp_path):
         assert body.count("\n|") >= 1 or body.lower().startswith("not run"), name
 
 
-@pytest.mark.slow
+@pytest.mark.slow(10)
 def test_the_command_goes_on_where_it_was_stopped(few_chips, tmp_path, monkeypatch):
     """From files to the page; a row that is there is not run again, and other options are refused."""
     write_data_set(tmp_path / "data", records=30)
