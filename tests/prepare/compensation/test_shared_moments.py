@@ -20,6 +20,7 @@ from tremap_brevitas.cluster import LocalCores, RayEngine
 from tremap_brevitas.placed.identity import network_digest
 from tremap_brevitas.prepare import prepare_fleet
 from tremap_brevitas.prepare.compensation.from_moments import outputs_of
+from tremap_brevitas.prepare.compensation.shared import HealthyInputs
 
 TESTS = Path(__file__).parents[2]
 
@@ -148,6 +149,21 @@ def test_a_fleet_without_what_it_needs(net, moments, tmp_path):
     with pytest.raises(ValueError, match="moments are of a network with digest dd"):
         prepare_fleet(net, chips, tm.prepare.HealthyMoments(moments.layers, 1, "d" * 64), progress=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_moments_of_nothing_and_of_what_is_no_number(net, moments):
+    with pytest.raises(ValueError, match="no inputs were given"):
+        net.moments([], progress=False)
+    with pytest.raises(ValueError, match="samples must be at least 1, got 0"):
+        net.moments([images()], samples=0, progress=False)
+    with pytest.raises(ValueError, match=r"layer 'features.0': its inputs are not all finite"):
+        net.moments([images() * float("inf")], progress=False)
+    layer = moments.layers["classifier"]
+    with pytest.raises(ValueError, match=r"second has shape \(1, 96, 95\), but mean has \(1, 96\)"):
+        HealthyInputs(layer.second[:, :, 1:], layer.mean)
+    with pytest.raises(ValueError, match="moments are not all finite"):
+        HealthyInputs(layer.second, layer.mean * np.nan)
+    assert HealthyInputs(layer.second, layer.mean, layer.norm) == layer != HealthyInputs(layer.second, -layer.mean, layer.norm)
 
 
 @pytest.mark.slow
