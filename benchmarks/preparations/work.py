@@ -64,6 +64,7 @@ class Work:
         METHODS[case.preparation](bench, net, fault_map, case)
         result.update(seconds=time.perf_counter() - begin, core_seconds=time.process_time() - core)
         if case.chip is None:
+            net.set_faults_(fault_map)  # after ReadByMembers a member's reading is set
             report = net.evaluate(chips[: min(case.chips, EVALUATED)], bench.accuracy, progress=False)
             return {**result, "prepared": report.nominal, "group_image": list(report.accuracies)}
         net.set_faults_(fault_map)
