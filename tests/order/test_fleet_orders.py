@@ -76,7 +76,7 @@ def test_a_run_folder_goes_on_where_it_ended(tmp_path, monkeypatch):
         next(begun)
     begun.close()
 
-    from tremap_brevitas.order import fleet as module
+    from tremap_brevitas.order import work as module
 
     solved_now = []
     real = module.solved

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
+from tremap_brevitas.cluster.ahead import Ahead
 from tremap_brevitas.cluster.folder import RunFolder
 from tremap_brevitas.faults import FaultMap
-from tremap_brevitas.order.chip_order import ChipOrder, chip_order, solved
-from tremap_brevitas.order.groups import ChannelGroup, Index, checked_orders
-from tremap_brevitas.order.groups_file import groups_digest
-from tremap_brevitas.order.hardware import Hardware, HardwareSetting
+from tremap_brevitas.order.chip_order import ChipOrder
+from tremap_brevitas.order.groups import ChannelGroup
+from tremap_brevitas.order.hardware import Hardware
 from tremap_brevitas.order.network import Network
-from tremap_brevitas.order.problem import Problem
 from tremap_brevitas.order.search import SearchOptions
+from tremap_brevitas.order.work import Work, plain_order
 from tremap_brevitas.placement import MemoryImage
 from tremap_brevitas.tables import write_table
-
-_AHEAD = 4  # chips that wait for each worker: enough to keep it busy, and a generator of maps is not run through at once
 
 
 def order_chips(
@@ -63,75 +58,42 @@ def order_chips(
             another run.
         BlockingIOError: If another process is working in the folder.
     """
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
-    work = _Work(Network(image, groups, importance=importance), options or SearchOptions(), hardware or None)
+    work = Work(Network(image, groups, importance=importance), options or SearchOptions(), hardware or None)
     if hardware is not None:
         hardware.check(image.placement.memory)
     _ = work.network.stored  # made here once, and shared with the workers
-    return _run(work, chips, workers, folder, progress)
-
-
-@dataclass(frozen=True, eq=False)
-class _Work:
-    network: Network
-    options: SearchOptions
-    hardware: Hardware | None
-
-    def __call__(self, chip: FaultMap) -> ChipOrder:
-        return solved(self.network, chip, self.options, self.hardware)
-
-    def description(self) -> dict[str, Any]:
-        """Return what the results depend on, for a run folder."""
-        return {
-            **asdict(self.options),
-            "image": self.network.image.digest,
-            "groups": groups_digest(self.network.groups),
-            "importance": self.network.importance_digest,
-            **({} if self.hardware is None else {"hardware": asdict(self.hardware)}),
-        }
+    return _run(work, Ahead(work, workers=workers), chips, folder, progress)
 
 
 def _run(
-    work: _Work, chips: Iterable[FaultMap], workers: int, folder: str | os.PathLike[str] | None, progress: bool
+    work: Work,
+    ahead: Ahead[FaultMap, ChipOrder],
+    chips: Iterable[FaultMap],
+    folder: str | os.PathLike[str] | None,
+    progress: bool,
 ) -> Iterator[ChipOrder]:
     total = len(chips) if isinstance(chips, Sequence) else None
     with ExitStack() as stack:
         bar = stack.enter_context(tqdm(total=total, desc="orders", unit="chip", leave=False, disable=not progress))
         kept = None if folder is None else stack.enter_context(RunFolder(folder, options=work.description()))
-        pool = None
-        if workers > 1:
-            pool = stack.enter_context(ProcessPoolExecutor(workers, initializer=_start, initargs=(work,)))
-        waiting: deque[Callable[[], ChipOrder]] = deque()
-        try:
-            for chip in chips:
-                waiting.append(_begun(work, chip, kept, pool))
-                while waiting and (pool is None or len(waiting) > _AHEAD * workers):
-                    yield waiting.popleft()()
-                    bar.update()
-            while waiting:
-                yield waiting.popleft()()
-                bar.update()
-        finally:
-            if pool is not None:
-                pool.shutdown(wait=False, cancel_futures=True)
+        stack.enter_context(ahead)
+        for order in ahead.results(_begun(work, chip, kept, ahead) for chip in chips):
+            yield order
+            bar.update()
 
 
-# What a worker sends back: neither the network nor the groups.
-_Plain = dict[str, Any]
-
-
-def _begun(work: _Work, chip: FaultMap, kept: RunFolder | None, pool: ProcessPoolExecutor | None) -> Callable[[], ChipOrder]:
+def _begun(work: Work, chip: FaultMap, kept: RunFolder | None, ahead: Ahead[FaultMap, ChipOrder]) -> Callable[[], ChipOrder]:
     """Start a chip's job unless it is finished; return its pending result."""
-    before = None if kept is None else kept.get(_job(chip))
+    if kept is None:
+        return ahead.begun(chip)
+    before = kept.get(_job(chip))
     if before is not None:
-        return lambda: _from_plain(work, chip, before)
-    future = None if pool is None else pool.submit(_solve_in_worker, chip)
+        return lambda: work.from_plain(chip, before)
+    begun = ahead.begun(chip)
 
     def finished() -> ChipOrder:
-        order = work(chip) if future is None else _from_plain(work, chip, future.result())
-        if kept is not None:
-            kept.put(_job(chip), _plain(order))
+        order = begun()
+        kept.put(_job(chip), plain_order(order))
         return order
 
     return finished
@@ -139,44 +101,6 @@ def _begun(work: _Work, chip: FaultMap, kept: RunFolder | None, pool: ProcessPoo
 
 def _job(chip: FaultMap) -> str:
     return f"{chip.chip} {chip.digest[:16]}"
-
-
-def _plain(order: ChipOrder) -> _Plain:
-    """Return the changed slots of orders and their channels, in a form that JSON can store."""
-    moved = {}
-    for name, channels in order.orders.items():
-        slots = np.flatnonzero(channels != np.arange(len(channels)))
-        if len(slots):
-            moved[name] = [slots.tolist(), channels[slots].tolist()]
-    plain = {"moved": moved, "wrong_as_it_lies": order.wrong_as_it_lies, "unavoidable": order.unavoidable}
-    return plain if order.hardware is None else {**plain, "hardware": order.hardware.numbers()}
-
-
-def _from_plain(work: _Work, chip: FaultMap, plain: _Plain) -> ChipOrder:
-    orders: list[Index] = work.network.identity
-    for order, group in zip(orders, work.network.groups, strict=True):
-        slots, channels = plain["moved"].get(group.name, ([], []))
-        order[slots] = channels
-    by_name = {group.name: order for order, group in zip(orders, work.network.groups, strict=True)}
-    checked = list(checked_orders(work.network.groups, by_name).values())
-    setting, seen = None, chip
-    if work.hardware is not None:
-        setting = HardwareSetting(work.hardware, work.network.image.placement.memory, **plain["hardware"])
-        seen = setting.seen(chip)
-    return chip_order(Problem(work.network, seen), chip, checked, plain["wrong_as_it_lies"], plain["unavoidable"], setting)
-
-
-_in_worker: _Work | None = None
-
-
-def _start(work: _Work) -> None:
-    global _in_worker
-    _in_worker = work
-
-
-def _solve_in_worker(chip: FaultMap) -> _Plain:
-    assert _in_worker is not None
-    return _plain(_in_worker(chip))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
