@@ -2,11 +2,13 @@
 
     python export/finn/check.py out/digits/group_0 --model finn_build/intermediate_models/step_specialize_layers.onnx
     python export/finn/check.py out/digits/group_0 --folding folding.json --dat classifier=…/memblock.dat features.3=…
+    python export/finn/check.py group_0 --folding folding.json --dat classifier=… --orders orders.npz --chip A7.npz
 
 Says of each layer: equal; permuted (rows or columns in another order); negated (which output channels: FINN folds the sign of a
 negative BatchNorm factor into them); different (which weight is the first); missing; elsewhere (the bundle was not trained with
 the cells of this unit, so that its stuck cells are others). Layers are matched by their order in the graph and their size;
-where that leaves a choice, --layer settles it. Needs neither FINN nor qonnx. Ends with 1 unless all that is found is allowed.
+where that leaves a choice, --layer settles it. With the orders of ``tremap order`` and a chip, the weights must be those that
+``memories.py`` writes for this chip. Needs neither FINN nor qonnx. Ends with 1 unless all that is found is allowed.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, helper, numpy_helper
 
 import tremap_brevitas as tm
+from tremap_brevitas.bundle.in_order import KnownOrders
 from tremap_brevitas.bundle.layers import bundle_layers
 from tremap_brevitas.onnx_files import load_onnx
 from tremap_brevitas.placement import LayerCodes, finn_placement
@@ -175,12 +178,12 @@ def compare_cells(bundle: tm.Bundle, layer: LayerCodes, folding: dict[str, Any])
     return {"elsewhere"}, [f"the bundle was not trained with the cells of PE {folding['PE']}, SIMD {folding['SIMD']}"]
 
 
-def check_unit(bundle: tm.Bundle, layer: LayerCodes, unit: Unit, said: dict[str, Any]) -> Problems:
-    """Compare a node of FINN's model with a layer."""
+def check_unit(bundle: tm.Bundle, layer: LayerCodes, codes: Array, unit: Unit, said: dict[str, Any]) -> Problems:
+    """Compare a node of FINN's model with the codes of a layer."""
     channels, matrix = flattened_channels(layer, said.get("input_shape")), unit.matrix(layer)
     if matrix is None:
         raise SystemExit(f"--layer {layer.name}={unit.name}: {unit.operator} {unit.weight.shape} cannot be {layer.shape}")
-    kinds, texts = compare(layer, bundle.image.codes[layer.name], matrix, channels)
+    kinds, texts = compare(layer, codes, matrix, channels)
     bits = unit.attributes.get("weightDataType", b"").decode()
     trained = f"{'UINT' if layer.encoding == 'binary' else 'INT'}{layer.bit_width}"
     if bits not in ("", trained):
@@ -199,8 +202,8 @@ def check_unit(bundle: tm.Bundle, layer: LayerCodes, unit: Unit, said: dict[str,
     return kinds | cells[0], texts + cells[1]
 
 
-def check_dat(bundle: tm.Bundle, layer: LayerCodes, path: Path, said: dict[str, Any]) -> Problems:
-    """Compare a memory as FINN wrote it with a layer."""
+def check_dat(bundle: tm.Bundle, layer: LayerCodes, codes: Array, path: Path, said: dict[str, Any]) -> Problems:
+    """Compare a memory as FINN wrote it with the codes of a layer."""
     if not {"PE", "SIMD"} <= said.keys():
         raise SystemExit(f"--dat {layer.name}={path}: give PE and SIMD of this layer with --folding")
     parallel = max(int(said["PE"]) * int(said["SIMD"]), 1)
@@ -218,9 +221,9 @@ def check_dat(bundle: tm.Bundle, layer: LayerCodes, path: Path, said: dict[str, 
         raise SystemExit(
             f"{path}: {len(words)} words, PE {said['PE']} and SIMD {said['SIMD']} of layer {layer.name!r} make {memory.words}"
         )
-    codes = tm.MemoryImage.from_words(placement, words).codes[layer.name]
+    held = tm.MemoryImage.from_words(placement, words).codes[layer.name]
     channels = flattened_channels(layer, said.get("input_shape"))
-    kinds, texts = compare(layer, bundle.image.codes[layer.name], codes.reshape(-1)[finn_matrix(layer, channels)], channels)
+    kinds, texts = compare(layer, codes, held.reshape(-1)[finn_matrix(layer, channels)], channels)
     cells = compare_cells(bundle, layer, said)
     return kinds | cells[0], texts + cells[1]
 
@@ -236,7 +239,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--layer", type=_pair, nargs="+", default=[], metavar="NAME=NODE", help="which node holds which layer")
     choices = ("permuted", "negated", "missing", "elsewhere")
     parser.add_argument("--allow", choices=choices, nargs="+", default=[], help="findings that are no reason to end with 1")
+    parser.add_argument("--orders", type=Path, help="file of tremap order; with --chip: what FINN holds is in its order")
+    parser.add_argument("--chip", type=Path, help="with --orders: fault map of the chip (.npz)")
     options = parser.parse_args(arguments)
+    if (options.orders is None) != (options.chip is None):
+        parser.error("give --orders and --chip together")
     try:
         return _check(options)
     except (OSError, ValueError) as error:
@@ -275,14 +282,18 @@ def _check(options: argparse.Namespace) -> int:
                 f"{options.model}: no MVAU, VVAU, MatMul or Conv with folded weights; give a model after FINN's folding"
             )
         nodes = matched(layers, graph_units, dict(options.layer))
-    bad = False
+    codes, bad = bundle.image.codes, False
+    if options.orders is not None:
+        order, problems = KnownOrders(bundle, options.orders).without_hardware(tm.FaultMap.load(options.chip), flow="FINN")
+        codes, bad = order.image.codes, bool(problems)
+        print("".join(f"{options.chip}: NOT as the order says: {problem}\n" for problem in problems), end="")
     for layer in layers:
         said = folding.get(layer.name, {})
         if layer.name in nodes:
-            kinds, texts = check_unit(bundle, layer, nodes[layer.name], said)
+            kinds, texts = check_unit(bundle, layer, codes[layer.name], nodes[layer.name], said)
             texts.insert(0, f"{nodes[layer.name].name}")
         elif layer.name in files:
-            kinds, texts = check_dat(bundle, layer, files[layer.name], said)
+            kinds, texts = check_dat(bundle, layer, codes[layer.name], files[layer.name], said)
             texts.insert(0, f"{files[layer.name]}")
         else:
             kinds, texts = {"missing"}, ["no node of the model, and no file"]

@@ -1,5 +1,6 @@
 """FINN's layout, against a case worked out by hand and against qonnx' own interleaving."""
 
+import dataclasses
 import json
 from functools import partial
 
@@ -16,7 +17,7 @@ from networks import FullRangeWeight
 from torch import nn
 
 import tremap_brevitas as tm
-from tremap_brevitas.order import save_orders
+from tremap_brevitas.order import save_orders, solve
 from tremap_brevitas.placement import LayerCodes, finn_dat, finn_placement
 
 
@@ -287,6 +288,28 @@ def test_memories_in_a_chips_order(tmp_path, capsys):
         assert channels[name]["channels"] == list(rows[name])
         assert channels[name]["scale"] == [layer.scale[row] for row in rows[name]]
     assert wrong == order.wrong
+    # What was written is what the check wants; the memories of the network as it lies are not.
+    check, dat = flow("finn/check.py"), [f"{name}={tmp_path / 'out' / 'A7' / name}.as_written.dat" for name in "024"]
+    compared = [str(folder), "--folding", str(tmp_path / "folding.json"), "--dat", *dat]
+    capsys.readouterr()
+    assert check.main([*compared, "--orders", str(orders), "--chip", str(path)]) == 0
+    assert [line.split(" (")[0] for line in capsys.readouterr().out.splitlines()] == ["0: equal", "2: equal", "4: equal"]
+    assert check.main(compared) == 1
+    assert "2: different" in (said := capsys.readouterr().out) or "2: permuted" in said
+    (lie,) = [dataclasses.replace(order, wrong_as_it_lies=0)]
+    lies = str(save_orders([lie], tmp_path / "lie.npz"))
+    assert check.main([*compared, "--orders", lies, "--chip", str(path)]) == 1
+    assert f"NOT as the order says: chip 'A7': {order.wrong_as_it_lies} codes wrong as it lies" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        check.main([*compared, "--orders", str(orders)])
+    assert "give --orders and --chip together" in capsys.readouterr().err
+    hardware = tm.order.Hardware(invert=1)
+    wide = tm.FaultMap(hardware.chip_memory(chip.memory), [], [], "A7")
+    with_flags = solve(bundle.image, groups, wide, hardware=hardware)
+    flags, wide_path = str(save_orders([with_flags], tmp_path / "flags.npz")), str(wide.save(tmp_path / "wide.npz"))
+    for refused in ([*arguments, "--orders", flags, "--chips", wide_path], [*compared, "--orders", flags, "--chip", wide_path]):
+        with pytest.raises(SystemExit, match="needs hardware that FINN does not have: inversion of each word"):
+            (finn if "--chips" in refused else check).main(refused)
     with pytest.raises(SystemExit, match="give --orders and --chips together"):
         finn.main([*arguments, "--orders", str(orders)])
     folding["4"] = {"PE": 2, "SIMD": 2}

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from strategies import fault_maps, images
 
 import tremap_brevitas as tm
-from tremap_brevitas.order import SearchOptions, save_orders, solve
+from tremap_brevitas.order import Hardware, HardwareSetting, SearchOptions, save_orders, solve
+from tremap_brevitas.order.hardware.words import stuck_words
 from tremap_brevitas.placement import words_read, write_memory_image
+from tremap_brevitas.placement.image_file import write_words
 
 rtl = flow("rtl/simulate.py")
 
@@ -31,6 +33,80 @@ def test_any_memory_any_order_any_faults(data, image, tmp_path_factory):
     program = rtl.compile_memory(image.placement.memory, image.placement.tiles, folder)
     path = write_memory_image(image, folder / "image.mem", format="readmemh", fault_map=None)
     assert rtl.words_read(program, path, chip, folder) == words_read(image, chip)
+
+
+@given(data=st.data(), image=images())
+@settings(max_examples=12)
+def test_any_hardware_in_any_setting(data, image, tmp_path_factory):
+    """Verilog finds the words that plain Python finds; with nothing stuck in the way, those that were written."""
+    memory = image.placement.memory
+    sizes = [size for size in (1, 2, 4) if memory.words % size == 0]
+    rotate = data.draw(st.sampled_from([0, *sizes])) if memory.word_bits > 1 else 0
+    invert = data.draw(st.sampled_from([0, *sizes]))
+    banks = [0, *(1 << k for k in range(1, 7) if memory.words % (1 << k) == 0 and 1 << k >= max(rotate, invert))]
+    hardware = Hardware(scramble=data.draw(st.sampled_from(banks)), rotate=rotate, invert=invert)
+    if not hardware:
+        return
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    keys = rng.integers(0, max(1, hardware.scramble), memory.words // hardware.scramble if hardware.scramble else 0)
+    amounts = rng.integers(0, hardware.amount_count(memory), memory.words // rotate) if rotate else np.empty(0, dtype=int)
+    inverted = np.flatnonzero(rng.integers(0, 2, memory.words // invert)) if invert else []
+    rows = np.flatnonzero(amounts)
+    setting = HardwareSetting(hardware, memory, keys, rows, amounts[rows], inverted)
+    chip = data.draw(fault_maps(setting.chip_memory))
+    folder = tmp_path_factory.mktemp("hardware")
+    words = setting.written(image.words())
+    path = write_words(words, folder / "image.mem", format="readmemh", word_bits=setting.chip_memory.word_bits, text="")
+    program = rtl.compile_memory(memory, image.placement.tiles, folder, hardware)
+    found = rtl.words_read(program, path, chip, folder, setting)
+    assert found == plainly_read(stuck_words(words, chip), setting)
+    healthy = tm.FaultMap(setting.chip_memory, [], [])
+    assert rtl.words_read(program, path, healthy, folder, setting) == image.words()
+
+
+def plainly_read(cells, setting):
+    """Word after word of the network, as the accelerator is described."""
+    hardware, count, width = setting.hardware, setting.memory.words, setting.memory.word_bits
+    read = []
+    for address in range(len(cells)):
+        tile, word = divmod(address, count)
+        if hardware.scramble:
+            word ^= int(setting.keys[word // hardware.scramble])
+        held = cells[tile * count : (tile + 1) * count]
+        bits, amount, inverted = held[word], 0, 0
+        if hardware.invert:
+            inverted = held[word - word % hardware.invert] >> width & 1
+        if hardware.rotate:
+            row, spread = word - word % hardware.rotate, hardware.spread(setting.memory)
+            for k in range(hardware.amount_bits(setting.memory)):
+                amount |= (held[row + k // spread] >> (width + bool(hardware.invert) + k % spread) & 1) << k
+        placed = [(bits >> (b + amount) % width & 1) ^ inverted for b in range(width)]
+        read.append(sum(bit << b for b, bit in enumerate(placed)))
+    return read
+
+
+def test_chips_whose_hardware_moves_words_and_bits(tmp_path, capsys):
+    group = Group("linear")
+    groups = tm.prepare.channel_groups(group.net, group.x)
+    folder = group.export(tmp_path / "group_0", groups=groups)
+    memory = group.placement.memory
+    bank = memory.words & -memory.words
+    hardware = Hardware(scramble=bank if bank > 1 else 0, rotate=1, invert=1)
+    (some,) = tm.random_fault_maps(hardware.chip_memory(memory), chips=1, fault_rate=4e-3, seed=2)
+    chip = tm.FaultMap(some.memory, some.cells, some.stuck_at, "c0")
+    order = solve(group.image, groups.groups, chip, options=SearchOptions(rounds=3), hardware=hardware)
+    assert order.exact
+    assert len(order.hardware.rows)
+    assert len(order.hardware.inverted)
+    path, orders = str(chip.save(tmp_path / "c0.npz")), str(save_orders([order], tmp_path / "orders.npz"))
+    assert rtl.main([str(folder), path, "--orders", orders]) == 0
+    equal = f"{group.placement.weights} codes read, all equal to the ONNX integers, as its certificate in its order says"
+    assert equal in capsys.readouterr().out
+    # Another flag than the one that was settled is seen in what comes back.
+    setting = dataclasses.replace(order.hardware, inverted=order.hardware.inverted[1:])
+    lie = dataclasses.replace(order, hardware=setting)
+    assert rtl.main([str(folder), path, "--orders", str(save_orders([lie], tmp_path / "lie.npz"))]) == 1
+    assert "its certificate in its order says OTHERWISE" in capsys.readouterr().out
 
 
 def test_exact_chips_and_one_with_conflicts(tmp_path, capsys):

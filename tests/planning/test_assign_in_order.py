@@ -8,7 +8,8 @@ import pytest
 
 import tremap_brevitas as tm
 from tremap_brevitas.faults.array.repair import Repair, repaired
-from tremap_brevitas.order import SearchOptions, check_order, in_order
+from tremap_brevitas.order import Hardware, SearchOptions, check_order, in_order, out_of_order
+from tremap_brevitas.order.hardware.words import stuck_words
 from tremap_brevitas.placement import LayerCodes, linear_placement
 from tremap_brevitas.planning import Point, Prepared, ResilienceCurve, assign
 
@@ -88,7 +89,55 @@ def test_spare_lines_come_before_orders():
     assert not networks.plainly_wrong(ordered, PLACEMENT, tm.FaultMap(chip.memory, [100], [1]))
 
 
+def test_hardware_serves_chips_that_no_order_does():
+    hardware = Hardware(invert=1)
+    wide = hardware.chip_memory(PLACEMENT.memory)
+    maps = tm.random_fault_maps(wide, chips=12, fault_rate=0.02, seed=4)
+    without = [hardware.data_faults(chip, PLACEMENT.memory) for chip in maps]
+    found = list(assign(maps, LIBRARY, goal=0.82, orders=True, hardware=hardware))
+    plain = list(assign(without, LIBRARY, goal=0.82, orders=True))
+    exact = [a.verdict == "exact in order" for a in found]
+    assert sum(exact) > sum(a.verdict == "exact in order" for a in plain)
+    for chosen, chip in zip(found, maps, strict=True):
+        if chosen.order is not None:
+            words = stuck_words(chosen.order.words, chip)
+            data = [word & 255 ^ 255 * (word >> 8) for word in words]  # as the accelerator reads a word and its flag
+            codes = tm.MemoryImage.from_words(PLACEMENT, data).codes
+            read = out_of_order(codes, GROUPS, chosen.order.orders)
+            (image,) = [entry.image for entry in LIBRARY if entry.name == chosen.image]
+            assert all(np.array_equal(read[name], wanted) for name, wanted in image.codes.items())
+
+
+def test_a_stuck_flag_needs_an_image_of_its_own():
+    hardware = Hardware(invert=1)
+    wide = hardware.chip_memory(PLACEMENT.memory)
+    healthy, flag = (tm.FaultMap(wide, cells, [1] * len(cells), "c") for cells in ([], [wide.cell(word=3, bit=8)]))
+    chosen = list(assign([healthy, flag], LIBRARY, goal=0.82, orders=True, hardware=hardware))
+    assert [a.verdict for a in chosen] == ["exact", "exact in order"]
+    assert chosen[1].order.hardware.inverted.tolist() == [3]
+
+
+def test_workers_change_nothing():
+    hardware = Hardware(invert=2)
+    wide = hardware.chip_memory(PLACEMENT.memory)
+    maps = [chip for rate in (0.02, 0.3) for chip in tm.random_fault_maps(wide, chips=5, fault_rate=rate, seed=4)]
+    options = {"goal": 0.82, "orders": SearchOptions(rounds=5), "hardware": hardware}
+    alone, together = (list(assign(iter(maps), LIBRARY, workers=workers, **options)) for workers in (1, 2))
+    assert alone == together
+    assert {a.verdict for a in alone} == {"exact in order", "retrain"}
+    for one, other in zip(alone, together, strict=True):
+        if one.order is not None:
+            assert one.order.words == other.order.words
+            assert other.order.network is next(entry.image for entry in LIBRARY if entry.name == other.image)
+
+
 def test_what_is_refused():
+    with pytest.raises(ValueError, match="ask for orders as well"):
+        next(assign(chips(1, 0.01), LIBRARY, goal=0.5, hardware=Hardware(invert=1)))
+    with pytest.raises(ValueError, match="the library's"):
+        next(assign(chips(1, 0.01), LIBRARY, goal=0.5, orders=True, hardware=Hardware(invert=1)))
+    with pytest.raises(ValueError, match="workers must be at least 1, got 0"):
+        next(assign(chips(1, 0.01), LIBRARY, goal=0.5, workers=0))
     with pytest.raises(ValueError, match="no image has groups of channels; export with groups="):
         next(assign(chips(1, 0.01), [entry(0, 0.9, groups=None)], goal=0.5, orders=True))
     with pytest.raises(ValueError, match="orders give each chip an image of its own; with deployment 'group_image'"):

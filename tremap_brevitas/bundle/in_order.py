@@ -54,6 +54,10 @@ class KnownOrders:
         bundle: The bundle, with its groups of channels.
         orders: Orders, or the file that holds them.
 
+    Attributes:
+        hardware: What the accelerator has beside free channels; None for nothing.
+        memory: That of the chips' fault maps: wider than the placement's where flags and amounts have cells.
+
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the bundle has no groups of channels, or the orders are damaged or of another network.
@@ -67,19 +71,44 @@ class KnownOrders:
         else:
             self._where, given = "orders", list(orders)
             check_orders(bundle, given)
+        first = given[0].hardware if given else None
+        self.hardware = None if first is None else first.hardware
+        self.memory = given[0].memory if given else bundle.image.placement.memory
         self._by_name = {order.chip: order for order in given}
         self._by_map = {order.fault_map: order for order in given}
 
     def of(self, chip: FaultMap) -> ChipOrder:
-        """The order of a chip: the one that was found for its map, else the one under its name, which may be of another map.
+        """The order of a chip: its own if it was found for its map, else one that was, else its own for another map.
 
         Raises:
             ValueError: If there is none.
         """
-        order = self._by_map.get(chip.digest) or self._by_name.get(chip.chip)
+        own = self._by_name.get(chip.chip)
+        if own is not None and own.left_by_spares(chip).digest == own.fault_map:
+            return own
+        order = self._by_map.get(chip.digest) or own
         if order is None:
             raise ValueError(f"{self._where}: no order of chip {chip.chip!r}; it has {counted(len(self._by_name), 'chip')}")
         return order
+
+    def without_hardware(self, chip: FaultMap, *, flow: str) -> tuple[ChipOrder, tuple[str, ...]]:
+        """The order of a chip for a flow that has no hardware for it, and a sentence for everything that is not as it says.
+
+        Args:
+            chip: The chip's fault map.
+            flow: Name of the flow, for the error.
+
+        Raises:
+            ValueError: If there is none, or it needs hardware.
+        """
+        from tremap_brevitas.order import check_order
+
+        order = self.of(chip)
+        if order.hardware is not None:
+            raise ValueError(
+                f"chip {chip.chip!r}: its order needs hardware that {flow} does not have: {order.hardware.hardware}"
+            )
+        return order, check_order(order, chip)
 
 
 def check_orders(bundle: Bundle, orders: Iterable[ChipOrder]) -> None:

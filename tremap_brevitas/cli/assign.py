@@ -25,9 +25,10 @@ from tremap_brevitas.cli.common import (
     map_options,
     overwrite_option,
 )
+from tremap_brevitas.cli.hardware_options import hardware_of_options, hardware_options
 from tremap_brevitas.cli.outputs import STDOUT, check_outputs, summary, to_file
 from tremap_brevitas.cli.printing import csv_rows, echo, print_json, table
-from tremap_brevitas.cli.spares import Spares, after_spares, check_spares, spare_options
+from tremap_brevitas.cli.spares import Spares, check_spares, spare_options, spares_used
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.placement.certificate import Deployment
 from tremap_brevitas.placement.chip_result import ChipResult
@@ -35,7 +36,7 @@ from tremap_brevitas.printable import counted
 from tremap_brevitas.tables import write_table
 
 if TYPE_CHECKING:
-    from tremap_brevitas.planning.assign import Preparation
+    from tremap_brevitas.planning.assignment import Preparation
 
 
 @click.command(
@@ -44,6 +45,7 @@ Examples:
   tremap assign lot7/ --bundle group_0/ --bundle group_1/ --goal 0.86
   tremap assign lot7/ --bundle group_0/ --bundle group_1/ --goal 0.86 --curve curve.json --out lot7.csv
   tremap assign lot7/ --bundle group_0/ --bundle group_1/ --goal 0.86 --orders --spare-rows 4
+  tremap assign lot7/ --bundle group_0/ --goal 0.86 --orders --scramble 1024 --invert 1 --workers 8
 """
 )
 @PATHS
@@ -64,7 +66,9 @@ Examples:
     is_flag=True,
     help="Also name chips that are exact in another order of the channels, which tremap order finds.",
 )
+@hardware_options
 @spare_options
+@click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes to use.")
 @click.option("--out", type=NEW, help="Write a line for each chip to this CSV file.")
 @overwrite_option
 @json_option
@@ -76,10 +80,15 @@ def assign(
     margin: float,
     deployment: Preparation,
     orders: bool,
+    scramble: int,
+    rotate: int,
+    amounts: int | None,
+    invert: int,
     spare_rows: int,
     spare_columns: int,
     column_mux: int,
     geometry: Path | None,
+    workers: int,
     out: Path | None,
     overwrite: bool,
     as_json: bool,
@@ -89,12 +98,15 @@ def assign(
 
     No network is run. Spare rows and columns are used up first; what is said is of the stuck cells that are left. With a curve
     over errors of the layers' outputs, or for patched chips, the bundles need moments: export(moments=...); with --orders
-    groups of channels: export(groups=...). Ends with 1 if a map is bad; chips that need retraining are not an error.
+    groups of channels: export(groups=...). With --rotate or --invert a chip's words, and those of its fault map, have cells for
+    amounts and flags above their own bits. Ends with 1 if a map is bad; chips that need retraining are not an error.
     """
     if goal is None:
         raise click.UsageError("give --goal, the accuracy that every chip must reach")
-    from tremap_brevitas.planning.assign import Prepared
+    if not orders and (scramble or rotate or amounts is not None or invert):
+        raise click.UsageError("--scramble, --rotate, --amounts and --invert are set by what --orders finds; give that as well")
     from tremap_brevitas.planning.assign import assign as assigned
+    from tremap_brevitas.planning.assignment import Prepared
 
     if as_json and out == STDOUT:
         raise click.UsageError("--json and --out - would both write to standard output")
@@ -108,7 +120,7 @@ def assign(
     check_spares(**spares)
     others = [file for file in (curve_file, geometry) if file is not None]
     check_outputs([out], [*reader.files(paths), *others], overwrite=overwrite)
-    remaining = after_spares(**spares)
+    after_spares = spares_used(**spares)
     curve = None if curve_file is None else loaded_curve(curve_file)
     library = []
     for path in bundles:
@@ -120,16 +132,28 @@ def assign(
         moments = network.moments() if by_outputs else None
         groups = network.groups() if orders and network.manifest.groups is not None else None
         library.append(Prepared(str(path), network.image, accuracy, moments, groups))
-    reader.expect(library[0].image.placement.memory)
+    memory = library[0].image.placement.memory
+    hardware = hardware_of_options(memory, scramble=scramble, rotate=rotate, amounts=amounts, invert=invert)
+    reader.expect(memory if hardware is None else hardware.chip_memory(memory))
 
     def chips() -> Iterator[FaultMap]:
         for path, fault_map in reader.maps(paths):
             if fault_map.memory != reader.memory:
                 reader.fail(path, ValueError(f"is of a memory of {fault_map.memory}, the bundles' is {reader.memory}"))
             else:
-                yield remaining(fault_map)
+                yield after_spares(fault_map)[0]
 
-    chosen = assigned(chips(), library, goal=goal, curve=curve, deployment=deployment, margin=margin, orders=orders)
+    chosen = assigned(
+        chips(),
+        library,
+        goal=goal,
+        curve=curve,
+        deployment=deployment,
+        margin=margin,
+        orders=orders,
+        hardware=hardware,
+        workers=workers,
+    )
     rows = [{**_rounded(a.result).row(), "image": a.image, "verdict": a.verdict, "error": a.error} for a in chosen]
     if out is not None and rows:
         with to_file(out) as file:

@@ -11,6 +11,7 @@ import click
 
 from tremap_brevitas.cli.common import FILE, Reading, json_option, loaded_bundle, map_options
 from tremap_brevitas.cli.printing import echo, print_json, table
+from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.placement import Placement, drawn_words
 
 EPILOG = """\b
@@ -52,7 +53,7 @@ def verify(bundle: Path, chips: tuple[Path, ...], orders: Path | None, exact: bo
             hardware = hardware_in(orders)
             memory = memory if hardware is None else hardware.chip_memory(memory)
         reader.expect(memory)
-    maps = [chip for _, chip in reader.maps(chips)] if chips else []
+    maps = [_named(chip, path) for path, chip in reader.maps(chips)] if chips else []
     report = report_on(bundle, examined, maps, orders)
     inexact = sum(not proof.bit_exact for proof in report.certificates)
     if as_json:
@@ -70,6 +71,11 @@ def verify(bundle: Path, chips: tuple[Path, ...], orders: Path | None, exact: bo
     if not report.ok or (exact and inexact):
         sys.exit(1)
     reader.finish()
+
+
+def _named(chip: FaultMap, path: Path) -> FaultMap:
+    """A chip without a name is called like its file, as ``tremap order`` calls it."""
+    return chip if chip.chip else replace(chip, chip=path.stem)
 
 
 @click.command(

@@ -25,6 +25,7 @@ from tremap_brevitas.cli.common import (
 from tremap_brevitas.cli.hardware_options import hardware_of_options, hardware_options
 from tremap_brevitas.cli.outputs import STDOUT, can_name_a_file, check_outputs, filled_folder, summary, to_file
 from tremap_brevitas.cli.printing import csv_rows, echo, print_json, table
+from tremap_brevitas.cli.spares import Spares, check_spares, spare_options, spares_used
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.printable import counted
 from tremap_brevitas.tables import write_table
@@ -42,6 +43,7 @@ Examples:
   tremap order group_0/ lot7/ --out orders.npz
   tremap order group_0/ lot7/ --out orders.npz --csv yield.csv --workers 8 --run lot7_run/
   tremap verify group_0/ lot7/ --orders orders.npz
+  tremap order group_0/ lot7/ --out orders.npz --spare-rows 4 --spare-columns 2    spares first
   tremap order group_0/ lot7/ --out orders.npz --scramble 1024 --invert 1    if the accelerator can
 """
 )
@@ -65,6 +67,7 @@ Examples:
     help="What is least in chips that no order makes exact.",
 )
 @hardware_options
+@spare_options
 @json_option
 def order(
     bundle: Path,
@@ -81,6 +84,10 @@ def order(
     rotate: int,
     amounts: int | None,
     invert: int,
+    spare_rows: int,
+    spare_columns: int,
+    column_mux: int,
+    geometry: Path | None,
     as_json: bool,
     **reading: Any,
 ) -> None:
@@ -93,12 +100,21 @@ def order(
     if a map is bad; chips that no order makes exact are not an error.
 
     With --rotate or --invert a chip's words, and those of its fault map, have cells for amounts and flags above their own bits.
+    Spare rows and columns are used up first; the orders keep which, and what is said is of the stuck cells that are left.
     """
     if as_json and STDOUT in (out, csv_file):
         raise click.UsageError("--json and a file would both write to standard output")
     reader = Reading.of(**reading)
     files = reader.files(chips)
-    check_outputs([out, csv_file], [*files, *(bundle.iterdir() if bundle.is_dir() else ())], overwrite=overwrite)
+    spares: Spares = {
+        "spare_rows": spare_rows,
+        "spare_columns": spare_columns,
+        "column_mux": column_mux,
+        "geometry": geometry,
+    }
+    check_spares(**spares)
+    others = [] if geometry is None else [geometry]
+    check_outputs([out, csv_file], [*files, *others, *(bundle.iterdir() if bundle.is_dir() else ())], overwrite=overwrite)
     network = loaded_bundle(bundle)
     groups = network.groups()
     from tremap_brevitas.order import SearchOptions, order_chips, output_importance  # here, since SciPy takes a while
@@ -111,13 +127,20 @@ def order(
     reader.expect(memory if hardware is None else hardware.chip_memory(memory))
     moments = None if network.manifest.moments is None else network.moments()
     importance = None if moments is None else output_importance(moments, network.image)
+    after_spares, used = spares_used(**spares), {}
     collected = OrdersFile(network.image, groups)
     rows: list[dict[str, Any]] = []
+
+    def maps() -> Iterator[FaultMap]:
+        for chip in _maps(reader, chips, images):
+            remaining, used[chip.chip] = after_spares(chip)
+            yield remaining
+
     with nullcontext() if images is None else filled_folder(images, command="tremap order", overwrite=overwrite) as draft:
-        for chip_order in order_chips(
+        for found in order_chips(
             network.image,
             groups,
-            _maps(reader, chips, images),
+            maps(),
             options=SearchOptions(aim=aim, seed=seed),
             hardware=hardware,
             importance=importance,
@@ -125,6 +148,7 @@ def order(
             folder=run_folder,
             progress=len(files) == 1 and sys.stderr is not None and sys.stderr.isatty(),  # else there is a bar over the files
         ):
+            chip_order = replace(found, spares=used.pop(found.chip))
             collected.add(chip_order)
             rows.append({**fleet_row(chip_order), **_output_error(chip_order, moments), "verdict": _verdict(chip_order)})
             if draft is not None:
@@ -132,6 +156,8 @@ def order(
                 write_chip_words(chip_order, draft / name, format=network.manifest.image_format)
                 if hardware is not None and hardware.scramble:
                     write_keys(chip_order, draft / f"{chip_order.chip}_keys.csv")
+                if chip_order.spares is not None:
+                    chip_order.spares.repair.save(draft / f"{chip_order.chip}_repair.csv")
         if not rows:  # then nothing is written
             reader.finish()
             raise click.ClickException("no map could be read")
@@ -173,7 +199,8 @@ def _maps(reader: Reading, paths: tuple[Path, ...], images: Path | None) -> Iter
 def _verdict(chip_order: ChipOrder) -> str:
     if not chip_order.exact:
         return LEFT_OVER
-    return IN_ORDER if chip_order.wrong_as_it_lies else AS_IT_LIES
+    moved = chip_order.wrong_as_it_lies or (chip_order.hardware is not None and chip_order.hardware.used)
+    return IN_ORDER if moved else AS_IT_LIES
 
 
 def _weighed_by(moments: InputMoments | None) -> str:

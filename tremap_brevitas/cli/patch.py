@@ -56,7 +56,8 @@ def patch(
     CHIP is its fault map with all of its stuck cells, the new one included; a log needs no geometry. Every output channel with
     a wrong code gets codes that the chip can hold and that make the channel's output least wrong; all other words stay as they
     are. Neither data nor a network is needed, but the moments that export(moments=...) keeps in a bundle. With --orders the
-    chip keeps its order of channels, and what that leaves wrong is chosen anew; the bundle needs its groups as well.
+    chip keeps its order of channels, its keys and its spare lines, and what that leaves wrong is chosen anew; amounts and flags
+    change only if a cell of theirs is stuck now. The bundle needs its groups as well.
     """
     from tremap_brevitas.placement.certificate import certificate
     from tremap_brevitas.placement.image_file import write_memory_image
@@ -77,27 +78,34 @@ def patch(
     from tremap_brevitas.patching.patch import patch as patched
 
     moments = network.moments()
-    reader.expect(network.image.placement.memory)
-    faults = reader.one_map(chip)
     order: ChipOrder | None = None
     if orders_file is None:
+        reader.expect(network.image.placement.memory)
+        faults = reader.one_map(chip)
         result = patched(network.image, moments, faults, sweeps=sweeps)
         written = result.image
     else:
         from tremap_brevitas.bundle.in_order import KnownOrders
-        from tremap_brevitas.order import patch_in_order, save_orders
+        from tremap_brevitas.order import check_order, patch_in_order, save_orders
+        from tremap_brevitas.order.hardware.words import write_chip_words
 
         with regular(orders_file) as file:
             orders = KnownOrders(network, file)
+        reader.expect(orders.memory)
+        faults = reader.one_map(chip)
         order, result = patch_in_order(orders.of(faults), moments, faults, sweeps=sweeps)
         written = order.image
-    if not certificate(written, faults).bit_exact:  # nothing that we know of; then it must not leave
+    right = certificate(written, faults).bit_exact if order is None else not check_order(order, faults)
+    if not right:  # nothing that we know of; then it must not leave
         raise click.ClickException(f"{chip}: the chosen codes are not read back as written")
     if onnx_file is not None:
         with to_file(onnx_file) as file:
             apply_to_onnx(network, faults, file, form=form, image=result.image if order is None else None, order=order)
     with to_file(out) as file:
-        write_memory_image(written, file, format=form_of, fault_map=None)
+        if order is None:
+            write_memory_image(written, file, format=form_of, fault_map=None)
+        else:
+            write_chip_words(order, file, format=form_of)
     if order is not None and order_out is not None:
         with to_file(order_out) as file:
             save_orders([order], file)
@@ -120,6 +128,8 @@ def patch(
         summary(result, *outputs)
         if order is not None:
             summary("the chip holds the network in its order of channels", *outputs)
+            if order.hardware is not None:
+                summary(f"with its keys as they were: {order.hardware}", *outputs)
         for name, (before, now) in beyond.items():
             summary(f"layer {name!r}: sums from {now[0]} to {now[1]}, the bundle says {before[0]} to {before[1]}", *outputs)
         summary(out, *outputs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import click
 
@@ -12,6 +12,9 @@ from tremap_brevitas.cli.common import GEOMETRY, Command, loaded_geometry
 from tremap_brevitas.faults.array.allocate import allocate_repair
 from tremap_brevitas.faults.array.geometry import ArrayGeometry
 from tremap_brevitas.faults.fault_map import FaultMap
+
+if TYPE_CHECKING:
+    from tremap_brevitas.order.spares import SpareLines
 
 
 class Spares(TypedDict):
@@ -52,16 +55,22 @@ def check_spares(*, spare_rows: int, spare_columns: int, column_mux: int, geomet
         raise click.UsageError("--geometry and --column-mux say where spare lines lie; give --spare-rows or --spare-columns")
 
 
-def after_spares(
+def spares_used(
     *, spare_rows: int, spare_columns: int, column_mux: int, geometry: Path | None
-) -> Callable[[FaultMap], FaultMap]:
-    """What makes of a chip's map the one that is left by its spare rows and columns, as ``tremap map repair`` does."""
+) -> Callable[[FaultMap], tuple[FaultMap, SpareLines | None]]:
+    """What makes of a chip's map the one that is left by its spare rows and columns, and says which it uses.
+
+    As ``tremap map repair`` does. Without spares it says None.
+    """
     if not spare_rows and not spare_columns:
-        return lambda chip: chip
+        return lambda chip: (chip, None)
+    from tremap_brevitas.order.spares import SpareLines  # here, since SciPy takes a while
+
     said = None if geometry is None else loaded_geometry(geometry)
 
-    def remaining(chip: FaultMap) -> FaultMap:
+    def remaining(chip: FaultMap) -> tuple[FaultMap, SpareLines]:
         array = ArrayGeometry(chip.memory, column_mux=column_mux) if said is None else said
-        return allocate_repair(chip, spare_rows=spare_rows, spare_columns=spare_columns, geometry=array).remaining
+        plan = allocate_repair(chip, spare_rows=spare_rows, spare_columns=spare_columns, geometry=array)
+        return plan.remaining, SpareLines(plan.repair, array)
 
     return remaining

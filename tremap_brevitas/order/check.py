@@ -24,7 +24,7 @@ def check_order(order: ChipOrder, chip: FaultMap) -> tuple[str, ...]:
 
     Args:
         order: What is claimed.
-        chip: The chip's fault map.
+        chip: The chip's fault map, with or without what its spare rows and columns take away.
 
     Returns:
         One sentence for each thing that is not as claimed; none if all is.
@@ -38,6 +38,7 @@ def check_order(order: ChipOrder, chip: FaultMap) -> tuple[str, ...]:
 def read_and_checked(order: ChipOrder, chip: FaultMap) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
     """Return the codes that a chip really reads, in the network's own order, and the result of ``check_order``."""
     problems = []
+    chip = order.left_by_spares(chip)
     if chip.digest != order.fault_map:
         problems.append(f"chip {order.chip!r}: the order is for a fault map of digest {order.fault_map}, not {chip.digest}")
     check_memory(chip, order.memory, whose="the order's")

@@ -17,6 +17,7 @@ from tremap_brevitas.order.hardware.in_turn import InTurn, as_it_lies
 from tremap_brevitas.order.network import Network
 from tremap_brevitas.order.problem import Problem
 from tremap_brevitas.order.search import Search, SearchOptions
+from tremap_brevitas.order.spares import SpareLines
 from tremap_brevitas.placement import Certificate, LayerDifference, MemoryImage, Placement
 from tremap_brevitas.placement.certificate import with_differences
 from tremap_brevitas.printable import counted
@@ -37,6 +38,7 @@ class ChipOrder:
         wrong_as_it_lies: Codes that the chip would read differently if nothing were moved.
         unavoidable: Codes that no order can save, at least; not known, and 0, with hardware.
         hardware: How the hardware of the chip is set; None if it has none.
+        spares: Rows and columns that spare ones replace; ``fault_map`` and ``faults`` are of what they leave. None for none.
     """
 
     chip: str
@@ -49,6 +51,7 @@ class ChipOrder:
     wrong_as_it_lies: int
     unavoidable: int
     hardware: HardwareSetting | None = None
+    spares: SpareLines | None = None
 
     def __post_init__(self) -> None:
         checked = checked_orders(self.groups, self.orders)
@@ -63,8 +66,12 @@ class ChipOrder:
         # MappingProxyType cannot be pickled or deep-copied; a plain dict says the same.
         return type(self), (
             *(self.chip, self.fault_map, self.network, self.groups, dict(self.orders)),
-            *(self.differences, self.faults, self.wrong_as_it_lies, self.unavoidable, self.hardware),
+            *(self.differences, self.faults, self.wrong_as_it_lies, self.unavoidable, self.hardware, self.spares),
         )
+
+    def left_by_spares(self, chip: FaultMap) -> FaultMap:
+        """The stuck cells that the chip's spare rows and columns leave; the map itself if it uses none."""
+        return chip if self.spares is None else self.spares.left(chip)
 
     @property
     def exact(self) -> bool:

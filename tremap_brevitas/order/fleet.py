@@ -205,4 +205,7 @@ def fleet_row(order: ChipOrder) -> dict[str, object]:
         row["scrambled_banks"] = int(np.count_nonzero(order.hardware.keys))
         row["rotated_rows"] = len(order.hardware.rows)
         row["inverted_groups"] = len(order.hardware.inverted)
+    if order.spares is not None:
+        row["spare_rows"] = len(order.spares.repair.rows)
+        row["spare_columns"] = len(order.spares.repair.columns)
     return row

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tremap_brevitas.archive import read_archive, write_archive
 from tremap_brevitas.codes import code_range, decode
+from tremap_brevitas.faults.array.geometry import ArrayGeometry
 from tremap_brevitas.order.chip_order import ChipOrder
 from tremap_brevitas.order.fleet import FleetOrders, hardware_of
 from tremap_brevitas.order.groups import ChannelGroup, Index, checked_orders
@@ -21,11 +22,12 @@ from tremap_brevitas.order.groups_file import groups_digest
 from tremap_brevitas.order.hardware import Hardware, HardwareSetting
 from tremap_brevitas.order.hardware.arrays import setting_arrays, settings_of
 from tremap_brevitas.order.network import Network
+from tremap_brevitas.order.spares import SpareLines, spare_arrays, spares_of
 from tremap_brevitas.placement import LayerDifference, MemoryImage
 from tremap_brevitas.reading import reading
 
 KIND = "tremap orders"
-SCHEMA = 2  # 1: no hardware
+SCHEMA = 3  # 1: no hardware; 2: no spare lines
 
 
 class _Chip(msgspec.Struct):
@@ -48,6 +50,7 @@ class _Header(msgspec.Struct):
     groups: str
     chips: list[_Chip]
     hardware: _Hardware | None = None
+    geometry: dict[str, Any] | None = None  # where spare lines lie
 
 
 class OrdersFile:
@@ -67,6 +70,7 @@ class OrdersFile:
         self._moves: list[NDArray[np.int32]] = []
         self._counts: list[NDArray[np.int32]] = []
         self._settings: list[HardwareSetting | None] = []
+        self._spares: list[SpareLines | None] = []
         self._weight, self._read = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int32)]
 
     def add(self, order: ChipOrder) -> None:
@@ -79,7 +83,10 @@ class OrdersFile:
             raise ValueError(f"chip {order.chip!r}: its order is of another network than the others")
         if self._settings and hardware_of(order) != self._hardware:
             raise ValueError(f"chip {order.chip!r}: its order is of {hardware_of(order)}, the others' of {self._hardware}")
+        if self._spares and (order.spares and order.spares.geometry) != self._geometry:
+            raise ValueError(f"chip {order.chip!r}: its spare rows and columns lie in another array than the others'")
         self._settings.append(order.hardware)
+        self._spares.append(order.spares)
         counts = np.zeros(len(self._layers), dtype=np.int32)
         for difference in sorted(order.differences, key=lambda d: self._layers[d.layer]):
             counts[self._layers[difference.layer]] = len(difference.weight)
@@ -94,6 +101,10 @@ class OrdersFile:
     def _hardware(self) -> Hardware | None:
         return None if self._settings[0] is None else self._settings[0].hardware
 
+    @property
+    def _geometry(self) -> ArrayGeometry | None:
+        return None if self._spares[0] is None else self._spares[0].geometry
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the collected orders; see [save_orders][tremap_brevitas.order.save_orders].
 
@@ -107,6 +118,7 @@ class OrdersFile:
             "groups": groups_digest(self.groups),
             "chips": [msgspec.to_builtins(chip) for chip in self._chips],
             "hardware": None if self._hardware is None else asdict(self._hardware),
+            "geometry": None if self._geometry is None else self._geometry.description(),
         }
         arrays: dict[str, NDArray[Any]] = {
             "moves": np.stack(self._moves),
@@ -114,6 +126,7 @@ class OrdersFile:
             "weight": np.concatenate(self._weight),
             "read": np.concatenate(self._read),
             **setting_arrays([setting for setting in self._settings if setting is not None]),
+            **spare_arrays([spares for spares in self._spares if spares is not None]),
         }
         return write_archive(path, kind=KIND, schema=SCHEMA, header=header, arrays=arrays)
 
@@ -147,7 +160,7 @@ def load_orders(path: str | os.PathLike[str], image: MemoryImage, groups: Sequen
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is damaged, holds no orders, one that is no permutation, those of another network, or a table of
-            keys, amounts or flags that the hardware cannot have.
+            keys, amounts or flags that the hardware cannot have, or spare lines that are none of the array.
     """
     header, arrays = read_archive(path, kind=KIND, schema=SCHEMA)
     with reading(path, f"a file of {KIND}"):
@@ -169,7 +182,10 @@ def load_orders(path: str | os.PathLike[str], image: MemoryImage, groups: Sequen
         begins = np.cumsum(np.append(0, counts.reshape(-1)))
         network = Network(image, groups)
         hardware = None if said.hardware is None else Hardware(**msgspec.structs.asdict(said.hardware))
-        settings = settings_of(hardware, image.placement.memory, arrays, [chip.chip for chip in said.chips])
+        names = [chip.chip for chip in said.chips]
+        settings = settings_of(hardware, image.placement.memory, arrays, names)
+        geometry = None if said.geometry is None else ArrayGeometry.of_description(said.geometry)
+        spares = spares_of(geometry, arrays, names)
         orders = []
         for row, chip in enumerate(said.chips):
             order, begin = {}, 0
@@ -182,7 +198,7 @@ def load_orders(path: str | os.PathLike[str], image: MemoryImage, groups: Sequen
                     ChipOrder(
                         *(chip.chip, chip.fault_map, image, groups, order),
                         _differences(network, order, [(weight[p], read[p]) for p in pieces]),
-                        *(chip.faults, chip.wrong_as_it_lies, chip.unavoidable, settings[row]),
+                        *(chip.faults, chip.wrong_as_it_lies, chip.unavoidable, settings[row], spares[row]),
                     )
                 )
         return FleetOrders(tuple(orders))

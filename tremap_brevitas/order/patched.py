@@ -22,11 +22,14 @@ def patch_in_order(order: ChipOrder, moments: InputMoments, chip: FaultMap, *, s
 
     What [patch][tremap_brevitas.patching.patch] does for a chip that holds the network as it lies. A stuck bit belongs to a
     slot; put back into the network's own order it is a stuck bit of the weight that lies there, and moments need not move.
+    Keys, amounts and flags of the chip's hardware stay, but for those that are stuck at another value now; its spare rows and
+    columns stay, too.
 
     Args:
         order: The chip's order.
         moments: Moments of the layers' inputs, of the network in its own order.
-        chip: The chip's fault map, with all of its stuck cells; it may have more of them than the order was found for.
+        chip: The chip's fault map, with all of its stuck cells, those of flags and amounts included; it may have more of them
+            than the order was found for.
         sweeps: Passes over the weights of a channel.
 
     Returns:
@@ -39,16 +42,20 @@ def patch_in_order(order: ChipOrder, moments: InputMoments, chip: FaultMap, *, s
     network, placement = order.network, order.network.placement
     if sweeps < 1:
         raise ValueError(f"sweeps must be at least 1, got {sweeps}")
-    if order.hardware is not None:
-        raise ValueError(f"chip {chip.chip!r}: an order with hardware ({order.hardware.hardware}) cannot be patched")
-    check_memory(chip, placement.memory, whose="the image's")
+    chip = order.left_by_spares(chip)
+    check_memory(chip, order.memory, whose="the order's")
     if moments.image != network.digest:
         raise ValueError(f"the moments belong to an image of digest {moments.image}, but this one's is {network.digest}")
-    read = out_of_order(certificate(order.ordered, chip).read(), order.groups, order.orders)
+    setting, seen, lies, same = order.hardware, chip, chip, True
+    if setting is not None:
+        was, setting = setting, setting.allowed_by(chip)  # a flag or an amount may be stuck by now
+        same = setting.numbers() == was.numbers()
+        seen, lies = setting.seen(chip), setting.hardware.data_faults(chip, placement.memory)
+    read = out_of_order(certificate(order.ordered, seen).read(), order.groups, order.orders)
     before = certificate_of(chip.chip, network, read)
-    if before.bit_exact:
+    if before.bit_exact and same:
         raise ValueError(f"chip {chip.chip!r} reads every code in its order as it is: there is nothing to patch")
-    done = patched(before, moments, _own_order(order, stuck_masks(placement, chip)), sweeps=sweeps)
+    done = patched(before, moments, _own_order(order, stuck_masks(placement, seen)), sweeps=sweeps)
     written, ordered = in_order(done.image.codes, order.groups, order.orders), order.ordered.codes
     differences = []
     for name, codes in written.items():
@@ -58,8 +65,8 @@ def patch_in_order(order: ChipOrder, moments: InputMoments, chip: FaultMap, *, s
             differences.append(LayerDifference(name, weight, wanted[weight], now[weight]))
     result = ChipOrder(
         *(chip.chip, chip.digest, network, order.groups, order.orders, tuple(differences), len(chip)),
-        certificate(network, chip, deployment="chip_image").weights_that_differ,
-        order.unavoidable if chip.digest == order.fault_map else 0,
+        certificate(network, lies, deployment="chip_image").weights_that_differ,
+        *(order.unavoidable if chip.digest == order.fault_map else 0, setting, order.spares),
     )
     return result, done
 

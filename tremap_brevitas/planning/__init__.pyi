@@ -1,5 +1,6 @@
 from .advice import Advice, Option, advise
-from .assign import Assignment, Prepared, assign
+from .assign import assign
+from .assignment import Assignment, Prepared
 from .cost import fault_costs
 from .evidence import ChipRow, Measured
 from .group import Group, group_chips

@@ -3,70 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from tremap_brevitas.faults import FaultMap
+from tremap_brevitas.cluster.ahead import Ahead
+from tremap_brevitas.faults import FaultMap, Memory
 from tremap_brevitas.faults.fault_map import check_memory
-from tremap_brevitas.moments import InputMoments
-from tremap_brevitas.patching import patch
-from tremap_brevitas.placement import MemoryImage
-from tremap_brevitas.placement.certificate import Deployment, certificate, check_deployment
-from tremap_brevitas.placement.chip_result import ChipResult
-from tremap_brevitas.planning.library import Library
-from tremap_brevitas.planning.output_error import output_error
+from tremap_brevitas.placement.certificate import check_deployment
+from tremap_brevitas.planning.assignment import Assignment, Preparation, Prepared
+from tremap_brevitas.planning.chooser import Chooser
 from tremap_brevitas.planning.resilience import ResilienceCurve
 
 if TYPE_CHECKING:
-    from tremap_brevitas.order import ChannelGroup, ChipOrder, SearchOptions
+    from tremap_brevitas.order import Hardware, SearchOptions
     from tremap_brevitas.planning.in_order import OrderedShelf
-
-Verdict = Literal["exact", "exact in order", "good enough", "retrain"]
-Preparation = Deployment | Literal["patched"]
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """One prepared image of a library.
-
-    Attributes:
-        name: What to call it, such as the folder of its bundle.
-        image: The codes that its network was trained with.
-        accuracy: Accuracy of that network.
-        moments: Moments of its layers' inputs, which a curve over errors of outputs needs; None for none.
-        groups: Groups of channels of its network, which orders need; None for none.
-    """
-
-    name: str
-    image: MemoryImage
-    accuracy: float
-    moments: InputMoments | None = None
-    groups: tuple[ChannelGroup, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """The image chosen for a chip.
-
-    Attributes:
-        result: What the chip makes of the image; its accuracy is what the curve predicts, or the image's own if no weight
-            differs; None if neither says it.
-        image: Name of the image.
-        verdict: ``"exact"``: the chip computes the very network of the image, which reaches the goal. ``"exact in
-            order"``: so it does with its channels in an order that suits the chip. ``"good enough"``: the accuracy expected
-            reaches it. ``"retrain"``: it does not, on any image.
-        error: Relative error of the codes that the chip reads; patched, or with a curve over errors of outputs, of the outputs.
-        order: The order of a chip that is exact in order; else None.
-    """
-
-    result: ChipResult
-    image: str
-    verdict: Verdict
-    error: float
-    order: ChipOrder | None = field(default=None, compare=False, repr=False)
 
 
 def assign(
@@ -78,6 +27,8 @@ def assign(
     deployment: Preparation = "chip_image",
     margin: float = 0.0,
     orders: bool | SearchOptions = False,
+    hardware: Hardware | None = None,
+    workers: int = 1,
 ) -> Iterator[Assignment]:
     """Find for each chip the best image of a library, without running a network.
 
@@ -103,6 +54,9 @@ def assign(
             of channels, of which one must, and whose own accuracy reaches the goal; the most accurate comes first. Such a chip
             gets an image of its own. Spare rows and columns come before: give the maps that are left after
             [repaired][tremap_brevitas.faults.array.repair.repaired].
+        hardware: What the accelerator has beside free channels; only with ``orders``. The chips' maps are then of
+            ``hardware.chip_memory``. A chip is exact without an order if it is so with nothing scrambled, rotated or inverted.
+        workers: Processes to use; the result does not depend on it.
 
     Yields:
         One assignment a chip, in order.
@@ -110,10 +64,11 @@ def assign(
     Raises:
         ValueError: If the library is empty, its images or a chip are of different memories, two have the same name,
             ``deployment`` is unknown, an image has no moments and they are needed, or chips are patched and the curve is over
-            errors of codes; or orders are asked for, and no image has groups of channels, or all chips get one image.
+            errors of codes; or orders are asked for, and no image has groups of channels, or all chips get one image; or
+            hardware is given without orders, or the memory cannot have it; or there is no worker.
 
     Examples:
-        >>> from tremap_brevitas import FaultMap, Memory
+        >>> from tremap_brevitas import FaultMap, Memory, MemoryImage
         >>> from tremap_brevitas.placement import LayerCodes, linear_placement
         >>> memory = Memory(words=1, word_bits=16)
         >>> placement = linear_placement([LayerCodes("fc", (2,), 8, "twos_complement")], memory)
@@ -145,41 +100,30 @@ def assign(
     bare = next((entry.name for entry in library if entry.moments is None), None)
     if by_outputs and bare is not None:
         raise ValueError(f"the curve needs errors of outputs, but image {bare!r} has no moments; export it with moments=")
-    ordered = _ordered(library, deployment, orders)
-    shelf = Library([entry.image for entry in library], deployment="chip_image" if deployment == "patched" else deployment)
-    accuracies = np.array([entry.accuracy for entry in library], dtype=np.float64)
-    for fault_map in chips:
-        check_memory(fault_map, memory, whose="the library's")
-        errors, differ, worst = shelf.read_by(fault_map)
-        exact = differ == 0
-        if by_outputs:
-            errors = np.array([_output_error(entry, fault_map, deployment) for entry in library])
-        expected, covered = _expected(accuracies, errors, exact, curve)
-        serves = np.where(exact, expected >= goal, covered & (expected >= goal + margin))
-        known = np.where(np.isnan(expected), -np.inf, expected)
-        # lexsort takes the last key first: who serves, who does so for certain, what is not a guess.
-        best = np.lexsort((errors, -known, ~covered, ~(serves & exact), ~serves))[0]
-        verdict: Verdict = "retrain" if not serves[best] else "exact" if exact[best] else "good enough"
-        result = ChipResult(
-            fault_map.chip,
-            weights_that_differ=int(differ[best]),
-            worst_error=int(worst[best]),
-            accuracy=None if np.isnan(expected[best]) else float(expected[best]),
-        )
-        chosen = Assignment(result, library[best].name, verdict, float(errors[best]))
-        if ordered is not None and verdict != "exact":
-            able = [n for n in np.argsort(-accuracies, kind="stable").tolist() if accuracies[n] >= goal]
-            served = ordered.exact(fault_map, able)
-            if served is not None:
-                number, order = served
-                result = ChipResult(fault_map.chip, weights_that_differ=0, worst_error=0, accuracy=float(accuracies[number]))
-                chosen = Assignment(result, library[number].name, "exact in order", 0.0, order)
-        yield chosen
+    ordered = _ordered(library, deployment, orders, hardware)
+    chip_memory = memory
+    if hardware:
+        hardware.check(memory)
+        chip_memory = hardware.chip_memory(memory)
+    chooser = Chooser(
+        library, goal=goal, curve=curve, deployment=deployment, margin=margin, ordered=ordered, hardware=hardware or None
+    )
+    with Ahead(chooser, workers=workers) as ahead:
+        yield from ahead.results(ahead.begun(_of_memory(chip, chip_memory)) for chip in chips)
 
 
-def _ordered(library: Sequence[Prepared], deployment: Preparation, orders: bool | SearchOptions) -> OrderedShelf | None:
+def _of_memory(chip: FaultMap, memory: Memory) -> FaultMap:
+    check_memory(chip, memory, whose="the library's")
+    return chip
+
+
+def _ordered(
+    library: Sequence[Prepared], deployment: Preparation, orders: bool | SearchOptions, hardware: Hardware | None
+) -> OrderedShelf | None:
     """What finds orders; None if none are asked for."""
     if orders is False:
+        if hardware:
+            raise ValueError(f"hardware ({hardware}) is set by what finds orders; ask for orders as well")
         return None
     if deployment == "group_image":
         raise ValueError("orders give each chip an image of its own; with deployment 'group_image' all chips get one")
@@ -187,23 +131,6 @@ def _ordered(library: Sequence[Prepared], deployment: Preparation, orders: bool 
         raise ValueError("orders are asked for, but no image has groups of channels; export with groups=")
     from tremap_brevitas.planning.in_order import OrderedShelf  # here, since SciPy takes a while
 
-    return OrderedShelf([(entry.image, entry.groups) for entry in library], None if orders is True else orders)
-
-
-def _output_error(entry: Prepared, chip: FaultMap, deployment: Preparation) -> float:
-    assert entry.moments is not None
-    if deployment != "patched":
-        proof = certificate(entry.image, chip, deployment=deployment)
-    elif not (proof := certificate(entry.image, chip)).bit_exact:
-        proof = patch(entry.image, entry.moments, chip).after
-    return output_error(proof, entry.moments)
-
-
-def _expected(
-    accuracies: NDArray[np.float64], errors: NDArray[np.float64], exact: NDArray[np.bool_], curve: ResilienceCurve | None
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the expected accuracy of each image (NaN if unknown), and whether the measurements cover it."""
-    if curve is None:
-        return np.where(exact, accuracies, np.nan), exact
-    lost = curve.predict(0.0) - curve.predict_untrained(errors)
-    return np.where(exact, accuracies, accuracies - lost), exact | (errors <= curve.largest_untrained)
+    return OrderedShelf(
+        [(entry.image, entry.groups) for entry in library], None if orders is True else orders, hardware or None
+    )

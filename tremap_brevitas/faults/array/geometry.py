@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, fields
 from functools import cached_property, partial
 from pathlib import Path
@@ -222,8 +223,7 @@ class ArrayGeometry:
         """Read a JSON file with an object of ``words``, ``word_bits`` and any other settings that are not the default.
 
         Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If it holds anything else.
+            FileNotFoundError, ValueError: If there is no such file, or it holds anything else.
 
         Examples:
             >>> import tempfile
@@ -233,7 +233,20 @@ class ArrayGeometry:
             >>> print(ArrayGeometry.load(file))
             16 words × 2 bits in 2 banks, each of 2 rows × 8 columns, column mux 4, bits in an order of their own
         """
-        return load_json(path, _loaded, what="the geometry of an array", content=dict[str, Any])
+        return load_json(path, cls.of_description, what="the geometry of an array", content=dict[str, Any])
+
+    @classmethod
+    def of_description(cls, content: Mapping[str, Any]) -> ArrayGeometry:
+        """The inverse of ``description``; settings that are missing are the default.
+
+        Raises:
+            TypeError, ValueError: If a setting is unknown, of another type, out of its range, or a size is missing.
+        """
+        sizes = ("words", "word_bits", "banks")
+        if missing := [name for name in sizes[:2] if name not in content]:
+            raise ValueError(f"it needs {missing[0]!r}")
+        memory = Memory(**{name: content[name] for name in sizes if name in content})
+        return cls(memory, **{name: value for name, value in content.items() if name not in sizes})
 
     @cached_property
     def _word_at(self) -> NDArray[np.int64] | None:
@@ -289,11 +302,3 @@ def _within(values: ArrayLike, name: str, whole: str, count: int) -> NDArray[np.
         if not 0 <= bad < count:
             raise ValueError(f"{name} {bad} is outside the {whole}'s 0 to {count - 1}")
     return array.astype(np.int64)
-
-
-def _loaded(content: dict[str, Any]) -> ArrayGeometry:
-    missing = [name for name in ("words", "word_bits") if name not in content]
-    if missing:
-        raise ValueError(f"it needs {missing[0]!r}")
-    memory = Memory(**{name: content.pop(name) for name in ("words", "word_bits", "banks") if name in content})
-    return ArrayGeometry(memory, **content)

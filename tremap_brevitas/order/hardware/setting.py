@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tremap_brevitas.faults import FaultMap, Memory
+from tremap_brevitas.faults.fault_map import check_memory
 from tremap_brevitas.order.hardware.hardware import Hardware
 
 Numbers = NDArray[np.int64]
@@ -72,6 +73,27 @@ class HardwareSetting:
     def __reduce__(self) -> tuple[Any, ...]:
         # Made anew, so that the arrays are read-only again.
         return type(self), (self.hardware, self.memory, self.keys, self.rows, self.amounts, self.inverted)
+
+    @property
+    def used(self) -> bool:
+        """Whether any word is moved, rotated or inverted."""
+        return bool(self.keys.any() or len(self.rows) or len(self.inverted))
+
+    def allowed_by(self, chip: FaultMap) -> HardwareSetting:
+        """The same setting, but for flags and amounts that a chip's stuck cells force: the lowest amount that is left.
+
+        Raises:
+            ValueError: If the map is not of the chip's memory.
+        """
+        check_memory(chip, self.chip_memory, whose="the placement's, with its flags and amounts,")
+        groups, flags, rows, allowed = stuck_side_cells(self.hardware, self.memory, chip)
+        inverted = np.union1d(np.setdiff1d(self.inverted, groups[flags == 0]), groups[flags == 1])
+        amounts = dict(zip(self.rows.tolist(), self.amounts.tolist(), strict=True))
+        for row, can in zip(rows.tolist(), allowed, strict=True):
+            if not can[amounts.get(row, 0)]:
+                amounts[row] = int(can.argmax())
+        kept = {row: amounts[row] for row in sorted(amounts) if amounts[row]}
+        return HardwareSetting(self.hardware, self.memory, self.keys, list(kept), list(kept.values()), inverted)  # type: ignore[arg-type]
 
     def numbers(self) -> dict[str, list[int]]:
         """Keys, rows, amounts and inverted groups, as JSON can hold them."""

@@ -39,7 +39,7 @@ class Settler:
     """
 
     def __init__(self, network: Network, chip: FaultMap, hardware: Hardware, *, aim: Aim = "wrong_codes") -> None:
-        self.network, self.hardware, self.aim = network, hardware, aim
+        self.network, self.chip, self.hardware, self.aim = network, chip, hardware, aim
         self.memory = network.image.placement.memory
         hardware.check(self.memory)
         self.stuck = StuckWords.of(hardware.data_faults(chip, self.memory))
@@ -48,15 +48,7 @@ class Settler:
 
     def start(self) -> HardwareSetting:
         """The setting in which nothing is used but what stuck flags and amounts force."""
-        amounts = self._allowed.argmax(axis=1) if len(self._rows) else np.empty(0, dtype=np.int64)
-        moved = amounts > 0
-        return HardwareSetting(
-            self.hardware,
-            self.memory,
-            rows=self._rows[moved],
-            amounts=amounts[moved],
-            inverted=self._groups[self._flags == 1],
-        )
+        return HardwareSetting(self.hardware, self.memory).allowed_by(self.chip)
 
     def settle(self, orders: Sequence[Index], before: HardwareSetting) -> HardwareSetting:
         """The best setting for these orders.
