@@ -18,6 +18,7 @@ from tremap_brevitas.cluster import JobError
 from tremap_brevitas.faults.analysis.statistics import compare_maps, group_statistics, map_statistics
 from tremap_brevitas.faults.array.allocate import allocate_repair
 from tremap_brevitas.faults.array.geometry import ArrayGeometry
+from tremap_brevitas.faults.array.repair import Repair
 from tremap_brevitas.faults.formats.text import FormatError
 from tremap_brevitas.faults.formats.voltages import CellVoltages
 from tremap_brevitas.faults.random.fitted import fit_fault_model
@@ -137,6 +138,7 @@ def values():
         order.FleetOrders((ordered_chip,)),
         order.SearchOptions(aim="error", seed=3),
         order.Hardware(scramble=4, rotate=2, invert=1),
+        order.SpareLines(Repair(rows=((0, 1),), columns=((0, 2),)), ArrayGeometry(MEMORY)),
         order.HardwareSetting(order.Hardware(scramble=4, rotate=2), MEMORY, keys=[1, 0, 3, 2], rows=[1, 5], amounts=[3, 4]),
         tm.Rule("plain", "zero_fully_stuck"),
         layer_moments,

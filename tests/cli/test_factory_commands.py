@@ -10,8 +10,10 @@ from cli.test_maps import tremap
 from groups import Group
 
 import tremap_brevitas as tm
+from tremap_brevitas.faults.array.repair import Repair, repaired
 from tremap_brevitas.onnx_files import load_onnx, onnx_metadata, onnx_weights
-from tremap_brevitas.order import load_orders, output_importance, patch_in_order, solve
+from tremap_brevitas.order import Hardware, load_orders, output_importance, patch_in_order, solve
+from tremap_brevitas.order.hardware.words import stuck_words
 from tremap_brevitas.placement import read_memory_image, words_read
 from tremap_brevitas.placement.certificate import certificate_of
 from tremap_brevitas.planning import output_error
@@ -101,6 +103,83 @@ def test_spare_lines_come_first(lot, tmp_path):
     assert [row["verdict"] for row in json.loads(tremap(*options).stdout)] == ["retrain"]
     assert [row["verdict"] for row in json.loads(tremap(*options, "--spare-rows", 1).stdout)] == ["exact in order"]
     assert "give --spare-rows or --spare-columns" in tremap(*options, "--column-mux", 2, code=2).stderr
+
+
+def test_orders_after_spare_lines(lot, tmp_path):
+    """The chip's own map proves the order, since the file says which lines are replaced; no option is said twice."""
+    bundle, chips, _, _ = lot
+    memory = chips[0].memory
+    line = np.arange(10 * 32, 11 * 32)
+    cells = np.union1d(line, chips[1].cells)
+    chip = tm.FaultMap(memory, cells, np.where(np.isin(cells, line), cells % 2, 0), "row")
+    path, out, images = chip.save(tmp_path / "row.npz"), tmp_path / "orders.npz", tmp_path / "images"
+    unnamed = tm.FaultMap(memory, cells, chip.stuck_at).save(tmp_path / "unnamed.npz")
+    arguments = ["order", bundle.folder, path, unnamed, "--out", out, "--csv", tmp_path / "y.csv", "--images", images]
+    said = tremap(*arguments, "--spare-rows", 1, "--workers", 2).stdout
+    assert "2 chips: 0 exact as it lies, 2 exact in another order, 0 left over" in said
+    with (tmp_path / "y.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["chip"], row["spare_rows"], row["spare_columns"]) for row in rows] == [
+        ("row", "1", "0"),
+        ("unnamed", "1", "0"),
+    ]
+    proved = tremap("verify", bundle.folder, path, unnamed, "--orders", out, "--exact").stdout
+    assert "2 of 2 chips compute exactly" in proved
+    assert (images / "row_repair.csv").read_text().splitlines() == ["bank,kind,index", "0,row,10"]
+    # The words as written, read through what the spare row leaves stuck, in plain Python.
+    words = read_memory_image(images / "row_as_written.mem", format="readmemh", word_bits=32)
+    left = repaired(chip, Repair.load(images / "row_repair.csv"))
+    for cell, value in zip(left.cells.tolist(), left.stuck_at.tolist(), strict=True):
+        words[cell // 32] = words[cell // 32] & ~(1 << cell % 32) | value << cell % 32
+    read = by_hand(bundle, load_orders(out, bundle.image, bundle.groups())["row"], words)
+    assert all(np.array_equal(read[name], codes) for name, codes in bundle.image.codes.items())
+    # What the field adds is patched with the same row replaced: a new stuck cell in it does nothing.
+    assert (
+        "nothing to patch" in tremap("patch", bundle.folder, path, "--orders", out, "--out", tmp_path / "p.mem", code=1).stderr
+    )
+    assert "give --spare-rows or --spare-columns" in tremap(*arguments, "--column-mux", 2, "--overwrite", code=2).stderr
+
+
+def test_a_library_counts_chips_that_are_exact_with_hardware(lot, tmp_path):
+    bundle, chips, _, _ = lot
+    hardware = Hardware(invert=1)
+    wide, paths = hardware.chip_memory(chips[0].memory), []
+    for chip in chips:
+        (more,) = tm.random_fault_maps(wide, chips=1, fault_rate=len(chip) / wide.cells, seed=len(chip))
+        paths.append(tm.FaultMap(wide, more.cells, more.stuck_at, chip.chip).save(tmp_path / f"{chip.chip}.npz"))
+    options = ["assign", *paths, "--bundle", bundle.folder, "--goal", 0.85, "--json"]
+    rows = json.loads(tremap(*options, "--orders", "--invert", 1, "--workers", 2).stdout)
+    orders = tmp_path / "orders.npz"
+    said = tremap("order", bundle.folder, *paths, "--out", orders, "--invert", 1, "--json").stdout
+    exact = {row["chip"]: row["verdict"] for row in json.loads(said)["chips"]}
+    names = {"exact as it lies": "exact", "exact in another order": "exact in order", "left over": "retrain"}
+    assert [row["verdict"] for row in rows] == [names[exact[chip.chip]] for chip in chips]
+    assert {"exact", "exact in order"} <= {row["verdict"] for row in rows}
+    assert "give that as well" in tremap(*options, "--invert", 1, code=2).stderr
+    assert "power of two" in tremap(*options, "--orders", "--scramble", 3, code=2).stderr
+
+
+def test_a_chip_with_hardware_is_patched_in_its_order(lot, tmp_path):
+    bundle, _, _, _ = lot
+    hardware = Hardware(rotate=1, amounts=8, invert=1)
+    wide = hardware.chip_memory(bundle.image.placement.memory)
+    (some,) = tm.random_fault_maps(wide, chips=1, fault_rate=0.08, seed=1)
+    chip = tm.FaultMap(wide, some.cells, some.stuck_at, "A9")
+    path, orders = chip.save(tmp_path / "A9.npz"), tmp_path / "orders.npz"
+    tremap("order", bundle.folder, path, "--out", orders, "--rotate", 1, "--amounts", 8, "--invert", 1)
+    out, onnx, own = tmp_path / "A9.mem", tmp_path / "A9.onnx", tmp_path / "own.npz"
+    arguments = ["patch", bundle.folder, path, "--orders", orders, "--out", out, "--onnx", onnx, "--order-out", own]
+    assert "with its keys as they were: " in tremap(*arguments).stdout
+    (order,) = load_orders(own, bundle.image, bundle.groups())
+    words = read_memory_image(out, format="readmemh", word_bits=wide.word_bits)
+    read = order.read(stuck_words(words, chip))
+    weights = {w.initializer: w.codes for w in onnx_weights(load_onnx(onnx))}
+    for layer, initializer in onnx_metadata(onnx)["layers"].items():
+        assert np.array_equal(weights[initializer], read[layer])
+    tremap("verify", bundle.folder, path, "--orders", own)
+    before = tm.verify_bundle(bundle, [chip], orders=orders).certificates[0]
+    after = tm.verify_bundle(bundle, [chip], orders=own).certificates[0]
+    assert output_error(after, bundle.moments()) < output_error(before, bundle.moments())
 
 
 def test_a_library_without_groups_or_with_one_image_for_all(lot, tmp_path):

@@ -8,6 +8,7 @@ import tremap_brevitas as tm
 from tremap_brevitas.moments import InputMoments, LayerMoments
 from tremap_brevitas.order import (
     ChannelGroup,
+    Hardware,
     SearchOptions,
     Side,
     check_order,
@@ -16,6 +17,7 @@ from tremap_brevitas.order import (
     save_orders,
     solve,
 )
+from tremap_brevitas.order.hardware.words import stuck_words
 from tremap_brevitas.patching import patch
 from tremap_brevitas.placement import LayerCodes, linear_placement, words_read
 
@@ -100,6 +102,47 @@ def test_a_new_stuck_cell_after_the_order_was_found():
     assert patched.fault_map == now.digest
     assert patched.orders["b"].tolist() == order.orders["b"].tolist()
     assert check_order(patched, now) == ()
+
+
+def test_a_chip_whose_hardware_moves_words_and_bits(tmp_path):
+    """What its cells give back, through flags and amounts that are stuck too, are the codes that were chosen."""
+    image = a_network(2)
+    hardware = Hardware(scramble=8, rotate=4, invert=1)
+    wide = hardware.chip_memory(image.placement.memory)
+    chip = networks.random_chip(wide, np.random.default_rng(3), 0.03)
+    order = solve(image, GROUPS, chip, options=SearchOptions(rounds=3), hardware=hardware)
+    assert len(order.hardware.rows)
+    assert len(order.hardware.inverted)
+    # In the field: more cells of data, and the flag of a word that was not inverted.
+    flag = next(
+        w for w in range(wide.words) if w not in order.hardware.inverted and wide.cell(word=w, bit=32) not in chip.cells
+    )
+    new = np.setdiff1d([wide.cell(word=w, bit=b) for w in range(4, 40, 5) for b in range(0, 32, 3)], chip.cells)
+    cells = np.concatenate([chip.cells, new, [wide.cell(word=flag, bit=32)]])
+    stuck_at = np.concatenate([chip.stuck_at, np.arange(len(new)) % 2, [1]])
+    now = tm.FaultMap(wide, cells, stuck_at, "chip")
+    patched, found = patch_in_order(order, moments_of(image), now)
+    assert found.error < found.nearest_error
+    assert patched.hardware.keys.tolist() == order.hardware.keys.tolist()
+    assert set(patched.hardware.inverted) == {*order.hardware.inverted, flag}
+    read = patched.read(stuck_words(patched.words, now))
+    assert all(np.array_equal(read[name], codes) for name, codes in found.image.codes.items())
+    assert check_order(patched, now) == ()
+    (loaded,) = load_orders(save_orders([patched], tmp_path / "orders.npz"), image, GROUPS)
+    assert loaded.words == patched.words
+    assert check_order(loaded, now) == ()
+
+
+def test_a_flag_alone_is_set_anew():
+    image, hardware = a_network(), Hardware(invert=1)
+    wide = hardware.chip_memory(image.placement.memory)
+    order = solve(image, GROUPS, tm.FaultMap(wide, [], [], "chip"), hardware=hardware)
+    now = tm.FaultMap(wide, [wide.cell(word=5, bit=32)], [1], "chip")
+    patched, found = patch_in_order(order, moments_of(image), now)
+    assert (patched.exact, found.layers, patched.hardware.inverted.tolist()) == (True, (), [5])
+    assert check_order(patched, now) == ()
+    with pytest.raises(ValueError, match="there is nothing to patch"):
+        patch_in_order(patched, moments_of(image), now)
 
 
 def test_what_is_refused():

@@ -11,6 +11,7 @@ from tremap_brevitas.order.importance import output_importance
 from tremap_brevitas.order.orders_file import load_orders, save_orders
 from tremap_brevitas.order.patched import patch_in_order
 from tremap_brevitas.order.search import SearchOptions
+from tremap_brevitas.order.spares import SpareLines
 
 __all__ = [
     "ChannelGroup",
@@ -20,6 +21,7 @@ __all__ = [
     "HardwareSetting",
     "SearchOptions",
     "Side",
+    "SpareLines",
     "check_groups",
     "check_order",
     "groups_digest",

@@ -237,11 +237,7 @@ class ArrayGeometry:
 
     @classmethod
     def of_description(cls, content: Mapping[str, Any]) -> ArrayGeometry:
-        """The inverse of ``description``; settings that are missing are the default.
-
-        Raises:
-            TypeError, ValueError: If a setting is unknown, of another type, out of its range, or a size is missing.
-        """
+        """The inverse of ``description``; what is missing is the default, anything else a TypeError or ValueError."""
         sizes = ("words", "word_bits", "banks")
         if missing := [name for name in sizes[:2] if name not in content]:
             raise ValueError(f"it needs {missing[0]!r}")
