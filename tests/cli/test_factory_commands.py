@@ -117,6 +117,9 @@ def test_orders_after_spare_lines(lot, tmp_path):
     arguments = ["order", bundle.folder, path, unnamed, "--out", out, "--csv", tmp_path / "y.csv", "--images", images]
     said = tremap(*arguments, "--spare-rows", 1, "--workers", 2).stdout
     assert "2 chips: 0 exact as it lies, 2 exact in another order, 0 left over" in said
+    assert "2 rows and 0 columns replaced by spare ones" in said
+    drawn = tremap("layout", bundle.folder, "--orders", out, "--chip", "row").stdout
+    assert "spare lines for bank 0: rows 10" in drawn
     with (tmp_path / "y.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["chip"], row["spare_rows"], row["spare_columns"]) for row in rows] == [

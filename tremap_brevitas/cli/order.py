@@ -176,6 +176,9 @@ def order(
         if hardware is not None:
             cost = f"{hardware.cells(memory)} cells and {hardware.key_bits(memory)} bits of keys"
             summary(f"{hardware}: {cost}, {hardware.overhead(memory):.1%} of the memory", out, csv_file)
+        if spare_rows or spare_columns:
+            lines = f"{sum(row['spare_rows'] for row in rows)} rows and {sum(row['spare_columns'] for row in rows)} columns"
+            summary(f"{lines} replaced by spare ones", out, csv_file)
     reader.finish()
 
 

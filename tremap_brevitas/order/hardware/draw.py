@@ -14,6 +14,8 @@ from tremap_brevitas.placement.layer import parameter_of
 def drawn_chip(order: ChipOrder) -> str:
     """What is special about a chip: channels that moved, and how its hardware is set."""
     lines = [f"chip {order.chip!r}: {order.moved} channels moved"]
+    if order.spares is not None and len(order.spares.repair):
+        lines += [f"  spare lines for {line}" for line in str(order.spares.repair).splitlines()]
     if order.hardware is not None:
         hardware, memory = order.hardware.hardware, order.hardware.memory
         cost = f"{hardware.cells(memory)} cells, {hardware.key_bits(memory)} bits of keys: {hardware.overhead(memory):.1%}"
