@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 import torch
 from scipy import stats
+from tabulate import tabulate
 
 import tremap_brevitas as tm
-from benchmarks import order_accuracy, order_pages, order_yield
+from benchmarks import order_accuracy, order_hardware, order_pages, order_yield
 from benchmarks.order_models import InvertedResidual, Transformer, _untrained
 from benchmarks.order_networks import cifar_resnet, drawn, network
 from benchmarks.order_yield import Case
@@ -193,8 +194,16 @@ def test_the_page_has_the_table_of_the_curve(name):
 
 def test_the_page_has_the_accuracies():
     path = ROOT / "docs" / "order_accuracy.csv"
-    assert published("accuracy of resnet20") == order_accuracy.table(path, "resnet20")
-    assert published("gain of resnet20") == order_accuracy.differences(path, "resnet20")
+    for network_name in ("resnet20", "digits"):
+        assert published(f"accuracy of {network_name}") == order_accuracy.table(path, network_name)
+        assert published(f"gain of {network_name}") == order_accuracy.differences(path, network_name)
+
+
+def test_the_page_has_what_hardware_gives():
+    points = order_pages.read_points(ROOT / "docs" / "order_hardware.csv", order_hardware.POINT)
+    assert published("hardware yields") == tabulate(order_hardware.lines(points), "keys", "github", disable_numparse=True)
+    memory = order_hardware.in_banks(network("resnet20")).image.placement.memory
+    assert published("hardware costs") == tabulate(order_hardware.costs(memory), "keys", "github", disable_numparse=True)
 
 
 def test_the_targets_are_met_by_the_published_rows():
