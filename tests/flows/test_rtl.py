@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from strategies import fault_maps, images
 
 import tremap_brevitas as tm
-from tremap_brevitas.order import Hardware, HardwareSetting, SearchOptions, save_orders, solve
+from tremap_brevitas.faults.array.geometry import ArrayGeometry
+from tremap_brevitas.faults.array.repair import Repair
+from tremap_brevitas.order import Hardware, HardwareSetting, SearchOptions, SpareLines, save_orders, solve
 from tremap_brevitas.order.hardware.words import stuck_words
 from tremap_brevitas.placement import words_read, write_memory_image
 from tremap_brevitas.placement.image_file import write_words
@@ -146,6 +148,17 @@ def test_chips_in_their_orders(tmp_path, capsys):
         f"{group.placement.weights} codes read, all equal to the ONNX integers, as its certificate in its order says" in first
     )
     assert f"{found[1].wrong} differ from the ONNX integers, as its certificate in its order says" in second
+    # Of a chip with spare rows the lines that they replace are no longer read.
+    row = np.arange(8 * 32, 9 * 32)
+    cells = np.union1d(chips[0].cells, row)
+    old = dict(zip(chips[0].cells.tolist(), chips[0].stuck_at.tolist(), strict=True))
+    broken = tm.FaultMap(chips[0].memory, cells, [old.get(cell, cell % 2) for cell in cells.tolist()], "c0")
+    spares = SpareLines(Repair(rows=((0, 8),)), ArrayGeometry(broken.memory))
+    order = solve(group.image, groups.groups, spares.left(broken), options=SearchOptions(rounds=3))
+    mended = str(save_orders([dataclasses.replace(order, spares=spares)], tmp_path / "mended.npz"))
+    path = str(broken.save(tmp_path / "broken.npz"))
+    assert rtl.main([str(folder), path, "--orders", mended]) == 0
+    assert "all equal to the ONNX integers, as its certificate in its order says" in capsys.readouterr().out
     # An order that says that its chip is exact, and is not, is told.
     order = found[1]
     lie = dataclasses.replace(order, differences=())
