@@ -15,6 +15,7 @@ import copy
 import resource
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import brevitas.nn as qnn
@@ -93,10 +94,7 @@ def main() -> None:
         moments = timed("moments of the healthy network", lambda: net.moments(batches, progress=False))
     for fault_map in chips[1:]:
         twin = copy.deepcopy(net)
-        timed(
-            "a further chip with them",
-            lambda net=twin, chip=fault_map: net.compensate_(moments=moments, fault_map=chip, progress=False),
-        )
+        timed("a further chip with them", partial(twin.compensate_, moments=moments, fault_map=fault_map, progress=False))
     print(f"most memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2:.2f} GiB")
 
 

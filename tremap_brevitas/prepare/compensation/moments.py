@@ -44,7 +44,7 @@ def rows_of(layer: nn.Module, x: Tensor, *, samples: int | None = None) -> Tenso
         samples: Most rows that are wanted, evenly spread; None for all.
     """
     rows, places = _by_place(layer, x, samples)
-    return rows.unflatten(-1, (places, -1)).mT.flatten(-2)
+    return rows.unflatten(-1, (places, -1)).mT.flatten(-2)  # type: ignore[no-untyped-call]
 
 
 def _by_place(layer: nn.Module, x: Tensor, samples: int | None) -> tuple[Tensor, int]:
@@ -188,4 +188,5 @@ class Sums:
         """Put the inputs of one dimension into the order of the weight: place by place of a channel."""
         if self._places == 1:
             return x
-        return x.unflatten(dim, (self._places, -1)).transpose(dim, dim + 1).flatten(dim, dim + 1)
+        apart: Tensor = x.unflatten(dim, (self._places, -1))  # type: ignore[no-untyped-call]
+        return apart.transpose(dim, dim + 1).flatten(dim, dim + 1)
