@@ -23,6 +23,7 @@ from tremap_brevitas.cli.common import (
     loaded_bundle,
     loaded_curve,
     map_options,
+    on_terminal,
     overwrite_option,
 )
 from tremap_brevitas.cli.outputs import STDOUT, check_outputs, summary, to_file
@@ -107,7 +108,8 @@ def assign(
     }
     check_spares(**spares)
     others = [file for file in (curve_file, geometry) if file is not None]
-    check_outputs([out], [*reader.files(paths), *others], overwrite=overwrite)
+    files = reader.files(paths)
+    check_outputs([out], [*files, *others], overwrite=overwrite)
     remaining = after_spares(**spares)
     curve = None if curve_file is None else loaded_curve(curve_file)
     library = []
@@ -129,7 +131,16 @@ def assign(
             else:
                 yield remaining(fault_map)
 
-    chosen = assigned(chips(), library, goal=goal, curve=curve, deployment=deployment, margin=margin, orders=orders)
+    chosen = assigned(
+        chips(),
+        library,
+        goal=goal,
+        curve=curve,
+        deployment=deployment,
+        margin=margin,
+        orders=orders,
+        progress=len(files) == 1 and on_terminal(),  # else there is a bar over the files
+    )
     rows = [{**_rounded(a.result).row(), "image": a.image, "verdict": a.verdict, "error": a.error} for a in chosen]
     if out is not None and rows:
         with to_file(out) as file:

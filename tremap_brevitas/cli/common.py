@@ -237,6 +237,11 @@ class Reading:
             sys.exit(1)
 
 
+def on_terminal() -> bool:
+    """Whether somebody would see a progress bar on standard error."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 def loaded_bundle(path: Path) -> Bundle:
     """Read a bundle."""
     # Here, since onnx takes a while and most commands do without it.

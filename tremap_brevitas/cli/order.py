@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -20,6 +19,7 @@ from tremap_brevitas.cli.common import (
     json_option,
     loaded_bundle,
     map_options,
+    on_terminal,
     overwrite_option,
 )
 from tremap_brevitas.cli.hardware_options import hardware_of_options, hardware_options
@@ -123,7 +123,7 @@ def order(
             importance=importance,
             workers=workers,
             folder=run_folder,
-            progress=len(files) == 1 and sys.stderr is not None and sys.stderr.isatty(),  # else there is a bar over the files
+            progress=len(files) == 1 and on_terminal(),  # else there is a bar over the files
         ):
             collected.add(chip_order)
             rows.append({**fleet_row(chip_order), **_output_error(chip_order, moments), "verdict": _verdict(chip_order)})

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tremap_brevitas.cli.common import EXISTING, FILE, NEW, Reading, json_option, loaded_bundle, map_options, overwrite_option
+from tremap_brevitas.cli.common import (
+    EXISTING,
+    FILE,
+    NEW,
+    Reading,
+    json_option,
+    loaded_bundle,
+    map_options,
+    on_terminal,
+    overwrite_option,
+)
 from tremap_brevitas.cli.inputs import regular
 from tremap_brevitas.cli.outputs import STDOUT, check_outputs, summary, to_file
 from tremap_brevitas.cli.printing import print_json
@@ -81,7 +91,7 @@ def patch(
     faults = reader.one_map(chip)
     order: ChipOrder | None = None
     if orders_file is None:
-        result = patched(network.image, moments, faults, sweeps=sweeps)
+        result = patched(network.image, moments, faults, sweeps=sweeps, progress=on_terminal())
         written = result.image
     else:
         from tremap_brevitas.bundle.in_order import KnownOrders
@@ -89,7 +99,7 @@ def patch(
 
         with regular(orders_file) as file:
             orders = KnownOrders(network, file)
-        order, result = patch_in_order(orders.of(faults), moments, faults, sweeps=sweeps)
+        order, result = patch_in_order(orders.of(faults), moments, faults, sweeps=sweeps, progress=on_terminal())
         written = order.image
     if not certificate(written, faults).bit_exact:  # nothing that we know of; then it must not leave
         raise click.ClickException(f"{chip}: the chosen codes are not read back as written")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_memory
@@ -78,6 +79,7 @@ def assign(
     deployment: Preparation = "chip_image",
     margin: float = 0.0,
     orders: bool | SearchOptions = False,
+    progress: bool = True,
 ) -> Iterator[Assignment]:
     """Find for each chip the best image of a library, without running a network.
 
@@ -103,6 +105,7 @@ def assign(
             of channels, of which one must, and whose own accuracy reaches the goal; the most accurate comes first. Such a chip
             gets an image of its own. Spare rows and columns come before: give the maps that are left after
             [repaired][tremap_brevitas.faults.array.repair.repaired].
+        progress: Whether to show a progress bar on standard error.
 
     Yields:
         One assignment a chip, in order.
@@ -119,7 +122,8 @@ def assign(
         >>> placement = linear_placement([LayerCodes("fc", (2,), 8, "twos_complement")], memory)
         >>> images = {"a": MemoryImage(placement, {"fc": [3, 8]}), "b": MemoryImage(placement, {"fc": [2, 8]})}
         >>> library = [Prepared(name, image, 0.9) for name, image in images.items()]
-        >>> for chosen in assign([FaultMap(memory, [0], [0], "A7"), FaultMap(memory, [1], [0], "A8")], library, goal=0.8):
+        >>> chips = [FaultMap(memory, [0], [0], "A7"), FaultMap(memory, [1], [0], "A8")]
+        >>> for chosen in assign(chips, library, goal=0.8, progress=False):
         ...     print(chosen.result.chip, chosen.image, chosen.verdict)
         A7 b exact
         A8 a retrain
@@ -148,7 +152,7 @@ def assign(
     ordered = _ordered(library, deployment, orders)
     shelf = Library([entry.image for entry in library], deployment="chip_image" if deployment == "patched" else deployment)
     accuracies = np.array([entry.accuracy for entry in library], dtype=np.float64)
-    for fault_map in chips:
+    for fault_map in tqdm(chips, desc="assigning", unit="chip", leave=False, disable=not progress):
         check_memory(fault_map, memory, whose="the library's")
         errors, differ, worst = shelf.read_by(fault_map)
         exact = differ == 0
@@ -195,7 +199,7 @@ def _output_error(entry: Prepared, chip: FaultMap, deployment: Preparation) -> f
     if deployment != "patched":
         proof = certificate(entry.image, chip, deployment=deployment)
     elif not (proof := certificate(entry.image, chip)).bit_exact:
-        proof = patch(entry.image, entry.moments, chip).after
+        proof = patch(entry.image, entry.moments, chip, progress=False).after
     return output_error(proof, entry.moments)
 
 
