@@ -1,11 +1,14 @@
 """Long loops show a bar on standard error, and ``progress=False`` takes it away; commands show one on a terminal only."""
 
+import fcntl
 import importlib
 import inspect
 import os
 import pty
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -35,13 +38,11 @@ class Case:
         self.chips = tm.random_fault_maps(self.net.placement.memory, chips=3, fault_rate=0.05, seed=0)
         self.image = self.net.memory_image()
         self.groups = tm.prepare.channel_groups(self.net, self.x)
-        self.bundle = tm.Bundle.load(
-            self.net.export(folder / "before", self.x, moments=[self.x], groups=self.groups, progress=False)
-        )
+        options = {"moments": [self.x], "groups": self.groups, "dynamo": False, "progress": False}
+        self.bundle = tm.Bundle.load(self.net.export(folder / "before", self.x, **options))
         self.moments = self.bundle.moments()
         self.orders = [tm.order.solve(self.image, self.groups, chip) for chip in self.chips]
-        points = [Point(0.0, 0, 0.9), Point(0.2, 0, 0.5), Point(0.4, 0, 0.3)]
-        self.curve = ResilienceCurve(points)
+        self.curve = ResilienceCurve([Point(0.0, 0.9), Point(0.2, 0.5), Point(0.4, 0.3)])
 
 
 def score(model):
@@ -65,10 +66,10 @@ CALLS = {
     "BatchNorm": lambda c, **o: tm.reestimate_batchnorm_(c.model, [c.x], **o),
     "moments": lambda c, **o: c.net.moments([c.x], **o),
     "compensating": lambda c, **o: c.net.compensate_([c.x], fault_map=c.chips[0], **o),
-    "exporting": lambda c, **o: c.net.export(c.folder / "after", c.x, overwrite=True, **o),
-    "moments (export)": lambda c, **o: c.net.export(c.folder / "after", c.x, overwrite=True, moments=[c.x], **o),
+    "exporting": lambda c, **o: c.net.export(c.folder / "after", c.x, dynamo=False, overwrite=True, **o),
+    "moments (export)": lambda c, **o: c.net.export(c.folder / "after", c.x, dynamo=False, overwrite=True, moments=[c.x], **o),
     "orders (reorder)": lambda c, **o: tm.reorder(c.net, c.chips, c.x, **o),
-    "chips (prepare_fleet)": lambda c, **o: prepare_fleet(c.net, c.chips, c.net.moments([c.x], progress=False), score, **o),
+    "compensated, shared moments": lambda c, **o: prepare_fleet(c.net, c.chips, c.net.moments([c.x], progress=False), **o),
 }
 
 
@@ -99,7 +100,7 @@ def test_every_public_function_with_bars_says_so_the_same_way():
     seen = {}
     for name in (n for n in tm.__all__ if inspect.ismodule(getattr(tm, n))):
         module = importlib.import_module(f"tremap_brevitas.{name}")
-        seen |= {f"{name}.{n}": getattr(module, n) for n in module.__all__}
+        seen |= {f"{name}.{n}": getattr(module, n) for n in getattr(module, "__all__", ())}
     seen |= {n: getattr(tm, n) for n in tm.__all__}
     seen |= {f"PlacedModel.{n}": f for n, f in inspect.getmembers(tm.PlacedModel, inspect.isfunction)}
     functions = {n: f for n, f in seen.items() if inspect.isfunction(f) and "progress" in inspect.signature(f).parameters}
@@ -114,6 +115,8 @@ def test_every_public_function_with_bars_says_so_the_same_way():
 def run_with_errors_on(terminal, arguments):
     """(exit code, standard error) of ``tremap``, whose standard error is a terminal or a pipe."""
     ours, theirs = pty.openpty() if terminal else os.pipe()
+    if terminal:
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 25, 80, 0, 0))
     code = "from tremap_brevitas.cli import main; main(prog_name='tremap')"
     command = [sys.executable, "-c", code, *map(str, arguments)]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=theirs, cwd=ROOT, check=False)
