@@ -246,7 +246,7 @@ def on_terminal() -> bool:
 def with_bar(items: Sequence[Item], text: str, unit: str) -> Iterable[Item]:
     """Show a progress bar over the items, on a terminal."""
     # Elsewhere no bar is made at all: a signal that comes while older versions of tqdm make one ends in a traceback.
-    return tqdm(items, desc=text, unit=unit, leave=False) if on_terminal() else items  # type: ignore[no-any-return]
+    return tqdm(items, desc=text, unit=unit, leave=False) if on_terminal() else items
 
 
 def loaded_bundle(path: Path) -> Bundle:
