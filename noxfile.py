@@ -52,7 +52,8 @@ def oldest(session: nox.Session) -> None:
 
 def _run_torch_free(session: nox.Session) -> None:
     session.install("--no-deps", ".")
-    session.run("pytest", "-q", "-n", "2", "--noconftest", *TORCH_FREE, *session.posargs, env={"PYTHONPATH": ".", "CI": "true"})
+    environment = {"PYTHONPATH": str(Path.cwd()), "CI": "true"}  # also for commands that tests start in other folders
+    session.run("pytest", "-q", "-n", "2", "--noconftest", *TORCH_FREE, *session.posargs, env=environment)
 
 
 @nox.session(python=["3.11"])
