@@ -59,7 +59,7 @@ def main() -> None:
     )
     arrow(0.45, 0.51, 0.50, 0.51)
     box = {"boxstyle": "round,pad=0.7", "facecolor": "#eef3f9", "edgecolor": SA0}
-    text = "one retraining\nwith Brevitas\n\nfaults enter gradually;\nweights are read back\nfrom the faulty memory"
+    text = "one preparation\nwith Brevitas\n\nother codes, no training,\nor one retraining\nthat reads from\nthe faulty memory"
     canvas.text(0.595, 0.51, text, ha="center", va="center", fontsize=10, bbox=box, color=INK)
     arrow(0.69, 0.51, 0.735, 0.51)
     box["facecolor"], box["edgecolor"] = "#f3f7f0", "#5b8c3a"

@@ -198,7 +198,7 @@ for chip in chips:
 # ONNX files, the words of the memory, a table of the chips. It is checked from its files alone, without PyTorch and Brevitas.
 
 # %%
-bundle = net.export(folder / "group_0", images[:1], report=retrained, probe=images[1200:1264])
-print(str(tm.verify_bundle(bundle, chips)).replace(str(folder), ""))
+bundle = net.export(folder / "group_0", images[:1], report=retrained, probe=images[1200:1264], progress=False)
+print(str(tm.verify_bundle(bundle, chips, progress=False)).replace(str(folder), ""))
 for path in sorted(bundle.iterdir()):
     print(f"{path.stat().st_size:8} {path.name}")

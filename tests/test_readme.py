@@ -31,6 +31,10 @@ def test_the_call_site_runs(capsys, monkeypatch, tmp_path):
     assert printed.splitlines()[0] == comment.group(1)
 
 
+def test_it_is_short():
+    assert len(README.splitlines()) <= 150
+
+
 def test_setting_up_is_two_commands():
     part = re.split(r"(?im)^#+\s*set up and run\s*$", README)[1]
     block = re.search(r"```[^\n]*\n(.*?)```", part, re.S)

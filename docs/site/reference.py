@@ -115,7 +115,7 @@ def command() -> str:
     lines = ["# The command `tremap`", "", "Fault maps and bundles from the shell. It needs neither torch nor Brevitas.", ""]
 
     def add(this: click.Command, words: str, parent: click.Context | None) -> None:
-        context = click.Context(this, info_name=words.split()[-1], parent=parent, max_content_width=100, terminal_width=100)
+        context = click.Context(this, info_name=words.split()[-1], parent=parent, max_content_width=96, terminal_width=96)
         lines.extend([f"## {words}", "", "```text", this.get_help(context), "```", ""])
         if isinstance(this, click.Group):
             for name in this.list_commands(context):

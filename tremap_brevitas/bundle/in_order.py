@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from tremap_brevitas.bundle.read import Bundle
 from tremap_brevitas.faults import FaultMap
@@ -19,13 +20,16 @@ if TYPE_CHECKING:
     Orders = str | os.PathLike[str] | Iterable[ChipOrder]
 
 
-def in_order(bundle: Bundle, chips: Sequence[FaultMap], orders: Orders) -> tuple[list[Certificate], list[str]]:
+def in_order(
+    bundle: Bundle, chips: Sequence[FaultMap], orders: Orders, *, progress: bool
+) -> tuple[list[Certificate], list[str]]:
     """Compare what each chip reads in its own channel order with the integers in the ONNX files.
 
     Args:
         bundle: The bundle, with its groups of channels.
         chips: Fault maps.
         orders: An order for each of them, or the file that holds them.
+        progress: Whether to show a progress bar on standard error.
 
     Returns:
         A certificate for each chip, in the network's own order, and a sentence for everything that is not as an order says.
@@ -40,7 +44,7 @@ def in_order(bundle: Bundle, chips: Sequence[FaultMap], orders: Orders) -> tuple
     known = KnownOrders(bundle, orders)
     proofs: list[Certificate] = []
     problems: list[str] = []
-    for chip in chips:
+    for chip in tqdm(chips, desc="chips", unit="chip", leave=False, disable=not progress):
         codes, wrong = read_and_checked(known.of(chip), chip)
         problems += wrong
         proofs.append(certificate_of(chip.chip, bundle.image, codes))

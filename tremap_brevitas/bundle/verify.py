@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from tqdm import tqdm
 
 from tremap_brevitas.bundle.chips import BundleChip
 from tremap_brevitas.bundle.in_order import in_order
@@ -81,7 +82,11 @@ class BundleReport:
 
 
 def verify_bundle(
-    bundle: str | os.PathLike[str] | Bundle, chips: Iterable[FaultMap], *, orders: Orders | None = None
+    bundle: str | os.PathLike[str] | Bundle,
+    chips: Iterable[FaultMap],
+    *,
+    orders: Orders | None = None,
+    progress: bool = True,
 ) -> BundleReport:
     """Verify a bundle from its files alone, without torch and Brevitas, and check what each chip reads.
 
@@ -97,6 +102,7 @@ def verify_bundle(
         chips: Fault maps of any chips, members of the group or not.
         orders: An order for each of these chips, from [reorder][tremap_brevitas.reorder] or ``tremap order``, or their file.
             The bundle needs its groups of channels then.
+        progress: Whether to show a progress bar on standard error.
 
     Returns:
         A report that names what is wrong. It prints as text.
@@ -110,11 +116,11 @@ def verify_bundle(
     if isinstance(bundle, Bundle):
         codes = bundle.image.placement.weights
         if orders is not None:
-            proofs, problems = in_order(bundle, chips, orders)
+            proofs, problems = in_order(bundle, chips, orders, progress=progress)
             return BundleReport(str(bundle.folder), tuple(problems), tuple(proofs), codes=codes, in_order=True)
-        certificates = tuple(bundle.certificate(fault_map) for fault_map in chips)
+        certificates = tuple(bundle.certificate(fault_map) for fault_map in _with_bar(chips, progress))
         return BundleReport(str(bundle.folder), (), certificates, codes=codes)
-    return report_on(Path(bundle), examine(bundle), chips, orders)
+    return report_on(Path(bundle), examine(bundle), chips, orders, progress=progress)
 
 
 def report_on(
@@ -122,6 +128,8 @@ def report_on(
     examined: tuple[Bundle | None, list[str], Measured],
     chips: Sequence[FaultMap],
     orders: Orders | None = None,
+    *,
+    progress: bool,
 ) -> BundleReport:
     """Report on a checked bundle and on chips."""
     bundle, problems, measured = examined
@@ -129,11 +137,11 @@ def report_on(
     certificates: list[Certificate] = []
     if bundle is not None and orders is not None:
         if not problems:  # else its groups may be damaged, and nothing is worth an order
-            certificates, more = in_order(bundle, chips, orders)
+            certificates, more = in_order(bundle, chips, orders, progress=progress)
             problems += more
     elif bundle is not None:
         rows = {row.digest: row for row in bundle.chips}
-        for fault_map in chips:
+        for fault_map in _with_bar(chips, progress):
             check_memory(fault_map, bundle.image.placement.memory, whose="the image's")
             try:
                 proof = bundle.certificate(fault_map)
@@ -154,6 +162,11 @@ def report_on(
         codes=0 if bundle is None else bundle.image.placement.weights,
         in_order=orders is not None,
     )
+
+
+def _with_bar(chips: Sequence[FaultMap], progress: bool) -> Iterable[FaultMap]:
+    bar: Iterable[FaultMap] = tqdm(chips, desc="chips", unit="chip", leave=False, disable=not progress)
+    return bar
 
 
 def _contradictions(table: str, row: BundleChip | None, proof: Certificate) -> list[str]:

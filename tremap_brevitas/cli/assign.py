@@ -23,6 +23,7 @@ from tremap_brevitas.cli.common import (
     loaded_bundle,
     loaded_curve,
     map_options,
+    on_terminal,
     overwrite_option,
 )
 from tremap_brevitas.cli.hardware_options import hardware_of_options, hardware_options
@@ -119,7 +120,8 @@ def assign(
     }
     check_spares(**spares)
     others = [file for file in (curve_file, geometry) if file is not None]
-    check_outputs([out], [*reader.files(paths), *others], overwrite=overwrite)
+    files = reader.files(paths)
+    check_outputs([out], [*files, *others], overwrite=overwrite)
     after_spares = spares_used(**spares)
     curve = None if curve_file is None else loaded_curve(curve_file)
     library = []
@@ -153,6 +155,7 @@ def assign(
         orders=orders,
         hardware=hardware,
         workers=workers,
+        progress=len(files) == 1 and on_terminal(),  # else there is a bar over the files
     )
     rows = [{**_rounded(a.result).row(), "image": a.image, "verdict": a.verdict, "error": a.error} for a in chosen]
     if out is not None and rows:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tremap_brevitas.cli.common import FILE, Reading, json_option, loaded_bundle, map_options
+from tremap_brevitas.cli.common import FILE, Reading, json_option, loaded_bundle, map_options, on_terminal
 from tremap_brevitas.cli.printing import echo, print_json, table
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.placement import Placement, drawn_words
@@ -54,7 +54,7 @@ def verify(bundle: Path, chips: tuple[Path, ...], orders: Path | None, exact: bo
             memory = memory if hardware is None else hardware.chip_memory(memory)
         reader.expect(memory)
     maps = [_named(chip, path) for path, chip in reader.maps(chips)] if chips else []
-    report = report_on(bundle, examined, maps, orders)
+    report = report_on(bundle, examined, maps, orders, progress=on_terminal())
     inexact = sum(not proof.bit_exact for proof in report.certificates)
     if as_json:
         results = [proof.result.row() for proof in report.certificates]

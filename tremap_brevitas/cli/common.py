@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from os.path import realpath
 from pathlib import Path
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tremap_brevitas.planning.resilience import ResilienceCurve
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+Item = TypeVar("Item")
 
 
 class Number(click.FloatRange):
@@ -163,7 +164,7 @@ class Reading:
             click.ClickException: If one is bad and ``--strict`` was given, or there is no file.
         """
         files = self.sources(paths, besides=besides)
-        for source in tqdm(files, desc=progress, unit="file", leave=False, disable=None if len(files) > 1 else True):
+        for source in with_bar(files, progress, "file") if len(files) > 1 else files:
             try:
                 maps = self._read(source, given=source.path in paths)
             except DOCUMENTED as error:
@@ -235,6 +236,17 @@ class Reading:
         if self.bad:
             echo(f"tremap: {counted(self.bad, 'bad file')}", err=True)
             sys.exit(1)
+
+
+def on_terminal() -> bool:
+    """Whether somebody would see a progress bar on standard error."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def with_bar(items: Sequence[Item], text: str, unit: str) -> Iterable[Item]:
+    """Show a progress bar over the items, on a terminal."""
+    # Elsewhere no bar is made at all: a signal that comes while older versions of tqdm make one ends in a traceback.
+    return tqdm(items, desc=text, unit=unit, leave=False) if on_terminal() else items
 
 
 def loaded_bundle(path: Path) -> Bundle:

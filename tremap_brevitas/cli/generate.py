@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tremap_brevitas.cli.common import EXISTING, NEW_FOLDER, Number, Reading, overwrite_option
+from tremap_brevitas.cli.common import EXISTING, NEW_FOLDER, Number, Reading, overwrite_option, with_bar
 from tremap_brevitas.cli.outputs import check_outputs, filled_folder
 from tremap_brevitas.cli.printing import echo
 from tremap_brevitas.faults.fault_map import FaultMap
@@ -122,7 +122,7 @@ def generate(
         raise click.UsageError(f"two maps would be called {max(names, key=names.count)!r}; give rates that differ more")
     check_outputs([out], [like] if like else [], overwrite=overwrite)
     with filled_folder(out, command="tremap map generate", overwrite=overwrite, parents=True) as draft:
-        for chip in maps:
+        for chip in with_bar(maps, "maps", "map"):
             chip.save(draft / f"{chip.chip}.npz")
     echo(f"{counted(len(maps), 'map')} of {memory} written to {out}/")
 

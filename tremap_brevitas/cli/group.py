@@ -24,6 +24,7 @@ from tremap_brevitas.cli.common import (
     loaded_bundle,
     loaded_curve,
     map_options,
+    on_terminal,
     overwrite_option,
 )
 from tremap_brevitas.cli.outputs import check_outputs, filled_folder
@@ -118,7 +119,7 @@ def _by_rate(
     reader: Reading, paths: tuple[Path, ...], union_rate: float, largest: int | None
 ) -> tuple[list[MergedFaultMap], Rows]:
     chips = _chips(reader, paths)
-    groups = group_chips(chips, limit=union_rate * chips[0].memory.cells, largest=largest)
+    groups = group_chips(chips, limit=union_rate * chips[0].memory.cells, largest=largest, progress=on_terminal())
     return [merge(g.members, on_conflict="free") for g in groups], [{"too_much": not g.fits} for g in groups]
 
 
@@ -129,7 +130,7 @@ def _by_goal(
 
     image, curve = loaded_bundle(bundle).image, loaded_curve(curve_file)
     reader.expect(image.placement.memory)
-    planned = plan_groups(_chips(reader, paths), image, curve, **options)
+    planned = plan_groups(_chips(reader, paths), image, curve, **options, progress=on_terminal())
     rows = [
         {
             "error": round(p.error, 4),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -20,6 +19,7 @@ from tremap_brevitas.cli.common import (
     json_option,
     loaded_bundle,
     map_options,
+    on_terminal,
     overwrite_option,
 )
 from tremap_brevitas.cli.hardware_options import hardware_of_options, hardware_options
@@ -146,7 +146,7 @@ def order(
             importance=importance,
             workers=workers,
             folder=run_folder,
-            progress=len(files) == 1 and sys.stderr is not None and sys.stderr.isatty(),  # else there is a bar over the files
+            progress=len(files) == 1 and on_terminal(),  # else there is a bar over the files
         ):
             chip_order = replace(found, spares=used.pop(found.chip))
             collected.add(chip_order)

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tremap_brevitas.cli.common import EXISTING, FILE, NEW, Reading, json_option, loaded_bundle, map_options, overwrite_option
+from tremap_brevitas.cli.common import (
+    EXISTING,
+    FILE,
+    NEW,
+    Reading,
+    json_option,
+    loaded_bundle,
+    map_options,
+    on_terminal,
+    overwrite_option,
+)
 from tremap_brevitas.cli.inputs import regular
 from tremap_brevitas.cli.outputs import STDOUT, check_outputs, summary, to_file
 from tremap_brevitas.cli.printing import print_json
@@ -82,7 +92,7 @@ def patch(
     if orders_file is None:
         reader.expect(network.image.placement.memory)
         faults = reader.one_map(chip)
-        result = patched(network.image, moments, faults, sweeps=sweeps)
+        result = patched(network.image, moments, faults, sweeps=sweeps, progress=on_terminal())
         written = result.image
     else:
         from tremap_brevitas.bundle.in_order import KnownOrders
@@ -93,7 +103,7 @@ def patch(
             orders = KnownOrders(network, file)
         reader.expect(orders.memory)
         faults = reader.one_map(chip)
-        order, result = patch_in_order(orders.of(faults), moments, faults, sweeps=sweeps)
+        order, result = patch_in_order(orders.of(faults), moments, faults, sweeps=sweeps, progress=on_terminal())
         written = order.image
     right = certificate(written, faults).bit_exact if order is None else not check_order(order, faults)
     if not right:  # nothing that we know of; then it must not leave

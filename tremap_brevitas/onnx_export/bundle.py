@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import numpy as np
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from tremap_brevitas.bundle.accumulators import accumulator_ranges
 from tremap_brevitas.bundle.chips import BundleChip, write_chips
@@ -54,6 +55,7 @@ def export_bundle(
     moments: InputMoments | None = None,
     groups: Iterable[ChannelGroup] | None = None,
     overwrite: bool = False,
+    progress: bool = True,
 ) -> Path:
     """Write a bundle; see ``PlacedModel.export``."""
     if report is not None and report.batchnorm:
@@ -78,8 +80,14 @@ def export_bundle(
     ]
     accuracies = _accuracies(report, proofs)
     ending = ENDINGS[memory_format]
-    with atomic_folder(folder, overwrite=overwrite, wrote=written_files) as draft:
-        written = {form: onnx_export.write(form, draft / f"model.{form}.onnx") for form in FORMS if form in onnx_forms}
+    parts = len(onnx_forms) + (len(fleet) if deployment == "chip_image" else 0) + 2
+    bar = tqdm(total=parts, desc="exporting", unit="part", leave=False, disable=not progress)
+    with bar, atomic_folder(folder, overwrite=overwrite, wrote=written_files) as draft:
+        written = {}
+        for form in FORMS:
+            if form in onnx_forms:
+                written[form] = onnx_export.write(form, draft / f"model.{form}.onnx")
+                bar.update()
         group = f"weights_as_written.{ending}"
         write_memory_image(image, draft / group, format=memory_format, fault_map=None)
         images = [group] * len(fleet)
@@ -88,6 +96,7 @@ def export_bundle(
             for proof, name in zip(proofs, images, strict=True):
                 own = MemoryImage(placement, proof.read())  # the nearest code that the chip can hold, for every code
                 write_memory_image(own, draft / name, format=memory_format, fault_map=None)
+                bar.update()
         members = {m.digest for m in onnx_export.members}
         rows = tuple(
             BundleChip(
@@ -130,7 +139,9 @@ def export_bundle(
             groups=None if channels is None else GROUPS,
         )
         manifest.write(draft)
-        verification = verify_bundle(draft, fleet)
+        bar.update()
+        verification = verify_bundle(draft, fleet, progress=progress)
+        bar.update()
         if not verification.ok:  # nothing that we know of; then it must not leave
             raise ValueError(f"{folder}: what was written does not verify: {'; '.join(verification.problems)}")
     return Path(folder)

@@ -17,7 +17,9 @@ from tremap_brevitas.placement import LayerDifference, certificate
 from tremap_brevitas.placement.certificate import certificate_of
 
 
-def patch_in_order(order: ChipOrder, moments: InputMoments, chip: FaultMap, *, sweeps: int = 1) -> tuple[ChipOrder, Patch]:
+def patch_in_order(
+    order: ChipOrder, moments: InputMoments, chip: FaultMap, *, sweeps: int = 1, progress: bool = True
+) -> tuple[ChipOrder, Patch]:
     """Choose codes anew where a chip reads wrong ones in its order, so that each channel's output is least wrong.
 
     What [patch][tremap_brevitas.patching.patch] does for a chip that holds the network as it lies. A stuck bit belongs to a
@@ -31,6 +33,7 @@ def patch_in_order(order: ChipOrder, moments: InputMoments, chip: FaultMap, *, s
         chip: The chip's fault map, with all of its stuck cells, those of flags and amounts included; it may have more of them
             than the order was found for.
         sweeps: Passes over the weights of a channel.
+        progress: Whether to show a progress bar on standard error.
 
     Returns:
         The chip's order with the codes chosen: its ``image`` is what is to be written, and what the chip gives back. And what
@@ -55,7 +58,7 @@ def patch_in_order(order: ChipOrder, moments: InputMoments, chip: FaultMap, *, s
     before = certificate_of(chip.chip, network, read)
     if before.bit_exact and same:
         raise ValueError(f"chip {chip.chip!r} reads every code in its order as it is: there is nothing to patch")
-    done = patched(before, moments, _own_order(order, stuck_masks(placement, seen)), sweeps=sweeps)
+    done = patched(before, moments, _own_order(order, stuck_masks(placement, seen)), sweeps=sweeps, progress=progress)
     written, ordered = in_order(done.image.codes, order.groups, order.orders), order.ordered.codes
     differences = []
     for name, codes in written.items():

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from tabulate import tabulate
+from tqdm import tqdm
 
 from tremap_brevitas.codes import code_range, nearest_reachable
 from tremap_brevitas.faults import FaultMap
@@ -107,7 +108,7 @@ class Patch:
         return f"Patch({self.chip!r}, {counted(len(self.layers), 'layer')}, error {self.error_before:.4g} -> {self.error:.4g})"
 
 
-def patch(image: MemoryImage, moments: InputMoments, fault_map: FaultMap, *, sweeps: int = 1) -> Patch:
+def patch(image: MemoryImage, moments: InputMoments, fault_map: FaultMap, *, sweeps: int = 1, progress: bool = True) -> Patch:
     """Choose the codes of every output channel that a chip misreads, to minimize the error of the channel's output.
 
     All other channels keep their codes. Neither data nor a network is needed: the moments say what an error of one weight does
@@ -118,6 +119,7 @@ def patch(image: MemoryImage, moments: InputMoments, fault_map: FaultMap, *, swe
         moments: Moments of its layers' inputs.
         fault_map: The chip's own fault map, with all of its stuck cells.
         sweeps: Passes over the weights of a channel.
+        progress: Whether to show a progress bar on standard error.
 
     Raises:
         ValueError: If image, moments and map do not belong together, or the chip reads every code as it is.
@@ -130,7 +132,8 @@ def patch(image: MemoryImage, moments: InputMoments, fault_map: FaultMap, *, swe
         >>> placement = linear_placement([LayerCodes("fc", (1, 2), 8, "twos_complement")], Memory(words=1, word_bits=16))
         >>> image = MemoryImage(placement, {"fc": [[5, 7]]})
         >>> layer = LayerMoments.of("fc", [[[1, 1], [1, 1]]], [[0, 0]], [[[5, 7]]], 0.5, samples=9)
-        >>> patched = patch(image, InputMoments({"fc": layer}, image.digest), FaultMap(placement.memory, [0], [0], "A7"))
+        >>> moments, chip = InputMoments({"fc": layer}, image.digest), FaultMap(placement.memory, [0], [0], "A7")
+        >>> patched = patch(image, moments, chip, progress=False)
         >>> patched.image.codes["fc"].tolist(), patched.after.weights_that_differ
         ([[4, 8]], 2)
         >>> print(patched)
@@ -147,10 +150,10 @@ def patch(image: MemoryImage, moments: InputMoments, fault_map: FaultMap, *, swe
     before = certificate(image, fault_map)
     if before.bit_exact:
         raise ValueError(f"chip {fault_map.chip!r} reads every code of the image as it is: there is nothing to patch")
-    return patched(before, moments, stuck_masks(image.placement, fault_map), sweeps=sweeps)
+    return patched(before, moments, stuck_masks(image.placement, fault_map), sweeps=sweeps, progress=progress)
 
 
-def patched(before: Certificate, moments: InputMoments, masks: Mapping[str, Masks], *, sweeps: int) -> Patch:
+def patched(before: Certificate, moments: InputMoments, masks: Mapping[str, Masks], *, sweeps: int, progress: bool) -> Patch:
     """Choose codes anew for a chip whose stuck bits are given weight by weight.
 
     Args:
@@ -158,19 +161,20 @@ def patched(before: Certificate, moments: InputMoments, masks: Mapping[str, Mask
         moments: Moments of the layers' inputs.
         masks: For each layer that is hit, masks of the bits of each weight that are stuck at 0, and at 1.
         sweeps: Passes over the weights of a channel.
+        progress: Whether to show a progress bar on standard error.
     """
     image, codes, layers = before.image, dict(before.image.codes), []
     wrong = {difference.layer: difference for difference in before.differences}
-    for placed in image.placement.layers:
+    hit = [placed for placed in image.placement.layers if placed.name in wrong]
+    for placed in tqdm(hit, desc="patching", unit="layer", leave=False, disable=not progress):
         name = placed.name
-        if name in wrong:
-            stuck = _Stuck(placed, *(mask.reshape(-1) for mask in masks[name]))
-            layer = moments.layers.get(name)
-            if layer is None:
-                codes[name], layer_report = _nearest(codes[name], stuck, wrong[name])
-            else:
-                codes[name], layer_report = _chosen(codes[name], stuck, wrong[name], layer, sweeps)
-            layers.append(layer_report)
+        stuck = _Stuck(placed, *(mask.reshape(-1) for mask in masks[name]))
+        layer = moments.layers.get(name)
+        if layer is None:
+            codes[name], layer_report = _nearest(codes[name], stuck, wrong[name])
+        else:
+            codes[name], layer_report = _chosen(codes[name], stuck, wrong[name], layer, sweeps)
+        layers.append(layer_report)
     chosen = MemoryImage(image.placement, codes)
     # What was chosen is what is read back; whoever wants to see that asks for certificate(chosen, fault_map).
     after = certificate_of(before.chip, image, chosen.codes, layers=wrong)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from torch import nn
+from tqdm import tqdm
 
 from tremap_brevitas.cluster.engine import Engine
 from tremap_brevitas.cluster.jobs import run_jobs
@@ -56,7 +57,8 @@ def evaluate_fleet(
 
         on_chip = BatchNormOnChip(net.model, batchnorm)
     begin = time.perf_counter()
-    certificates = [certificate(image, fault_map, deployment=deployment) for fault_map in chips]
+    fleet = tqdm(chips, desc="certificates", unit="chip", leave=False, disable=not progress)
+    certificates = [certificate(image, fault_map, deployment=deployment) for fault_map in fleet]
     nominal = measured(net, image.codes, evaluate)
     to_run = {
         f"{index}: {fault_map.chip} {fault_map.digest[:16]}": proof.differences

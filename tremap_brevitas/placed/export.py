@@ -82,6 +82,7 @@ class Exportable(PlacedState):
         moments: InputMoments | Iterable[Any] | None = None,
         groups: Iterable[ChannelGroup] | None = None,
         overwrite: bool = False,
+        progress: bool = True,
     ) -> Path:
         """Write one folder, a bundle, with all that a group's network leaves Python with, and all that is needed to check it.
 
@@ -109,6 +110,7 @@ class Exportable(PlacedState):
             moments: Batches of a few hundred inputs without labels; their second moments are kept for ``tremap patch``.
             groups: What [channel_groups][tremap_brevitas.prepare.channel_groups] found; it is kept for ``tremap order``.
             overwrite: Whether to replace an existing bundle. A folder that holds anything else besides is left alone.
+            progress: Whether to show a progress bar on standard error.
 
         Returns:
             The folder.
@@ -137,7 +139,8 @@ class Exportable(PlacedState):
             dynamo=dynamo,
             dynamic_batch=dynamic_batch,
             tolerance=tolerance,
-            moments=as_moments(self, moments),
+            moments=as_moments(self, moments, progress=progress),
             groups=groups,
             overwrite=overwrite,
+            progress=progress,
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import TYPE_CHECKING
+
+from tqdm import tqdm
 
 from tremap_brevitas.cluster.ahead import Ahead
 from tremap_brevitas.faults import FaultMap, Memory
@@ -29,6 +31,7 @@ def assign(
     orders: bool | SearchOptions = False,
     hardware: Hardware | None = None,
     workers: int = 1,
+    progress: bool = True,
 ) -> Iterator[Assignment]:
     """Find for each chip the best image of a library, without running a network.
 
@@ -57,6 +60,7 @@ def assign(
         hardware: What the accelerator has beside free channels; only with ``orders``. The chips' maps are then of
             ``hardware.chip_memory``. A chip is exact without an order if it is so with nothing scrambled, rotated or inverted.
         workers: Processes to use; the result does not depend on it.
+        progress: Whether to show a progress bar on standard error.
 
     Yields:
         One assignment a chip, in order.
@@ -74,7 +78,8 @@ def assign(
         >>> placement = linear_placement([LayerCodes("fc", (2,), 8, "twos_complement")], memory)
         >>> images = {"a": MemoryImage(placement, {"fc": [3, 8]}), "b": MemoryImage(placement, {"fc": [2, 8]})}
         >>> library = [Prepared(name, image, 0.9) for name, image in images.items()]
-        >>> for chosen in assign([FaultMap(memory, [0], [0], "A7"), FaultMap(memory, [1], [0], "A8")], library, goal=0.8):
+        >>> chips = [FaultMap(memory, [0], [0], "A7"), FaultMap(memory, [1], [0], "A8")]
+        >>> for chosen in assign(chips, library, goal=0.8, progress=False):
         ...     print(chosen.result.chip, chosen.image, chosen.verdict)
         A7 b exact
         A8 a retrain
@@ -109,7 +114,9 @@ def assign(
         library, goal=goal, curve=curve, deployment=deployment, margin=margin, ordered=ordered, hardware=hardware or None
     )
     with Ahead(chooser, workers=workers) as ahead:
-        yield from ahead.results(ahead.begun(_of_memory(chip, chip_memory)) for chip in chips)
+        begun = (ahead.begun(_of_memory(chip, chip_memory)) for chip in chips)
+        total = len(chips) if isinstance(chips, Sized) else None
+        yield from tqdm(ahead.results(begun), desc="assigning", unit="chip", total=total, leave=False, disable=not progress)
 
 
 def _of_memory(chip: FaultMap, memory: Memory) -> FaultMap:

@@ -119,7 +119,7 @@ def _output_error(entry: Prepared, chip: FaultMap, deployment: Preparation) -> f
     if deployment != "patched":
         proof = certificate(entry.image, chip, deployment=deployment)
     elif not (proof := certificate(entry.image, chip)).bit_exact:
-        proof = patch(entry.image, entry.moments, chip).after
+        proof = patch(entry.image, entry.moments, chip, progress=False).after
     return output_error(proof, entry.moments)
 
 

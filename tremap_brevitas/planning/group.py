@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from tqdm import tqdm
 
 from tremap_brevitas.faults.distinct import thinned
 from tremap_brevitas.faults.fault_map import FaultMap, check_same_memory
@@ -48,6 +49,7 @@ def group_chips(
     conflict_limit: float = np.inf,
     cost: Cost | None = None,
     largest: int | None = None,
+    progress: bool = True,
 ) -> list[Group]:
     """Put chips into as few groups as possible, such that no group's union costs more than a limit.
 
@@ -64,6 +66,7 @@ def group_chips(
             that depends on the cell and its stuck value alone. None counts cells. A cell that two chips have at different
             values counts with the larger of the two costs, in the union and among the conflicts.
         largest: Most chips in a group; None for any number.
+        progress: Whether to show a progress bar on standard error.
 
     Returns:
         The groups, each with its chips in the order given.
@@ -77,7 +80,7 @@ def group_chips(
         >>> memory = Memory(words=8, word_bits=8)
         >>> a, b = FaultMap(memory, [1, 2, 3], [0, 0, 1], "a"), FaultMap(memory, [40, 41], [0, 0], "b")
         >>> c = FaultMap(memory, [2, 3], [0, 1], "c")
-        >>> group_chips([a, b, c], limit=3)
+        >>> group_chips([a, b, c], limit=3, progress=False)
         [Group(2 chips, cost 3, 0 conflicts of cost 0), Group(1 chip, cost 2, 0 conflicts of cost 0)]
     """
     if not limit > 0 or not conflict_limit >= 0:
@@ -86,10 +89,12 @@ def group_chips(
         raise ValueError(f"largest must be at least 1, got {largest}")
     fleet = _Fleet(chips, cost)
     groups = _Groups(fleet, _Limits(limit, conflict_limit, len(chips) if largest is None else largest))
-    for index in np.argsort(-fleet.alone, kind="stable"):
-        groups.add(int(index), groups.best(int(index)))
-    while groups.dissolve_one():
-        pass
+    with tqdm(total=len(chips), desc="grouping", unit="chip", leave=False, disable=not progress) as bar:
+        for index in np.argsort(-fleet.alone, kind="stable"):
+            groups.add(int(index), groups.best(int(index)))
+            bar.update()
+        while groups.dissolve_one():
+            bar.set_postfix(groups=len(groups.chips))
     return groups.closed()
 
 

@@ -44,6 +44,7 @@ def plan_groups(
     margin: float = 0.0,
     conflict_loss: float = 0.002,
     largest: int | None = None,
+    progress: bool = True,
 ) -> list[PlannedGroup]:
     """Put chips into as few groups as possible, each of which should reach a target accuracy after retraining.
 
@@ -59,6 +60,7 @@ def plan_groups(
         margin: How far above the goal a predicted accuracy must lie, such as the curve's ``spread``.
         conflict_loss: Accuracy that a group's conflicts may cost its chips, each having an image of its own.
         largest: Most chips in a group; None for any number.
+        progress: Whether to show a progress bar on standard error.
 
     Raises:
         ValueError: If the goal is out of reach even without faults, the curve is over errors of outputs, or chips and image are
@@ -70,7 +72,14 @@ def plan_groups(
     limit = curve.largest_error(wanted, steps=steps)
     conflict_limit = curve.largest_error(curve.predict(0.0) - conflict_loss)
     costs = partial(fault_costs, image)
-    groups = group_chips(chips, limit=max(limit**2, 1e-300), conflict_limit=conflict_limit**2, cost=costs, largest=largest)
+    groups = group_chips(
+        chips,
+        limit=max(limit**2, 1e-300),
+        conflict_limit=conflict_limit**2,
+        cost=costs,
+        largest=largest,
+        progress=progress,
+    )
     planned = []
     for group in groups:
         merged = merge(group.members, on_conflict="free")

@@ -12,12 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from tqdm import tqdm
 
 from tremap_brevitas.placed.identity import add_tensors
 
 
 @torch.no_grad()
-def reestimate_batchnorm_(model: nn.Module, batches: Iterable[Any], *, max_batches: int | None = None) -> int:
+def reestimate_batchnorm_(
+    model: nn.Module, batches: Iterable[Any], *, max_batches: int | None = None, progress: bool = True
+) -> int:
     """Re-estimate the running statistics of every BatchNorm layer under the current faults, in place.
 
     Faults shift what a layer yields; the means and variances of the healthy network no longer fit. A few hundred images
@@ -30,6 +33,7 @@ def reestimate_batchnorm_(model: nn.Module, batches: Iterable[Any], *, max_batch
         model: The model.
         batches: Inputs, or tuples whose first element is the input, such as a data loader; samples along the first dimension.
         max_batches: Take so many batches, at least 1, and no more; None for all.
+        progress: Whether to show a progress bar on standard error.
 
     Returns:
         Number of batches used.
@@ -40,7 +44,7 @@ def reestimate_batchnorm_(model: nn.Module, batches: Iterable[Any], *, max_batch
 
     Examples:
         >>> model = nn.Sequential(nn.BatchNorm1d(2))
-        >>> reestimate_batchnorm_(model, [torch.tensor([[1.0, 5.0], [3.0, 5.0]])])
+        >>> reestimate_batchnorm_(model, [torch.tensor([[1.0, 5.0], [3.0, 5.0]])], progress=False)
         1
         >>> model[0].running_mean
         tensor([2., 5.])
@@ -58,7 +62,8 @@ def reestimate_batchnorm_(model: nn.Module, batches: Iterable[Any], *, max_batch
         for norm in norms.values():
             norm.momentum = None  # the statistics of one batch, or their mean if the layer is used several times
             norm.train()
-        for batch in islice(batches, max_batches):
+        taken = islice(batches, max_batches)
+        for batch in tqdm(taken, total=max_batches, desc="BatchNorm", unit="batch", leave=False, disable=not progress):
             inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
             if not len(inputs):
                 raise ValueError(f"batch {used} is empty")
@@ -135,7 +140,7 @@ class BatchNormOnChip:
         norms = _norms(model).values()
         before = [(norm, {k: v.clone() for k, v in norm.named_buffers()}) for norm in norms]
         try:
-            reestimate_batchnorm_(model, self.batches)
+            reestimate_batchnorm_(model, self.batches, progress=False)
             yield
         finally:
             for norm, buffers in before:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tqdm import tqdm
+
 from tremap_brevitas.placed.evaluator import Evaluate
 from tremap_brevitas.placed.modes import evaluation_mode
 from tremap_brevitas.prepare.strategy import Strategy
@@ -42,6 +44,7 @@ def retrain_until(
     strategy: Strategy,
     max_steps: int,
     check_every: int = 25,
+    progress: bool = True,
 ) -> Retrained:
     """Train until the accuracy reaches a target, and report the steps and the time that this took.
 
@@ -59,6 +62,7 @@ def retrain_until(
         strategy: The strategy; its ``step`` is called here.
         max_steps: Steps after which to give up.
         check_every: Steps between measurements.
+        progress: Whether to show a progress bar on standard error, with the last accuracy.
 
     Raises:
         TypeError: If ``strategy`` is no Strategy.
@@ -70,7 +74,8 @@ def retrain_until(
         >>> fc, memory = tm.make_faulty(QuantLinear(4, 4, bias=False)), tm.Memory(words=4, word_bits=32)
         >>> chip, = tm.random_fault_maps(memory, chips=1, fault_rate=0.1, seed=0)
         >>> strategy, figures = tm.AllAtOnce(tm.place(fc, memory), chip), iter([0.5, 0.7, 0.9])
-        >>> result = retrain_until(0.8, lambda n: None, lambda model: next(figures), strategy=strategy, max_steps=100)
+        >>> options = {"strategy": strategy, "max_steps": 100, "progress": False}
+        >>> result = retrain_until(0.8, lambda n: None, lambda model: next(figures), **options)
         >>> result.reached, result.steps, result.history
         (True, 50, ((0, 0.5), (25, 0.7), (50, 0.9)))
     """
@@ -83,16 +88,19 @@ def retrain_until(
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     seconds, history = 0.0, []
-    for step in range(max_steps + 1):
-        last = step == max_steps
-        if last or (step % check_every == 0 and strategy.done):
-            with net.using(strategy.fault_map, rule=strategy.rule), evaluation_mode(net.model):
-                history.append((step, float(evaluate(net.model))))
-            _logger.info("step %d of at most %d: %g, the goal is %g", step, max_steps, history[-1][1], goal)
-            if history[-1][1] >= goal or last:
-                break
-        begin = time.perf_counter()
-        strategy.step(train_step(step))
-        seconds += time.perf_counter() - begin
+    with tqdm(total=max_steps, desc="retraining", unit="step", leave=False, disable=not progress) as bar:
+        for step in range(max_steps + 1):
+            last = step == max_steps
+            if last or (step % check_every == 0 and strategy.done):
+                with net.using(strategy.fault_map, rule=strategy.rule), evaluation_mode(net.model):
+                    history.append((step, float(evaluate(net.model))))
+                _logger.info("step %d of at most %d: %g, the goal is %g", step, max_steps, history[-1][1], goal)
+                bar.set_postfix(accuracy=history[-1][1])
+                if history[-1][1] >= goal or last:
+                    break
+            begin = time.perf_counter()
+            strategy.step(train_step(step))
+            seconds += time.perf_counter() - begin
+            bar.update()
     steps, accuracy = history[-1]
     return Retrained(accuracy >= goal and strategy.done, accuracy, steps, seconds, tuple(history))

@@ -9,7 +9,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -55,9 +55,8 @@ def opened(path: str | os.PathLike[str], *, progress: bool = False) -> Iterator[
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         zipped = file.peek(2)[:2] == b"\x1f\x8b"
-        with tqdm.wrapattr(
-            file, "read", total=size, desc=Path(path).name, disable=not progress, leave=False, unit="B", unit_scale=True
-        ) as watched:
+        bar = {"total": size, "desc": Path(path).name, "leave": False, "unit": "B", "unit_scale": True}
+        with tqdm.wrapattr(file, "read", **bar) if progress else nullcontext(file) as watched:
             try:
                 if zipped:
                     with gzip.GzipFile(fileobj=watched, mode="rb") as stream:

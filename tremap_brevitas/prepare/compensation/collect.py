@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
+from tqdm import tqdm
 
 from tremap_brevitas.moments import InputMoments, LayerMoments
 from tremap_brevitas.placed.modes import evaluation_mode
@@ -18,7 +19,7 @@ from tremap_brevitas.prepare.compensation.moments import Sums, as_matrices, has_
 from tremap_brevitas.prepare.compensation.shared import HealthyMoments, quantized_input
 
 
-def as_moments(net: PlacedState, given: InputMoments | Iterable[Any] | None) -> InputMoments | None:
+def as_moments(net: PlacedState, given: InputMoments | Iterable[Any] | None, *, progress: bool) -> InputMoments | None:
     """Return moments unchanged, or compute them from batches; None stays None.
 
     Raises:
@@ -26,7 +27,7 @@ def as_moments(net: PlacedState, given: InputMoments | Iterable[Any] | None) -> 
     """
     if isinstance(given, HealthyMoments):
         raise TypeError("moments must be batches of inputs; those of net.moments() are the healthy network's")
-    return given if given is None or isinstance(given, InputMoments) else input_moments(net, given)
+    return given if given is None or isinstance(given, InputMoments) else input_moments(net, given, progress=progress)
 
 
 @torch.no_grad()
@@ -36,6 +37,7 @@ def input_moments(
     *,
     samples: int = 65_536,
     forward: Callable[[nn.Module, Any], Any] | None = None,
+    progress: bool = True,
 ) -> InputMoments:
     """Run a network as it is, live faults included, and collect the second moments of each layer's inputs.
 
@@ -47,6 +49,7 @@ def input_moments(
         batches: A few hundred inputs without labels: tensors, or tuples whose first element is one. Taken one by one.
         samples: Most rows of inputs that one call of a layer contributes, evenly spread over images and positions.
         forward: Runs a model on a batch, where that takes more than ``model(batch)``.
+        progress: Whether to show a progress bar on standard error.
 
     Raises:
         ValueError: If there is no input, ``samples`` is below 1, or a layer's inputs are not all finite.
@@ -63,7 +66,7 @@ def input_moments(
     count = 0
     try:
         with evaluation_mode(net.model):
-            for batch in batches:
+            for batch in tqdm(batches, desc="moments", unit="batch", leave=False, disable=not progress):
                 first = batch[0] if isinstance(batch, (tuple, list)) else batch
                 count += len(first)
                 if len(first):
