@@ -227,7 +227,7 @@ def test_a_wide_bias_cannot_be_placed():
         bit_width = 24
 
     model = tm.make_faulty(a_network(Wide), biases=True)
-    with pytest.raises(ValueError, match="layer '0.bias': codes of 24 bits, but 16 is the most that can be placed"):
+    with pytest.raises(ValueError, match="layer '0.bias': codes of 24 bits, but at most 16 bits can be placed"):
         a_net(model)
 
 

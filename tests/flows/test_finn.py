@@ -108,7 +108,7 @@ def test_depthwise_convolutions(unit, pe, simd, expected):
         ((4, 1, 3, 3), {"groups": 4, "transposed": True}, (1, 1), "a transposed convolution of 4 groups"),
         ((4, 2, 3), {"transposed": True}, (1, 1), "two dimensions only"),
         ((4, 2, 3, 3, 3), {}, (1, 1), "of one or two dimensions"),
-        ((4, 1, 3, 3), {"groups": 4}, (1, 3), "Say in the folding"),
+        ((4, 1, 3, 3), {"groups": 4}, (1, 3), "give it in the folding"),
         ((4, 1, 3, 3), {"groups": 4}, {"PE": 1, "SIMD": 3, "unit": "MVAU_hls"}, "makes a VVAU_hls or VVAU_rtl"),
         ((4, 1, 3, 3), {}, {"PE": 1, "SIMD": 3, "unit": "VVAU_hls"}, "makes a MVAU_hls or MVAU_rtl"),
         ((4, 2, 3, 3), {}, {"PE": 1, "SIMD": 1, "input_shape": (2, 3, 3)}, "is for linear layers"),
@@ -151,7 +151,7 @@ def test_what_does_not_fit():
         ({"fc": (2, 4)}, "PE 2 must divide its 4 outputs, SIMD 4 its 6 inputs"),
         ({"fc": (2, 0)}, "SIMD 0"),
         ({"fc": (2, 3)}, "PE × SIMD = 6 codes of 8 bits do not fit into a word of 32"),
-        ({"fc": (1, 1), "other": (1, 1)}, r"folding of layers \['other'\], but there are fc"),
+        ({"fc": (1, 1), "other": (1, 1)}, r"folding names unknown layers: 'other'; there are fc"),
     ):
         with pytest.raises(ValueError, match=reason):
             finn_placement(layers, memory, folding=folding)

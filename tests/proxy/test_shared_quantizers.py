@@ -133,7 +133,7 @@ def test_tied_weights_cannot_be_placed_twice():
             partial(tm.PlacedModel, model, net.placement),
             partial(net.set_faults_, a_chip(net.placement)),
         ):
-            with pytest.raises(ValueError, match="layers '0' and '1' are one weight with one quantizer.*leave out '1'"):
+            with pytest.raises(ValueError, match="layers '0' and '1' share one weight and one quantizer.*leave out '1'"):
                 call()
         assert not model[0].weight_quant.has_faults
 

@@ -20,7 +20,7 @@ from tremap_brevitas.placed.state import PlacedState
 from tremap_brevitas.placement.certificate import Deployment, certificate
 from tremap_brevitas.report.fleet_report import FleetReport
 
-EXACT = "bit-exact chips"  # the job of them all
+EXACT = "bit-exact chips"  # the one job that serves all of them
 
 
 def evaluate_fleet(
@@ -42,7 +42,7 @@ def evaluate_fleet(
     """Measure the accuracy of a network on every chip of a fleet; see ``PlacedModel.evaluate``."""
     if folder is not None and not evaluation:
         raise ValueError(
-            f"a run folder ({folder}) keeps figures for later runs: give evaluation, which says on what they are measured, "
+            f"a run folder ({folder}) keeps figures for later runs: give evaluation, a name for what they are measured on, "
             f"such as the name or digest of the test set"
         )
     if engine is not None and make is None:

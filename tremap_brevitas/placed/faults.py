@@ -34,7 +34,7 @@ def sites_of(placement: Placement, fault_map: FaultMap) -> list[LayerSites]:
 
     Raises:
         ValueError: If the map is of another memory.
-        TypeError: If it is no map.
+        TypeError: If it is not a fault map.
     """
     check_fault_map(fault_map)
     check_memory(fault_map, placement.memory, whose="the placement's")

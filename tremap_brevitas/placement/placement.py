@@ -20,11 +20,12 @@ from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.placement.layer import LayerSites, PlacedLayer, WeightBit
 from tremap_brevitas.placement.placement_file import KIND, SCHEMA, Header, parts
 from tremap_brevitas.placement.stuck_bits import StuckBits, merged_bits
+from tremap_brevitas.printable import counted
 
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """Which cell of a memory holds which bit of which weight of a model. A value that can be saved.
+    """The location of each bit of each weight of a model in the cells of a memory. Can be saved to a file.
 
     Usually made by [place][tremap_brevitas.place].
 
@@ -106,7 +107,7 @@ class Placement:
             raise KeyError(f"no layer {name!r} in the placement; it has {', '.join(self._by_name)}") from None
 
     def cell(self, layer: str, index: Sequence[int] | int, *, bit: int) -> int:
-        """Cell that holds one bit of one weight.
+        """Return the cell that holds one bit of one weight.
 
         Args:
             layer: Name of the layer.
@@ -130,7 +131,7 @@ class Placement:
         return self.memory.cell(word=word, bit=code * placed.bit_width + bit)
 
     def weights_at(self, cell: int) -> list[WeightBit]:
-        """All bits of weights that one cell holds: none for an unused cell, several if the memory is reused.
+        """Return all bits of weights that one cell holds: none for an unused cell, several if the memory is reused.
 
         Raises:
             ValueError: If the cell is outside the memory.
@@ -142,14 +143,14 @@ class Placement:
         ]
 
     def sites(self, cells: ArrayLike) -> list[LayerSites]:
-        """The inverse of [cell][tremap_brevitas.Placement.cell], for many cells at once.
+        """Find the bits of weights that many cells hold: the inverse of [cell][tremap_brevitas.Placement.cell].
 
         Args:
             cells: Cell indices in ascending order.
 
         Returns:
-            For each layer that is hit, in the order of the layers, the bits hit. Cells that hold no bit of a weight
-            are in none.
+            For each layer with a bit in these cells, in the order of the layers, these bits. Cells that hold no bit of a weight
+            are left out.
 
         Raises:
             ValueError: If the cells are not in ascending order or not all inside the memory.
@@ -214,7 +215,7 @@ class Placement:
         return merged_bits(self.sites(fault_map.cells), fault_map.stuck_at)
 
     def description(self) -> dict[str, Any]:
-        """Everything but the orders, as JSON can hold it."""
+        """Return everything but the orders, in a form that JSON can store."""
         return {
             "words": self.memory.words,
             "word_bits": self.memory.word_bits,
@@ -224,7 +225,7 @@ class Placement:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over all that the placement says, as 64 hexadecimal digits."""
+        """SHA-256 over the whole placement, as 64 hexadecimal digits."""
         sha = hashlib.sha256(json.dumps(self.description(), sort_keys=True).encode())
         for layer in self.layers:
             sha.update(b"\0" if layer.order is None else layer.order.astype("<i8").tobytes())
@@ -243,7 +244,7 @@ class Placement:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Placement:
-        """Read what [save][tremap_brevitas.Placement.save] wrote.
+        """Read a placement that [save][tremap_brevitas.Placement.save] wrote.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -256,7 +257,8 @@ class Placement:
         used = f"{self.words} of {self.memory.words} words"
         if self.tiles > 1:
             used = f"{self.words} words in {self.tiles} tiles of {self.memory.words}"
-        lines = [f"{self.weights} weights of {len(self.layers)} layers in {used} of {self.memory.word_bits} bits"]
+        weights, layers = counted(self.weights, "weight"), counted(len(self.layers), "layer")
+        lines = [f"{weights} of {layers} in {used} of {self.memory.word_bits} bits"]
         for layer in self.layers:
             shape = "×".join(map(str, layer.shape))
             lines.append(
