@@ -37,7 +37,7 @@ QUICK_START = [
     ("optimizer.py", "wrapper", "optimizer"),
     ("faults.py", "located", "setting faults: locating cells"),
     ("faults.py", "faults_by_layer", "setting faults: masks and patterns, ramps included"),
-    ("image_reads.py", "of", "setting faults: what another member reads"),
+    ("image_reads.py", "faults_of", "setting faults: what another member reads"),
     ("certificate.py", "certificate", "certificates"),
     ("bundle.py", "export_bundle", "export of the bundle"),
     ("manager.py", "export", "— of it Brevitas' and torch's ONNX exporters"),

@@ -125,9 +125,9 @@ def test_states_of_other_wrappers_are_refused():
     half = tm.prepare.ClipWeights(tm.AllAtOnce(tm.place(MODEL, NET.placement.memory, include="a"), MERGED), limit=1)
     with pytest.raises(ValueError, match="saved with another placement"):
         half.load_state_dict(clip.state_dict())
-    with pytest.raises(TypeError, match=r"expected what AllAtOnce\.state_dict\(\) returned, got None"):
+    with pytest.raises(TypeError, match=r"expected the result of AllAtOnce\.state_dict\(\), got None"):
         clip.load_state_dict({"of": clip.state_dict()["of"]})
-    with pytest.raises(TypeError, match=r"expected what ClipWeights\.state_dict\(\) returned, got \{\}"):
+    with pytest.raises(TypeError, match=r"expected the result of ClipWeights\.state_dict\(\), got \{\}"):
         clip.load_state_dict({})
 
 

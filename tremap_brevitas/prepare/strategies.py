@@ -3,9 +3,9 @@
 Every strategy is a ``Strategy``: it sets its first faults when it is made and has ``step(loss=None)``, to be called after each
 optimizer step like a learning-rate scheduler, ``state_dict()`` and ``load_state_dict()``. Per-chip retraining is
 ``AllAtOnce`` with a chip's own map; merged retraining is ``ReadByMembers``, ``AllAtOnce`` or ``Ramp`` with a merged one; for
-chips that nobody has seen yet, ``RandomMaps`` draws a new map at every step.
+chips that have not been measured yet, ``RandomMaps`` draws a new map at every step.
 
-A loop that shall serve all of them, those included that need two passes a step, goes over ``passes()``::
+A loop that works with all of them, also with those that need two passes a step, goes over ``passes()``::
 
     optimizer.zero_grad()
     for share in strategy.passes():
@@ -78,7 +78,7 @@ class AllAtOnce(Strategy):
         """Resume from a saved state.
 
         Raises:
-            TypeError: If it is no such state.
+            TypeError: If it is not such a state.
             ValueError: If it was saved by another strategy, or with another fault map, placement, store rule or gradient.
         """
         check_state(state, self._identity)
@@ -88,7 +88,7 @@ class AllAtOnce(Strategy):
 class Drawn(Strategy):
     """Base class of strategies that draw new faults at every step.
 
-    Which ones depends on the step alone: going on after a stop needs no generator's state.
+    The faults depend on the step alone, so that resuming needs no state of a random generator.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Drawn(Strategy):
         """Resume from a saved state, with the same live faults as when it was saved.
 
         Raises:
-            TypeError: If it is no such state.
+            TypeError: If it is not such a state.
             ValueError: If it was saved by another strategy, or with other chips, placement, store rule, gradient or seed.
         """
         check_state(state, self._identity)
@@ -185,14 +185,14 @@ class RandomMaps(Drawn):
 
     The idea of RandBET (Stutz et al., MLSys 2021), with stuck cells in place of flipped bits. Put it into
     [CleanAndFaulty][tremap_brevitas.prepare.CleanAndFaulty] and [ClipWeights][tremap_brevitas.prepare.ClipWeights] for the
-    rest of it.
+    other parts of RandBET.
 
     Args:
         net: The placed model to train.
         draw: Makes a map from a seed, such as ``lambda seed: tm.random_fault_maps(memory, chips=1, fault_rate=6e-3,
             seed=seed)[0]``; the same seed must give the same map.
-        seed: Seed of the seeds.
-        known: Map that is live all the time, beside the drawn one: a group's merged map. Where the two contradict each other,
+        seed: Seed from which the seed of each step is drawn.
+        known: Map that is always live besides the drawn one: a group's merged map. Where the two contradict each other,
             this one counts.
         rule: How codes are stored; None for the rule that the model was placed with.
 
@@ -224,7 +224,7 @@ class RandomMaps(Drawn):
         rule: Rule | None = None,
     ) -> None:
         self._draw, self._known = draw, known
-        members = [m for m in (known, draw(seed)) if m is not None]  # a changed rate shows in one map already
+        members = [m for m in (known, draw(seed)) if m is not None]  # one drawn map is enough to notice a changed rate
         check_same_memory(members)
         super().__init__(net, members, seed, rule)
 

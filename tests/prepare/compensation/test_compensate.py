@@ -350,7 +350,7 @@ class TestErrorsLeaveTheModelAsItWas:
 
     def test_no_map_at_all(self, net):
         net.clear_faults_()
-        self.check(net, ValueError, "no map is live", [images()])
+        self.check(net, ValueError, "no fault map is live", [images()])
 
 
 def test_one_image_and_dead_inputs_do_no_harm():

@@ -18,7 +18,7 @@ from tremap_brevitas.placed.faults import check_fault_map, codes_of, located
 from tremap_brevitas.placed.modes import evaluation_mode
 from tremap_brevitas.placed.slots import WeightSlot
 from tremap_brevitas.placed.state import PlacedState
-from tremap_brevitas.prepare.compensation.absorb import traced
+from tremap_brevitas.prepare.compensation.absorb import trace_successors
 from tremap_brevitas.prepare.compensation.descent import about_the_mean, constant, target_of
 from tremap_brevitas.prepare.compensation.from_moments import compensate_from_
 from tremap_brevitas.prepare.compensation.layer import Solution
@@ -31,7 +31,7 @@ from tremap_brevitas.prepare.compensation.statistics import follow_
 from tremap_brevitas.proxy.image_reads import ImageReads
 
 FACTORS = (1.0, 0.5, 0.6, 0.71, 0.84, 1.19, 1.41)
-DAMPING = 0.01  # of the mean diagonal: so much a direction counts of which the inputs say nothing
+DAMPING = 0.01  # share of the mean diagonal added to the moments, for directions in which the inputs hardly vary
 
 
 @torch.no_grad()
@@ -50,7 +50,7 @@ def compensate_(
 ) -> CompensationReport:
     """Choose new codes for a network, in place; see ``PlacedModel.compensate_``."""
     if fault_map is None:
-        raise ValueError("no map is live: give fault_map, or set one before")
+        raise ValueError("no fault map is live: give fault_map, or call set_faults_ before")
     check_fault_map(fault_map)
     for name, value in (("sweeps", sweeps), ("samples", samples)):
         if value < 1:
@@ -93,7 +93,7 @@ class _Run(Layers):
         self.samples = max(1, samples // len(self.batches))
         pairs = [(m.chip, located(net.placement, m)) for m in self.members]
         reads = ImageReads(located(net.placement, fault_map), pairs, store=net.rule.store) if pairs else None
-        self.reads = [reads.of(i) for i in range(len(reads))] if reads is not None else []
+        self.reads = [reads.faults_of(i) for i in range(len(reads))] if reads is not None else []
         twin = copy.deepcopy(net)
         twin.clear_faults_()
         self.healthy = twin.model
@@ -104,7 +104,7 @@ class _Run(Layers):
         reports: dict[str, CompensatedLayer] = {}
         signs_of: dict[str, Tensor] = {}
         with evaluation_mode(model), evaluation_mode(self.healthy):
-            trace = traced(self.healthy, lambda: self.forward(self.healthy, self.batches[0][:1]), list(self.slots))
+            trace = trace_successors(self.healthy, lambda: self.forward(self.healthy, self.batches[0][:1]), list(self.slots))
             norms = [n for n, m in model.named_modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
             passes = [
                 (network, lambda n=network, b=batch: self.forward(n, b))

@@ -40,8 +40,8 @@ def rows_of(layer: nn.Module, x: Tensor, *, samples: int | None = None) -> Tenso
 
     Args:
         layer: The layer.
-        x: What it is given.
-        samples: Most rows that are wanted, evenly spread; None for all.
+        x: Input of the layer.
+        samples: Maximum number of rows, evenly spread; None for all.
     """
     if isinstance(layer, nn.Linear):
         rows = x.reshape(1, -1, x.shape[-1])
@@ -67,7 +67,7 @@ def rows_of(layer: nn.Module, x: Tensor, *, samples: int | None = None) -> Tenso
     positions, inputs = x.shape[2 : 2 + dims], x.shape[1] // layer.groups * math.prod(kernel)
     x = x.movedim(1, 1 + dims)
     at = _spread_evenly(x.shape[0] * math.prod(positions), samples, x.device)
-    if at is not None:  # before the rows are laid out, which copies every input once for each place of the kernel
+    if at is not None:  # select first: laying out the rows copies every input once for each position of the kernel
         x = x[torch.unravel_index(at, (x.shape[0], *positions))]
     return x.reshape(-1, layer.groups, inputs).transpose(0, 1)
 
@@ -124,7 +124,7 @@ class Sums:
     """Running float64 sums over a layer's inputs, and over pairs of inputs and healthy inputs.
 
     Args:
-        samples: Most rows that one batch may contribute, evenly spread; more say little that is new.
+        samples: Maximum number of rows from one batch, evenly spread; more rows add little.
     """
 
     def __init__(self, *, samples: int) -> None:

@@ -37,7 +37,7 @@ class CompensationReport:
 
     Attributes:
         layers: The layers, in order of execution.
-        images: Number of inputs that were looked at.
+        images: Number of inputs used.
         seconds: How long it took.
 
     Examples:

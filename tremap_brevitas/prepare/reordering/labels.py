@@ -33,7 +33,7 @@ class Labels:
     Attributes:
         dims: For each dimension the slots that it is made of, in row-major order; none if its size is 1.
         factors: Identities of all slots.
-        spoiled: Nodes that must stay if this tensor is used at all, such as where an ``argmax`` came from.
+        spoiled: Nodes that must stay if this tensor is used at all, such as those that an ``argmax`` was taken over.
     """
 
     dims: tuple[tuple[int, ...], ...]
@@ -147,11 +147,11 @@ def selected(labels: Labels, dim: int, pick: Callable[[Nodes], Nodes], identitie
     """Return labels after some positions of a dimension were selected or reordered.
 
     Args:
-        labels: Labels of the whole.
+        labels: Labels of the whole tensor.
         dim: The dimension.
-        pick: Takes the numbers of the places, returns those that are left.
+        pick: Function from the numbers of all positions to those that are left.
         identities: The graph.
-        why: Where, for messages.
+        why: Name of the operation, for messages.
     """
     slots = labels.dims[dim]
     size = math.prod(labels.size(s) for s in slots)
@@ -178,7 +178,7 @@ def selected(labels: Labels, dim: int, pick: Callable[[Nodes], Nodes], identitie
             nodes = identities.parts(nodes.squeeze(axis), ("slice", places.tobytes()), 1)[..., 0]
             factors = (*others, Factor(rest, nodes))
         return Labels((*labels.dims[:dim], (), *labels.dims[dim + 1 :]), factors, labels.spoiled)
-    # Parts of their own: what meets another slice of the same axis must not become one with it.
+    # Separate parts: a part that meets another slice of the same axis must not be unified with it.
     identities.seen(nodes.reshape(-1))
     nodes = identities.parts(nodes, ("slice", places.tobytes()), 1)[..., 0]
     new = Factor(tuple(number if s == slots[0] else s for s in factor.slots), nodes)

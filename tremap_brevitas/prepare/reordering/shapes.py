@@ -24,7 +24,7 @@ def same(call: Call) -> Result:
 
 
 def strided(call: Call) -> Result:
-    """``as_strided`` where every element stays where it is, as pooling to one place does it in channels-last order."""
+    """Trace ``as_strided`` if it moves no element, as in pooling to one position in channels-last order."""
     if call.layout is None:
         return None
     shape, strides, offset = call.layout
@@ -145,7 +145,7 @@ def cat(call: Call) -> Result:
             one = one_slot(one, dim, call.identities, call.where)
             factors = [one.factor_of(one.dims[dim][0])]
         if len(factors) > 1 or any(len(factor.slots) > 1 for factor in factors):
-            # Places in several dimensions together: followed no further, which is enough for a maximum over all of them.
+            # Positions in several dimensions together are not traced further, which is enough for a maximum over all of them.
             hidden = [node for factor in factors for node in factor.nodes.reshape(-1).tolist()]
             columns.append(call.identities.hidden(one.shape()[dim], hidden, f"concatenated in {call.where}"))
         elif factors:
