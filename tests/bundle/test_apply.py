@@ -75,7 +75,7 @@ def test_bad_calls(group, exported, tmp_path):
     with pytest.raises(ValueError, match="onnx_forms must be some of qonnx, qcdq, got"):
         group.export(tmp_path / "b", onnx_forms=[])
     report = group.net.evaluate(group.chips, lambda m: 0.5, progress=False)
-    with pytest.raises(ValueError, match="is about chip 'chip-1', which is none of chips"):
+    with pytest.raises(ValueError, match="is about chip 'chip-1', which is not among chips"):
         group.export(tmp_path / "b", chips=group.chips[:1], report=report)
     with pytest.raises(ValueError, match="is of another network or deployment: on chip 'chip-0'"):
         group.export(tmp_path / "b", report=report, deployment="chip_image")

@@ -193,7 +193,7 @@ def test_each_thing_is_worked_out_once(group, monkeypatch, tmp_path, live, deplo
 
 
 def test_nothing_is_left_when_it_fails(group, tmp_path):
-    with pytest.raises(ValueError, match="differs from PyTorch's by .* allowed are -1"):
+    with pytest.raises(ValueError, match="differs from PyTorch's by .* the tolerance is -1"):
         group.export(tmp_path / "b", tolerance=-1)
     with pytest.raises(FileNotFoundError):
         group.export(tmp_path / "nowhere" / "b")
@@ -229,7 +229,7 @@ def test_an_existing_bundle_is_kept_or_replaced_whole(group, copied):
     before = sorted(p.name for p in folder.iterdir())
     with pytest.raises(FileExistsError, match="group_0 exists already; give overwrite=True"):
         group.export(folder)
-    with pytest.raises(ValueError, match="allowed are -1"):
+    with pytest.raises(ValueError, match="the tolerance is -1"):
         group.export(folder, overwrite=True, tolerance=-1)
     assert sorted(p.name for p in folder.iterdir()) == before
     group.export(folder, overwrite=True, memory_format="raw")

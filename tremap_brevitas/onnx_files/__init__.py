@@ -1,6 +1,6 @@
 """Read the integer weights of ONNX files and compare them with a memory image, without torch.
 
-Handlers for Brevitas' own exporters stand with the proxies that they serve, in ``proxy/export_handlers.py``.
+Handlers for Brevitas' own exporters are beside the proxies that they serve, in ``proxy/export_handlers.py``.
 """
 
 import lazy_loader
