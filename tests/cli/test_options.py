@@ -18,7 +18,7 @@ from tremap_brevitas.faults.formats import write_csv_map, write_log
         ("log", "address_step=0", "address_step must be at least 1, got 0"),
         ("log", "both_ways=maybe", "both_ways: must be one of error, drop, got 'maybe'"),
         ("log", "base=7", "base must be one of 10, 16, None, got 7"),
-        ("log", "columns=a,b", "column 'a' is not known"),
+        ("log", "columns=a,b", "column 'a' is unknown"),
         (None, "address_step=0", "address_step must be at least 1, got 0"),
         ("readback", "duplicated_bytes=perhaps", "must be true or false, got 'perhaps'"),
         ("readback", "row_bits=7", "row_bits must be a multiple of 8"),

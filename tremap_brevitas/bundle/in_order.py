@@ -28,7 +28,7 @@ def in_order(bundle: Bundle, chips: Sequence[FaultMap], orders: Orders) -> tuple
         orders: An order for each of them, or the file that holds them.
 
     Returns:
-        A certificate for each chip, in the network's own order, and a sentence for everything that is not as an order says.
+        A certificate for each chip, in the network's own order, and a sentence for everything that contradicts an order.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -71,7 +71,7 @@ class KnownOrders:
         self._by_map = {order.fault_map: order for order in given}
 
     def of(self, chip: FaultMap) -> ChipOrder:
-        """The order of a chip: the one that was found for its map, else the one under its name, which may be of another map.
+        """Return the order of a chip: the one made for its map, else the one under its name, which may be of another map.
 
         Raises:
             ValueError: If there is none.

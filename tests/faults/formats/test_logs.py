@@ -138,7 +138,7 @@ def test_our_csv_keeps_metadata_and_its_memory(tmp_path):
     whole = path.read_text()
     for old, new in (('{"voltage', "{voltage"), ('# chip="A7"', '# chip="A7')):
         path.write_text(whole.replace(old, new))
-        with pytest.raises(FormatError, match=r"x\.csv:[34]: what follows '=' cannot be parsed"):
+        with pytest.raises(FormatError, match=r"x\.csv:[34]: the text after '=' cannot be parsed"):
             read_fault_map(path)
 
 
@@ -169,7 +169,7 @@ def test_our_csv_keeps_metadata_and_its_memory(tmp_path):
         (
             "macro,addr,bit,stuck\n1,2,3,1\n",
             {},
-            r":1: column 'macro' is not known; rename=macro:… says what it is, ignore=macro",
+            r":1: column 'macro' is unknown: name it with rename=macro:…, or skip it with ignore=macro",
         ),
         ("chip,die,addr,bit,stuck\n1,1,2,3,1\n", {}, r":1: two columns are the chip"),
         ("bank,addr,bit,stuck\n4,2,3,1\n", {}, r":2: bank 4, but the memory has 4"),
@@ -184,7 +184,7 @@ def test_our_csv_keeps_metadata_and_its_memory(tmp_path):
         ("addr,exp,got,stuck\n1,ff,fe,0\n", {}, r":1: columns addr, exp, got, stuck: need address, and expected and read, or"),
         ("addr,exp,got\n1,ff,ff\n", {}, r":2: expected and read are the same, so nothing failed \(passed='skip'"),
         ("addr,exp,got\n1,255,255\n", {"base": 10}, r":2: expected and read are the same"),
-        ("addr,exp,got\n1,ff,fe\n", {"expected": 3}, r":1: a column is the expected, which is given as 3 besides"),
+        ("addr,exp,got\n1,ff,fe\n", {"expected": 3}, r":1: a column is the expected, but expected is given as 3, too"),
         # what is not a table
         ("addr,bit,stuck\n1,2,1,\n", {}, r":2: 4 fields, expected 3"),
         ("addr,bit,stuck\n1 2,1\n", {}, r":2: 2 fields, expected 3"),

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 # Told apart with any kind of colour vision (Okabe and Ito).
 COLOURS = {0: "#0072b2", 1: "#d55e00"}
 MAX_PANELS = 32
-# Of a panel: fewer than it has pixels, or a fault could fall between two of them.
+# Rows of a panel: fewer than its pixels, so that no fault falls between two of them.
 MAX_ROWS = 160
-MAX_COLUMNS = 120  # of a panel among six or more; of fewer, each has more room
+MAX_COLUMNS = 120  # of a panel among six or more; fewer panels are wider
 
 
 def plot_fault_map(fault_map: FaultMap, path: str | os.PathLike[str] | None = None, *, title: str = "") -> Figure:
@@ -128,7 +128,7 @@ def _draw_overview(figure: Any, axes: Any, by_bank: Any) -> None:
 def plot_overlap(maps: Iterable[FaultMap], path: str | os.PathLike[str] | None = None, *, title: str = "") -> Figure:
     """Plot how many faults the chips of a fleet share.
 
-    Left: cells that two chips share over those that chance would have them share, if maps were independent and uniform. Right:
+    Left: cells that two chips share over the number expected by chance, if maps were independent and uniform. Right:
     how many cells are stuck on 1, 2, … chips, and how many of these are in conflict.
 
     Args:
@@ -166,13 +166,13 @@ def plot_overlap(maps: Iterable[FaultMap], path: str | os.PathLike[str] | None =
     else:
         left.set_xlabel("chip")
         left.set_ylabel("chip")
-    left.set_title("stuck cells shared, over what chance gives", fontsize=10)
+    left.set_title("shared stuck cells, relative to chance", fontsize=10)
     figure.colorbar(picture, ax=left, shrink=0.8)
     chips = np.arange(1, count + 1)
     kept = max([k for k, n in zip(chips, group.on_exactly, strict=True) if n], default=1)
     conflicts = group.conflicts_on_exactly[:kept]
     right.bar(chips[:kept], group.on_exactly[:kept], color="#8aa9c8", width=0.7, label="all cells")
-    # Drawn over the bar, not stacked: on a log scale only what starts at the axis can be read.
+    # Drawn over the bar, not stacked: on a log scale only bars that start at the axis can be read.
     right.bar(chips[:kept], conflicts, color="none", edgecolor="#222222", hatch="///", width=0.7, label="of them in conflict")
     right.legend(frameon=False, fontsize=9)
     if group.union:

@@ -62,7 +62,7 @@ def said_by(block: bytes, path: str | os.PathLike[str]) -> dict[str, str]:
             else:
                 said.update(re.findall(r"(\w+)=(\w+)", line))
         except (ValueError, TypeError, RecursionError) as error:
-            raise FormatError(f"{path}:{number}: what follows '=' cannot be parsed ({error})") from None
+            raise FormatError(f"{path}:{number}: the text after '=' cannot be parsed ({error})") from None
     return said
 
 

@@ -25,12 +25,12 @@ def in_few_columns(
     gathered[faults < least] = 0
     columns = np.clip(_rounded(rng, gathered / column_faults), gathered > 0, gathered // least)
     columns = np.minimum(np.maximum(columns, -(-gathered // height)), width)
-    # What the other columns cannot hold goes to the picked ones after all.
+    # Faults that the other columns cannot hold go to the picked ones after all.
     gathered = gathered + np.maximum(faults - gathered - (width - columns) * height, 0)
 
     bank, column = drawn_in_groups(rng, np.full(memory.banks, width), columns)
     before = np.cumsum(columns) - columns
-    # Number the cells of the picked columns alone, column after column: first so many in each, then the others anywhere.
+    # Number only the cells of the picked columns, column by column: first so many in each, then the others anywhere.
     base = np.minimum(least, gathered // np.maximum(columns, 1))
     line, word = drawn_in_groups(rng, np.full(len(bank), height), base[bank])
     numbers = line * height + word
@@ -61,7 +61,7 @@ def in_correlated_columns(rng: np.random.Generator, memory: Memory, faults: Inte
     counts = rng.multinomial(faults[hit], shares)
     over = np.maximum(counts - height, 0).sum(axis=1)
     counts = np.minimum(counts, height)
-    for bank in np.flatnonzero(over):  # what a full column cannot take goes anywhere else in the bank
+    for bank in np.flatnonzero(over):  # faults beyond a full column go anywhere else in the bank
         counts[bank] += rng.multivariate_hypergeometric(height - counts[bank], over[bank])
     column, word = drawn_in_groups(rng, np.full(counts.size, height), counts.reshape(-1))
     line, bit = np.divmod(column, width)

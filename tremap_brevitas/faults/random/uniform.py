@@ -14,7 +14,7 @@ def random_fault_maps(memory: Memory, *, chips: int, fault_rate: float, sa1_shar
 
     Each map has exactly ``round(fault_rate * memory.cells)`` distinct cells, every such set equally likely, and
     exactly ``round(sa1_share * faults)`` of them are stuck at 1. Chip ``i`` depends on ``seed`` and ``i``
-    alone, so asking for more chips leaves the first ones as they were. Time and memory grow with the number of
+    alone, so that the first maps stay the same if more chips are drawn. Time and memory grow with the number of
     faults, not of cells.
 
     Real maps cluster in rows and columns; uniform ones are a first approximation.
