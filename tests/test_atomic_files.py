@@ -173,22 +173,22 @@ def test_a_new_folder(tmp_path):
     assert os.listdir(tmp_path) == ["g"]
 
 
-@pytest.mark.parametrize("found", ["folder", "file", "empty"])
-def test_what_appears_meanwhile_stays(tmp_path, found):
+@pytest.mark.parametrize("appeared", ["folder", "file", "empty"])
+def test_what_appears_meanwhile_stays(tmp_path, appeared):
     path = tmp_path / "g"
 
     def appear():
-        if found == "file":
+        if appeared == "file":
             path.write_text("theirs")
             return
         path.mkdir()
-        if found == "folder":
+        if appeared == "folder":
             (path / "theirs").write_text("theirs")
 
     with pytest.raises(FileExistsError, match="g exists already: it was made in the meantime"):
         make(path, meanwhile=appear)
     assert os.listdir(tmp_path) == ["g"]
-    assert {"file": path.is_file, "folder": (path / "theirs").exists, "empty": path.is_dir}[found]()
+    assert {"file": path.is_file, "folder": (path / "theirs").exists, "empty": path.is_dir}[appeared]()
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

@@ -137,8 +137,8 @@ def test_a_linear_layer_beside_convolutions_must_be_said_or_found():
     with pytest.raises(ValueError, match="layer 'fc': its 6 columns may be a flattened feature map"):
         finn_placement(layers, memory, folding=folding)
     said = finn_placement(layers, memory, folding={**folding, "fc": {"PE": 1, "SIMD": 1, "input_shape": (3, 1, 2)}})
-    found = finn_placement([layers[0], layers[1]._replace(channels=3)], memory, folding=folding)
-    assert said == found
+    placement = finn_placement([layers[0], layers[1]._replace(channels=3)], memory, folding=folding)
+    assert said == placement
     assert [w.index for w in said.weights_at(4 * 32)] == [(0, 2)]
 
 

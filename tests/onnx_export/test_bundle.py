@@ -107,9 +107,9 @@ def test_it_needs_neither_torch_nor_brevitas(exported, tmp_path):
         assert not {"torch", "brevitas"} & set(sys.modules)
     """
     arguments = [sys.executable, "-c", textwrap.dedent(program), str(folder), str(tmp_path / "chip.onnx"), *paths]
-    found = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
-    assert found.returncode == 0, found.stderr
-    assert found.stdout.strip() == str(tm.verify_bundle(folder, chips))
+    process = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.strip() == str(tm.verify_bundle(folder, chips))
 
 
 @pytest.mark.parametrize("memory_format", ["intel_hex", "raw", "coe"])

@@ -73,10 +73,10 @@ def test_several_inputs_and_outputs(tmp_path, kind, dynamo, dynamic_batch):
     run = onnx_runner(tm.apply_to_onnx(folder, other, tmp_path / "chip.onnx"))
     with torch.no_grad(), net.using_codes(net.certificate(other).read()):
         expected = net.model(*map(torch.tensor, probe))
-    found = run(*probe)
+    results = run(*probe)
     if kind == "quant_tensor":
-        expected, found = (expected,), (found,)
-    for a, b in zip(found, expected, strict=True):
+        expected, results = (expected,), (results,)
+    for a, b in zip(results, expected, strict=True):
         np.testing.assert_allclose(a, getattr(b, "value", b).numpy(), rtol=0, atol=1e-5)
     for form in ("qcdq", "qonnx"):
         assert len(load_onnx(folder / f"model.{form}.onnx").graph.input) == 2

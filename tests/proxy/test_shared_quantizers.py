@@ -212,8 +212,8 @@ def test_threads_that_evaluate_one_model(hasty, family, fresh):
         for _ in range(8 if fresh else 1):
             if fresh:
                 net.set_faults_(chip)
-            for found in pool.map(run, range(4 if fresh else 60)):
-                assert torch.equal(found, expected)
+            for output in pool.map(run, range(4 if fresh else 60)):
+                assert torch.equal(output, expected)
 
 
 @pytest.mark.slow
@@ -226,5 +226,5 @@ def test_a_compiled_model_with_a_shared_quantizer():
         expected = model(x)
         torch.testing.assert_close(run(x), expected)
         with ThreadPoolExecutor(4) as pool:
-            for found in pool.map(run, [x] * 40):
-                torch.testing.assert_close(found, expected)
+            for output in pool.map(run, [x] * 40):
+                torch.testing.assert_close(output, expected)

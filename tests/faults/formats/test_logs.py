@@ -108,8 +108,8 @@ def test_lines_that_are_no_table(tmp_path):
         read_log(banner, WIDE, pattern=BIST)
     assert cells(read_log(banner, WIDE, pattern=BIST + "|BIST DONE.*")) == {255: 1, 320: 1}
     bits = write(tmp_path / "c.log", "[M1] cell 7/31 stuck-at-1, chip 'A 7'\n")
-    found = read_log(bits, WIDE, pattern=r"\[.*\] cell (?P<row>\d+)/(?P<bit>\d+) stuck-at-(?P<stuck>[01]), chip '(?P<die>.*)'")
-    assert (cells(found), found.chip) == ({255: 1}, "A 7")
+    loaded = read_log(bits, WIDE, pattern=r"\[.*\] cell (?P<row>\d+)/(?P<bit>\d+) stuck-at-(?P<stuck>[01]), chip '(?P<die>.*)'")
+    assert (cells(loaded), loaded.chip) == ({255: 1}, "A 7")
 
 
 def test_several_chips_in_a_file(tmp_path):
@@ -237,10 +237,10 @@ def test_a_cut_log_is_refused_or_a_whole_number_of_lines(tmp_path, chip, data):
     whole = path.read_bytes()
     path.write_bytes(whole[: data.draw(st.integers(0, len(whole)))])
     try:
-        found = read_fault_map(path, format=form, memory=chip.memory)
+        loaded = read_fault_map(path, format=form, memory=chip.memory)
     except FormatError:
         return
-    assert cells(found).items() <= cells(chip).items()
+    assert cells(loaded).items() <= cells(chip).items()
 
 
 @given(chip=fault_maps())
