@@ -110,7 +110,7 @@ def test_what_is_refused(bundle, chip_file, tmp_path):
     member = group.merged.members[0].save(tmp_path / "member.npz")
     exact = group.exact_chip(range(5, 900, 7)).save(tmp_path / "exact.npz")
     for path in (exact, tm.FaultMap(group.placement.memory, [], [], "none").save(tmp_path / "none.npz")):
-        assert "reads every code of the image as it is: there is nothing to patch" in said(folder, path)
+        assert "reads every code of the image correctly: there is nothing to patch" in said(folder, path)
     other = tm.FaultMap(tm.Memory(words=2, word_bits=2), [0], [0], "small").save(tmp_path / "small.npz")
     assert "2 words × 2 bits" in said(folder, other)
     assert "no manifest.json in it" in said(tmp_path, member)

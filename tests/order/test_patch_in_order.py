@@ -112,5 +112,5 @@ def test_what_is_refused():
         patch_in_order(order, moments_of(a_network(1)), chip)
     with pytest.raises(ValueError, match="chip 'x' is of a memory of 3 words"):
         patch_in_order(order, moments, tm.FaultMap(tm.Memory(3, 8), [], [], "x"))
-    with pytest.raises(ValueError, match="chip 'clean' reads every code in its order as it is"):
+    with pytest.raises(ValueError, match="chip 'clean' reads every code in its order correctly"):
         patch_in_order(order, moments, tm.FaultMap(image.placement.memory, [], [], "clean"))

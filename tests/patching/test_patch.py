@@ -60,7 +60,7 @@ def test_what_must_hold(seed, encoding, bits, reuse, ordered):
     image, moments, wholes, chip = a_case(seed, encoding=encoding, bits=bits, reuse=reuse, ordered=ordered)
     before = tm.placement.certificate(image, chip)
     if before.bit_exact:
-        with pytest.raises(ValueError, match="reads every code of the image as it is: there is nothing to patch"):
+        with pytest.raises(ValueError, match="reads every code of the image correctly: there is nothing to patch"):
             patch(image, moments, chip)
         return
     patched = patch(image, moments, chip)

@@ -24,7 +24,7 @@ From a folder of tester logs to a merged map and a checked bundle:
 COMMANDS = {
     "advise": (
         "tremap_brevitas.cli.advise:advise",
-        "Say what is the cheapest preparation that was measured to keep every chip within some points of the healthy network.",
+        "Find the cheapest preparation that was measured to keep every chip within some points of the healthy network.",
     ),
     "assign": (
         "tremap_brevitas.cli.assign:assign",
@@ -102,6 +102,5 @@ def main() -> None:
 def map_group() -> None:
     """Work with fault maps: info, convert, generate, merge, diff, repair, ecc, plot.
 
-    Wherever PATHS are asked for, files and folders of files will do, of any known format; - is standard input. For --out, - is
-    standard output.
+    PATHS are files, or folders of files, of any known format; - is standard input. For --out, - is standard output.
     """

@@ -56,7 +56,7 @@ def patch(
     CHIP is its fault map with all of its stuck cells, the new one included; a log needs no geometry. Every output channel with
     a wrong code gets codes that the chip can hold and that make the channel's output least wrong; all other words stay as they
     are. Neither data nor a network is needed, but the moments that export(moments=...) keeps in a bundle. With --orders the
-    chip keeps its order of channels, and what that leaves wrong is chosen anew; the bundle needs its groups as well.
+    chip keeps its order of channels, and codes that are wrong in it are chosen anew; the bundle needs its groups as well.
     """
     from tremap_brevitas.placement.certificate import certificate
     from tremap_brevitas.placement.image_file import write_memory_image
@@ -91,7 +91,7 @@ def patch(
             orders = KnownOrders(network, file)
         order, result = patch_in_order(orders.of(faults), moments, faults, sweeps=sweeps)
         written = order.image
-    if not certificate(written, faults).bit_exact:  # nothing that we know of; then it must not leave
+    if not certificate(written, faults).bit_exact:  # there is no known cause; but such an image must not be written
         raise click.ClickException(f"{chip}: the chosen codes are not read back as written")
     if onnx_file is not None:
         with to_file(onnx_file) as file:

@@ -1,4 +1,4 @@
-"""What an accelerator may have beside free channels: scrambled addresses, rotated words, inverted words. NumPy only."""
+"""Hardware of an accelerator besides free channels: scrambled addresses, rotated words, inverted words. NumPy only."""
 
 from tremap_brevitas.order.hardware.hardware import Hardware
 from tremap_brevitas.order.hardware.setting import HardwareSetting
