@@ -199,8 +199,8 @@ def test_a_value_survives(value, how):
 
 def test_no_public_value_is_left_out():
     kinds = {type(value) for value in values()}
-    rooms = (bundle, codes, faults, moments, onnx_files, order, patching, placement, planning, prepare, report_room)
-    for module in (tm, *rooms, importlib.import_module("tremap_brevitas.cluster")):
+    packages = (bundle, codes, faults, moments, onnx_files, order, patching, placement, planning, prepare, report_room)
+    for module in (tm, *packages, importlib.import_module("tremap_brevitas.cluster")):
         for name in getattr(module, "__all__", ()):
             public = getattr(module, name)
             if isinstance(public, type) and "__dataclass_fields__" in vars(public):

@@ -13,8 +13,8 @@ group_0/
   manifest.json           layers, scales, digests of maps and of every file, versions of tools
 ```
 
-This package reads and verifies bundles without torch, and writes the network that a chip computes; `onnx_export/` writes
-bundles.
+This package reads and verifies bundles without torch, and writes the network that a chip computes. Not here: writing bundles,
+which needs torch; see `onnx_export/`.
 """
 
 import lazy_loader

@@ -2,6 +2,7 @@
 
 A command has a file of its own name; ``maps.py`` holds the smaller commands of the group ``tremap map``, ``bundles.py``
 ``verify`` and ``layout``. A new one gets a file and a line here.
+Not here: the work itself; a command reads its arguments, calls other packages and prints.
 """
 
 from __future__ import annotations

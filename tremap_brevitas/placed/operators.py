@@ -76,8 +76,8 @@ class _Tracer(fx.Tracer):
     """Traces into the user's own modules only."""
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        room = type(module).__module__.split(".")[0]
-        return room in ("torch", "brevitas", "tremap_brevitas") and not isinstance(
+        package = type(module).__module__.split(".")[0]
+        return package in ("torch", "brevitas", "tremap_brevitas") and not isinstance(
             module, (nn.Sequential, nn.ModuleList, nn.ModuleDict)
         )
 

@@ -1,4 +1,7 @@
-"""File formats of fault maps, with a reader and a writer for each. There is no standard; these are in use."""
+"""File formats of fault maps, with a reader and a writer for each. There is no standard; these are in use.
+
+Not here: files of memory images, which ``memory_files/`` reads.
+"""
 
 from __future__ import annotations
 

@@ -243,8 +243,8 @@ class FailingReads:
             )
 
     def _check_width(self, table: Rows, digit: NDArray[np.uint8], place: int) -> None:
-        room = self.memory.word_bits - 4 * place
-        if room < 4:
-            wide = digit >= (1 << max(room, 0))
+        left = self.memory.word_bits - 4 * place
+        if left < 4:
+            wide = digit >= (1 << max(left, 0))
             if wide.any():
                 raise table.fail(int(np.argmax(wide)), f"a word of more than {counted(self.memory.word_bits, 'bit')}")
