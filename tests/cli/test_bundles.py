@@ -39,7 +39,7 @@ def test_logs_need_no_geometry(bundle):
 def test_exit_codes(bundle, tmp_path):
     group, folder = bundle
     exact = folder.parent / "exact.npz"
-    assert "1 of 1 chips compute exactly" in tremap("verify", folder, exact, "--exact").stdout
+    assert "1 of 1 chip computes exactly" in tremap("verify", folder, exact, "--exact").stdout
     tremap("verify", folder, exact, folder.parent / "chips", "--exact", code=1)
     (tmp_path / "bad.log").write_text("address,expected,read\nzz,0,1\n")
     result = tremap("verify", folder, tmp_path / "bad.log", exact, code=1)

@@ -126,7 +126,7 @@ def test_other_memory_formats_and_a_single_chip(group, tmp_path, memory_format):
 def test_wide_codes_leave_as_qonnx(tmp_path):
     wide = type("Wide", (tq.FaultyInt8WeightPerChannelFloat,), {"bit_width": 12})
     group = Group(quantizer=wide)
-    with pytest.raises(ValueError, match="layer 'features.0': QCDQ holds codes of up to 8 bits, its codes have 12"):
+    with pytest.raises(ValueError, match="layer 'features.0': QCDQ holds codes of at most 8 bits, but its codes have 12"):
         group.export(tmp_path / "both")
     assert list(tmp_path.iterdir()) == []
     assert tm.verify_bundle(group.export(tmp_path / "one", onnx_forms=["qonnx"]), group.chips).ok

@@ -73,7 +73,8 @@ class BundleReport:
             ]
             if self.output_error is not None:
                 rest = "" if self.inputs_equal == self.inputs else f", and within {self.output_error:.1e} for the rest"
-                lines.append(f"  onnxruntime gives PyTorch's outputs for {self.inputs_equal} of {self.inputs} inputs{rest}")
+                equal = f"{self.inputs_equal} of {counted(self.inputs, 'input')}"
+                lines.append(f"  onnxruntime gives PyTorch's outputs for {equal}{rest}")
         if self.unlisted:
             lines.append(f"  not checked, since the manifest does not list it: {', '.join(self.unlisted)}")
         where = ", in its order" if self.in_order else ""

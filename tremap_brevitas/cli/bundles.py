@@ -12,6 +12,7 @@ import click
 from tremap_brevitas.cli.common import FILE, Reading, json_option, loaded_bundle, map_options
 from tremap_brevitas.cli.printing import echo, print_json, table
 from tremap_brevitas.placement import Placement, drawn_words
+from tremap_brevitas.printable import counted
 
 EPILOG = """\b
 Examples:
@@ -66,7 +67,8 @@ def verify(bundle: Path, chips: tuple[Path, ...], orders: Path | None, exact: bo
                 for p in report.certificates
             ]
             echo(table(("chip", "weights that differ", "worst error (LSB)", "RMS error (LSB)"), rows))
-            echo(f"{len(rows) - inexact} of {len(rows)} chips compute exactly the network that was trained")
+            compute = "computes" if len(rows) == 1 else "compute"
+            echo(f"{len(rows) - inexact} of {counted(len(rows), 'chip')} {compute} exactly the network that was trained")
     if not report.ok or (exact and inexact):
         sys.exit(1)
     reader.finish()

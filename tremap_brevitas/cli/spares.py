@@ -55,7 +55,7 @@ def check_spares(*, spare_rows: int, spare_columns: int, column_mux: int, geomet
 def after_spares(
     *, spare_rows: int, spare_columns: int, column_mux: int, geometry: Path | None
 ) -> Callable[[FaultMap], FaultMap]:
-    """What makes of a chip's map the one that is left by its spare rows and columns, as ``tremap map repair`` does."""
+    """Return a function from a chip's map to the map that its spare rows and columns leave, as ``tremap map repair`` does."""
     if not spare_rows and not spare_columns:
         return lambda chip: chip
     said = None if geometry is None else loaded_geometry(geometry)

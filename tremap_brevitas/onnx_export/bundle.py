@@ -31,6 +31,7 @@ from tremap_brevitas.placed.state import PlacedState
 from tremap_brevitas.placement import MemoryImage, Placement
 from tremap_brevitas.placement.certificate import Certificate, Deployment, certificate
 from tremap_brevitas.placement.image_file import Format, write_memory_image
+from tremap_brevitas.printable import counted
 from tremap_brevitas.report.fleet_report import FleetReport
 
 ENDINGS = {"readmemh": "mem", "amd_mif": "mif", "coe": "coe", "altera_mif": "mif", "intel_hex": "hex", "raw": "bin"}
@@ -189,8 +190,8 @@ def _inputs(example_input: Inputs, probe: Inputs | None, dynamic_batch: bool) ->
     size, count = len(inputs[0]), len(probed[0])
     if not count or (count % size and not dynamic_batch):
         raise ValueError(
-            f"probe has {count} inputs, but example_input has {size}, and the files take that number at a time: give a "
-            f"multiple of it, or dynamic_batch=True"
+            f"probe has {counted(count, 'input')}, but example_input has {size}, and the files take that number at a time: "
+            f"give a multiple of it, or dynamic_batch=True"
         )
     return inputs, probed
 

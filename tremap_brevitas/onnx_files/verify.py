@@ -26,7 +26,7 @@ class OnnxReport:
     Attributes:
         path: The file.
         layers: Name of the initializer for each layer that was found with the right codes.
-        problems: What is wrong, one sentence each; empty if nothing is.
+        problems: Problems, one sentence each; empty if there is none.
         output_error: Largest difference of the outputs, relative to the largest output; None if they were not compared.
     """
 

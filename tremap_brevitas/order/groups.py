@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tremap_brevitas.faults.permutation import inverse, permutation
 from tremap_brevitas.placement import Placement
+from tremap_brevitas.printable import counted
 
 Index = NDArray[np.int64]
 Orders = Mapping[str, Index]
@@ -145,7 +146,8 @@ class ChannelGroup:
         for side in (*self.sides, *self.values):
             if side.channels != self.channels:
                 raise ValueError(
-                    f"group {self.name!r}: {self.channels} channels, but {side.layer!r} has {side.channels} on axis {side.axis}"
+                    f"group {self.name!r}: {counted(self.channels, 'channel')}, but {side.layer!r} has {side.channels} on axis "
+                    f"{side.axis}"
                 )
 
 

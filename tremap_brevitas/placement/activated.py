@@ -17,7 +17,7 @@ class ActivatedFaults:
     Attributes:
         chip: Name of the chip.
         faults: Stuck bits of weights.
-        activated: Those whose stuck value differs from the stored bit.
+        activated: Stuck bits whose stuck value differs from the stored bit.
         by_layer: Activated bits of each layer.
         by_bit: Activated bits at each bit of the code, from the LSB.
         faults_by_bit: All stuck bits at each bit of the code.

@@ -192,10 +192,12 @@ def flattened_channels(layer: LayerCodes, input_shape: Iterable[int] | None) -> 
         return layer.channels
     shape = tuple(int(n) for n in input_shape)
     if not shape or math.prod(shape) != columns or min(shape) < 1:
-        raise ValueError(f"{where}: input_shape {shape} has {math.prod(shape)} numbers, its weight {columns} columns")
+        raise ValueError(
+            f"{where}: input_shape {shape} has {counted(math.prod(shape), 'number')}, its weight {counted(columns, 'column')}"
+        )
     if layer.channels and shape[0] != layer.channels:
         raise ValueError(
-            f"{where}: input_shape {shape} has {shape[0]} channels, but its input in the model has {layer.channels}"
+            f"{where}: input_shape {shape} has {counted(shape[0], 'channel')}, but its input in the model has {layer.channels}"
         )
     return shape[0]
 

@@ -76,8 +76,9 @@ class Placement:
         if end > self.memory.words and not self.reuse:
             missing = (end - self.memory.words) * self.memory.word_bits
             raise ValueError(
-                f"the weights need {end} words, but the memory has {self.memory.words} ({self.memory}): {missing} bits are "
-                f"missing; take a larger memory, exclude layers, or pass reuse=True for one that is loaded tile by tile"
+                f"the weights need {counted(end, 'word')}, but the memory has {self.memory.words} ({self.memory}): {missing} "
+                f"bits are missing; take a larger memory, exclude layers, or pass reuse=True for one that is loaded tile by "
+                f"tile"
             )
 
     @property
@@ -254,7 +255,7 @@ class Placement:
         return load_archive(path, lambda *said: cls(*parts(*said)), kind=KIND, schema=SCHEMA, header=Header)
 
     def __str__(self) -> str:
-        used = f"{self.words} of {self.memory.words} words"
+        used = f"{self.words} of {counted(self.memory.words, 'word')}"
         if self.tiles > 1:
             used = f"{self.words} words in {self.tiles} tiles of {self.memory.words}"
         weights, layers = counted(self.weights, "weight"), counted(len(self.layers), "layer")

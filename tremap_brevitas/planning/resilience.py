@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
 from tremap_brevitas.archive import load_json, save_json
+from tremap_brevitas.printable import counted
 
 KIND = "tremap resilience curve"
 SCHEMA = 2  # 1 knew errors of codes alone, and still holds those
@@ -160,7 +161,7 @@ class ResilienceCurve:
         """
         points = [p for p in self.points if p.steps == steps]
         if len(points) < 3:
-            raise ValueError(f"{len(points)} points with {steps} steps: too few to leave one out")
+            raise ValueError(f"{counted(len(points), 'point')} with {counted(steps, 'step')}: too few to leave one out")
         return np.array(
             [p.accuracy - _read(_fit([q for j, q in enumerate(points) if j != i]), p.error) for i, p in enumerate(points)]
         )

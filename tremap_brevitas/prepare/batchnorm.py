@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tremap_brevitas.placed.identity import add_tensors
+from tremap_brevitas.printable import counted
 
 
 @torch.no_grad()
@@ -67,7 +68,7 @@ def reestimate_batchnorm_(model: nn.Module, batches: Iterable[Any], *, max_batch
             try:
                 model(inputs.to(device))
             except ValueError as error:
-                raise ValueError(f"batch {used}, of {len(inputs)} samples: {error}") from None
+                raise ValueError(f"batch {used}, of {counted(len(inputs), 'sample')}: {error}") from None
             for name, norm in norms.items():
                 sums[name].add(norm, len(inputs))
             used += 1

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from operator import index
 from typing import Any
 
+from tremap_brevitas.printable import counted
+
 
 class CollapseError(RuntimeError):
     """Raised when training has collapsed: the network no longer learns and will not recover.
@@ -81,7 +83,7 @@ class CollapseDetector:
         median = statistics.median(self._recent)
         if len(self._recent) == self.patience and median > self.limit:
             raise CollapseError(
-                f"{what} collapsed at step {self.step}: median loss {median:.3g} of {self.patience} steps, above "
+                f"{what} collapsed at step {self.step}: median loss {median:.3g} of {counted(self.patience, 'step')}, above "
                 f"{self.limit:.3g}",
                 step=self.step,
                 loss=median,

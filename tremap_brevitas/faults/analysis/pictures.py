@@ -12,6 +12,7 @@ import numpy as np
 from tremap_brevitas.drawing import new_figure, plain, save_figure
 from tremap_brevitas.faults.analysis.statistics import faults_of_banks, group_statistics, shared_cells
 from tremap_brevitas.faults.fault_map import FaultMap, check_same_memory
+from tremap_brevitas.printable import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -180,7 +181,7 @@ def plot_overlap(maps: Iterable[FaultMap], path: str | os.PathLike[str] | None =
     right.set_ylim(bottom=0.7)
     right.set_xlabel("chips that have the cell")
     right.set_ylabel("cells (log scale)" if group.union else "cells")
-    right.set_title(f"{group.union} cells in the union, {group.conflicts} of them in conflict", fontsize=10)
+    right.set_title(f"{counted(group.union, 'cell')} in the union, {group.conflicts} of them in conflict", fontsize=10)
     for k, cells in zip(chips[:kept], group.on_exactly[:kept], strict=True):
         if cells and kept <= 12:
             right.text(k, cells, f"{cells}", ha="center", va="bottom", fontsize=8)

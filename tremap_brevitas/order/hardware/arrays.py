@@ -34,7 +34,7 @@ def settings_of(
     """Return the settings of chips from arrays; the inverse of ``setting_arrays``.
 
     Args:
-        hardware: What the accelerator has; None: no chip has a setting.
+        hardware: Hardware of the accelerator; None: no chip has a setting.
         memory: The placement's memory.
         arrays: Arrays of the file.
         chips: Names of the chips.

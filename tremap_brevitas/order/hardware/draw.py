@@ -9,11 +9,12 @@ import numpy as np
 from tremap_brevitas.order.chip_order import ChipOrder
 from tremap_brevitas.order.network import Network
 from tremap_brevitas.placement.layer import parameter_of
+from tremap_brevitas.printable import counted
 
 
 def drawn_chip(order: ChipOrder) -> str:
     """Describe what is special about a chip: channels that moved, and the setting of its hardware."""
-    lines = [f"chip {order.chip!r}: {order.moved} channels moved"]
+    lines = [f"chip {order.chip!r}: {counted(order.moved, 'channel')} moved"]
     if order.hardware is not None:
         hardware, memory = order.hardware.hardware, order.hardware.memory
         cost = f"{hardware.cells(memory)} cells, {hardware.key_bits(memory)} bits of keys: {hardware.overhead(memory):.1%}"

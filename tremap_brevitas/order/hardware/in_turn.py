@@ -48,7 +48,7 @@ class InTurn:
     Args:
         network: The network.
         chip: A map of the chip's memory.
-        hardware: What the accelerator has.
+        hardware: Hardware of the accelerator.
         options: How to search for orders.
     """
 

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tremap_brevitas.faults import FaultMap, Memory
 from tremap_brevitas.order.hardware.hardware import Hardware
+from tremap_brevitas.printable import counted
 
 Numbers = NDArray[np.int64]
 
@@ -22,7 +23,7 @@ class HardwareSetting:
     Rows and groups are those of the chip's own words, counted where the cells are, behind the scrambling of addresses.
 
     Args:
-        hardware: What the accelerator has.
+        hardware: Hardware of the accelerator.
         memory: The memory as the placement has it, without cells for flags and amounts.
         keys: Key of every bank, (banks,); None for all zeros.
         rows: Rows with an amount other than 0, ascending.
@@ -63,7 +64,9 @@ class HardwareSetting:
         object.__setattr__(self, "amounts", _numbers(self.amounts, "amounts", below=hardware.amount_count(self.memory)))
         object.__setattr__(self, "inverted", _numbers(self.inverted, "inverted", below=groups, ascending=True))
         if len(self.keys) != banks:
-            raise ValueError(f"{len(self.keys)} keys, but the memory has {banks} banks of {hardware.scramble} words")
+            raise ValueError(
+                f"{counted(len(self.keys), 'key')}, but the memory has {counted(banks, 'bank')} of {hardware.scramble} words"
+            )
         if len(self.rows) != len(self.amounts) or np.any(self.amounts == 0):
             raise ValueError(
                 f"{len(self.rows)} rows have amounts other than 0, but {len(self.amounts)} amounts are given, or a 0"
@@ -204,7 +207,7 @@ class HardwareSetting:
 
     def _check_count(self, words: Sequence[int]) -> None:
         if not words or len(words) % self.memory.words:
-            raise ValueError(f"{len(words)} words, but the memory has {self.memory.words}")
+            raise ValueError(f"{counted(len(words), 'word')}, but the memory has {self.memory.words}")
 
     def __str__(self) -> str:
         parts = []

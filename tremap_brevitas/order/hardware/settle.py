@@ -31,7 +31,7 @@ class Settler:
     Args:
         network: The network.
         chip: A map of the chip's memory.
-        hardware: What the accelerator has.
+        hardware: Hardware of the accelerator.
         aim: As in ``SearchOptions``.
 
     Raises:

@@ -28,7 +28,7 @@ class Call:
         name: Its name, without ``aten::`` and the underscore of in-place operators.
         args: All its arguments in the order of its signature, defaults filled in.
         named: The same by name.
-        result: What it returned.
+        result: Its result.
         labels: Finds the labels of a tensor among the arguments.
         identities: The graph.
         columns: For the weight of a grouped convolution: labels (groups, inputs of a group) of its columns.
