@@ -44,7 +44,7 @@ def test_exit_codes(bundle, tmp_path):
     (tmp_path / "bad.log").write_text("address,expected,read\nzz,0,1\n")
     result = tremap("verify", folder, tmp_path / "bad.log", exact, code=1)
     assert "bad.log:2: address 'zz' is not a number of base 16" in result.stderr
-    assert "1 of 1 chips" in result.stdout
+    assert "1 of 1 chip computes" in result.stdout
     small = tm.FaultMap(tm.Memory(words=2, word_bits=2), [0], [0], "small").save(tmp_path / "small.npz")
     assert "is of a memory of 2 words × 2 bits" in tremap("verify", folder, small, code=1).stderr
     assert "no manifest.json in it" in tremap("verify", tmp_path, code=1).stderr
