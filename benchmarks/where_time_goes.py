@@ -35,7 +35,7 @@ QUICK_START = [
     ("weight_proxy.py", "forward", "— of it weight quantizers, faults included"),
     ("_tensor.py", "backward", "backward passes"),
     ("optimizer.py", "wrapper", "optimizer"),
-    ("faults.py", "located", "setting faults: locating cells"),
+    ("faults.py", "locate_stuck_bits", "setting faults: locating cells"),
     ("faults.py", "faults_by_layer", "setting faults: masks and patterns, ramps included"),
     ("image_reads.py", "faults_of", "setting faults: what another member reads"),
     ("certificate.py", "certificate", "certificates"),

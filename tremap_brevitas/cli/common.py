@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import click
 from tqdm import tqdm
 
-from tremap_brevitas.cli.exits import DOCUMENTED, said
+from tremap_brevitas.cli.exits import DOCUMENTED, error_text
 from tremap_brevitas.cli.inputs import STDIN, regular
 from tremap_brevitas.cli.outputs import OutFile, OutFolder
 from tremap_brevitas.cli.printing import echo
@@ -222,7 +222,7 @@ class Reading:
         Raises:
             click.ClickException: If ``--strict`` was given.
         """
-        text, name = said(error), printable(str(path))
+        text, name = error_text(error), printable(str(path))
         text = text if name in text else f"{name}: {text}"
         if self.strict:
             raise click.ClickException(text)

@@ -56,10 +56,10 @@ class OneLineErrors(click.Group):
                 raise
             except DOCUMENTED as error:
                 _forget_output()
-                raise click.ClickException(said(error)) from None
+                raise click.ClickException(error_text(error)) from None
 
 
-def said(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """Return the text of an error for the user."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         text = f"{os.fsdecode(error.filename)}: {error.strerror}"

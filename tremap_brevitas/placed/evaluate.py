@@ -14,7 +14,7 @@ from tremap_brevitas.cluster.engine import Engine
 from tremap_brevitas.cluster.jobs import run_jobs
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_same_memory
-from tremap_brevitas.placed.evaluator import Evaluate, Evaluator, measured
+from tremap_brevitas.placed.evaluator import Evaluate, Evaluator, measure_with_codes
 from tremap_brevitas.placed.identity import network_digest
 from tremap_brevitas.placed.state import PlacedState
 from tremap_brevitas.placement.certificate import Deployment, certificate
@@ -57,7 +57,7 @@ def evaluate_fleet(
         on_chip = BatchNormOnChip(net.model, batchnorm)
     begin = time.perf_counter()
     certificates = [certificate(image, fault_map, deployment=deployment) for fault_map in chips]
-    nominal = measured(net, image.codes, evaluate)
+    nominal = measure_with_codes(net, image.codes, evaluate)
     to_run = {
         f"{index}: {fault_map.chip} {fault_map.digest[:16]}": proof.differences
         for index, (fault_map, proof) in enumerate(zip(chips, certificates, strict=True))

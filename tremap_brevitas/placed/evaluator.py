@@ -51,10 +51,10 @@ class Evaluator:
     def __call__(self, differences: Sequence[LayerDifference]) -> float:
         """Return the accuracy on a chip whose certificate lists these differences."""
         codes = with_differences(self.image.codes, differences)
-        return measured(self._network(), codes, self.evaluate, on_chip=self.on_chip)
+        return measure_with_codes(self._network(), codes, self.evaluate, on_chip=self.on_chip)
 
 
-def measured(
+def measure_with_codes(
     net: PlacedState, codes: Mapping[str, NDArray[Any]], evaluate: Evaluate, *, on_chip: OnChip | None = None
 ) -> float:
     """Return the accuracy of a network that computes with these codes."""

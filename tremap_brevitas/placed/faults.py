@@ -41,7 +41,7 @@ def sites_of(placement: Placement, fault_map: FaultMap) -> list[LayerSites]:
     return placement.sites(fault_map.cells)
 
 
-def located(placement: Placement, fault_map: FaultMap) -> Located:
+def locate_stuck_bits(placement: Placement, fault_map: FaultMap) -> Located:
     """Return the stuck bits of weights, with the stuck value of each."""
     return [(sites, fault_map.stuck_at[sites.source]) for sites in sites_of(placement, fault_map)]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tremap_brevitas.faults import FaultMap
-from tremap_brevitas.placed.faults import check_fault_map, codes_of, faults_by_layer, located
+from tremap_brevitas.placed.faults import check_fault_map, codes_of, faults_by_layer, locate_stuck_bits
 from tremap_brevitas.placed.live import Live
 from tremap_brevitas.placed.rule import Rule
 from tremap_brevitas.placed.slots import WeightSlot, check_type, checked_slots, faulty_slots, matching_slots
@@ -78,7 +78,7 @@ class PlacedState:
         rule = self.chosen(rule)
         slots = checked_slots(self._model, self._placement)
         self.apply_(
-            faults_by_layer(located(self._placement, fault_map), rule),
+            faults_by_layer(locate_stuck_bits(self._placement, fault_map), rule),
             Live(self._placement, rule, lambda: fault_map),
             slots=slots,
         )

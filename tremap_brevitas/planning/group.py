@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tremap_brevitas.faults.distinct import thinned
+from tremap_brevitas.faults.distinct import sorted_distinct
 from tremap_brevitas.faults.fault_map import FaultMap, check_same_memory
 from tremap_brevitas.printable import counted
 
@@ -122,7 +122,7 @@ class _Fleet:
         check_same_memory(chips)
         self.chips = chips
         every = np.sort(np.concatenate([chip.cells for chip in chips]), kind="stable")
-        shared = thinned(every[1:][every[1:] == every[:-1]])
+        shared = sorted_distinct(every[1:][every[1:] == every[:-1]])
         table = np.zeros((2, len(shared)))  # by stuck value
         self.at: list[NDArray[np.int64]] = []
         self.stuck_at: list[NDArray[np.uint8]] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tremap_brevitas.faults import FaultMap, MergedFaultMap
-from tremap_brevitas.placed.faults import located
+from tremap_brevitas.placed.faults import locate_stuck_bits
 from tremap_brevitas.placed.live import Live
 from tremap_brevitas.placed.placed_model import PlacedModel
 from tremap_brevitas.placed.rule import Rule
@@ -60,8 +60,8 @@ class ReadByMembers(Drawn):
             raise TypeError(f"merged must be a MergedFaultMap, whose members read the image, got {merged!r}; see tm.merge")
         self._fault_map = merged
         placement, rule = check_net(net).placement, net.chosen(rule)
-        members = ((member.chip, located(placement, member)) for member in merged.members)
-        self._reads = ImageReads(located(placement, merged), members, store=rule.store, gradient=rule.gradient)
+        members = ((member.chip, locate_stuck_bits(placement, member)) for member in merged.members)
+        self._reads = ImageReads(locate_stuck_bits(placement, merged), members, store=rule.store, gradient=rule.gradient)
         super().__init__(net, merged.members, seed, rule, fault_map=merged)
 
     @property

@@ -25,7 +25,7 @@ import numpy as np
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_same_memory
 from tremap_brevitas.faults.merge import overlaid
-from tremap_brevitas.placed.faults import Located, faults_by_layer, located
+from tremap_brevitas.placed.faults import Located, faults_by_layer, locate_stuck_bits
 from tremap_brevitas.placed.live import Live
 from tremap_brevitas.placed.placed_model import PlacedModel
 from tremap_brevitas.placed.rule import Rule
@@ -50,7 +50,7 @@ class AllAtOnce(Strategy):
     ) -> None:
         self.net, self.rule = check_net(net), net.chosen(rule)
         self._fault_map = fault_map
-        self._faults = faults_by_layer(located(net.placement, fault_map), self.rule)
+        self._faults = faults_by_layer(locate_stuck_bits(net.placement, fault_map), self.rule)
         self._identity = identity(self, [fault_map], fault_map)
         self._slots = LiveSlots(net)
         self._set()
@@ -176,7 +176,7 @@ class RandomMember(Drawn):
     def _set(self) -> None:
         drawn = self._drawn(len(self.chips))
         if drawn not in self._located:
-            self._located[drawn] = located(self.net.placement, self.chips[drawn])
+            self._located[drawn] = locate_stuck_bits(self.net.placement, self.chips[drawn])
         self._apply(self.chips[drawn], self._located[drawn])
 
 
@@ -236,4 +236,4 @@ class RandomMaps(Drawn):
 
     def _set(self) -> None:
         drawn = self.fault_map
-        self._apply(drawn, located(self.net.placement, drawn))
+        self._apply(drawn, locate_stuck_bits(self.net.placement, drawn))

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 
 from tremap_brevitas.faults.fault_map import FaultMap
-from tremap_brevitas.faults.formats.cells import Cells, settled
+from tremap_brevitas.faults.formats.cells import Cells, without_both_ways
 from tremap_brevitas.faults.formats.columns import BothWays, LogForm, needs_met, our_name
-from tremap_brevitas.faults.formats.csv_map import CSV_FIRST_LINE, memory_of, metadata_of, said_by
+from tremap_brevitas.faults.formats.csv_map import CSV_FIRST_LINE, memory_of, metadata_of, read_comments
 from tremap_brevitas.faults.formats.failing_reads import FailingReads
 from tremap_brevitas.faults.formats.lines import MatchedLines, Tables
 from tremap_brevitas.faults.formats.table import Rows, separator_of, split_line
@@ -150,7 +150,7 @@ def read_logs(
         tables = MatchedLines(groups, form, path) if groups else Tables(form, path)
         for block in blocks(stream, path):
             if block.line == 1:
-                said = said_by(block.text, path)
+                said = read_comments(block.text, path)
                 memory = memory_of(said, path, memory)
             table = tables.take(block)
             if table is None or not len(table):
@@ -172,7 +172,7 @@ def read_logs(
         raise FormatError(f"{path}: holds {len(cells)} chips, so that {chip!r} cannot be the name of all")
     result = []
     for name, held in (cells or {None: Cells()}).items():
-        at, stuck, metadata = settled(held, str(path), form.both_ways, memory.word_bits)
+        at, stuck, metadata = without_both_ways(held, str(path), form.both_ways, memory.word_bits)
         label = chip if chip is not None else name if name is not None else said.get("chip", chip_name(path))
         result.append(FaultMap(memory, at, stuck, label, {**metadata_of(said), **metadata}))
         if "digest" in said and not metadata and result[-1].digest != said["digest"]:

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from tremap_brevitas.faults.fault_map import FaultMap
-from tremap_brevitas.faults.formats.cells import Cells, settled
+from tremap_brevitas.faults.formats.cells import Cells, without_both_ways
 from tremap_brevitas.faults.formats.table import rows, separator_of, split_line
 from tremap_brevitas.faults.formats.text import FormatError, blocks, check_choice, opened
 from tremap_brevitas.faults.memory import Memory
@@ -83,7 +83,7 @@ def read_neuralfuse(
         memory = Memory(words=height, word_bits=width)
     if (memory.words, memory.word_bits) != (height, width):
         raise FormatError(f"{sa0}: {counted(height, 'row')} of {counted(width, 'bit')}, but the memory has {memory}")
-    found_cells, values_, _ = settled(cells, f"{sa0}, {sa1}", "error", width)
+    found_cells, values_, _ = without_both_ways(cells, f"{sa0}, {sa1}", "error", width)
     name = sa0.name.partition(".txt")[0].replace("_sa0", "")
     if chip_from == "folder":
         name = sa0.absolute().parent.name

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tremap_brevitas.faults.fault_map import FaultMap
-from tremap_brevitas.faults.formats.cells import Cells, settled
+from tremap_brevitas.faults.formats.cells import Cells, without_both_ways
 from tremap_brevitas.faults.formats.columns import BothWays
 from tremap_brevitas.faults.formats.table import DIGITS
 from tremap_brevitas.faults.formats.text import BLOCK, FormatError, check_choice, chip_name, decoded, opened
@@ -101,7 +101,7 @@ def read_readback(
                 row, bit = np.nonzero(bits)
                 cells.add((first + hit[row]) * memory.word_bits + bit, stuck_at)
     one = next(path for path in (after_ones, after_zeros) if path is not None)
-    found_cells, values, metadata = settled(cells, str(one), both_ways, memory.word_bits)
+    found_cells, values, metadata = without_both_ways(cells, str(one), both_ways, memory.word_bits)
     return FaultMap(memory, found_cells, values, _name(one) if chip is None else chip, metadata)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tremap_brevitas.faults.analysis.statistics import CROWDED
-from tremap_brevitas.faults.distinct import Integers, drawn, drawn_in_groups, others
+from tremap_brevitas.faults.distinct import Integers, draw_distinct, draw_distinct_in_groups, numbers_not_in
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.faults.random.columns import in_correlated_columns, in_few_columns
@@ -58,8 +58,8 @@ def line_fault_maps(
     height, width = memory.words_per_bank, memory.word_bits
     maps = []
     for index, rng in enumerate(_generators(seed, chips)):
-        row = drawn(rng, memory.words, rows)
-        bank, bit = np.divmod(drawn(rng, memory.banks * width, columns), width)
+        row = draw_distinct(rng, memory.words, rows)
+        bank, bit = np.divmod(draw_distinct(rng, memory.banks * width, columns), width)
         in_rows = (row[:, None] * width + np.arange(width)).reshape(-1)
         in_columns = ((bank[:, None] * height + np.arange(height)) * width + bit[:, None]).reshape(-1)
         value = rng.random(rows + columns) < sa1_share
@@ -67,7 +67,7 @@ def line_fault_maps(
         stuck, first = np.unique(np.concatenate([in_rows, in_columns]), return_index=True)
         line_values = np.repeat(value, [width] * rows + [height] * columns)[first]
         faults = round(fault_rate * (memory.cells - len(stuck)))
-        background = others(stuck, drawn(rng, memory.cells - len(stuck), faults))
+        background = numbers_not_in(stuck, draw_distinct(rng, memory.cells - len(stuck), faults))
         cells = np.concatenate([stuck, background])
         stuck_at = np.concatenate([line_values.astype(np.uint8), _stuck_values(rng, faults, sa1_share)])
         maps.append(_map(memory, cells, stuck_at, index, seed))
@@ -247,7 +247,7 @@ def nested_fault_maps(
     most = round(rates[-1] * memory.cells)
     maps = []
     for index, rng in enumerate(_generators(seed, chips)):
-        cells = rng.permutation(drawn(rng, memory.cells, most))
+        cells = rng.permutation(draw_distinct(rng, memory.cells, most))
         stuck_at = _stuck_values(rng, most, sa1_share)
         faults = [round(rate * memory.cells) for rate in rates]
         maps.append(
@@ -287,7 +287,7 @@ def _clusters(
     left, right = np.maximum(bit - spread[1], 0), np.minimum(bit + spread[1], width - 1)
     across = right - left + 1
     window = (bottom - top + 1) * across
-    cluster, place = drawn_in_groups(rng, window, np.minimum(rng.geometric(1 / cluster_size, size=clusters), window))
+    cluster, place = draw_distinct_in_groups(rng, window, np.minimum(rng.geometric(1 / cluster_size, size=clusters), window))
     row, column = np.divmod(place, across[cluster])
     cells: Integers = (top[cluster] + row) * width + left[cluster] + column
     return cells[np.lexsort((rng.random(len(cells)), cluster))]

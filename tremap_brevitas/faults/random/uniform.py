@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tremap_brevitas.faults.distinct import drawn
+from tremap_brevitas.faults.distinct import draw_distinct
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.memory import Memory
 
@@ -44,7 +44,7 @@ def random_fault_maps(memory: Memory, *, chips: int, fault_rate: float, sa1_shar
     maps = []
     for index, child in enumerate(np.random.SeedSequence(seed).spawn(chips)):
         rng = np.random.default_rng(child)
-        cells = drawn(rng, memory.cells, faults)
+        cells = draw_distinct(rng, memory.cells, faults)
         stuck_at = np.zeros(faults, dtype=np.uint8)
         stuck_at[rng.permutation(faults)[:ones]] = 1
         maps.append(FaultMap(memory, cells, stuck_at, f"chip-{index}", {"seed": str(seed)}))

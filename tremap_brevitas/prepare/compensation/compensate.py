@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
 from tremap_brevitas.faults import FaultMap
-from tremap_brevitas.placed.faults import check_fault_map, codes_of, located
+from tremap_brevitas.placed.faults import check_fault_map, codes_of, locate_stuck_bits
 from tremap_brevitas.placed.modes import evaluation_mode
 from tremap_brevitas.placed.slots import WeightSlot
 from tremap_brevitas.placed.state import PlacedState
@@ -91,8 +91,8 @@ class _Run(Layers):
         self.forward = forward or (lambda model, batch: model(batch))
         self.batches, self.images = _split([first_of(b) for b in batches], len(self.members))
         self.samples = max(1, samples // len(self.batches))
-        pairs = [(m.chip, located(net.placement, m)) for m in self.members]
-        reads = ImageReads(located(net.placement, fault_map), pairs, store=net.rule.store) if pairs else None
+        pairs = [(m.chip, locate_stuck_bits(net.placement, m)) for m in self.members]
+        reads = ImageReads(locate_stuck_bits(net.placement, fault_map), pairs, store=net.rule.store) if pairs else None
         self.reads = [reads.faults_of(i) for i in range(len(reads))] if reads is not None else []
         twin = copy.deepcopy(net)
         twin.clear_faults_()

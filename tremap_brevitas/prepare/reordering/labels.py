@@ -63,7 +63,7 @@ def slot() -> int:
     return next(_numbers)
 
 
-def made(columns: Sequence[Nodes | None], spoiled: tuple[int, ...] = ()) -> Labels:
+def labels_from_nodes(columns: Sequence[Nodes | None], spoiled: tuple[int, ...] = ()) -> Labels:
     """Create labels from the nodes along each dimension; a dimension of size 1 has None or one node."""
     dims: list[tuple[int, ...]] = []
     factors = []
@@ -79,12 +79,12 @@ def made(columns: Sequence[Nodes | None], spoiled: tuple[int, ...] = ()) -> Labe
 
 def fixed(shape: Sequence[int]) -> Labels:
     """Create labels of a tensor in which nothing moves."""
-    return made([np.full(n, FIXED) for n in shape])
+    return labels_from_nodes([np.full(n, FIXED) for n in shape])
 
 
 def fresh(shape: Sequence[int], identities: Identities) -> Labels:
     """Create labels of a tensor whose positions are not tied to anything yet."""
-    return made([identities.new(n) if n != 1 else None for n in shape])
+    return labels_from_nodes([identities.new(n) if n != 1 else None for n in shape])
 
 
 def split_slot(labels: Labels, number: int, sizes: Sequence[int]) -> tuple[Labels, tuple[int, ...]]:
@@ -187,7 +187,7 @@ def selected(labels: Labels, dim: int, pick: Callable[[Nodes], Nodes], identitie
 
 def with_dim(labels: Labels, dim: int, nodes: Nodes) -> Labels:
     """Replace one dimension of size 1 in labels."""
-    column = made([nodes])
+    column = labels_from_nodes([nodes])
     return Labels(
         (*labels.dims[:dim], *column.dims, *labels.dims[dim + 1 :]), (*labels.factors, *column.factors), labels.spoiled
     )

@@ -10,7 +10,17 @@ import numpy as np
 from torch import Tensor
 
 from tremap_brevitas.prepare.reordering.identities import FIXED, Nodes
-from tremap_brevitas.prepare.reordering.labels import Factor, Labels, fresh, made, one_slot, selected, slot, viewed, with_dim
+from tremap_brevitas.prepare.reordering.labels import (
+    Factor,
+    Labels,
+    fresh,
+    labels_from_nodes,
+    one_slot,
+    selected,
+    slot,
+    viewed,
+    with_dim,
+)
 from tremap_brevitas.prepare.reordering.rules import Call, Result
 
 
@@ -157,7 +167,7 @@ def cat(call: Call) -> Result:
     others = call.joined([(one, range(ndim)) for one in _without(parts, dim)], rest)
     if others is None:
         return None
-    joint = made([np.concatenate(columns)])
+    joint = labels_from_nodes([np.concatenate(columns)])
     dims = list(others.dims)
     dims.insert(dim, joint.dims[0])
     return Labels(tuple(dims), (*others.factors, *joint.factors))

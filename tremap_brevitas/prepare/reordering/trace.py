@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tremap_brevitas.prepare.reordering.identities import FIXED, Identities, Nodes
-from tremap_brevitas.prepare.reordering.labels import Factor, Labels, fixed, made, slot
+from tremap_brevitas.prepare.reordering.labels import Factor, Labels, fixed, labels_from_nodes, slot
 from tremap_brevitas.prepare.reordering.rules import Call
 from tremap_brevitas.prepare.reordering.table import RULES
 
@@ -118,7 +118,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.axes[name] = axes
         if tensor.dim() > 1 and axes[1] is not None:
             self._by_columns[axes[1].tobytes()] = name
-        return made(axes)
+        return labels_from_nodes(axes)
 
     def labels(self, tensor: Tensor) -> Labels:
         """Return the labels of a tensor; a tensor from elsewhere is fixed, unless all its elements are equal."""
@@ -129,7 +129,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         labels = self._by_memory.get(_memory(tensor))
         self._used.add(id(labels))
         if labels is None:
-            labels = made([self._constant(tensor, dim) for dim in range(tensor.dim())])
+            labels = labels_from_nodes([self._constant(tensor, dim) for dim in range(tensor.dim())])
         self.keep(tensor, labels)
         return labels
 
