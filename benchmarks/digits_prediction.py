@@ -13,6 +13,7 @@ import argparse
 import copy
 import importlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from training import accuracy_on, seed_everything, train
 import tremap_brevitas as tm
 from tremap_brevitas.patching import patch
 from tremap_brevitas.planning import Point, ResilienceCurve, output_error
+from tremap_brevitas.planning.resilience import ErrorOf
 from tremap_brevitas.prepare.compensation.collect import input_moments
 
 # Way of preparing, and the errors that may predict what it gives.
@@ -36,6 +38,12 @@ WAYS = {
     "nearest codes": {"codes": "codes", "outputs": "outputs"},
     "patched from moments": {"codes": "codes", "outputs": "patched outputs"},
     "compensated": {"codes": "codes", "outputs": "compensated outputs"},
+}
+KINDS: Mapping[str, ErrorOf] = {
+    "codes": "codes",
+    "outputs": "outputs",
+    "patched outputs": "outputs",
+    "compensated outputs": "compensated outputs",
 }
 HELD_OUT = "way", "within 1 point, by codes", "by outputs", "healthy for all", "mean error (points), by codes", "by outputs"
 
@@ -72,8 +80,19 @@ def measured(seed: int, rates: list[float], chips: int) -> tuple[float, list[dic
 def off(healthy: float, rows: list[dict[str, Any]], way: str, error: str) -> np.ndarray[Any, np.dtype[np.float64]]:
     """How far the predictions for the chips held out are off."""
     points = [Point(row[error], row[way]) for row in rows if not row["held out"]]
-    curve = ResilienceCurve([Point(0.0, healthy), *points], error_of="codes" if error == "codes" else "outputs")
+    curve = ResilienceCurve([Point(0.0, healthy), *points], error_of=KINDS[error])
     return np.array([abs(row[way] - curve.predict(row[error])) for row in rows if row["held out"]])
+
+
+def held_out_table(networks: list[tuple[float, list[dict[str, Any]]]], ways: Mapping[str, Mapping[str, str]]) -> str:
+    """Return a table of how well the chips held out are predicted; for each network its healthy accuracy and its chips."""
+    lines = []
+    for way, errors in ways.items():
+        by = {name: np.concatenate([off(*network, way, error) for network in networks]) for name, error in errors.items()}
+        naive = [abs(row[way] - healthy) <= 0.01 for healthy, rows in networks for row in rows if row["held out"]]
+        shares = [f"{100 * share:.0f} %" for share in (*((e <= 0.01).mean() for e in by.values()), np.mean(naive))]
+        lines.append([way, *shares, *(f"{100 * e.mean():.2f}" for e in by.values())])
+    return tabulate(lines, HELD_OUT, tablefmt="github", disable_numparse=True)
 
 
 def main() -> None:
@@ -84,13 +103,7 @@ def main() -> None:
     options = parser.parse_args()
     networks = [measured(seed, options.rates, options.chips) for seed in options.seeds]
     print(f"{machine()}\n\n{len(networks)} networks, {options.chips // 2} chips held out at each of {options.rates}\n")
-    lines = []
-    for way, errors in WAYS.items():
-        by = {name: np.concatenate([off(*network, way, error) for network in networks]) for name, error in errors.items()}
-        naive = [abs(row[way] - healthy) <= 0.01 for healthy, rows in networks for row in rows if row["held out"]]
-        shares = [f"{100 * share:.0f} %" for share in (*((e <= 0.01).mean() for e in by.values()), np.mean(naive))]
-        lines.append([way, *shares, *(f"{100 * e.mean():.2f}" for e in by.values())])
-    print(tabulate(lines, HELD_OUT, tablefmt="github", disable_numparse=True))
+    print(held_out_table(networks, WAYS))
     rates = []
     for rate in options.rates:
         cells = []

@@ -86,3 +86,12 @@ def test_groups_go_by_errors_of_codes():
     curve = ResilienceCurve([Point(0.0, 0.9), Point(9.0, 0.0)], error_of="outputs")
     with pytest.raises(ValueError, match="the curve is over errors of outputs; groups go by errors of codes"):
         plan_groups([chip], image, curve, goal=0.5, steps=0)
+
+
+@pytest.mark.parametrize("deployment", ["chip_image", "group_image", "patched"])
+def test_a_curve_of_compensated_chips_says_nothing_of_a_library(deployment):
+    image, moments, _, chip = a_case(0)
+    curve = ResilienceCurve([Point(0.0, 0.9), Point(9.0, 0.0)], error_of="compensated outputs")
+    entry = Prepared("a", image, 0.9, moments=moments)
+    with pytest.raises(ValueError, match="compensated outputs, but chips of a library are not compensated"):
+        list(assign([chip], [entry], goal=0.5, curve=curve, deployment=deployment))

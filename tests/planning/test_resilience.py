@@ -87,16 +87,17 @@ def test_a_file_holds_it(tmp_path):
     assert (loaded.points, loaded.name, repr(loaded)) == (curve.points, "net", repr(curve))
 
 
-def test_a_curve_over_errors_of_outputs_is_another_file(tmp_path):
+@pytest.mark.parametrize("kind", ["outputs", "compensated outputs"])
+def test_a_curve_over_errors_of_outputs_is_another_file(tmp_path, kind):
     points = [Point(0.0, 0.9), Point(0.4, 0.6)]
-    plain, other = ResilienceCurve(points), ResilienceCurve(points, error_of="outputs")
-    assert (plain.error_of, other.error_of) == ("codes", "outputs")
-    assert "over errors of outputs" in repr(other)
+    plain, other = ResilienceCurve(points), ResilienceCurve(points, error_of=kind)
+    assert (plain.error_of, other.error_of) == ("codes", kind)
+    assert f"over errors of {kind}" in repr(other)
     contents = [json.loads(c.save(tmp_path / "curve.json").read_text()) for c in (plain, other)]
     assert set(contents[0]) == {"kind", "schema", "name", "points"}
-    assert (contents[0]["schema"], contents[1]["schema"], contents[1]["error_of"]) == (1, 2, "outputs")
-    assert ResilienceCurve.load(tmp_path / "curve.json").error_of == "outputs"
-    with pytest.raises(ValueError, match="error_of must be one of codes, outputs, got 'weights'"):
+    assert (contents[0]["schema"], contents[1]["schema"], contents[1]["error_of"]) == (1, 2, kind)
+    assert ResilienceCurve.load(tmp_path / "curve.json").error_of == kind
+    with pytest.raises(ValueError, match="error_of must be one of codes, outputs, compensated outputs, got 'weights'"):
         ResilienceCurve(points, error_of="weights")
 
 

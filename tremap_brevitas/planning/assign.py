@@ -138,6 +138,8 @@ def assign(
                 f"image {entry.name!r} is for {entry.image.placement.memory}, but {library[0].name!r} for {memory}"
             )
     patched = deployment == "patched"
+    if curve is not None and curve.error_of == "compensated outputs":
+        raise ValueError("the curve is over errors of compensated outputs, but chips of a library are not compensated")
     by_outputs = patched or (curve is not None and curve.error_of == "outputs")
     if patched and curve is not None and curve.error_of != "outputs":
         raise ValueError("patched chips have wrong codes on purpose: their curve must be over errors of outputs, not of codes")

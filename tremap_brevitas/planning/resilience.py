@@ -21,7 +21,7 @@ from tremap_brevitas.printable import counted
 
 KIND = "tremap resilience curve"
 SCHEMA = 2  # 1 knew errors of codes alone, and still holds those
-ErrorOf = Literal["codes", "outputs"]
+ErrorOf = Literal["codes", "outputs", "compensated outputs"]
 DECIMALS = 9  # of an error
 
 
@@ -56,9 +56,10 @@ class ResilienceCurve:
     Args:
         points: Measurements, at least two without retraining; the more, and the more even over the errors, the better.
         name: Name of what was measured.
-        error_of: Kind of the errors: ``"codes"``, as certificates have them, or ``"outputs"`` of the layers, as
-            [output_error][tremap_brevitas.planning.output_error], patches and compensation reports have them. One curve holds
-            one kind, for chips that are all prepared in the same way.
+        error_of: Kind of the errors: ``"codes"``, as certificates have them; ``"outputs"`` of the layers, as
+            [output_error][tremap_brevitas.planning.output_error] and patches have them; or ``"compensated outputs"``, as
+            compensation reports have them: without the part that a BatchNorm or a bias absorbs. One
+            curve holds one kind, for chips that are all prepared in the same way.
 
     Raises:
         ValueError: If there are fewer than two points without retraining, or ``error_of`` is unknown.

@@ -55,6 +55,7 @@ class Group:
         at = self.row, self.column
         ones = torch.ones(len(self.row), dtype=torch.float64)
         return Clashes(
+            group=torch.zeros_like(self.row),
             row=self.row,
             column=self.column,
             sa0=self.sa0[:, at[0], at[1]].T,

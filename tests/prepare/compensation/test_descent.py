@@ -61,13 +61,16 @@ def test_every_sweep_lowers_the_error_or_leaves_it(seed):
         before = after
 
 
-@pytest.mark.parametrize("block", [1, 2, 5, 128])
-def test_the_size_of_a_block_changes_nothing(block):
+@pytest.mark.parametrize(("block", "inner"), [(1, 1), (2, 1), (2, 9), (5, 2), (8, 3), (128, 4), (128, 128)])
+def test_the_size_of_a_block_changes_nothing(block, inner):
     target, moments, sa0, sa1 = a_layer(3, groups=2, rows=4, columns=11)
     reachable = Reachable(sa0, sa1, RULE)
     start = nearest_codes(reachable, target)
-    whole = descend(start, target, moments, reachable.nearest, block=64, sweeps=2)
-    assert torch.equal(descend(start, target, moments, reachable.nearest, block=block, sweeps=2), whole)
+    whole = descend(start, target, moments, reachable.nearest, block=64, inner=64, sweeps=2)
+    gradient = (start - target) @ moments
+    options = {"block": block, "inner": inner, "sweeps": 2}
+    assert torch.equal(descend(start, target, moments, reachable.nearest, gradient=gradient, **options), whole)
+    assert torch.allclose(gradient, (whole - target) @ moments)
 
 
 def test_white_inputs_leave_the_nearest_codes():
@@ -145,7 +148,7 @@ def test_the_fitted_factor_is_the_best_of_many(seed, conflicting):
     weights = torch.rand(target.shape, generator=rng, dtype=torch.float64) * 4 - 2
     sign = torch.tensor([[1.0, -1.0, 1.0]], dtype=torch.float64)
     spread = torch.rand(3, generator=rng, dtype=torch.float64) if conflicting else None
-    factor, error = fitted_factors(weights, target, moments, sign, spread=spread)
+    factor, error = fitted_factors(weights, weights @ moments, target, target @ moments, sign, spread=spread)
     assert torch.equal(factor.sign(), sign)
 
     def error_at(f):

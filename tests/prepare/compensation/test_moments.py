@@ -48,18 +48,22 @@ def test_rows_times_matrices_are_the_outputs(name):
     assert torch.equal(as_weight(layer, matrices, layer.weight.shape), layer.weight)
 
 
-def test_moments_of_batches_are_those_of_the_whole():
-    layer = nn.Linear(5, 2)
-    x, healthy = torch.randn(2, 60, 5)
-    whole, parts = Sums(samples=1000), Sums(samples=1000)
-    whole.add(layer, x, healthy)
-    for a, b in zip(x.split(20), healthy.split(20), strict=True):
-        parts.add(layer, a, b)
-    assert parts.rows == whole.rows == 60
-    assert torch.allclose(parts.own, whole.own)
-    assert torch.allclose(parts.cross, whole.cross)
-    assert torch.allclose(whole.own[0], (x.T @ x).double(), atol=1e-4)
-    assert torch.allclose(whole.cross[0], (healthy.T @ x).double(), atol=1e-4)
+@pytest.mark.parametrize("name", LAYERS)
+@torch.no_grad()
+def test_moments_of_batches_are_those_of_all_rows(name):
+    layer, shape = LAYERS[name]
+    torch.manual_seed(0)
+    x, healthy = torch.randn(2, 3, *shape)
+    sums = Sums(samples=1000)
+    for a, b in zip(x, healthy, strict=True):
+        sums.add(layer, a, b)
+    rows, wanted = (torch.cat([rows_of(layer, part) for part in inputs], 1).double() for inputs in (x, healthy))
+    assert sums.rows == rows.shape[1]
+    found = sums.means()
+    assert torch.allclose(found.second, rows.mT @ rows / sums.rows, atol=1e-6)
+    assert torch.allclose(found.cross, wanted.mT @ rows / sums.rows, atol=1e-6)
+    assert torch.allclose(found.mean, rows.mean(1), atol=1e-6)
+    assert torch.allclose(found.healthy_mean, wanted.mean(1), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -79,6 +79,32 @@ def test_outputs_come_closer_and_the_network_of_the_moments_is_left_alone(net):
             twin.compensate_(fault_map=chip, **arguments)
 
 
+@pytest.mark.parametrize(
+    ("batches", "options", "message"),
+    [
+        ([], {}, "no inputs were given"),
+        ([images()[:0]], {}, "no inputs were given"),
+        ([images()], {"samples": 0}, "samples must be at least 1, got 0"),
+        ([torch.full_like(images(), float("nan"))], {}, "layer '.*': its inputs are not all finite"),
+        ([torch.full_like(images(), float("inf"))], {}, "layer '.*': its inputs are not all finite"),
+    ],
+)
+def test_inputs_that_say_nothing_give_no_moments(net, batches, options, message):
+    before = copy.deepcopy(net.model.state_dict())
+    with pytest.raises(ValueError, match=message):
+        net.moments(batches, progress=False, **options)
+    assert all(torch.equal(value, before[key]) for key, value in net.model.state_dict().items())
+    assert not any(m._forward_pre_hooks or m._forward_hooks for m in net.model.modules())
+
+
+def test_inputs_of_one_kind_alone_do_no_harm(net):
+    x = images()[:1].repeat(16, *[1] * (images().dim() - 1))  # of rank one; without a mean there is nothing
+    twin = copy.deepcopy(net)
+    report = twin.compensate_(moments=twin.moments([x], progress=False), fault_map=a_chip(net.placement), progress=False)
+    assert all(0 <= layer.compensated <= layer.nearest + 1e-9 for layer in report.layers)
+    assert bool(torch.isfinite(twin.model(images())).all())
+
+
 @pytest.mark.slow
 def test_each_chip_gets_its_own_network_and_the_fleet_a_report(net, moments, tmp_path):
     chips = chips_of(net, 3)

@@ -13,6 +13,7 @@ from tremap_brevitas.moments import InputMoments, LayerMoments
 from tremap_brevitas.placed.modes import evaluation_mode
 from tremap_brevitas.placed.slots import WeightSlot, matching_slots
 from tremap_brevitas.placed.state import PlacedState
+from tremap_brevitas.prepare.compensation.lockstep import first_argument
 from tremap_brevitas.prepare.compensation.moments import Sums, as_matrices, has_rows
 from tremap_brevitas.prepare.compensation.shared import HealthyMoments, quantized_input
 
@@ -59,7 +60,9 @@ def input_moments(
     slots = {name: entry for name, entry in matching_slots(net.model, net.placement).items() if not entry.is_bias}
     sums = {name: Sums(samples=samples) for name, entry in slots.items() if has_rows(entry.module)}
     image = net.memory_image()
-    handles = [slots[name].module.register_forward_pre_hook(_adding_to(total)) for name, total in sums.items()]
+    handles = [
+        slots[name].module.register_forward_pre_hook(_adding_to(total), with_kwargs=True) for name, total in sums.items()
+    ]
     count = 0
     try:
         with evaluation_mode(net.model):
@@ -77,16 +80,16 @@ def input_moments(
     return InputMoments(layers, image.digest)
 
 
-def _adding_to(sums: Sums) -> Callable[[nn.Module, Any], None]:
-    def add(module: nn.Module, args: Any) -> None:
-        sums.add(module, quantized_input(module, args[0]), None)
+def _adding_to(sums: Sums) -> Callable[[nn.Module, Any, Any], None]:
+    def add(module: nn.Module, args: Any, kwargs: Any) -> None:
+        sums.add(module, quantized_input(module, first_argument(args, kwargs)), None)
 
     return add
 
 
 def _moments(entry: WeightSlot, sums: Sums, codes: Any) -> LayerMoments:
     module: Any = entry.module
-    second, mean = (total.cpu() / sums.rows for total in (sums.own, sums.first))
+    second, _, mean, _ = (value.cpu() for value in sums.means())
     if not bool(second.isfinite().all() & mean.isfinite().all()):
         raise ValueError(f"layer {entry.name!r}: its inputs are not all finite")
     quantized = module.quant_weight()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
+from tremap_brevitas.codes import MAX_TABLE_BIT_WIDTH
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.placed.faults import check_fault_map, codes_of, locate_stuck_bits
 from tremap_brevitas.placed.modes import evaluation_mode
@@ -91,8 +93,8 @@ class _Run(Layers):
         self.forward = forward or (lambda model, batch: model(batch))
         self.batches, self.images = _split([first_of(b) for b in batches], len(self.members))
         self.samples = max(1, samples // len(self.batches))
-        pairs = [(m.chip, locate_stuck_bits(net.placement, m)) for m in self.members]
-        reads = ImageReads(locate_stuck_bits(net.placement, fault_map), pairs, store=net.rule.store) if pairs else None
+        pairs = [(m.chip, self._narrow(m)) for m in self.members]
+        reads = ImageReads(self._narrow(fault_map), pairs, store=net.rule.store) if pairs else None
         self.reads = [reads.faults_of(i) for i in range(len(reads))] if reads is not None else []
         twin = copy.deepcopy(net)
         twin.clear_faults_()
@@ -114,11 +116,13 @@ class _Run(Layers):
             bar = tqdm(total=len(self.slots), desc="compensating", unit="layer", leave=False, disable=not progress)
             with bar:
                 touched = False
+                followed: set[str] = set()
                 for halt in in_lockstep(passes, [*self.slots, *norms], before=self._read_by_member):
                     name, module = halt.name, modules[halt.name]
                     own, healthy = list(halt.inputs[:count]), list(halt.inputs[count:])
                     if isinstance(module, _BatchNorm):
-                        if touched:
+                        if touched and name not in followed:
+                            followed.add(name)
                             follow_(module, twins[name], own, healthy, signs_of.get(name))
                         continue
                     if name in reports:  # a layer that is called again
@@ -132,7 +136,13 @@ class _Run(Layers):
                         reports[name] = CompensatedLayer(name, 0.0, 0.0, 0, 0)
                         continue
                     touched = True
-                    reports[name], solution = self._layer(entry, own, healthy, read, free, tries, sweeps)
+                    report, solution = self._layer(entry, own, healthy, read, free, tries, sweeps)
+                    limits = [report.limit] if report.limit else []
+                    if trace.calls[name] > 1:
+                        limits.append(f"called {trace.calls[name]} times: chosen for the inputs of the first call")
+                    if name in trace.absorbers and not free and len(factors) + signs > 1:
+                        limits.append("its outputs are quantized: no factor or sign")
+                    reports[name] = report if report.reason else replace(report, limit="; ".join(limits))
                     if solution is not None and free:
                         signs_of[trace.absorbers[name]] = solution.factor.sign()
                     bar.update()
@@ -140,13 +150,22 @@ class _Run(Layers):
             if name not in reports:
                 reports[name] = CompensatedLayer(name, 0.0, 0.0, 0, 0, "it was not run as a layer of its own")
         self.net.set_faults_(self.fault_map)
-        return CompensationReport(tuple(reports.values()), self.images, time.perf_counter() - self.begin)
+        return CompensationReport((*reports.values(), *self.biases()), self.images, time.perf_counter() - self.begin)
 
     def _read_by_member(self, index: int, name: str) -> None:
         """Let one forward pass compute a layer with the codes that one member of the group reads."""
         if self.reads and index < len(self.batches) and name in self.slots:
             entry = self.slots[name]
-            entry.proxy.set_fault_slot(entry.slot, self.reads[index % len(self.reads)].get(name))
+            if self.net.placement.layer(name).bit_width <= MAX_TABLE_BIT_WIDTH:
+                entry.proxy.set_fault_slot(entry.slot, self.reads[index % len(self.reads)].get(name))
+
+    def _narrow(self, fault_map: FaultMap) -> list[Any]:
+        """Return the stuck bits of layers whose codes each member can read; others are read as the merged map has them."""
+        return [
+            (sites, stuck)
+            for sites, stuck in locate_stuck_bits(self.net.placement, fault_map)
+            if sites.layer.bit_width <= MAX_TABLE_BIT_WIDTH
+        ]
 
     def _layer(
         self,
@@ -159,15 +178,15 @@ class _Run(Layers):
         sweeps: int,
     ) -> tuple[CompensatedLayer, Solution | None]:
         name, module = entry.name, entry.module
+        if name in self.kept:
+            return CompensatedLayer(name, 0.0, 0.0, 0, 0, self.kept[name]), None
         if not has_rows(module):
             return CompensatedLayer(name, 0.0, 0.0, 0, 0, f"a {type(module).__name__} has no inputs to be weighed"), None
         own, healthy = ([quantized_input(module, x) for x in inputs] for inputs in (own, healthy))
         moments = Sums(samples=self.samples)
         for x, h in zip(own, healthy, strict=True):
             moments.add(module, x, h)
-        second, cross, mean, healthy_mean = (
-            x / moments.rows for x in (moments.own, moments.cross, moments.first, moments.healthy_first)
-        )
+        second, cross, mean, healthy_mean = moments.means()
         if not bool(second.isfinite().all() & cross.isfinite().all()):
             raise ValueError(f"layer {name!r}: its inputs are not all finite")
         problem, bias = self.problem(entry, read), self.float_bias(entry)

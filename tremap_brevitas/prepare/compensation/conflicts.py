@@ -14,7 +14,8 @@ class Clashes:
     """The conflicting weights of one layer, before their codes are chosen.
 
     Attributes:
-        row: Row of each of them in the layer's matrix; (count,).
+        group: Group of channels of each of them; (count,).
+        row: Row in the matrix of the group, likewise.
         column: Column, likewise.
         sa0: Bits that each member has stuck at 0, (count, members), integers.
         sa1: Bits that each member has stuck at 1.
@@ -25,6 +26,7 @@ class Clashes:
         zero_point: Zero point, likewise.
     """
 
+    group: Tensor
     row: Tensor
     column: Tensor
     sa0: Tensor
@@ -35,15 +37,15 @@ class Clashes:
     scale: Tensor
     zero_point: Tensor
 
-    def of_rows(self, part: slice) -> Clashes | None:
-        """Return the weights of some rows, which are then counted from the first of these rows; None if there are none."""
-        inside = (self.row >= part.start) & (self.row < part.stop)
+    def within(self, group: int, rows: slice) -> Clashes | None:
+        """Return the weights of some rows of a group, counted from the first of these rows; None if there are none."""
+        inside = (self.group == group) & (self.row >= rows.start) & (self.row < rows.stop)
         if not bool(inside.any()):
             return None
         weights: dict[str, Any] = {
-            name: getattr(self, name)[inside] for name in ("column", "sa0", "sa1", "allowed", "scale", "zero_point")
+            name: getattr(self, name)[inside] for name in ("group", "column", "sa0", "sa1", "allowed", "scale", "zero_point")
         }
-        return replace(self, row=self.row[inside] - part.start, **weights)
+        return replace(self, row=self.row[inside] - rows.start, **weights)
 
     def readings(self, at: Tensor) -> Tensor:
         """Return the real value that each member reads for each code, (len(at), codes, members)."""

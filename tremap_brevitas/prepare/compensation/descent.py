@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tremap_brevitas.prepare.compensation.conflicts import Conflicts
 
-BLOCK = 128
+BLOCK, INNER = 256, 32
 
 Nearest = Callable[[Tensor, int], Tensor]
 
@@ -79,7 +79,9 @@ def descend(
     *,
     sweeps: int = 1,
     block: int = BLOCK,
+    inner: int = INNER,
     conflicts: Conflicts | None = None,
+    gradient: Tensor | None = None,
 ) -> Tensor:
     """Change one column of weights after another to the values that lower the error of the outputs most.
 
@@ -94,33 +96,37 @@ def descend(
         sweeps: Passes over all columns.
         conflicts: Weights that the members of a group read differently; ``weights`` are then the members' mean readings. Only
             for layers of one group of channels.
+        gradient: ``(weights - target) @ moments``, if it is known; changed in place to that of the chosen weights.
         block: Number of columns after which the remaining ones are updated, so that most of the work is matrix products.
+        inner: Columns that are settled before the rest of the block hears of it.
 
     Returns:
         The chosen weights.
     """
     weights = weights.clone()
-    gradient = (weights - target) @ moments
+    gradient = (weights - target) @ moments if gradient is None else gradient
     curvature = moments.diagonal(dim1=-2, dim2=-1)
+    divisor = curvature.masked_fill(curvature <= 0, torch.inf)[..., None]  # a dead input's weights stay as they are
     columns = weights.shape[-1]
     for _ in range(sweeps):
         for begin in range(0, columns, block):
             end = min(begin + block, columns)
             inside = moments[:, begin:end, begin:end]
-            # One contiguous matrix a column.
-            local = gradient[..., begin:end].movedim(-1, 0).contiguous()
+            local = gradient[..., begin:end].mT.contiguous()  # one contiguous row a column
             moved = torch.zeros_like(local)
-            for j in range(end - begin):
-                column = begin + j
-                bend = curvature[:, column, None]
-                old = weights[..., column]
-                wish = torch.where(bend > 0, old - local[j] / bend, old)
-                new = nearest(wish, column)
-                if conflicts is not None:
-                    conflicts.settle_(column, new[0], old[0], local[j][0], bend[0, 0])
-                moved[j] = new - old
-                weights[..., column] = new
-                if j + 1 < end - begin:
-                    local[j + 1 :].addcmul_(inside[:, j, j + 1 :].T[:, :, None], moved[j])
-            gradient += moved.movedim(0, -1) @ moments[:, begin:end]
+            for first in range(0, end - begin, inner):
+                last = min(first + inner, end - begin)
+                for j in range(first, last):
+                    column = begin + j
+                    old = weights[..., column]
+                    new = nearest(torch.addcdiv(old, local[:, j], divisor[:, column], value=-1), column)
+                    if conflicts is not None:
+                        conflicts.settle_(column, new[0], old[0], local[0, j], curvature[0, column])
+                    torch.sub(new, old, out=moved[:, j])
+                    weights[..., column] = new
+                    if j + 1 < last:
+                        local[:, j + 1 : last].addcmul_(inside[:, j, j + 1 : last, None], moved[:, j, None])
+                if last < end - begin:
+                    local[:, last:].baddbmm_(inside[:, last:, first:last], moved[:, first:last])
+            gradient.baddbmm_(moved.mT, moments[:, begin:end])
     return weights

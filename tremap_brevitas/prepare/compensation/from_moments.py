@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,9 +49,9 @@ def compensate_from_(
         entry = run.slots[name]
         module, layer = modules[name], moments.layers.get(name)
         read = codes_of(entry).read_back
-        if layer is None:
-            kind = type(module).__name__
-            reason = "it was not run as a layer of its own" if has_rows(module) else f"a {kind} has no inputs to be weighed"
+        if layer is None or name in run.kept:
+            unweighed = f"a {type(module).__name__} has no inputs to be weighed"
+            reason = run.kept.get(name) or ("it was not run as a layer of its own" if has_rows(module) else unweighed)
             reports.append(CompensatedLayer(name, 0.0, 0.0, 0, 0, reason))
             continue
         if np.array_equal(read, run.codes[name]):
@@ -65,6 +66,9 @@ def compensate_from_(
         about = about_the_mean(second, mean, mean) if taken_up else second
         centre = mean if taken_up else None
         report, solution = run.solve_(entry, problem, read, problem.healthy, about, centre, tries, sweeps)
+        if layer.norm and not free and not report.reason and len(factors) + signs > 1:
+            quantized = "its outputs are quantized: no factor or sign"
+            report = replace(report, limit="; ".join(filter(None, (report.limit, quantized))))
         reports.append(report)
         values = solution.values if solution is not None else problem.read
         own, healthy = (outputs_of(matrices, second, mean) for matrices in (values, problem.healthy))
@@ -75,7 +79,7 @@ def compensate_from_(
         elif bias is not None and solution is not None:
             bias += (healthy[0] - own[0]).to(bias)
     run.net.set_faults_(run.fault_map)
-    return CompensationReport(tuple(reports), moments.images, time.perf_counter() - run.begin)
+    return CompensationReport((*reports, *run.biases()), moments.images, time.perf_counter() - run.begin)
 
 
 def outputs_of(matrices: Tensor, second: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:

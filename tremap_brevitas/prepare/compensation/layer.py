@@ -78,6 +78,7 @@ class LayerProblem:
         self.scale, self.zero_point = (as_matrices(layer, v.double().expand(self._shape)) for v in (scale, zero_point))
         self.healthy, self.read = ((as_matrices(layer, c.double()) - self.zero_point) * self.scale for c in (codes, read))
         self.sa0, self.sa1 = as_matrices(layer, sa0), as_matrices(layer, sa1)
+        self._reachable = Reachable(self.sa0, self.sa1, rule)
         self.held, self._least, self._most = (as_matrices(layer, x) for x in (held, least, most))
         self._floats = as_matrices(layer, layer.weight.detach().double())
 
@@ -102,18 +103,21 @@ class LayerProblem:
                 possible.
             sweeps: Passes over all columns. After each, where factors are free, the factor is replaced by the one that fits the
                 codes best; after the first, only the best ``KEPT`` factors of each channel are continued.
-            clashes: Weights that the members of a group read differently; for layers of one group of channels.
+            clashes: Weights that the members of a group read differently.
         """
         tries = torch.tensor(list(factors), dtype=torch.float64, device=target.device)
         rows, columns = target.shape[1:]
-        raw = moments if mean is None else moments + mean[..., :, None] * mean[..., None, :]
-        # Rows do not depend on each other: a wide layer is solved part by part, which bounds the memory.
-        size = max(1, MAX_NUMBERS // (len(tries) * columns * len(target)))
-        parts = [
-            self._solve_rows(slice(b, b + size), target[:, b : b + size], moments, raw, tries, sweeps, clashes)
-            for b in range(0, rows, size)
-        ]
-        values, written, factor, errors = (torch.cat(part, 1) for part in zip(*parts, strict=True))
+        raw = moments if mean is None or clashes is None else moments + mean[..., :, None] * mean[..., None, :]
+        # Rows do not depend on each other: a wide layer is solved part by part, which bounds the memory. Where members read
+        # weights differently, each group of channels is solved by itself.
+        groups = [slice(0, len(target))] if clashes is None else [slice(g, g + 1) for g in range(len(target))]
+        size = max(1, MAX_NUMBERS // (len(tries) * columns * groups[0].stop))
+        parts = [slice(b, min(b + size, rows)) for b in range(0, rows, size)]
+        solved = []
+        for group in groups:
+            found = [self._solve_rows(group, part, target, moments, raw, tries, sweeps, clashes) for part in parts]
+            solved.append([torch.cat(pieces, 1) for pieces in zip(*found, strict=True)])
+        values, written, factor, errors = (torch.cat(pieces) for pieces in zip(*solved, strict=True))
         sign = self._held_sign(factor.sign()[..., None])
         # Where a code below the quantizer's lowest is read, the float is that of the lowest code. A float up to half a code
         # away gives the same code, so that it is moved into the bounds within which the scale does not change.
@@ -135,6 +139,7 @@ class LayerProblem:
 
     def _solve_rows(
         self,
+        group: slice,
         part: slice,
         target: Tensor,
         moments: Tensor,
@@ -143,21 +148,28 @@ class LayerProblem:
         sweeps: int,
         clashes: Clashes | None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the read-back values, the written values, the factor and the error of some rows."""
+        """Return the read-back values, the written values, the factor and the error of some rows of some groups."""
+        target, moments, raw = target[group, part], moments[group], raw[group]
         groups, rows, columns = target.shape
         count = len(tries)
         # The rows are stacked copy by copy, each copy with another factor.
         factor = tries.repeat_interleave(rows).expand(groups, -1)
-        aims = target.repeat(1, count, 1) * factor[..., None]
-        nearest = self._nearest(part, factor.sign(), count)
-        chosen = nearest(aims.movedim(-1, 0), slice(None)).movedim(0, -1)
-        clashes = None if clashes is None else clashes.of_rows(part)
+        wanted = target.repeat(1, count, 1)
+        goals = wanted * factor[..., None]
+        nearest = self._nearest(group, part, factor.sign(), count)
+        chosen = nearest(goals.movedim(-1, 0), slice(None)).movedim(0, -1)
+        clashes = None if clashes is None else clashes.within(group.start, part)
         clash = None if clashes is None else Conflicts(clashes, raw[0], rows=rows, copies=count)
         if clash is not None:
-            clash.start_(chosen[0], aims[0])
+            clash.start_(chosen[0], goals[0])
+        # The products with the moments are most of the work: that of the target is the same for every copy, and that of the
+        # chosen weights is kept as the descent goes.
+        aim = target @ moments
+        own = chosen @ moments
         if count == 1:
-            chosen = descend(chosen, aims, moments, nearest, sweeps=sweeps, conflicts=clash)
-            errors = errors_of(chosen, aims, moments)
+            own -= aim * factor[..., None]
+            chosen = descend(chosen, goals, moments, nearest, sweeps=sweeps, conflicts=clash, gradient=own)
+            errors = ((chosen - goals) * own).sum(-1)
             errors = errors if clash is None else errors + clash.spread_errors()
         else:
             for sweep in range(sweeps):
@@ -165,13 +177,18 @@ class LayerProblem:
                     order = errors.reshape(groups, count, rows).argsort(dim=1, stable=True)[:, :KEPT]
                     at = (order * rows + torch.arange(rows, device=order.device)).reshape(groups, -1)
                     clash = None if clash is None else clash.of_copies(order[0])
-                    chosen = chosen.gather(1, at[..., None].expand(-1, -1, columns))
+                    # By column, as the descent goes.
+                    chosen = chosen.movedim(-1, 0).gather(2, at.expand(columns, -1, -1)).movedim(0, -1)
+                    own = own.gather(1, at[..., None].expand(-1, -1, columns))
                     factor, count = factor.gather(1, at), KEPT
-                    nearest = self._nearest(part, factor.sign(), count)
-                wanted = target.repeat(1, count, 1)
-                chosen = descend(chosen, wanted * factor[..., None], moments, nearest, conflicts=clash)
+                    wanted = wanted[:, : count * rows]
+                    nearest = self._nearest(group, part, factor.sign(), count)
+                shift = aim.repeat(1, count, 1) * factor[..., None]
+                own -= shift
+                chosen = descend(chosen, wanted * factor[..., None], moments, nearest, conflicts=clash, gradient=own)
+                own += shift
                 spread = None if clash is None else clash.spread_errors()
-                factor, errors = fitted_factors(chosen, wanted, moments, factor.sign(), spread=spread)
+                factor, errors = fitted_factors(chosen, own, wanted, aim.repeat(1, count, 1), factor.sign(), spread=spread)
         errors = errors.reshape(groups, count, rows)
         best = errors.argmin(1, keepdim=True)
         place = best[..., None].expand(groups, 1, rows, columns)
@@ -183,39 +200,50 @@ class LayerProblem:
             written = chosen.reshape(groups, count, rows, columns).gather(1, place)[:, 0]
         return values, written, factor, errors.gather(1, best)[:, 0]
 
-    def _nearest(self, part: slice, sign: Tensor, copies: int) -> Callable[[Tensor, int | slice], Tensor]:
+    def _nearest(self, group: slice, part: slice, sign: Tensor, copies: int) -> Callable[[Tensor, int | slice], Tensor]:
         """Return a function from wanted values to the nearest reachable ones, for several stacked copies of some rows.
 
         Args:
+            group: The groups of channels.
             part: The rows.
             sign: Sign of each row of them, (groups, copies * rows).
             copies: Number of copies.
         """
+        turned = self._held_sign(sign[..., None])[..., 0]
+        reachable = self._reachable.repeated(group, part, copies)
+        scale, zero = (self._of_column(x)[:, group, part] for x in (self.scale, self.zero_point))
+        one_scale, shifted = bool((scale == scale[0, 0, 0]).all()), bool(zero.any())
+        holds = self.held[group, part].flatten(0, 1).any(0).tolist()
+        if not one_scale:
+            scale = scale.repeat(1, 1, copies)
+        if shifted:
+            zero = zero.repeat(1, 1, copies)
 
-        def repeated(x: Tensor) -> Tensor:
-            return x[:, part].repeat(1, copies, 1)
-
-        scale, zero, held = (repeated(x).movedim(-1, 0).contiguous() for x in (self.scale, self.zero_point, self.held))
-        turned = self._held_sign(sign[..., None])
-        floats, read = ((repeated(x) * turned).movedim(-1, 0).contiguous() for x in (self._floats, self.read))
-        as_they_are = held & (turned[..., 0] > 0)
-        reachable = Reachable(repeated(self.sa0), repeated(self.sa1), self.rule)
-        holds, shifted = held.flatten(1).any(1).tolist(), bool(zero.any())
+        def at(x: Tensor, column: int | slice) -> Tensor:
+            values = self._of_column(x)[column][..., group, part]
+            return values.repeat(*[1] * (values.dim() - 1), copies)
 
         def nearest(wish: Tensor, column: int | slice) -> Tensor:
-            wish = wish / scale[column]
+            step = scale[0, 0, 0] if one_scale else scale[column]
+            wish = wish / step
             if shifted:
                 wish += zero[column]
             holding = isinstance(column, slice) or holds[column]
             if holding:  # a float that is held is rounded by the quantizer before its nearest code is looked up
-                wish = torch.where(held[column], (floats[column] / scale[column] + zero[column]).round(), wish)
+                held, codes = at(self.held, column), at(self._floats, column) * turned / step
+                wish = torch.where(held, (codes + zero[column] if shifted else codes).round(), wish)
             values = reachable.nearest(wish, column)
             if shifted:
                 values -= zero[column]
-            values *= scale[column]
-            return torch.where(as_they_are[column], read[column], values) if holding else values
+            values *= step
+            return torch.where(held & (turned > 0), at(self.read, column), values) if holding else values
 
         return nearest
+
+    @staticmethod
+    def _of_column(x: Tensor) -> Tensor:
+        """Matrices of a layer by column: (columns, groups, rows)."""
+        return x.movedim(-1, 0)
 
     def _held_sign(self, sign: Tensor) -> Tensor:
         """Return the sign of the floats that are held.
@@ -228,7 +256,7 @@ class LayerProblem:
 
 
 def fitted_factors(
-    weights: Tensor, target: Tensor, moments: Tensor, sign: Tensor, *, spread: Tensor | None = None
+    weights: Tensor, own: Tensor, target: Tensor, aim: Tensor, sign: Tensor, *, spread: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return the factor of each row that brings it closest to the target, and the remaining error.
 
@@ -236,17 +264,17 @@ def fitted_factors(
 
     Args:
         weights: Rows of weights, (groups, rows, columns).
+        own: ``weights @ H``, where ``H`` are the second moments of the inputs.
         target: Rows of the target, without a factor.
-        moments: Second moments of the inputs, (groups, columns, columns).
+        aim: ``target @ H``.
         sign: Sign of each row's factor, (groups, rows), or what broadcasts to it.
         spread: Error that conflicts add to each row, (rows,).
 
     Examples:
         >>> one = torch.ones(1, 1, 1)
-        >>> fitted_factors(0.5 * one, one, one, torch.ones(1, 1))
+        >>> fitted_factors(0.5 * one, 0.5 * one, one, one, torch.ones(1, 1))
         (tensor([[0.5000]]), tensor([[0.]]))
     """
-    own, aim = weights @ moments, target @ moments
     power, along, wanted = ((a * b).sum(-1) for a, b in ((own, weights), (aim, weights), (aim, target)))
     if spread is not None:
         power = power + spread

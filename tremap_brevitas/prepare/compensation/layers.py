@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ class Layers:
         slots: Its weights by layer.
         codes: Their healthy codes.
         written: The faults that are set in each layer.
+        kept: Why a layer keeps its nearest codes, for those whose float weight is that of another layer too.
         members: Members of the map, if it has conflicts.
     """
 
@@ -35,6 +36,7 @@ class Layers:
         self.net, self.fault_map = net, fault_map
         self.begin = time.perf_counter()
         self.slots = {n: e for n, e in matching_slots(net.model, net.placement).items() if not e.is_bias}
+        self.kept = {name: f"its weight is also that of layer {other!r}" for name, other in self._tied()}
         self.members: tuple[FaultMap, ...] = fault_map.members if len(fault_map.conflicts) else ()
         net.clear_faults_()
         self.codes = {name: codes_of(entry).wanted for name, entry in self.slots.items()}
@@ -67,19 +69,36 @@ class Layers:
         """Choose a layer's codes and write them; the solution is None if the quantizer would change its scale."""
         name = entry.name
         placed = self.net.placement.layer(name)
-        clashes = clashes_of(problem, placed, [m.get(name) for m in self.member_stuck]) if self.members else None
+        clashes, limit = clashes_of(problem, placed, [m.get(name) for m in self.member_stuck]) if self.members else (None, "")
         solution = problem.solve(target, second, mean=mean, factors=tries, sweeps=sweeps, clashes=clashes)
         reason = self._write(entry, solution)
         if reason:
             return CompensatedLayer(name, solution.before, solution.before, 0, 0, reason), None
         changed = int((solution.codes.cpu() != torch.from_numpy(read)).sum())
         flipped = int((solution.factor < 0).sum())
-        return CompensatedLayer(name, solution.before, solution.after, changed, flipped), solution
+        return CompensatedLayer(name, solution.before, solution.after, changed, flipped, limit=limit), solution
 
     def float_bias(self, entry: WeightSlot) -> Tensor | None:
         """Return a layer's float bias; None if it has none or the bias is stored in the memory."""
         bias: Tensor | None = getattr(entry.module, "bias", None)
         return None if f"{entry.name}.bias" in {layer.name for layer in self.net.placement.layers} else bias
+
+    def _tied(self) -> Iterator[tuple[str, str]]:
+        """Yield each placed layer whose weight is that of another module, placed or not, with the other's name."""
+        modules = self.net.model.named_modules()
+        weights = {name: w for name, m in modules if isinstance(w := getattr(m, "weight", None), Tensor)}
+        for name in self.slots:
+            own = weights[name]
+            # A transposed weight, or a part of one, begins there too.
+            others = (n for n, weight in weights.items() if n != name and weight.data_ptr() == own.data_ptr())
+            if other := next(others, None):
+                yield name, other
+
+    def biases(self) -> list[CompensatedLayer]:
+        """Name the biases that are stored in the memory and read wrong."""
+        entries = [e for e in matching_slots(self.net.model, self.net.placement).values() if e.is_bias]
+        wrong = [e.name for e in entries if not np.array_equal((codes := codes_of(e)).wanted, codes.read_back)]
+        return [CompensatedLayer(name, 0.0, 0.0, 0, 0, "a bias in the memory keeps its nearest codes") for name in wrong]
 
     def _write(self, entry: WeightSlot, solution: Solution) -> str:
         """Write a layer's weights; if that changes the scale, restore the weights and return the reason."""

@@ -73,17 +73,22 @@ def _halting(models: Any, names: Sequence[str]) -> Iterator[None]:
         for model in models:
             layers: Mapping[str, nn.Module] = dict(model.named_modules())
             for name in names:
-                handles.append(layers[name].register_forward_pre_hook(_hook(name)))
+                handles.append(layers[name].register_forward_pre_hook(_hook(name), with_kwargs=True))
         yield
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _hook(name: str) -> Callable[[nn.Module, Any], None]:
-    def halt(module: nn.Module, args: Any) -> None:
-        driver = getcurrent().parent
-        if driver is not None:  # the caller may run a model by itself in the meantime
-            driver.switch((name, getattr(args[0], "value", args[0])))
+def first_argument(args: Any, kwargs: Any) -> Any:
+    """Return what a module is called with first; None for a call without arguments, as of a recurrent layer's gates."""
+    return next(iter((*args, *kwargs.values())), None)
+
+
+def _hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
+    def halt(module: nn.Module, args: Any, kwargs: Any) -> None:
+        driver, value = getcurrent().parent, first_argument(args, kwargs)
+        if driver is not None and value is not None:  # the caller may run a model by itself in the meantime
+            driver.switch((name, getattr(value, "value", value)))
 
     return halt

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -43,33 +43,45 @@ def rows_of(layer: nn.Module, x: Tensor, *, samples: int | None = None) -> Tenso
         x: Input of the layer.
         samples: Maximum number of rows, evenly spread; None for all.
     """
+    rows, places = _by_place(layer, x, samples)
+    return rows.unflatten(-1, (places, -1)).mT.flatten(-2)
+
+
+def _by_place(layer: nn.Module, x: Tensor, samples: int | None) -> tuple[Tensor, int]:
+    """Return the rows in another order of columns, and the number of places of the kernel.
+
+    All channels of the first place come first. Channels that lie side by side in memory are copied as they are.
+    """
     if isinstance(layer, nn.Linear):
         rows = x.reshape(1, -1, x.shape[-1])
         at = _spread_evenly(rows.shape[1], samples, x.device)
-        return (rows if at is None else rows[:, at]).float()
+        return (rows if at is None else rows[:, at]).float(), 1
     if not isinstance(layer, _ConvNd):
         raise TypeError(f"inputs of a {type(layer).__name__} cannot be laid out as rows")
     dims = len(layer.kernel_size)
     x = x.float()
     if x.dim() == dims + 1:
         x = x[None]
-    kernel, dilation = layer.kernel_size, layer.dilation
     if isinstance(layer, _ConvTransposeNd):
         x = _spread(x, layer)
         stride: Any = (1,) * dims
     else:
         x = _padded(x, layer)
         stride = layer.stride
+    sizes, kernel, dilation = x.shape[2:], layer.kernel_size, layer.dilation
+    positions = [(sizes[d] - dilation[d] * (kernel[d] - 1) - 1) // stride[d] + 1 for d in range(dims)]
+    count = x.shape[0] * math.prod(positions)
+    at = _spread_evenly(count, samples, x.device)
+    image, *position = torch.unravel_index(torch.arange(count, device=x.device) if at is None else at, (x.shape[0], *positions))
+    # Where each row and each place of the kernel lies among all pixels.
+    pixel, offset = image, torch.zeros(1, dtype=torch.int64, device=x.device)
     for d in range(dims):
-        reach = dilation[d] * (kernel[d] - 1) + 1
-        x = x.unfold(2 + d, reach, stride[d])[..., :: dilation[d]]
-    # (N, C, positions…, kernel…) -> (groups, N · positions, C / groups · kernel)
-    positions, inputs = x.shape[2 : 2 + dims], x.shape[1] // layer.groups * math.prod(kernel)
-    x = x.movedim(1, 1 + dims)
-    at = _spread_evenly(x.shape[0] * math.prod(positions), samples, x.device)
-    if at is not None:  # select first: laying out the rows copies every input once for each position of the kernel
-        x = x[torch.unravel_index(at, (x.shape[0], *positions))]
-    return x.reshape(-1, layer.groups, inputs).transpose(0, 1)
+        pixel = pixel * sizes[d] + position[d] * stride[d]
+        offset = (offset[:, None] * sizes[d] + torch.arange(kernel[d], device=x.device) * dilation[d]).reshape(-1)
+    pixels = x.movedim(1, -1).reshape(-1, x.shape[1])
+    rows = pixels[(pixel[:, None] + offset).reshape(-1)]
+    rows = rows.reshape(len(pixel), len(offset), layer.groups, -1).movedim(2, 0)
+    return rows.flatten(-2), len(offset)
 
 
 def _spread_evenly(count: int, samples: int | None, device: torch.device) -> Tensor | None:
@@ -120,6 +132,22 @@ def _gram(rows: Tensor, block: int = 144) -> Tensor:
     return gram
 
 
+class Moments(NamedTuple):
+    """Means over all rows of a layer's inputs, float64.
+
+    Attributes:
+        second: Products of two inputs, (groups, inputs, inputs).
+        cross: Products of a healthy input (rows) and an input, likewise.
+        mean: The inputs, (groups, inputs).
+        healthy_mean: The healthy inputs, likewise.
+    """
+
+    second: Tensor
+    cross: Tensor
+    mean: Tensor
+    healthy_mean: Tensor
+
+
 class Sums:
     """Running float64 sums over a layer's inputs, and over pairs of inputs and healthy inputs.
 
@@ -130,16 +158,34 @@ class Sums:
     def __init__(self, *, samples: int) -> None:
         self.samples = samples
         self.rows = 0
-        self.own = self.cross = self.first = self.healthy_first = torch.zeros((), dtype=torch.float64)
+        self._places = 1
+        self._sums: tuple[Tensor, ...] = ()
 
     def add(self, layer: nn.Module, x: Tensor, healthy: Tensor | None) -> None:
         """Add a batch of inputs, and the inputs of the same images in the healthy network."""
-        rows = rows_of(layer, x, samples=self.samples)
-        wanted = rows if healthy is None else rows_of(layer, healthy, samples=self.samples)
+        rows, self._places = _by_place(layer, x, self.samples)
+        wanted = rows if healthy is None else _by_place(layer, healthy, self.samples)[0]
         own = _gram(rows)
         cross = own if healthy is None else wanted.mT @ rows
-        self.own, self.cross = own.double() + self.own.to(own.device), cross.double() + self.cross.to(cross.device)
         ones = rows.new_ones(1, rows.shape[1])
-        self.first = (ones @ rows)[:, 0].double() + self.first.to(rows.device)
-        self.healthy_first = (ones @ wanted)[:, 0].double() + self.healthy_first.to(rows.device)
+        sums = own, cross, (ones @ rows)[:, 0], (ones @ wanted)[:, 0]
+        if self._sums:
+            for total, more in zip(self._sums, sums, strict=True):
+                total.add_(more)
+        else:
+            self._sums = tuple(more.double() for more in sums)
         self.rows += rows.shape[1]
+
+    def means(self) -> Moments:
+        """Return the means, their inputs in the order of the weight."""
+        second, cross, mean, healthy_mean = (total / self.rows for total in self._sums)
+        return Moments(*map(self._sorted, (second, cross)), *(self._in_order(x, 1) for x in (mean, healthy_mean)))
+
+    def _sorted(self, products: Tensor) -> Tensor:
+        return self._in_order(self._in_order(products, 1), 2)
+
+    def _in_order(self, x: Tensor, dim: int) -> Tensor:
+        """Put the inputs of one dimension into the order of the weight: place by place of a channel."""
+        if self._places == 1:
+            return x
+        return x.unflatten(dim, (self._places, -1)).transpose(dim, dim + 1).flatten(dim, dim + 1)

@@ -17,6 +17,7 @@ from tremap_brevitas.prepare.compensation.conflicts import Clashes
 from tremap_brevitas.prepare.compensation.layer import LayerProblem
 from tremap_brevitas.prepare.compensation.moments import as_matrices
 from tremap_brevitas.prepare.compensation.reachable import CodeRule, writable
+from tremap_brevitas.printable import counted
 from tremap_brevitas.proxy.weight_faults import Store
 
 
@@ -120,38 +121,40 @@ def _largest(values: NDArray[np.float64], group: NDArray[np.int64]) -> tuple[NDA
     return largest[group], held
 
 
-def clashes_of(problem: LayerProblem, placed: PlacedLayer, members: Sequence[StuckBits | None]) -> Clashes | None:
+def clashes_of(problem: LayerProblem, placed: PlacedLayer, members: Sequence[StuckBits | None]) -> tuple[Clashes | None, str]:
     """Collect the conflicting weights of a layer: with a bit stuck at 0 on one member and at 1 on another.
 
     Returns:
-        None if there are none, or the layer's codes are too wide or its channels in several groups; the group's map decides
-        then, as for any other weight.
+        The weights, and why none are collected although there are some. Then the group's map decides, as for any other weight.
     """
     layer, rule = problem.layer, problem.rule
-    if rule.bit_width > MAX_TABLE_BIT_WIDTH or problem.healthy.shape[0] > 1:
-        return None
     device, shape = problem.sa0.device, layer.weight.shape
     pairs = [masks_of(placed, stuck, device) for stuck in members]
     sa0, sa1 = (torch.stack(masks) for masks in zip(*pairs, strict=True))
     at_zero, at_one = _union(sa0), _union(sa1)
     hit = as_matrices(layer, ((at_zero & at_one) != 0).reshape(shape))
-    row, column = (hit & ~problem.held)[0].nonzero(as_tuple=True)
+    group, row, column = (hit & ~problem.held).nonzero(as_tuple=True)
     if not len(row):
-        return None
-    weight = as_matrices(layer, torch.arange(placed.size, device=device).reshape(shape))[0][row, column]
+        return None, ""
+    if rule.bit_width > MAX_TABLE_BIT_WIDTH:
+        return None, f"codes of {rule.bit_width} bits: {counted(len(row), 'conflicting weight')} by the merged map alone"
+    at = group, row, column
+    weight = as_matrices(layer, torch.arange(placed.size, device=device).reshape(shape))[at]
     options: Any = {"bit_width": rule.bit_width, "encoding": rule.encoding}
     codes = range(rule.start + (rule.encoding == "sign_magnitude"), rule.start + rule.columns)
-    return Clashes(
+    clashes = Clashes(
+        group=group,
         row=row,
         column=column,
         sa0=sa0[:, weight].T.contiguous(),
         sa1=sa1[:, weight].T.contiguous(),
         stored=torch.from_numpy(encode(list(codes), **options).astype(np.int64)).to(device),
         decoded=torch.from_numpy(decode(list(range(rule.columns)), **options).astype(np.float64)).to(device),
-        allowed=writable(problem.sa0[0][row, column], problem.sa1[0][row, column], codes, rule),
-        scale=problem.scale[0][row, column],
-        zero_point=problem.zero_point[0][row, column],
+        allowed=writable(problem.sa0[at], problem.sa1[at], codes, rule),
+        scale=problem.scale[at],
+        zero_point=problem.zero_point[at],
     )
+    return clashes, ""
 
 
 def _union(masks: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -65,12 +66,27 @@ class Reachable:
         self._rule = rule
         # One contiguous matrix a column: the descent asks for one column at a time.
         zeros, ones = (masks.movedim(-1, 0).contiguous() for masks in (sa0, sa1))
+        self._at: tuple[Tensor, ...]  # masks, or where in the table the answers for a weight begin
         if rule.bit_width > MAX_TABLE_BIT_WIDTH:
-            self._masks = zeros.to(torch.int32), ones.to(torch.int32)
+            self._at = zeros.to(torch.int32), ones.to(torch.int32)
             return
-        patterns, which = _patterns(zeros, ones, rule.bit_width).unique(return_inverse=True)  # type: ignore[no-untyped-call]
-        self._table = _answers(patterns, rule).reshape(-1)
-        self._start = which * (4 * rule.columns - 3) - 4 * rule.start
+        patterns = _patterns(zeros, ones, rule.bit_width)
+        there = torch.zeros(3**rule.bit_width, dtype=torch.bool, device=patterns.device)
+        there[patterns.reshape(-1)] = True
+        self._table = _answers(there.nonzero()[:, 0], rule).reshape(-1)
+        self._at = (((there.cumsum(0) - 1) * (4 * rule.columns - 3) - 4 * rule.start)[patterns],)
+
+    def repeated(self, groups: slice, rows: slice, copies: int) -> Reachable:
+        """Return some of the rows, so many copies of them under each other.
+
+        Args:
+            groups: Which groups of channels.
+            rows: Which rows.
+            copies: Number of copies.
+        """
+        result = copy.copy(self)
+        result._at = tuple(x[:, groups, rows].repeat(1, 1, copies) for x in self._at)
+        return result
 
     def nearest(self, wish: Tensor, column: int | slice) -> Tensor:
         """Return the reachable codes nearest to wanted values of one column; a tie goes to the smaller magnitude.
@@ -84,13 +100,13 @@ class Reachable:
         rule = self._rule
         inside = wish.clamp(rule.lowest, rule.start + rule.columns - 1)
         if rule.bit_width > MAX_TABLE_BIT_WIDTH:
-            sa0, sa1 = (masks[column] for masks in self._masks)
+            sa0, sa1 = (masks[column] for masks in self._at)
             options: Any = {"bit_width": rule.bit_width, "encoding": rule.encoding}
             codes: Tensor = nearest_formula(inside.round().to(torch.int32), sa0, sa1, **options)
             return codes.to(wish.dtype)
-        doubled = inside * 2
+        doubled = inside.mul_(2)
         place = doubled.floor().add_(doubled.ceil_()).to(torch.int64)
-        return self._table[place.add_(self._start[column])].to(wish.dtype)
+        return self._table.take(place.add_(self._at[0][column])).to(wish.dtype)
 
 
 def _answers(patterns: Tensor, rule: CodeRule) -> Tensor:

@@ -21,6 +21,7 @@ class CompensatedLayer:
         changed: Number of codes that are not the nearest ones of the healthy network.
         flipped: Number of output channels whose sign was turned over.
         reason: Why the layer keeps its nearest codes; empty if it was compensated.
+        limit: Part of the compensation that was not done for this layer, and why; empty if everything was done.
     """
 
     layer: str
@@ -29,6 +30,7 @@ class CompensatedLayer:
     changed: int
     flipped: int
     reason: str = ""
+    limit: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class CompensationReport:
         return math.sqrt(sum(layer.nearest**2 for layer in self.layers))
 
     def __str__(self) -> str:
-        rows = [(r.layer, r.nearest, r.compensated, r.changed, r.flipped, r.reason) for r in self.layers]
+        rows = [(r.layer, r.nearest, r.compensated, r.changed, r.flipped, r.reason or r.limit) for r in self.layers]
         heads = ["layer", "nearest codes", "compensated", "codes changed", "channels turned over", "note"]
         table = tabulate(rows, heads, tablefmt="plain", floatfmt=".4f", disable_numparse=[0, 5])
         return (

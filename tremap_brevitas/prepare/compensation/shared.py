@@ -19,6 +19,7 @@ from tremap_brevitas.placed.modes import evaluation_mode
 from tremap_brevitas.placed.slots import matching_slots
 from tremap_brevitas.placed.state import PlacedState
 from tremap_brevitas.prepare.compensation.absorb import trace_successors
+from tremap_brevitas.prepare.compensation.lockstep import first_argument
 from tremap_brevitas.prepare.compensation.moments import Sums, has_rows
 
 
@@ -115,11 +116,10 @@ def moments_of_network(
     slots = {n: e for n, e in matching_slots(net.model, net.placement).items() if not e.is_bias}
     sums: dict[str, Sums] = {}
 
-    def hook(name: str) -> Callable[[nn.Module, Any], None]:
-        def add(module: nn.Module, args: Any) -> None:
-            sums.setdefault(name, Sums(samples=max(1, samples // len(inputs)))).add(
-                module, quantized_input(module, args[0]), None
-            )
+    def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def add(module: nn.Module, args: Any, kwargs: Any) -> None:
+            total = sums.setdefault(name, Sums(samples=max(1, samples // len(inputs))))
+            total.add(module, quantized_input(module, first_argument(args, kwargs)), None)
 
         return add
 
@@ -129,7 +129,7 @@ def moments_of_network(
         try:
             for name, entry in slots.items():
                 if has_rows(entry.module):
-                    handles.append(entry.module.register_forward_pre_hook(hook(name)))
+                    handles.append(entry.module.register_forward_pre_hook(hook(name), with_kwargs=True))
             for x in tqdm(inputs, desc="moments", unit="batch", leave=False, disable=not progress):
                 run(net.model, x)
         finally:
@@ -137,7 +137,7 @@ def moments_of_network(
                 handle.remove()
     layers = {}
     for name, total in sums.items():
-        second, mean = (x / total.rows for x in (total.own, total.first))
+        second, _, mean, _ = total.means()
         if not bool(second.isfinite().all()):
             raise ValueError(f"layer {name!r}: its inputs are not all finite")
         layers[name] = HealthyInputs(second.cpu().numpy(), mean.cpu().numpy(), trace.absorbers.get(name, ""))

@@ -55,10 +55,23 @@ def follow_moments_(
 
 
 def moments_of(batches: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Compute mean and variance of each channel (dimension 1) over all batches, float64."""
-    dims = [d for d in range(batches[0].dim()) if d != 1]
-    count = sum(x.numel() // x.shape[1] for x in batches)
-    mean = torch.stack([x.sum(dims, dtype=torch.float64) for x in batches]).sum(0) / count
-    shape = [1, -1] + [1] * (len(dims) - 1)
-    squares = [(x - mean.reshape(shape).to(x)).square().sum(dims, dtype=torch.float64) for x in batches]
-    return mean, torch.stack(squares).sum(0) / count
+    """Compute mean and variance of each channel (dimension 1) over all batches, float64.
+
+    Sums are of float32 products of matrices; what they lack of the mean is added once it is subtracted.
+    """
+    counts, means, variances = [], [], []
+    for x in batches:
+        rows = x.movedim(1, -1).reshape(-1, x.shape[1]).float()
+        ones = rows.new_ones(1, len(rows))
+        rough = (ones @ rows) / len(rows)
+        centred = rows - rough
+        rest = ((ones @ centred) / len(rows)).double()
+        counts.append(len(rows))
+        means.append(rough.double() + rest)
+        variances.append((ones @ centred.square_()).double() / len(rows) - rest.square())
+    weights = torch.tensor(counts, dtype=torch.float64, device=batches[0].device)[:, None] / sum(counts)
+    each = torch.cat(means)
+    mean = (weights * each).sum(0)
+    variance = (weights * (torch.cat(variances) + (each - mean).square())).sum(0)
+    # A channel that float32 cannot tell from a constant one counts as constant.
+    return mean, torch.where(variance <= 1e-12 * mean.square(), 0.0, variance)
