@@ -59,11 +59,11 @@ def test_moments_of_batches_are_those_of_all_rows(name):
         sums.add(layer, a, b)
     rows, wanted = (torch.cat([rows_of(layer, part) for part in inputs], 1).double() for inputs in (x, healthy))
     assert sums.rows == rows.shape[1]
-    found = sums.means()
-    assert torch.allclose(found.second, rows.mT @ rows / sums.rows, atol=1e-6)
-    assert torch.allclose(found.cross, wanted.mT @ rows / sums.rows, atol=1e-6)
-    assert torch.allclose(found.mean, rows.mean(1), atol=1e-6)
-    assert torch.allclose(found.healthy_mean, wanted.mean(1), atol=1e-6)
+    means = sums.means()
+    assert torch.allclose(means.second, rows.mT @ rows / sums.rows, atol=1e-6)
+    assert torch.allclose(means.cross, wanted.mT @ rows / sums.rows, atol=1e-6)
+    assert torch.allclose(means.mean, rows.mean(1), atol=1e-6)
+    assert torch.allclose(means.healthy_mean, wanted.mean(1), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", LAYERS)
