@@ -32,7 +32,7 @@ from tremap_brevitas.prepare.compensation.shared import HealthyMoments, first_of
 from tremap_brevitas.prepare.compensation.statistics import follow_
 from tremap_brevitas.proxy.image_reads import ImageReads
 
-# Where each channel's factor begins; the one that serves the codes best is fitted afterwards. Large ones spread a channel over
+# First factors of each channel; the one that suits the codes best is fitted afterwards. Large ones spread a channel over
 # more codes: finer steps, and a stuck high bit weighs less.
 FACTORS = (1.0, 0.71, 1.41, 2.0, 2.83)
 DAMPING = 0.01  # share of the mean diagonal added to the moments, for directions in which the inputs hardly vary

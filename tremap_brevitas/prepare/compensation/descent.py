@@ -98,7 +98,7 @@ def descend(
             for layers of one group of channels.
         gradient: ``(weights - target) @ moments``, if it is known; changed in place to that of the chosen weights.
         block: Number of columns after which the remaining ones are updated, so that most of the work is matrix products.
-        inner: Columns that are settled before the rest of the block hears of it.
+        inner: Number of columns after which the rest of the block is updated.
 
     Returns:
         The chosen weights.

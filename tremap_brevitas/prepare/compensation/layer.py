@@ -242,7 +242,7 @@ class LayerProblem:
 
     @staticmethod
     def _of_column(x: Tensor) -> Tensor:
-        """Matrices of a layer by column: (columns, groups, rows)."""
+        """Return the matrices of a layer by column: (columns, groups, rows)."""
         return x.movedim(-1, 0)
 
     def _held_sign(self, sign: Tensor) -> Tensor:

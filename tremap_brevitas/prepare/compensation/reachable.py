@@ -77,7 +77,7 @@ class Reachable:
         self._at = (((there.cumsum(0) - 1) * (4 * rule.columns - 3) - 4 * rule.start)[patterns],)
 
     def repeated(self, groups: slice, rows: slice, copies: int) -> Reachable:
-        """Return some of the rows, so many copies of them under each other.
+        """Return some of the rows, stacked several times.
 
         Args:
             groups: Which groups of channels.
