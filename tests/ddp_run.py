@@ -1,4 +1,7 @@
-"""One rank of the DDP test: python -m torch.distributed.run … ddp_run.py FOLDER STEPS RESUME; a checkpoint lies halfway."""
+"""One rank of the DDP test: python -m torch.distributed.run … ddp_run.py FOLDER STEPS RESUME; a checkpoint lies halfway.
+
+Without torchrun, ``MEETING`` names the file through which the ranks find each other.
+"""
 
 import os
 import sys
@@ -18,7 +21,8 @@ BATCH = 16
 
 def main():
     folder, steps, resume = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "1"
-    dist.init_process_group("gloo")
+    ranks = {"rank": int(os.environ["RANK"]), "world_size": int(os.environ["WORLD_SIZE"])}
+    dist.init_process_group("gloo", init_method=os.environ.get("MEETING", "env://"), **ranks)
     rank, world = dist.get_rank(), dist.get_world_size()
     torch.manual_seed(rank)  # DDP sends rank 0's weights to the others
     model = tm.make_faulty(

@@ -3,10 +3,10 @@
 import os
 import re
 import subprocess
-import sys
 import sysconfig
 from pathlib import Path
 
+import forked
 import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -26,13 +26,14 @@ def run_page(name, folder):
                 assert line.strip() in [x.strip() for x in said.splitlines()], (line, said)
                 checked += 1
             continue
-        command = ["bash", "-euo", "pipefail", "-c", block]
         if kind == "python":
             named = re.match(r"# (\w+\.py)\n", block)
             script = folder / (named[1] if named else "block.py")
             script.write_text(block, encoding="utf-8")
-            command = [sys.executable, str(script)]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, env=environment)
+            done = forked.run(script, folder=folder, environment=environment, timeout=300)
+        else:
+            command = ["bash", "-euo", "pipefail", "-c", block]
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, env=environment)
         assert done.returncode == 0, done.stdout + done.stderr
         said = done.stdout
     return checked
@@ -68,7 +69,7 @@ def test_the_quick_start_installs_as_the_readme_does():
     assert [line for line in install if line not in readme] == []
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 def test_scaling(tmp_path):
     pytest.importorskip("ray", reason="Ray (extra cluster) is not installed")
     assert run_page("scaling.md", tmp_path) >= 5

@@ -70,7 +70,7 @@ def test_public_names_are_those_of_the_packages(reference):
             assert sorted(names) == sorted(n for n in module.__all__ if not isinstance(getattr(module, n), ModuleType)), name
 
 
-@pytest.mark.slow
+@pytest.mark.slow(40)
 def test_the_site_builds_with_its_tour_executed_and_describes_every_public_name(reference, tmp_path):
     environment = {**os.environ, "EXECUTE_TOUR": "true", "MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]

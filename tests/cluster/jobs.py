@@ -12,6 +12,7 @@ from torch import nn
 
 JOBS = {f"group {i}": i for i in range(8)}
 MANY = {f"group {i}": i for i in range(60)}
+JOB_SECONDS = 0.02  # about, so that a kill finds a job at work
 
 
 def retrained(seed):
@@ -24,7 +25,7 @@ def retrained(seed):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    time.sleep(0.05)
+    time.sleep(JOB_SECONDS)
     return {"loss": loss.item(), "weight": model.weight.sum().item()}
 
 

@@ -7,13 +7,15 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
-from cluster.jobs import JOBS, MANY, fails, retrained
+from cluster.jobs import JOB_SECONDS, JOBS, MANY, fails, retrained
 
 from tremap_brevitas.cluster import InProcess, JobError, RunFolder, run_jobs
 
 SCRIPT = Path(__file__).with_name("jobs.py")
 OPTIONS = {"steps": 20}
+HERE = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[2])}  # this checkout, whatever is installed
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +62,15 @@ def test_killed_at_random_moments_it_ends_in_the_same_report(tmp_path):
     while finished() < len(MANY):
         # A random number of jobs later, then a random part of a job: counted in jobs, so that a slow machine gets there too.
         enough = min(finished() + rng.randint(1, 20), len(MANY))
-        process = subprocess.Popen([sys.executable, SCRIPT, tmp_path / "run"], stderr=subprocess.PIPE)
-        while finished() < enough and process.poll() is None:
+        process = forked.start(SCRIPT, tmp_path / "run", environment=HERE, complained=str(tmp_path / "stderr"))
+        while finished() < enough and process.is_alive():
             time.sleep(0.002)
-        time.sleep(rng.random() * 0.06)
-        if process.poll() is None:
+        time.sleep(rng.random() * 1.2 * JOB_SECONDS)
+        if process.is_alive():
             process.kill()
             kills += 1
-        assert process.wait() in (0, -signal.SIGKILL), process.stderr.read()
+        process.join()
+        assert process.exitcode in (0, -signal.SIGKILL), (tmp_path / "stderr").read_text()
     assert kills >= 2
     again = run_jobs(
         lambda seed: pytest.fail("finished already"), MANY, folder=tmp_path / "run", options=OPTIONS, progress=None

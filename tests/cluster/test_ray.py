@@ -10,7 +10,7 @@ from cluster.jobs import JOBS, Deadly, Slow, fails, retrained, variable
 from tremap_brevitas.cluster import JobError, RayEngine, run_jobs
 
 ray = pytest.importorskip("ray", reason="Ray (extra cluster) is not installed")
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(10)
 
 
 @pytest.fixture(scope="module")

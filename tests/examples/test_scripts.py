@@ -4,12 +4,10 @@ import csv
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 from examples.test_cifar10 import write_data_set
 from helpers import needs_program
@@ -18,12 +16,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 HERE = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}  # this checkout, whatever is installed
 
 
-def command(script, *arguments):
-    return [sys.executable, str(EXAMPLES / script), *map(str, arguments)]
-
-
 def run(script, *arguments):
-    done = subprocess.run(command(script, *arguments), capture_output=True, text=True, timeout=600, env=HERE)
+    done = forked.run(EXAMPLES / script, *arguments, environment=HERE)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -33,7 +27,7 @@ def rows(path):
         return [{k: v for k, v in row.items() if "seconds" not in k} for row in csv.DictReader(file)]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(15)
 def test_no_training(tmp_path):
     out = run("03_no_training.py", "--chips", 2, "--rates", 0.1, "--images", 256, "--out", tmp_path)
     mean = {}
@@ -46,7 +40,7 @@ def test_no_training(tmp_path):
     assert f"{tmp_path}/group: 7 files unchanged, 9744 codes equal in image and ONNX" in out
 
 
-@pytest.mark.slow
+@pytest.mark.slow(35)
 def test_the_main_job(tmp_path):
     out = run("01_digits_fleet.py", "--chips", 3, "--steps", 60, "--out", tmp_path)
     methods = list(dict.fromkeys(r["method"] for r in rows(tmp_path / "fleet.csv")))
@@ -95,10 +89,10 @@ def flows(folder, accuracy):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 def test_a_run_on_cifar10_that_is_killed_goes_on_and_ends_in_the_same_table(tmp_path):
-    data = write_data_set(tmp_path / "data", records=60)
-    options = ["--data", data, "--depth", 8, "--qat-steps", 4, "--steps", 12, "--chips", 2, "--batch", 20]
+    data = write_data_set(tmp_path / "data", records=30)
+    options = ["--data", data, "--depth", 8, "--qat-steps", 4, "--steps", 8, "--chips", 2, "--batch", 20]
     options += ["--checkpoint-every", 2, "--fault-rate", 0.02]
     run("02_cifar10_resnet.py", *options, "--out", tmp_path / "whole")
     killed = 0
@@ -106,34 +100,23 @@ def test_a_run_on_cifar10_that_is_killed_goes_on_and_ends_in_the_same_table(tmp_
         "checkpoint-merged-read-by-members-nearest.pt",
         "checkpoint-per-chip-chip-0.pt",
     ):
-        process = subprocess.Popen(
-            command("02_cifar10_resnet.py", *options, "--out", tmp_path / "killed"),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=HERE,
-        )
-        while process.poll() is None and not (tmp_path / "killed" / milestone).exists():
+        process = forked.start(EXAMPLES / "02_cifar10_resnet.py", *options, "--out", tmp_path / "killed", environment=HERE)
+        while process.is_alive() and not (tmp_path / "killed" / milestone).exists():
             time.sleep(0.005)
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
+        if process.is_alive():
+            process.kill()
             killed += 1
-        process.wait()
+        process.join()
     assert killed >= 1
     out = run("02_cifar10_resnet.py", *options, "--out", tmp_path / "killed")
     assert "   untreated …" not in out  # finished before, and not done again
     assert rows(tmp_path / "killed" / "fleet.csv") == rows(tmp_path / "whole" / "fleet.csv")
     assert list((tmp_path / "killed").glob("checkpoint*")) == []
-    other = subprocess.run(
-        command("02_cifar10_resnet.py", *options, "--out", tmp_path / "killed", "--seed", 9),
-        capture_output=True,
-        text=True,
-        env=HERE,
-    )
+    again = [EXAMPLES / "02_cifar10_resnet.py", *options, "--out", tmp_path / "killed"]
+    other = forked.run(*again, "--seed", 9, environment=HERE)
     assert other.returncode != 0
     assert "holds a run with other options: {'seed': ('0', '9')}" in other.stderr
-    write_data_set(data, records=61)
-    other = subprocess.run(
-        command("02_cifar10_resnet.py", *options, "--out", tmp_path / "killed"), capture_output=True, text=True, env=HERE
-    )
+    write_data_set(data, records=31)
+    other = forked.run(*again, environment=HERE)
     assert other.returncode != 0
     assert "holds a run with other options: {'data': (" in other.stderr

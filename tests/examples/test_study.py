@@ -14,10 +14,16 @@ from examples.test_cifar10 import write_data_set
 from networks import ResNet
 from study_bench import small_workbench
 
-from benchmarks.study import job, methods, prediction, report, results, rows, tables, workbench, worker
+from benchmarks.study import grouping, job, methods, prediction, report, results, rows, tables, workbench, worker
 from tremap_brevitas.cluster import RunFolder
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def few_chips(monkeypatch):
+    """The page's table of groups is made of maps alone: of a dozen chips here, and not of 300, which takes ten seconds."""
+    monkeypatch.setattr(grouping, "CHIPS", 12)
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +59,8 @@ def test_a_method_is_registered_once_and_rows_name_registered_ones():
         methods.entry(methods.BY_STEP)(lambda task: None)
 
 
-@pytest.mark.slow
-def test_every_kind_of_row_and_the_page(bench, tmp_path):
+@pytest.mark.slow(25)
+def test_every_kind_of_row_and_the_page(bench, few_chips, tmp_path):
     """One row of each kind, with two steps; then the page is filled from them."""
     kinds, kept = {}, 0
     for row in rows.all_rows():
@@ -91,8 +97,8 @@ def test_every_kind_of_row_and_the_page(bench, tmp_path):
         assert body.count("\n|") >= 1 or body.lower().startswith("not run"), name
 
 
-@pytest.mark.slow
-def test_the_command_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+@pytest.mark.slow(10)
+def test_the_command_goes_on_where_it_was_stopped(few_chips, tmp_path, monkeypatch):
     """From files to the page; a row that is there is not run again, and other options are refused."""
     write_data_set(tmp_path / "data", records=30)
     torch.manual_seed(0)
@@ -103,6 +109,7 @@ def test_the_command_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(workbench, "BATCH", 8)
     monkeypatch.setattr(workbench.tm, "compiled", lambda model, **_: model)
     monkeypatch.setattr(workbench, "COLLECT", 2)
+    monkeypatch.setattr(job, "MAX_MEMBERS", 2)
     monkeypatch.setitem(worker.BASELINES, "resnet20", 2)
     first, second = rows.Row(steps=2), rows.Row(steps=0, method="none")
     monkeypatch.setattr(rows, "TABLES", {"headline": lambda: [first], "large group": lambda: [first, second]})

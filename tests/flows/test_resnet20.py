@@ -12,7 +12,7 @@ import tremap_brevitas as tm
 from tremap_brevitas.onnx_files import onnx_runner
 
 
-@pytest.mark.slow
+@pytest.mark.slow(15)
 def test_resnet20(tmp_path, capsys):
     needs_program("iverilog")
     group = Group("resnet", fault_rate=6e-3)

@@ -4,13 +4,14 @@ import csv
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import textwrap
 import time
 from collections import Counter
+from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -240,31 +241,22 @@ def test_an_existing_bundle_is_kept_or_replaced_whole(group, copied):
 
 @pytest.mark.slow
 def test_killed_at_any_moment(tmp_path):
-    program = """
-        import sys
-        sys.path[:0] = {paths!r}
-        from groups import Group
-        group = Group()
-        print("ready", flush=True)
-        group.export({target!r})
-        print("done", flush=True)
-    """
-    here = os.path.dirname(__file__)
-    paths = [here, *(p for p in sys.path if p)]
-    outcomes = []
+    script = tmp_path / "script.py"
+    script.write_text("import sys; from groups import Group; group = Group(); print('ready'); group.export(sys.argv[1])\n")
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (root / "tests", root / "examples", root)))}
+    said, outcomes = tmp_path / "said", []
     for turn, delay in enumerate([0.05, 0.5, 1.0, 60]):
         target = tmp_path / str(turn) / "bundle"
         target.parent.mkdir()
-        source = textwrap.dedent(program.format(paths=paths, target=str(target)))
-        with subprocess.Popen(
-            [sys.executable, "-c", source], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        ) as run:
-            assert run.stdout is not None
-            assert "ready" in run.stdout.readline()
-            end = time.monotonic() + delay
-            while time.monotonic() < end and run.poll() is None:
-                time.sleep(0.01)
-            run.send_signal(signal.SIGKILL)
+        said.write_text("")
+        process = forked.start(script, target, environment=environment, said=str(said))
+        while "ready" not in said.read_text() and process.is_alive():
+            time.sleep(0.005)
+        process.join(delay)
+        process.kill()
+        process.join()
+        assert "ready" in said.read_text()
         outcomes.append(target.exists())
         if target.exists():
             assert tm.verify_bundle(target, []).ok

@@ -18,6 +18,7 @@ from tremap_brevitas.placed.evaluator import Evaluator
 @pytest.fixture(scope="module")
 def fleet():
     torch.manual_seed(0)
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in a job of one core: sums in the same order
     model = make()
     for _ in range(3):
@@ -28,7 +29,7 @@ def fleet():
     net.set_faults_(tm.merge(chips, on_conflict="majority"))
     exact = tm.FaultMap(net.placement.memory, [], [], "healthy")
     yield net, [*chips, exact]
-    torch.set_num_threads(os.cpu_count())
+    torch.set_num_threads(threads)
 
 
 @pytest.mark.slow

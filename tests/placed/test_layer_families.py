@@ -4,15 +4,17 @@ import brevitas.nn as qnn
 import numpy as np
 import pytest
 import torch
+from brevitas.nn.mixin.parameter import QuantWeightMixin
 from brevitas.quant import (
     Int8ActPerTensorFloat,
     Int32Bias,
 )
 from helpers import a_chip, a_net, expected_codes, plain_codes_of
+from networks import ResNet
 
 import tremap_brevitas as tm
 from tremap_brevitas import quant as tq
-from tremap_brevitas.placed.slots import faulty_slots
+from tremap_brevitas.placed.slots import faulty_slots, weight_slots
 
 QUANT = tq.FaultyInt8WeightPerTensorFixedPoint
 
@@ -83,3 +85,16 @@ def test_every_layer_family_against_the_oracle(family, store):
     model.train()
     run(model, x).square().sum().backward()
     assert all(entry.module.weight.grad is not None for entry in faulty_slots(model))
+
+
+def test_layers_are_those_of_named_modules_in_its_order():
+    """Quantizers are not searched for layers; a layer that is there twice has its first name."""
+    made = {family: make() for family, (make, _) in LAYERS.items()}
+    model = torch.nn.ModuleDict({**made, "again": torch.nn.Sequential(made["conv2d"], qnn.QuantReLU()), "more": ResNet(8)})
+    expected = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, QuantWeightMixin) and module.weight_quant.tensor_quant is not None
+    ]
+    assert [entry.name for entry in weight_slots(model)] == expected
+    assert len(expected) > 25

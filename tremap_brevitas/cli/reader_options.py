@@ -6,6 +6,7 @@ import inspect
 import math
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -92,7 +93,8 @@ def check_reader_options(options: Mapping[str, Any], format_: Format | None) -> 
             raise click.UsageError(f"--option: {str(error).replace(f'{path}: ', '')}") from None
 
 
-def _known(format_: Format | None) -> dict[str, Any]:
+@cache  # type hints are evaluated anew each time, which takes milliseconds
+def _known(format_: Format | None) -> Mapping[str, Any]:
     """Return names and types of a format's options, or of all formats if none is given."""
     known: dict[str, Any] = {"chip": str}
     for name in _READERS if format_ is None else [format_]:

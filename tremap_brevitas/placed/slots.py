@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from itertools import combinations
 from typing import Any, NamedTuple
 
 from brevitas.nn.mixin.parameter import QuantBiasMixin, QuantWeightMixin
 from brevitas.proxy.parameter_quant import BiasQuantProxyFromInjector
+from brevitas.proxy.quant_proxy import QuantProxyFromInjector
 from torch import nn
 
 from tremap_brevitas.codes import Encoding
@@ -61,7 +62,7 @@ def weight_slots(
     """
     check_type("model", model, nn.Module)
     slots = []
-    for name, module in model.named_modules():
+    for name, module in _outside_quantizers(model):
         if isinstance(module, QuantWeightMixin) and module.weight_quant.tensor_quant is not None:
             slots.append(WeightSlot(name, module, module.weight_quant, _slot(name, module, "weight")))
         if isinstance(module, QuantBiasMixin) and module.bias is not None and module.bias_quant.tensor_quant is not None:
@@ -78,6 +79,20 @@ def weight_slots(
     if include is not None:
         slots = [f for f in slots if any(fnmatchcase(f.name, p) for p in _patterns(include))]
     return [f for f in slots if not any(fnmatchcase(f.name, p) for p in _patterns(exclude))]
+
+
+def _outside_quantizers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield what ``named_modules`` yields, without what lies in quantizers: nine modules of ten, and no layers."""
+    seen: set[nn.Module] = set()
+    waiting = [("", model)]
+    while waiting:
+        name, module = waiting.pop()
+        if module in seen or isinstance(module, QuantProxyFromInjector):
+            continue
+        seen.add(module)
+        yield name, module
+        inside = [(f"{name}.{child}" if name else child, found) for child, found in module.named_children()]
+        waiting += reversed(inside)
 
 
 def _slot(name: str, module: nn.Module, parameter: str) -> int:

@@ -5,11 +5,10 @@ import os
 import pickle
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -21,6 +20,7 @@ from tremap_brevitas.cluster import LocalCores, RayEngine
 from tremap_brevitas.placed.identity import network_digest
 from tremap_brevitas.prepare import prepare_fleet
 from tremap_brevitas.prepare.compensation.from_moments import outputs_of
+from tremap_brevitas.prepare.compensation.shared import HealthyInputs
 
 TESTS = Path(__file__).parents[2]
 
@@ -151,6 +151,21 @@ def test_a_fleet_without_what_it_needs(net, moments, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_moments_of_nothing_and_of_what_is_no_number(net, moments):
+    with pytest.raises(ValueError, match="no inputs were given"):
+        net.moments([], progress=False)
+    with pytest.raises(ValueError, match="samples must be at least 1, got 0"):
+        net.moments([images()], samples=0, progress=False)
+    with pytest.raises(ValueError, match=r"layer 'features.0': its inputs are not all finite"):
+        net.moments([images() * float("inf")], progress=False)
+    layer = moments.layers["classifier"]
+    with pytest.raises(ValueError, match=r"second has shape \(1, 96, 95\), but mean has \(1, 96\)"):
+        HealthyInputs(layer.second[:, :, 1:], layer.mean)
+    with pytest.raises(ValueError, match="moments are not all finite"):
+        HealthyInputs(layer.second, layer.mean * np.nan)
+    assert HealthyInputs(layer.second, layer.mean, layer.norm) == layer != HealthyInputs(layer.second, -layer.mean, layer.norm)
+
+
 @pytest.mark.slow
 def test_a_fleet_is_the_same_on_local_cores(net, moments):
     chips = chips_of(net, 2)
@@ -174,6 +189,7 @@ def test_a_fleet_is_the_same_on_a_cluster(net, moments, monkeypatch):
 def test_a_fleet_that_is_killed_goes_on(net, moments, tmp_path, monkeypatch):
     undisturbed = prepare_fleet(net, chips_of(net, CHIPS), moments, evaluate=mean_output, **OPTIONS)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), str(TESTS.parent / "examples"), str(TESTS.parent)]))
+    script = Path(__file__).with_name("fleet_jobs.py")
     rng = random.Random(0)
     done = tmp_path / "run" / "done"
 
@@ -183,15 +199,14 @@ def test_a_fleet_that_is_killed_goes_on(net, moments, tmp_path, monkeypatch):
     kills = 0
     while finished() < CHIPS:
         enough = CHIPS if kills else rng.randint(finished() + 1, min(finished() + 4, CHIPS - 1))
-        command = [sys.executable, Path(__file__).with_name("fleet_jobs.py"), tmp_path / "run"]
-        with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
-            while finished() < enough and process.poll() is None:
-                time.sleep(0.002)
-            if not kills and process.poll() is None:
-                process.kill()
-                kills += 1
-            said = process.stderr.read().decode()
-        assert process.returncode in (0, -signal.SIGKILL), said
+        process = forked.start(script, tmp_path / "run", complained=str(tmp_path / "stderr"))
+        while finished() < enough and process.is_alive():
+            time.sleep(0.002)
+        if not kills and process.is_alive():
+            process.kill()
+            kills += 1
+        process.join()
+        assert process.exitcode in (0, -signal.SIGKILL), (tmp_path / "stderr").read_text()
     assert kills == 1
     calls = []
 

@@ -87,7 +87,7 @@ plans = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 9), st.integer
 deep = plans.map(lambda plan: [(step, i if a % 2 else a, b) for i, (step, a, b) in enumerate(plan)])
 
 
-@pytest.mark.slow
+@pytest.mark.slow(10)
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @example([("grouped", 0, 0), ("cat", 1, 1), ("cat", 0, 1)], "flatten", 0)
 @example([("halves", 0, 0), ("cat", 0, 1), ("attend", 2, 2), ("add", 2, 3)], "mean", 0)

@@ -107,8 +107,8 @@ def forget_cached(model: nn.Module) -> None:
                 setattr(module, name, None)
 
 
-def _codes(net: PlacedState) -> dict[str, Any]:
-    return {layer.name: net.codes(layer.name).wanted for layer in net.placement.layers}
+def _codes(net: PlacedState) -> Mapping[str, Any]:
+    return net.memory_image().codes  # without faults; the layers are looked up once for all
 
 
 def _inverses(orders: Orders) -> dict[str, Any]:

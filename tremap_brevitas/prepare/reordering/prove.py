@@ -95,8 +95,7 @@ def _tried(make: Callable[[], PlacedModel], inputs: Sequence[Any]) -> PlacedMode
         twin = make()
         with evaluation_mode(twin.model), torch.no_grad():
             twin.model(*[_doubled(value) for value in inputs])
-        for layer in twin.placement.layers:
-            twin.codes(layer.name)
+        twin.memory_image()
     except Exception:  # a model may need float32, or be impossible to copy; then it is run as it is
         return None
     return twin
