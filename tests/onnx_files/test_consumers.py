@@ -98,7 +98,9 @@ def in_qonnx(path, *transformations):
 TOOLS = {
     "onnxruntime, optimizations off": lambda p: in_onnxruntime(p, "ORT_DISABLE_ALL"),
     "onnxruntime, `session.x64quantprecision=1`": lambda p: in_onnxruntime(p, "ORT_ENABLE_ALL", session__x64quantprecision="1"),
-    "OpenVINO, `LP_TRANSFORMS_MODE=NO`": lambda p: in_openvino(p, LP_TRANSFORMS_MODE="NO"),
+    "OpenVINO, `LP_TRANSFORMS_MODE=NO`, `EXECUTION_MODE_HINT=ACCURACY`": lambda p: in_openvino(
+        p, LP_TRANSFORMS_MODE="NO", EXECUTION_MODE_HINT="ACCURACY"
+    ),
     "qonnx": in_qonnx,
     "qonnx `GemmToMatMul` (FINN)": lambda p: in_qonnx(p, GemmToMatMul()),
     "qonnx `QCDQToQuant`, one scale": lambda p: in_qonnx(p, QCDQToQuant(), GemmToMatMul()),
