@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import tremap_brevitas as tm
 from benchmarks.measure import interleaved, machine
-from tremap_brevitas.placed.faults import faults_by_layer, located
+from tremap_brevitas.placed.faults import faults_by_layer, locate_stuck_bits
 from tremap_brevitas.placed.live import Live
 from tremap_brevitas.placed.slots import checked_slots, faulty_slots
 
@@ -146,7 +146,7 @@ def switching(rate: float, rounds: int) -> None:
     chips = tm.random_fault_maps(memory, chips=2, fault_rate=rate, seed=0)
     millions = net.placement.weights / 1e6
     slots = checked_slots(model, net.placement)
-    located_by_chip = {chip.chip: located(net.placement, chip) for chip in chips}
+    located_by_chip = {chip.chip: locate_stuck_bits(net.placement, chip) for chip in chips}
     turn = 0
 
     def switch(rule: tm.Rule, located_before: bool) -> None:

@@ -173,22 +173,22 @@ def test_a_new_folder(tmp_path):
     assert os.listdir(tmp_path) == ["g"]
 
 
-@pytest.mark.parametrize("found", ["folder", "file", "empty"])
-def test_what_appears_meanwhile_stays(tmp_path, found):
+@pytest.mark.parametrize("appeared", ["folder", "file", "empty"])
+def test_what_appears_meanwhile_stays(tmp_path, appeared):
     path = tmp_path / "g"
 
     def appear():
-        if found == "file":
+        if appeared == "file":
             path.write_text("theirs")
             return
         path.mkdir()
-        if found == "folder":
+        if appeared == "folder":
             (path / "theirs").write_text("theirs")
 
-    with pytest.raises(FileExistsError, match="g exists already: it was made meanwhile"):
+    with pytest.raises(FileExistsError, match="g exists already: it was made in the meantime"):
         make(path, meanwhile=appear)
     assert os.listdir(tmp_path) == ["g"]
-    assert {"file": path.is_file, "folder": (path / "theirs").exists, "empty": path.is_dir}[found]()
+    assert {"file": path.is_file, "folder": (path / "theirs").exists, "empty": path.is_dir}[appeared]()
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -262,10 +262,10 @@ def test_overwriting_leaves_alone_what_somebody_else_put_there(tmp_path, name, w
 def test_a_folder_that_was_replaced_meanwhile_stays(tmp_path):
     path = tmp_path / "g"
     make(path)
-    with pytest.raises(FileExistsError, match="g was replaced meanwhile"):
+    with pytest.raises(FileExistsError, match="g was replaced in the meantime"):
         make(path, overwrite=True, text="slow", meanwhile=lambda: make(path, overwrite=True))
     assert (path / "x").read_text() == "x"
-    with pytest.raises(FileExistsError, match="g was replaced meanwhile"):
+    with pytest.raises(FileExistsError, match="g was replaced in the meantime"):
         make(path, overwrite=True, meanwhile=lambda: path.rename(tmp_path / "moved"))
     assert sorted(os.listdir(tmp_path)) == ["moved"]
 

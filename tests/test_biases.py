@@ -108,9 +108,9 @@ def test_gradients_of_stuck_biases(bias_quant, store, gradient):
     value = (codes + (torch.from_numpy(read) - codes).detach()) * scale
     (value * weighting).sum().backward()
     net.set_faults_(chip, rule=tm.Rule(store, gradient))
-    found = layer.quant_bias().value
-    (found * weighting).sum().backward()
-    torch.testing.assert_close(found, value, rtol=0, atol=1e-6)
+    bias = layer.quant_bias().value
+    (bias * weighting).sum().backward()
+    torch.testing.assert_close(bias, value, rtol=0, atol=1e-6)
     torch.testing.assert_close(layer.bias.grad, healthy.bias.grad, rtol=0, atol=1e-5)
     passing = [i for i in range(10) if i != int(healthy.bias.detach().abs().argmax())]  # this one has the scale's as well
     assert [i for i in passing if layer.bias.grad[i] == 0] == [i for i in passing if i in (0, 3) and gradient != "identity"]
@@ -227,7 +227,7 @@ def test_a_wide_bias_cannot_be_placed():
         bit_width = 24
 
     model = tm.make_faulty(a_network(Wide), biases=True)
-    with pytest.raises(ValueError, match="layer '0.bias': codes of 24 bits, but 16 is the most that can be placed"):
+    with pytest.raises(ValueError, match="layer '0.bias': codes of 24 bits, but at most 16 bits can be placed"):
         a_net(model)
 
 

@@ -95,20 +95,20 @@ def test_read_back_equals_the_oracle_and_is_idempotent(case):
 @settings(max_examples=150)
 def test_nearest_equals_brute_force(case):
     codes, sa0, sa1, width, encoding = case
-    found = c.nearest_reachable(codes, sa0=sa0, sa1=sa1, bit_width=width, encoding=encoding)
+    nearest = c.nearest_reachable(codes, sa0=sa0, sa1=sa1, bit_width=width, encoding=encoding)
     stuck = oracle.stuck_bits(sa0, sa1, width)
-    assert found.tolist() == [oracle.nearest(code, stuck, width, encoding) for code in codes]
+    assert nearest.tolist() == [oracle.nearest(code, stuck, width, encoding) for code in codes]
 
 
 @given(stuck_codes(min_width=11))
 @settings(max_examples=40)
 def test_wide_nearest_is_reachable_and_never_further_than_any_reachable_code(case):
     codes, sa0, sa1, width, encoding = case
-    found = c.nearest_reachable(codes, sa0=sa0, sa1=sa1, bit_width=width, encoding=encoding)
+    nearest = c.nearest_reachable(codes, sa0=sa0, sa1=sa1, bit_width=width, encoding=encoding)
     patterns = np.arange(1 << width)
     reachable = c.decode((patterns | sa1) & ~sa0, bit_width=width, encoding=encoding)
-    assert np.isin(found, reachable).all()
-    for code, near in zip(codes, found, strict=True):
+    assert np.isin(nearest, reachable).all()
+    for code, near in zip(codes, nearest, strict=True):
         rank = min(zip(abs(reachable - code).tolist(), abs(reachable).tolist(), strict=True))
         assert (abs(near - code), abs(near)) == rank
 

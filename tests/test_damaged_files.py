@@ -43,12 +43,12 @@ def saved(request, tmp_path):
 def attempt(value, path):
     """Load a file; what comes out must be the value that was saved, or a documented error."""
     try:
-        found = type(value).load(path)
+        loaded = type(value).load(path)
     except ValueError as error:
         assert str(error).startswith(f"{path}: ")  # noqa: PT017
         return False
-    assert type(found) is type(value)
-    return found == value
+    assert type(loaded) is type(value)
+    return loaded == value
 
 
 def contents(path):

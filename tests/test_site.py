@@ -53,8 +53,8 @@ def base_has(package, name):
     """Whether a base class of the object has the member."""
     owner, _, member = name.rpartition(".")
     try:
-        found = package[owner]
-        yield from (member in base.members for base in found.mro())
+        owned = package[owner]
+        yield from (member in base.members for base in owned.mro())
     except Exception:
         yield False
 

@@ -201,12 +201,12 @@ def test_a_value_survives(value, how):
 
 def test_no_public_value_is_left_out():
     kinds = {type(value) for value in values()}
-    rooms = (bundle, codes, faults, moments, onnx_files, order, patching, placement, planning, prepare, report_room)
-    for module in (tm, *rooms, importlib.import_module("tremap_brevitas.cluster")):
+    packages = (bundle, codes, faults, moments, onnx_files, order, patching, placement, planning, prepare, report_room)
+    for module in (tm, *packages, importlib.import_module("tremap_brevitas.cluster")):
         for name in getattr(module, "__all__", ()):
-            found = getattr(module, name)
-            if isinstance(found, type) and "__dataclass_fields__" in vars(found):
-                assert found in kinds, f"{module.__name__}.{name} has no example above"
+            public = getattr(module, name)
+            if isinstance(public, type) and "__dataclass_fields__" in vars(public):
+                assert public in kinds, f"{module.__name__}.{name} has no example above"
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_no_public_value_is_left_out():
 )
 def test_an_error_comes_back_from_another_process(error):
     error.where = "on machine 3"
-    for found in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
-        assert type(found) is type(error)
-        assert str(found) == str(error)
-        assert vars(found) == vars(error)
+    for again in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
+        assert type(again) is type(error)
+        assert str(again) == str(error)
+        assert vars(again) == vars(error)

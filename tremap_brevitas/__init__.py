@@ -1,7 +1,7 @@
-"""Retrain one Brevitas network for a whole group of accelerator chips with stuck-at faults in their weight memory.
+"""Prepare one Brevitas network for a group of accelerator chips with stuck cells in their weight memories.
 
-The public names; `import tremap_brevitas as tm`. They stand in ``__init__.pyi`` and are imported when first used, so that what
-needs neither torch nor Brevitas (fault maps, placements, certificates, the verification of bundles) runs without them.
+The public names; `import tremap_brevitas as tm`. They are listed in ``__init__.pyi`` and imported when first used, so that
+the parts that need neither torch nor Brevitas (fault maps, placements, certificates, verifying bundles) work without them.
 """
 
 import lazy_loader

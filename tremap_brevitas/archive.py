@@ -70,14 +70,14 @@ def load_archive(
     schema: int,
     header: type[Header],
 ) -> DigestedValue:
-    """Load what ``save_archive`` wrote.
+    """Load a value that ``save_archive`` wrote.
 
     Args:
         path: The file.
-        make: Makes the value of header and arrays.
-        kind: What the file should hold.
+        make: Function from header and arrays to the value.
+        kind: Kind of value that the file should hold.
         schema: Newest schema that ``make`` understands.
-        header: What the header says, a ``msgspec.Struct`` with a ``digest``.
+        header: Type of the header, a ``msgspec.Struct`` with a ``digest``.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -98,7 +98,7 @@ def archive_kind(path: str | os.PathLike[str]) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             return str(json.loads(_array(_HEADER, archive.read(f"{_HEADER}.npy")).tobytes().decode())["kind"])
-    except Exception:  # whatever a damaged file makes of a library
+    except Exception:  # a damaged file can cause any error in a library
         return None
 
 
@@ -110,13 +110,13 @@ def save_json(path: str | os.PathLike[str], content: Mapping[str, Any], *, inden
 
 
 def load_json(path: str | os.PathLike[str], make: Callable[[Content], Value], *, what: str, content: type[Content]) -> Value:
-    """Load what ``save_json`` wrote.
+    """Load a value that ``save_json`` wrote.
 
     Args:
         path: The file.
-        make: Makes the value of the content.
+        make: Function from the content to the value.
         what: What the file should be, with its article, such as ``"a resilience curve"``.
-        content: What the file says, a ``msgspec.Struct``.
+        content: Type of the content, a ``msgspec.Struct``.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -138,16 +138,16 @@ def write_archive(
 ) -> Path:
     """Write ``header`` and ``arrays`` to a file, atomically.
 
-    The header also says which arrays there are: the directory of a zip file is under no checksum, and one damaged byte in it
-    can hide an array.
+    The header also lists the arrays: the directory of a zip file has no checksum, and one damaged byte in it can hide an
+    array.
 
     Args:
-        path: File to write, taken as it stands (no ending is added); an existing file is replaced.
+        path: File to write, used unchanged (no ending is added); an existing file is replaced.
         kind: What the file holds, such as ``"tremap fault map"``; checked when it is read.
         schema: Version of the layout of header and arrays, from 1 upwards.
         header: Anything JSON can hold.
         arrays: Arrays of numbers by name.
-        compress: Whether to compress them; what is not compressed can be mapped by [mapped_archive][].
+        compress: Whether to compress them; arrays that are not compressed can be mapped by [mapped_archive][].
 
     Returns:
         The path written.
@@ -168,7 +168,7 @@ def write_archive(
 
 
 def read_archive(path: str | os.PathLike[str], *, kind: str, schema: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Read what [write_archive][] wrote.
+    """Read a file that [write_archive][] wrote.
 
     Args:
         path: File to read.
@@ -187,14 +187,14 @@ def read_archive(path: str | os.PathLike[str], *, kind: str, schema: int) -> tup
 
 
 def mapped_archive(path: str | os.PathLike[str], *, kind: str, schema: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Read what [write_archive][] wrote, with the arrays memory-mapped, read-only.
+    """Read a file that [write_archive][] wrote, with the arrays memory-mapped, read-only.
 
-    So an array of a large file is there at once. Their checksums are not compared: whoever doubts the file compares a digest.
-    Arrays that are compressed are read.
+    This makes an array of a large file available at once. Its checksum is not compared: to notice damage, compare a digest.
+    Compressed arrays are read.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: As read_archive, but for damage inside an array.
+        ValueError: As read_archive, except for damage inside an array.
     """
     check_regular(path)
     return _read(path, lambda: _mapped(Path(path)), kind=kind, schema=schema)
@@ -208,7 +208,7 @@ def _read(
         header = json.loads(arrays.pop(_HEADER).tobytes().decode())
         arrays.pop("allow_pickle", None)  # see write_archive: files of earlier versions, under NumPy below 2.1
         said_kind, said_schema = header.pop("kind"), header["schema"]
-        said = header.pop("arrays", None)  # files of earlier versions do not say it
+        said = header.pop("arrays", None)  # files of earlier versions do not list them
         if said is not None and said != sorted(arrays):
             raise ValueError(f"its header announces the arrays {said}, but it holds {sorted(arrays)}")
     if said_kind != kind:

@@ -140,7 +140,7 @@ def nearest_reachable(codes: ArrayLike, *, sa0: ArrayLike, sa1: ArrayLike, bit_w
 def nearest_formula(codes: Any, sa0: Any, sa1: Any, *, bit_width: int, encoding: Encoding) -> Any:
     """Compute [nearest_reachable][tremap_brevitas.codes.nearest_reachable] in closed form, without its checks.
 
-    Written in operators only, so that NumPy arrays and torch tensors (int32 both) pass alike.
+    Uses operators only, so that it works for NumPy arrays and torch tensors (both int32).
     """
     half = 1 << (bit_width - 1)
     full = 2 * half - 1
@@ -226,7 +226,7 @@ def code_table(*, bit_width: int, encoding: Encoding, nearest: bool) -> NDArray[
         ``"binary"``). 1.7 MB at 8 bits; made once and shared.
     """
     if bit_width > MAX_TABLE_BIT_WIDTH:
-        raise ValueError(f"a table for {bit_width} bits would be too large; {MAX_TABLE_BIT_WIDTH} is the most")
+        raise ValueError(f"a table for {bit_width} bits would be too large; it can have at most {MAX_TABLE_BIT_WIDTH} bits")
     low, high = code_range(bit_width=bit_width, encoding=encoding)
     start = 0 if encoding == "binary" else -(1 << (bit_width - 1))
     # Sign-magnitude has no -2**(bit_width - 1); its column is never used.

@@ -24,11 +24,11 @@ _tidied: set[str] = set()
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Write a file atomically: yield a temporary one, which takes the name ``path`` at the end of the block.
+    """Write a file atomically: yield the path of a temporary one, which gets the name ``path`` at the end of the block.
 
-    On an error the temporary file is removed, and what was there before stays.
+    On an error the temporary file is removed, and an existing file stays.
 
-    An existing file is replaced, and its mode kept. A link stays, and what it leads to is written. What is not a regular file
+    An existing file is replaced, and its mode kept. A link stays, and its target is written. Anything but a regular file
     (a device, a pipe, ``/dev/stdout``) is written to at the end of the block.
 
     Raises:
@@ -45,7 +45,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary = Path(folder, target.name)
             temporary.touch()
             yield temporary
-            sys.stdout.flush()  # what was printed before stands before it
+            sys.stdout.flush()  # earlier output comes before it
             handle = os.open(path, os.O_WRONLY) if descriptor is None else os.dup(descriptor)
             with temporary.open("rb") as source, os.fdopen(handle, "wb") as sink:
                 shutil.copyfileobj(source, sink)
@@ -66,21 +66,20 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 def atomic_folder(
     path: str | os.PathLike[str], *, overwrite: bool, wrote: Callable[[Path], Mapping[str, str]] | None = None
 ) -> Iterator[Path]:
-    """Write a folder atomically: yield a temporary one, which takes the name ``path`` at the end of the block.
+    """Write a folder atomically: yield the path of a temporary one, which gets the name ``path`` at the end of the block.
 
-    On an error the temporary folder is removed, and what was there before stays. Of several that write the same folder, one
-    succeeds.
+    On an error the temporary folder is removed, and an existing folder stays. If several write the same folder, one succeeds.
 
     Args:
         path: The folder to make. A link stays, and the folder that it leads to is made.
         overwrite: Whether to replace an existing folder. It is moved aside first and removed when the new one is in place, so
             that between the two, for an instant, there is none.
-        wrote: Name and SHA-256 of each file that an earlier run wrote into a folder. A folder that holds anything else is not
-            replaced; None: only an empty one is.
+        wrote: Function from a folder to name and SHA-256 of each file that an earlier run wrote into it. A folder that holds
+            anything else is not replaced; None to replace only an empty one.
 
     Raises:
-        FileExistsError: If there is something of that name, and ``overwrite`` is False, or it is not a folder, or holds what no
-            earlier run wrote; or if something else made or replaced it before the end of the block.
+        FileExistsError: If there is something of that name, and ``overwrite`` is False, or it is not a folder, or holds files
+            that no earlier run wrote; or if something else made or replaced it before the end of the block.
         FileNotFoundError: If the folder above does not exist.
         PermissionError: If the folder above cannot be written to.
     """
@@ -114,12 +113,12 @@ def _move_aside(target: Path, old: os.stat_result, aside: Path, path: str | os.P
     with suppress(FileNotFoundError):
         os.rename(target, aside)
     if not aside.exists() or not os.path.samestat(aside.stat(), old):
-        raise FileExistsError(f"{path} was replaced meanwhile")
+        raise FileExistsError(f"{path} was replaced in the meantime")
 
 
 def _move_to_free_name(temporary: Path, target: Path, path: str | os.PathLike[str]) -> None:
     # A rename alone would replace an empty folder; mkdir takes the name for one run only.
-    message = f"{path} exists already: it was made meanwhile"
+    message = f"{path} exists already: it was made in the meantime"
     try:
         os.mkdir(target)
     except FileExistsError:
@@ -165,11 +164,11 @@ def _temporary_folder(parent: Path, path: str | os.PathLike[str]) -> Iterator[Pa
             raise os_error(error.errno or errno.EIO, path) from None
         with suppress(FileNotFoundError):
             handle = os.open(folder, os.O_RDONLY)
-            with suppress(OSError):  # a file system without locks: then nobody can tidy either
+            with suppress(OSError):  # on a file system without locks other runs cannot tidy up either
                 fcntl.flock(handle, fcntl.LOCK_EX)
             if folder.exists():
                 break
-            os.close(handle)  # somebody has tidied it away in between
+            os.close(handle)  # another run has removed it in the meantime
     try:
         yield folder
     finally:
@@ -211,7 +210,7 @@ def _resolved(path: str | os.PathLike[str]) -> tuple[Path, os.stat_result | None
 def open_descriptor(path: str | os.PathLike[str]) -> int | None:
     """Find the open file descriptor that a path such as ``/dev/stdout`` refers to; None if there is none.
 
-    It may be a regular file, which must not be replaced: whoever opened it goes on writing to it.
+    It may be a regular file, which must not be replaced: its owner continues to write to it.
     """
     link = os.fspath(path)
     for _ in range(40):  # as many links as Linux follows
@@ -225,7 +224,7 @@ def open_descriptor(path: str | os.PathLike[str]) -> int | None:
 
 
 def _keep_mode(temporary: Path, old: os.stat_result) -> None:
-    with suppress(OSError):  # only root can give a file away
+    with suppress(OSError):  # only root can change the owner of a file
         os.chown(temporary, old.st_uid, old.st_gid)
     temporary.chmod(stat.S_IMODE(old.st_mode))
 

@@ -10,7 +10,7 @@ def printable(text: str, *, keep: str = "") -> str:
 
     Args:
         text: Any text.
-        keep: Characters to leave as they are all the same, such as line ends.
+        keep: Characters to keep although they cannot be printed, such as line ends.
 
     Examples:
         >>> printable("chip \x1b[2J é\udcff")

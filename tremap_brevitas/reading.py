@@ -15,7 +15,7 @@ from pathlib import Path
 def reading(path: str | os.PathLike[str], what: str) -> Iterator[None]:
     """Turn any error while a file's content is interpreted into a ``ValueError`` that names the file.
 
-    Libraries raise what they like on bytes that nobody foresaw; so do constructors on values of wrong types.
+    Libraries raise errors of many types for unexpected bytes, and constructors for values of wrong types.
 
     Args:
         path: The file.
@@ -47,7 +47,7 @@ def check_regular(path: str | os.PathLike[str]) -> int:
     Raises:
         FileNotFoundError: If there is no such file.
         IsADirectoryError: If it is a folder.
-        ValueError: If it is not a regular file: a pipe would be waited for, and a device may never end.
+        ValueError: If it is not a regular file: reading a pipe may block, and a device may never end.
     """
     status = os.stat(path)
     if stat.S_ISDIR(status.st_mode):

@@ -47,7 +47,7 @@ def read_table(
 
     Args:
         path: The file, UTF-8 text.
-        make: Makes a value of a row, which has a text for each column; a ``ValueError`` of its own names the line.
+        make: Function from a row, a text for each column, to a value; a ``ValueError`` of its own is given the line.
         columns: Columns that there must be, in any order; there may be others.
         what: What the file should be, with its article, such as ``"a table of chips"``.
 
@@ -79,7 +79,7 @@ def read_flag(row: Mapping[str, str], column: str) -> bool:
     """Read a flag as ``write_table`` writes it; also ``yes`` and ``no``, from earlier versions.
 
     Raises:
-        ValueError: If it is something else.
+        ValueError: If it is anything else.
     """
     text = row[column]
     if text not in ("True", "False", "yes", "no"):

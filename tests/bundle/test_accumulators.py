@@ -57,15 +57,15 @@ def test_qonnx_own_rule_on_each_chip(data):
     kind = DataType[f"{'INT' if signed else 'UINT'}{bits}"]
     graph = a_graph(weight, data.draw(st.sampled_from(["Gemm", "MatMul"])), bits=bits, signed=int(signed))
     expected = [calculate_matvec_accumulator_range(codes.T, kind) for codes in [weight, *(p.read()["fc"] for p in proofs)]]
-    found = accumulator_ranges(graph, {"fc": "w"}, image, proofs)["fc"]
-    assert found == (min(low for low, _ in expected), max(high for _, high in expected))
+    ranges = accumulator_ranges(graph, {"fc": "w"}, image, proofs)["fc"]
+    assert ranges == (min(low for low, _ in expected), max(high for _, high in expected))
     assert accumulator_ranges(graph, {"fc": "w"}, image)["fc"] == expected[0]
-    kind = DataType[accumulator_type(found)]
-    assert kind.allowed(found[0])
-    assert kind.allowed(found[1])
+    kind = DataType[accumulator_type(ranges)]
+    assert kind.allowed(ranges[0])
+    assert kind.allowed(ranges[1])
     if kind.bitwidth() > 1:
         smaller = DataType[f"{kind.name.rstrip('0123456789')}{kind.bitwidth() - 1}"]
-        assert not (smaller.allowed(found[0]) and smaller.allowed(found[1]))
+        assert not (smaller.allowed(ranges[0]) and smaller.allowed(ranges[1]))
 
 
 @pytest.mark.parametrize("group", [1, 2])
@@ -98,9 +98,9 @@ def test_inputs_that_are_not_known():
 def test_in_the_manifest(group, exported):
     folder, chips = exported
     bundle = tm.Bundle.load(folder)
-    found = bundle.manifest.accumulators
-    assert set(found) == {"features.3", "features.6", "classifier"}  # the first layer's input are floats
-    for name, (low, high) in found.items():
+    ranges = bundle.manifest.accumulators
+    assert set(ranges) == {"features.3", "features.6", "classifier"}  # the first layer's input are floats
+    for name, (low, high) in ranges.items():
         read = [bundle.image.codes[name], *(tm.placement.certificate(bundle.image, chip).read()[name] for chip in chips)]
         rows = [codes.reshape(len(codes), -1).astype(int) for codes in read]  # activations are UINT8
         assert low == 255 * min(r.clip(max=0).sum(1).min() for r in rows)
@@ -110,7 +110,7 @@ def test_in_the_manifest(group, exported):
         {layer.name: layer.initializers["qonnx"] for layer in bundle.manifest.layers},
         bundle.image,
     )
-    assert any(found[name] != trained[name] for name in found)
+    assert any(ranges[name] != trained[name] for name in ranges)
     assert "accumulators" in json.loads((folder / "manifest.json").read_text())
 
 

@@ -22,14 +22,14 @@ def test_onnx_as_a_chip_computes_it(group, tmp_path, deployment):
     for chip in [*group.chips[:2], a_chip(group.placement, rate=0.05)]:
         proof = bundle.certificate(chip)
         path = tm.apply_to_onnx(bundle, chip, tmp_path / f"{chip.chip}.onnx")
-        found = tm.verify_onnx(
+        report = tm.verify_onnx(
             path,
             tm.MemoryImage(group.placement, proof.read()),
             inputs=X.numpy(),
             outputs=group.outputs(proof.read()),
             tolerance=0,
         )
-        assert found.ok, found  # to the last bit
+        assert report.ok, report  # to the last bit
         path = tm.apply_to_onnx(bundle, chip, tmp_path / "q.onnx", form="qonnx")
         weights = {w.initializer: w.codes for w in onnx_weights(load_onnx(path))}
         for layer, initializer in onnx_metadata(path)["layers"].items():
@@ -55,10 +55,10 @@ def test_lowest_codes_in_layers_that_no_fault_hit_in_training(tmp_path, dynamo):
         weights = {w.initializer: w.codes for w in onnx_weights(load_onnx(path))}
         assert weights[onnx_metadata(path)["layers"]["features.3"]].min() == -128
         if form == "qcdq":
-            found = tm.verify_onnx(
+            report = tm.verify_onnx(
                 path, tm.MemoryImage(group.placement, proof.read()), inputs=X.numpy(), outputs=group.outputs(proof.read())
             )
-            assert found.ok, found
+            assert report.ok, report
 
 
 def test_bad_calls(group, exported, tmp_path):
@@ -75,7 +75,7 @@ def test_bad_calls(group, exported, tmp_path):
     with pytest.raises(ValueError, match="onnx_forms must be some of qonnx, qcdq, got"):
         group.export(tmp_path / "b", onnx_forms=[])
     report = group.net.evaluate(group.chips, lambda m: 0.5, progress=False)
-    with pytest.raises(ValueError, match="is about chip 'chip-1', which is none of chips"):
+    with pytest.raises(ValueError, match="is about chip 'chip-1', which is not among chips"):
         group.export(tmp_path / "b", chips=group.chips[:1], report=report)
     with pytest.raises(ValueError, match="is of another network or deployment: on chip 'chip-0'"):
         group.export(tmp_path / "b", report=report, deployment="chip_image")

@@ -42,7 +42,7 @@ def test_renamed_swapped_and_added_files(copied):
     shutil.copy(folder / "old.onnx", folder / "model.qcdq.onnx")
     report = tm.verify_bundle(folder, chips)
     assert report.ok
-    assert "not looked at, since the manifest does not name it: old.onnx" in str(report)
+    assert "not checked, since the manifest does not list it: old.onnx" in str(report)
     shutil.move(folder / "model.qcdq.onnx", folder / "x")
     shutil.move(folder / "model.qonnx.onnx", folder / "model.qcdq.onnx")
     shutil.move(folder / "x", folder / "model.qonnx.onnx")

@@ -21,9 +21,9 @@ def test_it_answers_with_figures_and_rows():
 
 
 def test_json_has_the_same():
-    found = json.loads(tremap("advise", "--rate", "1e-3", "--bits", 8, "--chips", 7, "--json").stdout)
-    assert (found["best"], found["rate"], found["chips"], found["one_image"]) == ("nearest", 1e-3, 7, False)
-    best = next(option for option in found["options"] if option["preparation"] == "nearest")
+    answer = json.loads(tremap("advise", "--rate", "1e-3", "--bits", 8, "--chips", 7, "--json").stdout)
+    assert (answer["best"], answer["rate"], answer["chips"], answer["one_image"]) == ("nearest", 1e-3, 7, False)
+    best = next(option for option in answer["options"] if option["preparation"] == "nearest")
     assert best["holds"]
     assert best["basis"] == "measured"
     assert best["worst_points"] >= -0.5

@@ -30,21 +30,21 @@ def test_logs_need_no_geometry(bundle):
     out = tremap("verify", folder, folder.parent / "chips").stdout
     assert f"{folder}: 7 files unchanged, 2368 codes equal in image and ONNX" in out
     assert "0 of 4 chips compute exactly the network that was trained" in out
-    found = json.loads(tremap("verify", folder, folder.parent / "chips", "--json").stdout)
-    assert found["ok"]
+    answer = json.loads(tremap("verify", folder, folder.parent / "chips", "--json").stdout)
+    assert answer["ok"]
     expected = [tm.placement.certificate(group.image, chip).weights_that_differ for chip in group.chips]
-    assert [entry["weights_that_differ"] for entry in found["chips"]] == expected
+    assert [entry["weights_that_differ"] for entry in answer["chips"]] == expected
 
 
 def test_exit_codes(bundle, tmp_path):
     group, folder = bundle
     exact = folder.parent / "exact.npz"
-    assert "1 of 1 chips compute exactly" in tremap("verify", folder, exact, "--exact").stdout
+    assert "1 of 1 chip computes exactly" in tremap("verify", folder, exact, "--exact").stdout
     tremap("verify", folder, exact, folder.parent / "chips", "--exact", code=1)
     (tmp_path / "bad.log").write_text("address,expected,read\nzz,0,1\n")
-    found = tremap("verify", folder, tmp_path / "bad.log", exact, code=1)
-    assert "bad.log:2: address 'zz' is not a number of base 16" in found.stderr
-    assert "1 of 1 chips" in found.stdout
+    result = tremap("verify", folder, tmp_path / "bad.log", exact, code=1)
+    assert "bad.log:2: address 'zz' is not a number of base 16" in result.stderr
+    assert "1 of 1 chip computes" in result.stdout
     small = tm.FaultMap(tm.Memory(words=2, word_bits=2), [0], [0], "small").save(tmp_path / "small.npz")
     assert "is of a memory of 2 words × 2 bits" in tremap("verify", folder, small, code=1).stderr
     assert "no manifest.json in it" in tremap("verify", tmp_path, code=1).stderr
@@ -58,8 +58,8 @@ def test_exit_codes(bundle, tmp_path):
 
 def test_a_geometry_that_is_not_the_bundles_is_a_wrong_call(bundle):
     _, folder = bundle
-    found = tremap("verify", folder, folder.parent / "chips", "--words", 3, "--word-bits", 8, code=2)
-    assert "--words and --word-bits say 3 words × 8 bits, the bundle has" in found.stderr
+    result = tremap("verify", folder, folder.parent / "chips", "--words", 3, "--word-bits", 8, code=2)
+    assert "--words and --word-bits say 3 words × 8 bits, the bundle has" in result.stderr
 
 
 def test_layout(bundle):
@@ -72,5 +72,5 @@ def test_layout(bundle):
 
 def test_the_installed_command_loads_no_torch():
     code = "import sys; from tremap_brevitas.cli import main; assert not {'torch', 'brevitas', 'onnx'} & set(sys.modules)"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert found.returncode == 0, found.stderr
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert process.returncode == 0, process.stderr

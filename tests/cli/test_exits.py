@@ -82,8 +82,8 @@ def test_documented_errors_are_one_line(error, said):
     def fail():
         raise error
 
-    found = CliRunner().invoke(main, ["fail"])
-    assert (found.exit_code, found.output) == (1, f"Error: {said}\n")
+    result = CliRunner().invoke(main, ["fail"])
+    assert (result.exit_code, result.output) == (1, f"Error: {said}\n")
 
 
 def test_a_fault_of_the_program_shows_where():

@@ -66,8 +66,8 @@ def test_what_stays_is_weighed_by_the_outputs(lot, tmp_path):
         expected = output_error(certificate_of(chip.chip, bundle.image, read), moments)
         assert float(row["output_error"]) == pytest.approx(expected)
         assert (expected == 0) == order.exact
-    found = json.loads(tremap("order", bundle.folder, where, "--out", tmp_path / "more.npz", "--json").stdout)
-    assert found["weighed_by"] == "error of the layers' outputs"
+    answer = json.loads(tremap("order", bundle.folder, where, "--out", tmp_path / "more.npz", "--json").stdout)
+    assert answer["weighed_by"] == "error of the layers' outputs"
 
 
 def test_a_library_counts_chips_that_are_exact_in_order(lot, tmp_path):
@@ -188,13 +188,13 @@ def test_a_chip_with_hardware_is_patched_in_its_order(lot, tmp_path):
 def test_a_library_without_groups_or_with_one_image_for_all(lot, tmp_path):
     bundle, _, where, _ = lot
     options = ["assign", where, "--bundle", bundle.folder, "--goal", 0.85, "--orders"]
-    found = tremap(*options, "--deployment", "group_image", code=1)
-    assert "orders give each chip an image of its own" in found.stderr
+    result = tremap(*options, "--deployment", "group_image", code=1)
+    assert "orders give each chip an image of its own" in result.stderr
     group = Group("linear", seed=1)
     report = group.net.evaluate(group.chips[:1], lambda model: 0.9, progress=False)
     bare = group.export(tmp_path / "bare", chips=group.chips[:1], report=report)
-    found = tremap("assign", where, "--bundle", bare, "--goal", 0.85, "--orders", code=1)
-    assert "no image has groups of channels" in found.stderr
+    result = tremap("assign", where, "--bundle", bare, "--goal", 0.85, "--orders", code=1)
+    assert "no image has groups of channels" in result.stderr
 
 
 def test_a_chip_is_patched_in_its_order(lot, tmp_path):
@@ -204,8 +204,8 @@ def test_a_chip_is_patched_in_its_order(lot, tmp_path):
     said = tremap(*arguments, "--onnx", onnx, "--order-out", own).stdout
     assert "the chip holds the network in its order of channels" in said
     order = load_orders(orders, bundle.image, bundle.groups())["A4"]
-    patched, found = patch_in_order(order, bundle.moments(), chips[4])
-    assert found.error < found.nearest_error
+    patched, result = patch_in_order(order, bundle.moments(), chips[4])
+    assert result.error < result.nearest_error
     words = read_memory_image(out, format="readmemh", word_bits=32)
     assert words == patched.image.words()
     written = tm.MemoryImage.from_words(bundle.image.placement, words)
@@ -214,10 +214,10 @@ def test_a_chip_is_patched_in_its_order(lot, tmp_path):
     weights = {w.initializer: w.codes for w in onnx_weights(load_onnx(onnx))}
     for layer, initializer in onnx_metadata(onnx)["layers"].items():
         assert np.array_equal(weights[initializer], read[layer])
-        assert np.array_equal(found.image.codes[layer], read[layer])
+        assert np.array_equal(result.image.codes[layer], read[layer])
     report = tm.verify_bundle(bundle, [chips[4]], orders=own)
     assert report.ok
-    assert report.certificates[0].weights_that_differ == found.after.weights_that_differ
+    assert report.certificates[0].weights_that_differ == result.after.weights_that_differ
     tremap("verify", bundle.folder, where / "A4.npz", "--orders", own)
     assert (
         "nothing to patch"

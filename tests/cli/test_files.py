@@ -32,8 +32,8 @@ def test_generate_leaves_no_chip_of_an_earlier_fleet(tmp_path):
     assert contents(out) == before
     mine = tm.FaultMap(MEMORY, [1], [1], "mine").save(out / "chip-9.npz").read_bytes()
     (out / "chip-4.npz").write_bytes(b"changed")
-    found = tremap(*arguments, "--chips", 2, "--seed", 1, "--overwrite")
-    assert f"left as it was in {out}: chip-4.npz, chip-9.npz" in found.stderr
+    result = tremap(*arguments, "--chips", 2, "--seed", 1, "--overwrite")
+    assert f"left as it was in {out}: chip-4.npz, chip-9.npz" in result.stderr
     after = contents(out)
     assert sorted(after) == [".tremap.json", "chip-0.npz", "chip-1.npz", "chip-4.npz", "chip-9.npz"]
     assert (after["chip-9.npz"], after["chip-4.npz"]) == (mine, b"changed")
@@ -109,14 +109,14 @@ def test_no_output_is_an_input(folder, tmp_path, chips):  # noqa: F811
 def test_a_merged_map_keeps_its_members_or_says_what_is_lost(tmp_path, folder, chips):  # noqa: F811
     merged = tm.merge(chips, on_conflict="majority")
     merged.save(tmp_path / "m.npz")
-    found = tremap("map", "convert", tmp_path / "m.npz", "--to", "csv", "--out", tmp_path / "m.csv")
+    result = tremap("map", "convert", tmp_path / "m.npz", "--to", "csv", "--out", tmp_path / "m.csv")
     said = f"5 members and {len(merged.conflicts)} conflicts (majority) of a merged map"
-    assert f"not written, since csv has no place for it: {said}" in found.stderr
-    found = tm.read_fault_map(tmp_path / "m.csv")
-    assert found.digest == merged.digest
-    assert type(found) is tm.FaultMap
-    found = tremap("map", "convert", folder, "--to", "log", "--out", tmp_path / "logs")
-    assert "metadata seed (5 maps)" in found.stderr
+    assert f"not written, since csv has no place for it: {said}" in result.stderr
+    loaded = tm.read_fault_map(tmp_path / "m.csv")
+    assert loaded.digest == merged.digest
+    assert type(loaded) is tm.FaultMap
+    result = tremap("map", "convert", folder, "--to", "log", "--out", tmp_path / "logs")
+    assert "metadata seed (5 maps)" in result.stderr
     array = ArrayGeometry(MEMORY, column_mux=4)
     geometry = ["--geometry", array.save(tmp_path / "array.json")]
     tremap("map", "convert", tmp_path / "m.npz", *geometry, "--as", "physical", "--to", "tremap", "--out", tmp_path / "p.npz")
@@ -129,8 +129,8 @@ def test_read_backs_in_a_folder_are_pairs(tmp_path, folder, chips):  # noqa: F81
     options = ["--format", "readback", *SIZE, "--to", "tremap", "--out"]
     for number, paths in enumerate(([tmp_path / "rb"], sorted((tmp_path / "rb").glob("*.hex")))):
         tremap("map", "convert", *paths, *options, tmp_path / f"{number}")
-        found = [tm.FaultMap.load(tmp_path / f"{number}" / f"{chip.chip}.npz") for chip in chips]
-        assert [(m.digest, m.chip) for m in found] == [(c.digest, c.chip) for c in chips]
+        loaded = [tm.FaultMap.load(tmp_path / f"{number}" / f"{chip.chip}.npz") for chip in chips]
+        assert [(m.digest, m.chip) for m in loaded] == [(c.digest, c.chip) for c in chips]
     tremap("map", "convert", tmp_path / "rb" / "chip-2-zeros.hex", *options, tmp_path / "zeros.npz")
     only = tm.FaultMap.load(tmp_path / "zeros.npz")
     assert only.cells.tolist() == chips[2].cells[chips[2].stuck_at == 1].tolist()
@@ -163,18 +163,18 @@ def test_names_with_any_digits_and_bytes(tmp_path, folder, chips):  # noqa: F811
     out = tmp_path / "out"
     for name in ("²1.npz", "1²", "٣.npz", os.fsdecode(b"A7-\xff.csv")):
         write_csv_map(tm.FaultMap(MEMORY, [5], [1], ""), folder / name)
-    found = tremap("map", "convert", folder, "--to", "log", "--out", out)
-    assert found.stdout == f"9 maps written to {out}\n"
+    result = tremap("map", "convert", folder, "--to", "log", "--out", out)
+    assert result.stdout == f"9 maps written to {out}\n"
     assert os.fsdecode(b"A7-\xff.log") in os.listdir(out)
     (folder / os.fsdecode(b"bad-\xff.npz")).write_bytes(b"no")
-    found = tremap("map", "info", folder, code=1)
-    assert r"bad-\xff.npz: " in found.stderr
-    assert r"A7-\xff" not in found.stderr
+    result = tremap("map", "info", folder, code=1)
+    assert r"bad-\xff.npz: " in result.stderr
+    assert r"A7-\xff" not in result.stderr
     for name in (".hidden", "a\nb", "a\x1b[2J", "x" * 300):
         tm.FaultMap(MEMORY, [5], [1], name).save(tmp_path / "one.npz")
         paths = [tmp_path / "one.npz", folder / "chip-0.npz"]
-        found = tremap("map", "convert", *paths, "--to", "csv", "--out", tmp_path / "b", code=1)
-        assert "one.npz" in found.stderr
+        result = tremap("map", "convert", *paths, "--to", "csv", "--out", tmp_path / "b", code=1)
+        assert "one.npz" in result.stderr
         assert [p.name for p in (tmp_path / "b").glob("*.csv")] == ["chip-0.csv"]
         for path in (tmp_path / "b").iterdir():
             path.unlink()
@@ -194,25 +194,25 @@ def test_a_chips_name_in_a_picture(tmp_path):
 def test_standard_input_and_output(tmp_path, folder, chips):  # noqa: F811
     path = folder / "chip-0.npz"
     for source in (path.read_bytes(), write_csv_map(chips[0], tmp_path / "a.csv").read_bytes()):
-        found = CliRunner().invoke(main, ["map", "info", "-"], input=io.BytesIO(source))
-        assert found.exit_code == 0
-        assert chips[0].digest in found.stdout
+        result = CliRunner().invoke(main, ["map", "info", "-"], input=io.BytesIO(source))
+        assert result.exit_code == 0
+        assert chips[0].digest in result.stdout
     (log,) = write_fault_map(chips[0], tmp_path / "a.log", format="log")
     arguments = [*SIZE, "--to", "tremap", "--out", str(tmp_path / "b.npz")]
-    found = CliRunner().invoke(main, ["map", "convert", "-", *arguments], input=io.BytesIO(log.read_bytes()))
-    assert found.exit_code == 0, found.output
+    result = CliRunner().invoke(main, ["map", "convert", "-", *arguments], input=io.BytesIO(log.read_bytes()))
+    assert result.exit_code == 0, result.output
     back = tm.FaultMap.load(tmp_path / "b.npz")
     assert (back.digest, back.chip) == (chips[0].digest, "stdin")
-    found = CliRunner().invoke(main, ["map", "info", "-", *SIZE], input="address,expected,read\nzz,0,1\n")
-    assert "tremap: -:2: address 'zz'" in found.stderr
+    result = CliRunner().invoke(main, ["map", "info", "-", *SIZE], input="address,expected,read\nzz,0,1\n")
+    assert "tremap: -:2: address 'zz'" in result.stderr
     assert "read only once" in tremap("map", "diff", "-", "-", code=2).stderr
     for name in ("-", "/dev/stdout"):
-        found = tremap("map", "convert", path, "--to", "csv", "--out", name)
-        assert found.stdout == (tmp_path / "a.csv").read_text()
-        assert "1 map written to -" in found.stderr
+        result = tremap("map", "convert", path, "--to", "csv", "--out", name)
+        assert result.stdout == (tmp_path / "a.csv").read_text()
+        assert "1 map written to -" in result.stderr
         merge = ["map", "merge", folder, "--on-conflict", "free", "--out", name]
-        found = tremap(*merge)
-        (tmp_path / "m.npz").write_bytes(found.stdout_bytes)
+        result = tremap(*merge)
+        (tmp_path / "m.npz").write_bytes(result.stdout_bytes)
         assert len(tm.MergedFaultMap.load(tmp_path / "m.npz").members) == 5
         assert (
             "--json and --out -"

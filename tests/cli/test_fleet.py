@@ -44,8 +44,8 @@ def rows_of(path):
 
 def test_groups_by_union_rate(folder, chips, tmp_path):  # noqa: F811
     out = tmp_path / "groups"
-    found = tremap("group", folder, "--union-rate", 0.07, "--out", out).stdout
-    assert f"5 chips in 3 groups: {out}/" in found
+    result = tremap("group", folder, "--union-rate", 0.07, "--out", out).stdout
+    assert f"5 chips in 3 groups: {out}/" in result
     rows = rows_of(out / "groups.csv")
     assert sorted(name for row in rows for name in row["members"].split()) == sorted(chip.chip for chip in chips)
     for row in rows:
@@ -56,24 +56,24 @@ def test_groups_by_union_rate(folder, chips, tmp_path):  # noqa: F811
 
 
 def test_a_group_that_cannot_be_small_enough_is_named(folder, tmp_path):  # noqa: F811
-    found = json.loads(tremap("group", folder, "--union-rate", 0.01, "--out", tmp_path / "g", "--json").stdout)
-    assert [entry["too_much"] for entry in found] == [True] * 5
+    answer = json.loads(tremap("group", folder, "--union-rate", 0.01, "--out", tmp_path / "g", "--json").stdout)
+    assert [entry["too_much"] for entry in answer] == [True] * 5
 
 
 def test_groups_by_goal(fleet, tmp_path):
     groups, root = fleet
     options = ["--bundle", root / "group_0", "--curve", root / "curve.json", "--goal", 0.8, "--steps", 100]
-    found = json.loads(tremap("group", root / "chips", *options, "--out", tmp_path / "g", "--json").stdout)
+    answer = json.loads(tremap("group", root / "chips", *options, "--out", tmp_path / "g", "--json").stdout)
     maps = [tm.read_fault_map(p) for p in sorted((root / "chips").iterdir())]
     planned = plan_groups(maps, groups[0].image, CURVE, goal=0.8, steps=100)
-    assert sorted(e["members"] for e in found) == sorted([m.chip for m in p.merged.members] for p in planned)
-    assert {e["steps"] for e in found} <= set(range(101))
+    assert sorted(e["members"] for e in answer) == sorted([m.chip for m in p.merged.members] for p in planned)
+    assert {e["steps"] for e in answer} <= set(range(101))
     for one in planned:
         assert one.error == tm.placement.certificate(groups[0].image, one.merged, deployment="chip_image").relative_error
         assert one.accuracy == CURVE.predict(one.error, steps=100)
     stricter = [*options[:-1], 0, "--margin", 0.07, "--out", tmp_path / "h", "--json"]
     stricter = json.loads(tremap("group", root / "chips", *stricter).stdout)
-    assert len(stricter) > len(found)
+    assert len(stricter) > len(answer)
 
 
 def test_an_old_result_is_replaced_only_if_it_is_one(folder, tmp_path):  # noqa: F811
@@ -84,12 +84,12 @@ def test_an_old_result_is_replaced_only_if_it_is_one(folder, tmp_path):  # noqa:
     assert sorted(p.name for p in (tmp_path / "g").glob("*.npz")) == ["group_0.npz"]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "group_0.npz").write_bytes(b"weeks of work")
-    found = tremap("group", folder, "--union-rate", 0.2, "--out", tmp_path / "mine", "--overwrite", code=1)
-    assert "exists already, and tremap group did not write it" in found.stderr
+    result = tremap("group", folder, "--union-rate", 0.2, "--out", tmp_path / "mine", "--overwrite", code=1)
+    assert "exists already, and tremap group did not write it" in result.stderr
     assert (tmp_path / "mine" / "group_0.npz").read_bytes() == b"weeks of work"
     before = sorted(folder.iterdir())
-    found = tremap("group", folder, "--union-rate", 0.2, "--out", folder, "--overwrite", code=2)
-    assert "is an input, and cannot be an output as well" in found.stderr
+    result = tremap("group", folder, "--union-rate", 0.2, "--out", folder, "--overwrite", code=2)
+    assert "is an input, and cannot be an output as well" in result.stderr
     assert sorted(folder.iterdir()) == before
 
 
@@ -99,14 +99,14 @@ def test_what_a_user_put_among_the_groups_stays(folder, tmp_path):  # noqa: F811
     (out / "group_0_trained").mkdir()
     (out / "group_0_trained" / "model.pt").write_text("weeks")
     (out / "group_2.npz").write_text("mine")
-    found = tremap("group", folder, "--union-rate", 0.2, "--out", out, "--overwrite")
-    assert "left as it was in" in found.stderr
+    result = tremap("group", folder, "--union-rate", 0.2, "--out", out, "--overwrite")
+    assert "left as it was in" in result.stderr
     assert (out / "group_0_trained" / "model.pt").read_text() == "weeks"
     assert (out / "group_2.npz").read_text() == "mine"
     assert not (out / "group_1.npz").exists()
     before = {p: p.read_bytes() for p in out.iterdir() if p.is_file()}
-    found = tremap("group", folder, "--union-rate", 0.07, "--out", out, "--overwrite", code=1)  # has a group 2 again
-    assert "group_2.npz: tremap group did not write it, or it was changed since" in found.stderr
+    result = tremap("group", folder, "--union-rate", 0.07, "--out", out, "--overwrite", code=1)  # has a group 2 again
+    assert "group_2.npz: tremap group did not write it, or it was changed since" in result.stderr
     assert before == {p: p.read_bytes() for p in out.iterdir() if p.is_file()}
 
 
@@ -123,12 +123,12 @@ def test_names_that_a_table_must_not_take_as_they_are(tmp_path):
     """Blanks would make one member two, a spreadsheet runs what begins with =, a terminal obeys escape sequences."""
     names = ["a b", "c", "=cmd|' /C calc'!A0", "\x1b[2Jd"]
     paths = [tm.FaultMap(MEMORY, [i], [1], name).save(tmp_path / f"{i}.npz") for i, name in enumerate(names)]
-    found = tremap("group", *paths, "--union-rate", 0.5, "--out", tmp_path / "g", "--json")
-    assert json.loads(found.stdout)[0]["members"] == names
-    assert "\x1b" not in found.stdout
+    result = tremap("group", *paths, "--union-rate", 0.5, "--out", tmp_path / "g", "--json")
+    assert json.loads(result.stdout)[0]["members"] == names
+    assert "\x1b" not in result.stdout
     (row,) = rows_of(tmp_path / "g" / "groups.csv")
     assert shlex.split(row["members"]) == ["a b", "c", "=cmd|' /C calc'!A0", "\\x1b[2Jd"]
-    found = tremap("group", paths[2], "--union-rate", 0.5, "--out", tmp_path / "h")
+    result = tremap("group", paths[2], "--union-rate", 0.5, "--out", tmp_path / "h")
     assert rows_of(tmp_path / "h" / "groups.csv")[0]["members"].startswith("'")
     assert "\x1b" not in tremap("map", "info", *paths).stdout
 
@@ -139,8 +139,8 @@ def test_wrong_calls(folder, fleet, tmp_path):  # noqa: F811
     assert "give --union-rate, or all of" in tremap("group", folder, *out, code=2).stderr
     assert "got --goal" in tremap("group", folder, *out, "--goal", 0.5, code=2).stderr
     assert "give --goal" in tremap("assign", folder, "--bundle", root / "group_0", code=2).stderr
-    found = tremap("group", folder, folder, "--union-rate", 0.1, *out, code=1)
-    assert "5 names used for several chips, such as 'chip-0'" in found.stderr
+    result = tremap("group", folder, folder, "--union-rate", 0.1, *out, code=1)
+    assert "5 names used for several chips, such as 'chip-0'" in result.stderr
     options = ["--bundle", root / "group_0", "--curve", root / "curve.json", "--goal", 0.99, "--steps", 100]
     assert "the goal" in tremap("group", root / "chips", *options, *out, code=1).stderr
     bad = tmp_path / "bad.json"
@@ -158,21 +158,21 @@ def test_a_new_chip_gets_the_image_that_serves_it(fleet, tmp_path):
     groups, root = fleet
     bundles = ["--bundle", root / "group_0", "--bundle", root / "group_1"]
     goal = ["--goal", 0.85, "--curve", root / "curve.json"]
-    found = {e["chip"]: e for e in json.loads(tremap("assign", root / "chips", *bundles, *goal, "--json").stdout)}
-    assert len(found) == 8
+    rows = {e["chip"]: e for e in json.loads(tremap("assign", root / "chips", *bundles, *goal, "--json").stdout)}
+    assert len(rows) == 8
     for index in (0, 1):
-        entry = found[f"exact-{index}"]
+        entry = rows[f"exact-{index}"]
         assert (entry["image"], entry["verdict"]) == (str(root / f"group_{index}"), "exact")
         assert entry["accuracy"] == 0.9 + index / 100
     for name in ("chip-0", "chip-5"):
         chip = tm.read_fault_map(root / "chips" / f"{name}.npz")
-        image = groups[int(found[name]["image"][-1])].image
+        image = groups[int(rows[name]["image"][-1])].image
         proof = tm.placement.certificate(image, chip, deployment="chip_image")
-        assert {**found[name], "accuracy": None}.items() >= proof.result.row().items()
-        assert found[name]["verdict"] == ("good enough" if found[name]["accuracy"] >= 0.85 else "retrain")
+        assert {**rows[name], "accuracy": None}.items() >= proof.result.row().items()
+        assert rows[name]["verdict"] == ("good enough" if rows[name]["accuracy"] >= 0.85 else "retrain")
     out = tremap("assign", root / "chips", *bundles, *goal, "--out", tmp_path / "lot.csv").stdout
     assert "2 of 8 chips: exact" in out
-    assert [row["chip"] for row in rows_of(tmp_path / "lot.csv")] == list(found)
+    assert [row["chip"] for row in rows_of(tmp_path / "lot.csv")] == list(rows)
     unknown = tremap("assign", root / "chips", *bundles, "--goal", 0.85).stdout
     assert "6 of 8 chips: retrain" in unknown
     assert "unknown" in unknown
@@ -184,9 +184,9 @@ def test_a_chip_of_another_memory_is_named_and_the_others_go_on(fleet, tmp_path)
     said = f"is of a memory of {MEMORY}, expected {groups[0].placement.memory}"
     options = ["--bundle", root / "group_0", "--goal", 0.85]
     for path in (odd.save(tmp_path / "odd.npz"), write_csv_map(odd, tmp_path / "odd.csv")):
-        found = tremap("assign", path, root / "chips" / "exact-0.npz", *options, code=1)
-        assert f"{path}: {said}" in found.stderr
-        assert "1 of 1 chip: exact" in found.stdout
+        result = tremap("assign", path, root / "chips" / "exact-0.npz", *options, code=1)
+        assert f"{path}: {said}" in result.stderr
+        assert "1 of 1 chip: exact" in result.stdout
         assert said in tremap("verify", root / "group_0", path, code=1).stderr
         activated = ["--kind", "activated", "--bundle", root / "group_0", "--out", tmp_path / "no.png"]
         assert said in tremap("map", "plot", path, *activated, code=1).stderr
@@ -199,8 +199,8 @@ def test_a_chip_of_another_memory_is_named_and_the_others_go_on(fleet, tmp_path)
 def test_a_bundle_without_accuracy_is_refused(fleet, tmp_path):
     groups, root = fleet
     groups[0].export(tmp_path / "silent")
-    found = tremap("assign", root / "chips", "--bundle", tmp_path / "silent", "--goal", 0.8, code=1)
-    assert "does not say its network's accuracy; export it with report=" in found.stderr
+    result = tremap("assign", root / "chips", "--bundle", tmp_path / "silent", "--goal", 0.8, code=1)
+    assert "does not say its network's accuracy; export it with report=" in result.stderr
 
 
 def test_a_report_as_text_and_pictures(fleet, tmp_path):
@@ -213,8 +213,8 @@ def test_a_report_as_text_and_pictures(fleet, tmp_path):
     out = tremap("report", table, "--threshold", 0.905, *pictures).stdout
     assert out.startswith(tm.report.comparison(reports, threshold=0.905))
     assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in ("y.png", "a.png"))
-    found = json.loads(tremap("report", table, "--threshold", 0.905, "--json").stdout)
-    assert [(e["method"], e["yield"]) for e in found] == [("way 0", 0.0), ("way 1", 1.0)]
+    answer = json.loads(tremap("report", table, "--threshold", 0.905, "--json").stdout)
+    assert [(e["method"], e["yield"]) for e in answer] == [("way 0", 0.0), ("way 1", 1.0)]
     heading = table.read_text().splitlines()[0]
     for text, message in (
         ("a,b\n1,2\n", "t.csv:1: not a table that write_csv makes: its columns are a,b, expected method,"),

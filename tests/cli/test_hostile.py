@@ -150,24 +150,24 @@ def tree(root):
 
 def run(root, arguments, before):
     """Run, and put everything back."""
-    found = CliRunner().invoke(main, arguments)
-    said = (arguments, found.output, found.exception)
-    assert found.exit_code in (0, 1, 2), said
-    assert found.exception is None or isinstance(found.exception, SystemExit), said
-    assert "Traceback" not in found.output, said
-    assert "\x1b" not in found.output, said
+    result = CliRunner().invoke(main, arguments)
+    said = (arguments, result.output, result.exception)
+    assert result.exit_code in (0, 1, 2), said
+    assert result.exception is None or isinstance(result.exception, SystemExit), said
+    assert "Traceback" not in result.output, said
+    assert "\x1b" not in result.output, said
     after = tree(root)
     assert {p: t for p, t in after.items() if p in before} == before, said
     new = {p for p in after if p not in before}
     assert not [p for p in new if p.name.startswith(".") and p.name != ".tremap.json"], said
-    if found.exit_code == 2:
+    if result.exit_code == 2:
         assert not new, said
     for path in new:
         path.unlink()
     for path in sorted((p for p in root.rglob("*") if p.is_dir()), reverse=True):
         if not any(path.iterdir()):
             path.rmdir()
-    return found.exit_code
+    return result.exit_code
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -17,9 +17,9 @@ SIZE = ["--words", "64", "--word-bits", "16", "--banks", "4"]
 
 
 def tremap(*arguments, code=0):
-    found = CliRunner().invoke(main, [str(a) for a in arguments], prog_name="tremap")
-    assert found.exit_code == code, (found.output, found.exception)
-    return found
+    result = CliRunner().invoke(main, [str(a) for a in arguments], prog_name="tremap")
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ def test_from_a_folder_of_logs_to_a_merged_map(tmp_path, chips):
     out = tremap("map", "convert", logs, *SIZE, "--to", "tremap", "--out", tmp_path / "maps").stdout
     assert out == f"5 maps written to {tmp_path}/maps\n"
     for chip in chips:
-        found = tm.FaultMap.load(tmp_path / "maps" / f"{chip.chip}.npz")
-        assert (found.digest, found.chip, found.memory.banks) == (chip.digest, chip.chip, 4)
+        loaded = tm.FaultMap.load(tmp_path / "maps" / f"{chip.chip}.npz")
+        assert (loaded.digest, loaded.chip, loaded.memory.banks) == (chip.digest, chip.chip, 4)
     out = tremap("map", "merge", tmp_path / "maps", "--on-conflict", "majority", "--out", tmp_path / "m.npz", "--json").stdout
     merged = tm.merge(chips, on_conflict="majority")
     assert json.loads(out)["digest"] == merged.digest
@@ -69,8 +69,8 @@ def test_every_format_there_and_back(tmp_path, folder, chips, to):
     if to == "neuralfuse":
         source = tmp_path / "x-sa0.txt"
     tremap("map", "convert", source, *options, "--to", "tremap", "--chip", "again", "--out", tmp_path / "x.npz")
-    found = tm.FaultMap.load(tmp_path / "x.npz")
-    assert (found.digest, found.chip) == (chips[3].digest, "again")
+    loaded = tm.FaultMap.load(tmp_path / "x.npz")
+    assert (loaded.digest, loaded.chip) == (chips[3].digest, "again")
 
 
 def test_info(tmp_path, folder, chips):
@@ -81,8 +81,8 @@ def test_info(tmp_path, folder, chips):
     assert "5 chips together" in out
     tm.FaultMap(tm.Memory(words=3, word_bits=3), [1], [0], "other").save(tmp_path / "other.npz")
     assert "chips of different memories" in tremap("map", "info", folder, tmp_path / "other.npz").stdout
-    found = json.loads(tremap("map", "info", folder, "--json").stdout)
-    assert [entry["faults"] for entry in found] == [len(c) for c in chips]
+    answer = json.loads(tremap("map", "info", folder, "--json").stdout)
+    assert [entry["faults"] for entry in answer] == [len(c) for c in chips]
     merged = tm.merge(chips, on_conflict="sa0")
     merged.save(folder / "z-merged.npz")
     assert json.loads(tremap("map", "info", folder, "--json").stdout)[5]["faults"] == len(merged)
@@ -91,35 +91,35 @@ def test_info(tmp_path, folder, chips):
 def test_a_bad_file_is_named_and_the_rest_go_on(tmp_path, folder):
     (folder / "chip-1.npz").write_bytes(b"PK\x03\x04 no")
     (folder / "chip-7.log").write_text("address,expected,read\n99,0,1\n")
-    found = tremap("map", "info", folder, *SIZE, code=1)
-    assert len(found.stdout.splitlines()) > 4
-    assert f"tremap: {folder}/chip-1.npz: not a tremap fault map file, or damaged" in found.stderr
-    assert f"tremap: {folder}/chip-7.log:2: address 99 is word 153, outside the memory of 64 words" in found.stderr
-    assert "2 bad files" in found.stderr
-    found = tremap("map", "info", folder, *SIZE, "--strict", code=1)
-    assert found.stdout == ""
-    assert "chip-1.npz" in found.stderr
-    found = tremap("map", "merge", folder, "--on-conflict", "free", "--out", tmp_path / "m.npz", code=1)  # always strict
-    assert "chip-1.npz" in found.stderr
+    result = tremap("map", "info", folder, *SIZE, code=1)
+    assert len(result.stdout.splitlines()) > 4
+    assert f"tremap: {folder}/chip-1.npz: not a tremap fault map file, or damaged" in result.stderr
+    assert f"tremap: {folder}/chip-7.log:2: address 99 is word 153, outside the memory of 64 words" in result.stderr
+    assert "2 bad files" in result.stderr
+    result = tremap("map", "info", folder, *SIZE, "--strict", code=1)
+    assert result.stdout == ""
+    assert "chip-1.npz" in result.stderr
+    result = tremap("map", "merge", folder, "--on-conflict", "free", "--out", tmp_path / "m.npz", code=1)  # always strict
+    assert "chip-1.npz" in result.stderr
     assert not (tmp_path / "m.npz").exists()
-    found = tremap("map", "convert", folder, *SIZE, "--to", "csv", "--out", tmp_path / "csv", code=1)
-    assert "4 maps written" in found.stdout
+    result = tremap("map", "convert", folder, *SIZE, "--to", "csv", "--out", tmp_path / "csv", code=1)
+    assert "4 maps written" in result.stdout
     assert len(list((tmp_path / "csv").glob("*.csv"))) == 4
 
 
 def test_two_chips_of_one_name_do_not_overwrite_each_other(tmp_path, folder, chips):
     chips[0].save(folder / "again.npz")
-    found = tremap("map", "convert", folder, "--to", "csv", "--out", tmp_path / "csv", code=1)
-    assert "would overwrite" in found.stderr
-    assert "both call the chip 'chip-0'" in found.stderr
+    result = tremap("map", "convert", folder, "--to", "csv", "--out", tmp_path / "csv", code=1)
+    assert "would overwrite" in result.stderr
+    assert "both call the chip 'chip-0'" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "a/b", "a\\b"])
 def test_a_chips_name_cannot_lead_out_of_the_folder(tmp_path, folder, chips, name):
     tm.FaultMap(MEMORY, chips[0].cells, chips[0].stuck_at, name).save(folder / "bad.npz")
-    found = tremap("map", "convert", folder, "--to", "csv", "--out", tmp_path / "csv", code=1)
-    assert "bad.npz: calls its chip" in found.stderr
-    assert found.stdout == f"5 maps written to {tmp_path}/csv\n"
+    result = tremap("map", "convert", folder, "--to", "csv", "--out", tmp_path / "csv", code=1)
+    assert "bad.npz: calls its chip" in result.stderr
+    assert result.stdout == f"5 maps written to {tmp_path}/csv\n"
     assert len(list((tmp_path / "csv").glob("*.csv"))) == 5
     assert not list(tmp_path.glob("outside*"))
 
@@ -146,8 +146,10 @@ def test_generate(tmp_path, folder, options):
     assert len(first) == (6 if "nested" in options else 3)
     if "nested" in options:
         tremap("map", "diff", tmp_path / "a" / "chip-1-0.005.npz", tmp_path / "a" / "chip-1-0.02.npz", code=1)
-        found = tremap("map", "diff", tmp_path / "a" / "chip-1-0.005.npz", tmp_path / "a" / "chip-1-0.02.npz", "--json", code=1)
-        assert json.loads(found.stdout)["first_in_second"] == 1.0
+        result = tremap(
+            "map", "diff", tmp_path / "a" / "chip-1-0.005.npz", tmp_path / "a" / "chip-1-0.02.npz", "--json", code=1
+        )
+        assert json.loads(result.stdout)["first_in_second"] == 1.0
 
 
 @pytest.mark.parametrize(
@@ -179,9 +181,9 @@ def test_addresses_and_arrays(tmp_path, folder, chips):
     assert read_fault_map(tmp_path / "arrays" / "chip-2.npz") == array.to_physical(chips[2])
     tremap("map", "convert", tmp_path / "arrays", *geometry, "--as", "logical", "--to", "tremap", "--out", tmp_path / "back")
     assert [read_fault_map(tmp_path / "back" / f"{c.chip}.npz") for c in chips] == chips
-    found = tremap("map", "convert", folder, *geometry, "--as", "logical", "--to", "csv", "--out", tmp_path / "no", code=1)
-    assert "chip-4.npz" in found.stderr
-    assert found.stdout.startswith("0 maps written")
+    result = tremap("map", "convert", folder, *geometry, "--as", "logical", "--to", "csv", "--out", tmp_path / "no", code=1)
+    assert "chip-4.npz" in result.stderr
+    assert result.stdout.startswith("0 maps written")
     assert (
         "--geometry and --as together"
         in tremap("map", "convert", folder, *geometry, "--to", "csv", "--out", tmp_path / "no", code=2).stderr
@@ -193,8 +195,8 @@ def test_addresses_and_arrays(tmp_path, folder, chips):
     assert by_file.digest == allocate_repair(chips[0], spare_rows=1, spare_columns=0, geometry=array).remaining.digest
     assert "leave --column-mux out" in tremap(*said, *geometry, "--column-mux", 2, code=2).stderr
     (tmp_path / "bad.json").write_text('{"words": 64}')
-    found = tremap(*said, "--overwrite", "--geometry", tmp_path / "bad.json", code=1)
-    assert "bad.json: not the geometry of an array, or damaged (it needs 'word_bits')" in found.stderr
+    result = tremap(*said, "--overwrite", "--geometry", tmp_path / "bad.json", code=1)
+    assert "bad.json: not the geometry of an array, or damaged (it needs 'word_bits')" in result.stderr
 
 
 def test_diff(tmp_path, folder):

@@ -104,9 +104,9 @@ def test_json_workers_and_a_run_folder(lot, tmp_path):
     assert json.loads(tremap(*arguments).stdout) == said
     assert {path: path.stat().st_mtime_ns for path in (run / "done").iterdir()} == done
     assert "seed" in tremap(*arguments, "--seed", 1, code=1).stderr
-    found = tremap("order", folder, where, "--out", "-")
-    assert "8 chips: 3 exact as it lies" in found.stderr
-    assert found.stdout_bytes == orders.read_bytes()
+    result = tremap("order", folder, where, "--out", "-")
+    assert "8 chips: 3 exact as it lies" in result.stderr
+    assert result.stdout_bytes == orders.read_bytes()
     assert "both write to standard output" in tremap("order", folder, where, "--out", "-", "--json", code=2).stderr
 
 
@@ -126,8 +126,8 @@ def test_each_chip_has_its_own_image(lot, tmp_path):
     tremap("order", folder, where / "A5.npz", "--out", tmp_path / "orders.npz", "--images", images, "--overwrite")
     assert [path.name for path in images.glob("*.mem")] == ["A5_as_written.mem"]
     strange = tm.FaultMap(chips[0].memory, [], [], "../out").save(tmp_path / "strange.npz")
-    found = tremap("order", folder, strange, "--out", tmp_path / "more.npz", "--images", tmp_path / "new", code=1)
-    assert "calls its chip '../out', which cannot be the name of a file in" in found.stderr
+    result = tremap("order", folder, strange, "--out", tmp_path / "more.npz", "--images", tmp_path / "new", code=1)
+    assert "calls its chip '../out', which cannot be the name of a file in" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "orders.npz", "strange.npz"]
 
 
@@ -142,8 +142,8 @@ def test_logs_with_many_chips_and_bad_ones(lot, tmp_path):
     nameless = tm.FaultMap(chips[3].memory, chips[3].cells, chips[3].stuck_at)
     nameless.save(tmp_path / "lot" / "F.npz")
     out = tmp_path / "orders.npz"
-    found = tremap("order", folder, tmp_path / "lot", "--out", out, code=1)
-    named = found.stderr.strip().splitlines()
+    result = tremap("order", folder, tmp_path / "lot", "--out", out, code=1)
+    named = result.stderr.strip().splitlines()
     assert len(named) == 4
     assert "C.npz: chip 'A2' was read from" in named[0]
     assert "D.npz: is of a memory of 2 words × 2 bits, expected" in named[1]
@@ -162,10 +162,10 @@ def test_what_is_refused(lot, tmp_path):
     out = tmp_path / "orders.npz"
 
     def said(*arguments, code=1):
-        found = tremap("order", *arguments, "--out", out, code=code)
+        result = tremap("order", *arguments, "--out", out, code=code)
         assert not out.exists()
-        assert len(found.stderr.strip().splitlines()) == 1 or code == 2
-        return found.stderr
+        assert len(result.stderr.strip().splitlines()) == 1 or code == 2
+        return result.stderr
 
     plain = group.export(tmp_path / "plain")
     assert f"{plain}: has no groups of channels; export it with groups=tm.prepare.channel_groups(net, x)" in said(plain, where)
@@ -188,10 +188,10 @@ def test_neither_torch_nor_brevitas_is_loaded(lot, tmp_path):
     """
     out = tmp_path / "orders.npz"
     arguments = [sys.executable, "-c", textwrap.dedent(program), os.fspath(folder), os.fspath(where), os.fspath(out)]
-    found = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
-    assert found.returncode == 0, found.stderr
+    process = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+    assert process.returncode == 0, process.stderr
     assert out.read_bytes() == orders.read_bytes()
-    assert "7 of 8 chips compute exactly the network that was trained" in found.stdout
+    assert "7 of 8 chips compute exactly the network that was trained" in process.stdout
 
 
 # ------------------------------------------------------------------ what the orders are good for, from files alone
@@ -262,10 +262,10 @@ def test_a_chips_onnx_and_image(lot, tmp_path, form):
         image = {"image": order.image.digest, "in_order": "yes"}
         assert about["read_by"] == {"chip": chip.chip, "digest": chip.digest, **image}
         if form == "qcdq":
-            found = tm.verify_onnx(
+            report = tm.verify_onnx(
                 path, tm.MemoryImage(group.placement, read), inputs=group.x.numpy(), outputs=group.outputs(read)
             )
-            assert found.ok, found
+            assert report.ok, report
         write_memory_image(order.image, tmp_path / "chip_as_written.mem", format="readmemh", fault_map=None)
         words = read_memory_image(tmp_path / "chip_as_written.mem", format="readmemh", word_bits=32)
         ordered = tm.MemoryImage.from_words(group.placement, words)

@@ -62,9 +62,9 @@ def test_an_existing_file_is_replaced_only_when_asked(place, tmp_path, monkeypat
     paths = paths_of(command, tmp_path)
     for path in paths.values():
         path.write_bytes(b"mine")
-        found = tremap(*called(command, paths), code=1)
-        assert found.stderr == f"Error: {path} exists already; --overwrite replaces it\n"
-        assert found.stdout == ""
+        result = tremap(*called(command, paths), code=1)
+        assert result.stderr == f"Error: {path} exists already; --overwrite replaces it\n"
+        assert result.stdout == ""
         assert {p: p.read_bytes() for p in tmp_path.iterdir()} == {path: b"mine"}
         path.unlink()
     for path in paths.values():

@@ -82,14 +82,14 @@ def test_its_onnx_file_holds_what_it_reads(bundle, chip_file, tmp_path, form):
 def test_json_logs_and_standard_output(bundle, tmp_path):
     _, folder, chip = bundle
     write_fault_map(chip, tmp_path / "A7.log", format="log")
-    found = tremap("patch", folder, tmp_path / "A7.log", "--out", tmp_path / "a.mem", "--json", "--sweeps", 3)
-    said = json.loads(found.stdout)
+    result = tremap("patch", folder, tmp_path / "A7.log", "--out", tmp_path / "a.mem", "--json", "--sweeps", 3)
+    said = json.loads(result.stdout)
     assert said["weights_that_differ"][0] == 3
     assert said["error"] < said["error_nearest"] < said["error_as_written"]
     assert [layer["layer"] for layer in said["layers"]] == ["0", "2"]
-    found = tremap("patch", folder, tmp_path / "A7.log", "--out", "-")
-    assert found.stdout.startswith("// words as written")
-    assert "weights that differ 3 ->" in found.stderr
+    result = tremap("patch", folder, tmp_path / "A7.log", "--out", "-")
+    assert result.stdout.startswith("// words as written")
+    assert "weights that differ 3 ->" in result.stderr
     assert "both write to standard output" in tremap(
         "patch", folder, tmp_path / "A7.log", "--out", "-", "--json", code=2
     ).stderr  # fmt: skip
@@ -100,24 +100,24 @@ def test_what_is_refused(bundle, chip_file, tmp_path):
     out = tmp_path / "own.mem"
 
     def said(*arguments, code=1):
-        found = tremap("patch", *arguments, "--out", out, code=code)
+        result = tremap("patch", *arguments, "--out", out, code=code)
         assert not out.exists()
-        assert len(found.stderr.strip().splitlines()) == 1 or code == 2
-        return found.stderr
+        assert len(result.stderr.strip().splitlines()) == 1 or code == 2
+        return result.stderr
 
     plain = group.export(tmp_path / "plain")
     assert f"{plain}: has no moments of its layers' inputs; export it with moments=" in said(plain, chip_file)
     member = group.merged.members[0].save(tmp_path / "member.npz")
     exact = group.exact_chip(range(5, 900, 7)).save(tmp_path / "exact.npz")
     for path in (exact, tm.FaultMap(group.placement.memory, [], [], "none").save(tmp_path / "none.npz")):
-        assert "reads every code of the image as it is: there is nothing to patch" in said(folder, path)
+        assert "reads every code of the image correctly: there is nothing to patch" in said(folder, path)
     other = tm.FaultMap(tm.Memory(words=2, word_bits=2), [0], [0], "small").save(tmp_path / "small.npz")
     assert "2 words × 2 bits" in said(folder, other)
     assert "no manifest.json in it" in said(tmp_path, member)
     assert "does not exist" in said(tmp_path / "no", member, code=2)
     assert "--words and --word-bits say 3 words × 8 bits" in said(folder, member, "--words", 3, "--word-bits", 8, code=2)
-    found = tremap("patch", folder, chip_file, "--out", folder / "moments.npz", code=2)
-    assert "is an input, and cannot be an output as well" in found.stderr
+    result = tremap("patch", folder, chip_file, "--out", folder / "moments.npz", code=2)
+    assert "is an input, and cannot be an output as well" in result.stderr
     tremap("verify", folder)
 
 
@@ -127,8 +127,8 @@ def test_a_damaged_or_foreign_file_of_moments(bundle, chip_file, tmp_path):
     data = (copy / "moments.npz").read_bytes()
     middle = len(data) // 2
     (copy / "moments.npz").write_bytes(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
-    found = tremap("patch", copy, chip_file, "--out", tmp_path / "own.mem", code=1)
-    assert "moments.npz: damaged or replaced: SHA-256 is" in found.stderr
+    result = tremap("patch", copy, chip_file, "--out", tmp_path / "own.mem", code=1)
+    assert "moments.npz: damaged or replaced: SHA-256 is" in result.stderr
     (copy / "moments.npz").write_bytes(data[:middle])
     signed(copy)  # a manifest that agrees
     assert "moments.npz: not a tremap input moments file, or damaged" in tremap("verify", copy, code=1).stdout
@@ -136,8 +136,8 @@ def test_a_damaged_or_foreign_file_of_moments(bundle, chip_file, tmp_path):
     foreign = other.export(tmp_path / "other", moments=[torch.randn(9, 64)])
     shutil.copy(foreign / "moments.npz", copy / "moments.npz")
     signed(copy)
-    found = tremap("patch", copy, chip_file, "--out", tmp_path / "own.mem", code=1)
-    assert "moments.npz: belongs to an image of digest" in found.stderr
+    result = tremap("patch", copy, chip_file, "--out", tmp_path / "own.mem", code=1)
+    assert "moments.npz: belongs to an image of digest" in result.stderr
     with pytest.raises(ValueError, match="moments belong to an image of digest"):
         group.export(tmp_path / "b", moments=tm.Bundle.load(foreign).moments())
     assert not (tmp_path / "b").exists()
@@ -153,9 +153,9 @@ def test_sums_beyond_the_accumulators_are_named(bundle, chip_file, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "narrow")
     signed(copy, accumulators=said)
     text = tremap("patch", copy, chip_file, "--out", tmp_path / "a.mem").stdout
-    found = re.search(r"layer '2': sums from (-\d+) to (\d+), the bundle says (-\d+) to (\d+)", text)
-    assert found is not None
-    low, high, *before = map(int, found.groups())
+    match = re.search(r"layer '2': sums from (-\d+) to (\d+), the bundle says (-\d+) to (\d+)", text)
+    assert match is not None
+    low, high, *before = map(int, match.groups())
     assert tuple(before) == said["2"]
     assert low <= rows[:, 0].min()  # the trained codes count as well
     assert high >= rows[:, 1].max()
@@ -168,8 +168,8 @@ def test_formats_without_comments_need_a_telling_name(bundle, chip_file, tmp_pat
     group, folder, chip = bundle
     moments = tm.Bundle.load(folder).moments()
     raw = group.export(tmp_path / "raw", memory_format="raw", moments=moments)
-    found = tremap("patch", raw, chip_file, "--out", tmp_path / "own.bin", code=2)
-    assert "raw has no comments, so the name must contain as_written" in found.stderr
+    result = tremap("patch", raw, chip_file, "--out", tmp_path / "own.bin", code=2)
+    assert "raw has no comments, so the name must contain as_written" in result.stderr
     own = tmp_path / "own_as_written.bin"
     tremap("patch", raw, chip_file, "--out", own)
     words = read_memory_image(own, format="raw", word_bits=32)
@@ -185,11 +185,11 @@ def test_neither_torch_nor_brevitas_is_loaded(bundle, chip_file, tmp_path):
         main(sys.argv[1:], standalone_mode=False)
     """
     arguments = ["patch", folder, chip_file, "--out", tmp_path / "A7.mem", "--onnx", tmp_path / "A7.onnx"]
-    found = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program), *map(str, arguments)], capture_output=True, text=True, timeout=120
     )
-    assert found.returncode == 0, found.stderr
-    assert found.stdout == GOLDEN.format(out=tmp_path / "A7.mem")
+    assert process.returncode == 0, process.stderr
+    assert process.stdout == GOLDEN.format(out=tmp_path / "A7.mem")
 
 
 def test_assign_by_errors_of_outputs(bundle, chip_file, tmp_path):
@@ -198,13 +198,13 @@ def test_assign_by_errors_of_outputs(bundle, chip_file, tmp_path):
     full = group.export(tmp_path / "full", report=report, moments=tm.Bundle.load(folder).moments())
     points = [planning.Point(0.0, 0.9), planning.Point(1.0, 0.5)]
     curve = planning.ResilienceCurve(points, error_of="outputs").save(tmp_path / "curve.json")
-    found = tremap("assign", chip_file, "--bundle", full, "--curve", curve, "--goal", 0.8, "--json")
-    (row,) = json.loads(found.stdout)
+    result = tremap("assign", chip_file, "--bundle", full, "--curve", curve, "--goal", 0.8, "--json")
+    (row,) = json.loads(result.stdout)
     proof = tm.placement.certificate(group.image, chip, deployment="chip_image")
     assert row["error"] == pytest.approx(planning.output_error(proof, tm.Bundle.load(full).moments()))
     assert row["verdict"] == "good enough"
-    found = tremap("assign", chip_file, "--bundle", full, "--curve", curve, "--goal", 0.8, "--deployment", "patched", "--json")
-    assert json.loads(found.stdout)[0]["error"] < row["error"]
+    result = tremap("assign", chip_file, "--bundle", full, "--curve", curve, "--goal", 0.8, "--deployment", "patched", "--json")
+    assert json.loads(result.stdout)[0]["error"] < row["error"]
     bare = group.export(tmp_path / "bare", report=report)
-    found = tremap("assign", chip_file, "--bundle", bare, "--curve", curve, "--goal", 0.8, code=1)
-    assert f"{bare}: has no moments of its layers' inputs" in found.stderr
+    result = tremap("assign", chip_file, "--bundle", bare, "--curve", curve, "--goal", 0.8, code=1)
+    assert f"{bare}: has no moments of its layers' inputs" in result.stderr

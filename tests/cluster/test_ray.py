@@ -64,8 +64,8 @@ class TestAClusterThatLives:
 
 def test_a_worker_that_is_killed(cluster, expected, tmp_path):
     engine = RayEngine(cluster.address)
-    found = run_jobs(Deadly(str(tmp_path), victims=(1, 4)), JOBS, engine=engine, folder=tmp_path / "run", progress=None)
-    assert found == expected
+    results = run_jobs(Deadly(str(tmp_path), victims=(1, 4)), JOBS, engine=engine, folder=tmp_path / "run", progress=None)
+    assert results == expected
     assert sorted(p.name for p in tmp_path.glob("died-*")) == ["died-1", "died-4"]
 
 
@@ -79,7 +79,7 @@ def test_a_node_that_is_removed(cluster, expected, tmp_path):
 
     thread = threading.Thread(target=remove)
     thread.start()
-    found = run_jobs(Slow(str(tmp_path)), JOBS, engine=RayEngine(cluster.address), folder=tmp_path / "run", progress=None)
+    results = run_jobs(Slow(str(tmp_path)), JOBS, engine=RayEngine(cluster.address), folder=tmp_path / "run", progress=None)
     thread.join()
-    assert found == expected
+    assert results == expected
     assert len(list(tmp_path.glob("began-*"))) > len(JOBS)  # at least one began twice

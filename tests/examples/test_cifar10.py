@@ -27,8 +27,8 @@ def test_pixels_and_labels(tmp_path):
     assert data.labels[:12].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
     raw = np.fromfile(tmp_path / "cifar-10-batches-bin" / "data_batch_2.bin", dtype=np.uint8).reshape(-1, RECORD)
     pixel = raw[7, 1 + 2 * 1024 + 5 * 32 + 9]  # blue, row 5, column 9
-    found = data.images[40 + 7, 2, 5, 9] * STD[0, 2, 0, 0] + MEAN[0, 2, 0, 0]
-    assert found.item() * 255 == pytest.approx(pixel, abs=1e-3)
+    restored = data.images[40 + 7, 2, 5, 9] * STD[0, 2, 0, 0] + MEAN[0, 2, 0, 0]
+    assert restored.item() * 255 == pytest.approx(pixel, abs=1e-3)
     assert len(load_cifar10(tmp_path, test_images=8).test_labels) == 8
 
 

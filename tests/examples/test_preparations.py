@@ -118,13 +118,13 @@ def by_hand(preparation, rate, chips):
     ("preparation", "rate", "chips"), [("nearest", 1e-3, 1), ("compensated", 6e-3, 1), ("compensated", 6e-3, 20)]
 )
 def test_figures_are_those_of_the_rows(preparation, rate, chips):
-    found = figures.figures(figures.frame_of(CSV))["resnet20", rate, preparation, chips]
-    assert (found.mean, found.worst, found.count) == pytest.approx(by_hand(preparation, rate, chips))
+    row = figures.figures(figures.frame_of(CSV))["resnet20", rate, preparation, chips]
+    assert (row.mean, row.worst, row.count) == pytest.approx(by_hand(preparation, rate, chips))
 
 
 def test_pairs_are_of_the_same_chips():
     frame = figures.frame_of(CSV)
-    found = figures.paired(frame, "compensated", "nearest", network="resnet20")[6e-3]
+    pairs = figures.paired(frame, "compensated", "nearest", network="resnet20")[6e-3]
     one, other = (
         {
             row.seed: row.accuracy
@@ -134,8 +134,8 @@ def test_pairs_are_of_the_same_chips():
         for name in ("compensated", "nearest")
     )
     apart = [100 * (one[seed] - other[seed]) for seed in one]
-    assert found.mean == pytest.approx(statistics.fmean(apart))
-    assert found.half == pytest.approx(4.3026527 * statistics.stdev(apart) / 3**0.5)  # Student's 97.5 % point, two degrees
+    assert pairs.mean == pytest.approx(statistics.fmean(apart))
+    assert pairs.half == pytest.approx(4.3026527 * statistics.stdev(apart) / 3**0.5)  # Student's 97.5 % point, two degrees
 
 
 def test_one_seed_is_no_headline():

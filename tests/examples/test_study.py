@@ -71,16 +71,16 @@ def test_every_kind_of_row_and_the_page(bench, few_chips, tmp_path):
         short = dataclasses.replace(row, network="resnet20", steps=min(row.steps, 2), unseen=min(row.unseen, 1))
         if row.entry == "on recovery":
             short = dataclasses.replace(short, steps=20)  # it needs a few to measure the loss
-        found = job.run(short, bench)
-        accuracies = [c["accuracy"] for c in found["chips"]]
+        outcome = job.run(short, bench)
+        accuracies = [c["accuracy"] for c in outcome["chips"]]
         kept += len(accuracies)
         assert accuracies
         assert all(0 <= a <= 1 for a in accuracies)
         if row.method == "per chip":
-            assert [c["bit_exact"] for c in found["chips"]] == [True]
-            assert accuracies == [found["nominal"]]
+            assert [c["bit_exact"] for c in outcome["chips"]] == [True]
+            assert accuracies == [outcome["nominal"]]
         with RunFolder(tmp_path / "rows") as folder:
-            folder.put(row.name, found)
+            folder.put(row.name, outcome)
     (tmp_path / "docs").mkdir()
     shutil.copy(ROOT / "docs" / "study_retraining.md", tmp_path / "docs")
     with RunFolder(tmp_path / "baselines") as folder:
@@ -145,11 +145,11 @@ def test_the_command_goes_on_where_it_was_stopped(few_chips, tmp_path, monkeypat
         assert ran == [first, second]
     finally:
         torch.set_num_threads(threads)
-    found = results.Results(tmp_path / "docs")
-    assert found.runs.method.tolist() == ["merged", "none"]
-    (baseline,) = found.baselines.itertuples()
+    kept = results.Results(tmp_path / "docs")
+    assert kept.runs.method.tolist() == ["merged", "none"]
+    (baseline,) = kept.baselines.itertuples()
     assert baseline.steps == 2
-    assert baseline.float32 == baseline.bfloat16 == found.runs.nominal[1]
+    assert baseline.float32 == baseline.bfloat16 == kept.runs.nominal[1]
     assert f"| resnet20 | 2 | {100 * baseline.float32:.2f} |" in page
     assert "2 of 2 rows are finished." in page
 
@@ -161,9 +161,9 @@ def figure(values, **options):
 
 
 def test_figures_over_chips_and_seeds():
-    found = figure({(0, "a"): 0.8, (0, "b"): 0.6, (1, "a"): 0.9})
-    assert found.by_seed.tolist() == pytest.approx([0.7, 0.9])
-    assert str(found) == "80.00 ± 14.14 [2 + 1]"
+    value = figure({(0, "a"): 0.8, (0, "b"): 0.6, (1, "a"): 0.9})
+    assert value.by_seed.tolist() == pytest.approx([0.7, 0.9])
+    assert str(value) == "80.00 ± 14.14 [2 + 1]"
     assert str(figure({(0, "a"): 0.8, (1, "a"): 0.9})) == "85.00 ± 7.07 [2 × 1]"
     assert str(figure({(0, "a"): 0.8, (0, "b"): 0.9})) == "85.00 [1 × 2]"
     assert str(figure({(0, "a"): 0.8, (1, "a"): 0.8})) == "80.00 [2 × 1]"

@@ -35,11 +35,11 @@ def oracle(members, policy):
 
 def distinct(group):
     """Each chip once: by name and stuck cells, or, without a name, by being the same object."""
-    found = []
+    kept = []
     for member in group:
-        if not any(member is f or (member.chip and (member.chip, member.digest) == (f.chip, f.digest)) for f in found):
-            found.append(member)
-    return found
+        if not any(member is f or (member.chip and (member.chip, member.digest) == (f.chip, f.digest)) for f in kept):
+            kept.append(member)
+    return kept
 
 
 @given(groups())

@@ -107,9 +107,9 @@ def test_depthwise_convolutions(unit, pe, simd, expected):
         ((4, 2, 3, 3), {"groups": 2}, (1, 1), "a convolution of 2 groups, weight \\(4, 2, 3, 3\\)"),
         ((8, 1, 3, 3), {"groups": 4}, (1, 1), "a convolution of 4 groups"),
         ((4, 1, 3, 3), {"groups": 4, "transposed": True}, (1, 1), "a transposed convolution of 4 groups"),
-        ((4, 2, 3), {"transposed": True}, (1, 1), "two dimensions only"),
+        ((4, 2, 3), {"transposed": True}, (1, 1), "only two-dimensional"),
         ((4, 2, 3, 3, 3), {}, (1, 1), "of one or two dimensions"),
-        ((4, 1, 3, 3), {"groups": 4}, (1, 3), "Say in the folding"),
+        ((4, 1, 3, 3), {"groups": 4}, (1, 3), "give it in the folding"),
         ((4, 1, 3, 3), {"groups": 4}, {"PE": 1, "SIMD": 3, "unit": "MVAU_hls"}, "makes a VVAU_hls or VVAU_rtl"),
         ((4, 1, 3, 3), {}, {"PE": 1, "SIMD": 3, "unit": "VVAU_hls"}, "makes a MVAU_hls or MVAU_rtl"),
         ((4, 2, 3, 3), {}, {"PE": 1, "SIMD": 1, "input_shape": (2, 3, 3)}, "is for linear layers"),
@@ -121,7 +121,7 @@ def test_depthwise_convolutions(unit, pe, simd, expected):
             "2 channels, but its input in the model has 3",
         ),
         ((4, 6), {"channels": 4}, (1, 1), "6 columns are not a feature map of 4 channels"),
-        ((4, 6), {"channels": 0}, (1, 1), 'Say so in the folding: "input_shape"'),
+        ((4, 6), {"channels": 0}, (1, 1), 'give its shape in the folding: "input_shape"'),
         ((4, 6), {}, {"PE": 1}, "give \\(PE, SIMD\\)"),
         ((4, 6), {}, {"PE": 1, "SIMD": 1, "ram_style": "block"}, "some of PE, SIMD, input_shape, unit"),
         ((4, 6), {}, (1, 1, 1), "give \\(PE, SIMD\\)"),
@@ -138,8 +138,8 @@ def test_a_linear_layer_beside_convolutions_must_be_said_or_found():
     with pytest.raises(ValueError, match="layer 'fc': its 6 columns may be a flattened feature map"):
         finn_placement(layers, memory, folding=folding)
     said = finn_placement(layers, memory, folding={**folding, "fc": {"PE": 1, "SIMD": 1, "input_shape": (3, 1, 2)}})
-    found = finn_placement([layers[0], layers[1]._replace(channels=3)], memory, folding=folding)
-    assert said == found
+    placement = finn_placement([layers[0], layers[1]._replace(channels=3)], memory, folding=folding)
+    assert said == placement
     assert [w.index for w in said.weights_at(4 * 32)] == [(0, 2)]
 
 
@@ -152,7 +152,7 @@ def test_what_does_not_fit():
         ({"fc": (2, 4)}, "PE 2 must divide its 4 outputs, SIMD 4 its 6 inputs"),
         ({"fc": (2, 0)}, "SIMD 0"),
         ({"fc": (2, 3)}, "PE × SIMD = 6 codes of 8 bits do not fit into a word of 32"),
-        ({"fc": (1, 1), "other": (1, 1)}, r"folding of layers \['other'\], but there are fc"),
+        ({"fc": (1, 1), "other": (1, 1)}, r"folding names unknown layers: 'other'; there are fc"),
     ):
         with pytest.raises(ValueError, match=reason):
             finn_placement(layers, memory, folding=folding)

@@ -25,15 +25,15 @@ def test_resnet20(tmp_path, capsys):
         for form in ("qcdq", "qonnx"):
             path = tm.apply_to_onnx(bundle, chip, tmp_path / f"{form}.onnx", form=form)
             if form == "qcdq":
-                found = onnx_runner(path)(group.x.numpy())
+                outputs = onnx_runner(path)(group.x.numpy())
             else:
                 model = cleanup_model(ModelWrapper(str(path)))
                 name = model.graph.input[0].name
                 runs = [execute_onnx(model, {name: x[None]}) for x in group.x.numpy()]
-                found = np.concatenate([next(iter(r.values())) for r in runs])
+                outputs = np.concatenate([next(iter(r.values())) for r in runs])
             # Sums rounded otherwise may move an activation to the next code; the weights are the same to the bit.
-            assert np.abs(found - expected).max() <= 1e-2 * np.abs(expected).max()
-            assert np.array_equal(found.argmax(1), expected.argmax(1))
+            assert np.abs(outputs - expected).max() <= 1e-2 * np.abs(expected).max()
+            assert np.array_equal(outputs.argmax(1), expected.argmax(1))
     paths = [str(chip.save(tmp_path / f"{chip.chip}.npz")) for chip in group.chips]
     assert flow("rtl/simulate.py").main([str(bundle.folder), *paths]) == 0
     assert capsys.readouterr().out.count("as its certificate says") == 4

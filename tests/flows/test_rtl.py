@@ -137,17 +137,17 @@ def test_chips_in_their_orders(tmp_path, capsys):
     folder = group.export(tmp_path / "group_0", groups=groups)
     many = tm.random_fault_maps(group.placement.memory, chips=1, fault_rate=5e-4, seed=2) + group.chips[:1]
     chips = [tm.FaultMap(chip.memory, chip.cells, chip.stuck_at, f"c{n}") for n, chip in enumerate(many)]
-    found = [solve(group.image, groups.groups, chip, options=SearchOptions(rounds=3)) for chip in chips]
-    assert [order.exact for order in found] == [True, False]
-    assert found[0].wrong_as_it_lies
+    solved = [solve(group.image, groups.groups, chip, options=SearchOptions(rounds=3)) for chip in chips]
+    assert [order.exact for order in solved] == [True, False]
+    assert solved[0].wrong_as_it_lies
     paths = [str(chip.save(tmp_path / f"{chip.chip}.npz")) for chip in chips]
-    orders = str(save_orders(found, tmp_path / "orders.npz"))
+    orders = str(save_orders(solved, tmp_path / "orders.npz"))
     assert rtl.main([str(folder), *paths, "--orders", orders]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert (
         f"{group.placement.weights} codes read, all equal to the ONNX integers, as its certificate in its order says" in first
     )
-    assert f"{found[1].wrong} differ from the ONNX integers, as its certificate in its order says" in second
+    assert f"{solved[1].wrong} differ from the ONNX integers, as its certificate in its order says" in second
     # Of a chip with spare rows the lines that they replace are no longer read.
     row = np.arange(8 * 32, 9 * 32)
     cells = np.union1d(chips[0].cells, row)
@@ -160,7 +160,7 @@ def test_chips_in_their_orders(tmp_path, capsys):
     assert rtl.main([str(folder), path, "--orders", mended]) == 0
     assert "all equal to the ONNX integers, as its certificate in its order says" in capsys.readouterr().out
     # An order that says that its chip is exact, and is not, is told.
-    order = found[1]
+    order = solved[1]
     lie = dataclasses.replace(order, differences=())
     assert rtl.main([str(folder), paths[1], "--orders", str(save_orders([lie], tmp_path / "lie.npz"))]) == 1
     assert "its certificate in its order says OTHERWISE" in capsys.readouterr().out

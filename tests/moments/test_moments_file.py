@@ -29,9 +29,9 @@ def same(one, other):
 
 def test_it_comes_back_mapped_and_read_only(saved):
     moments, path = saved
-    found = InputMoments.load(path)
-    same(moments, found)
-    second = found.layers["a"].second
+    loaded = InputMoments.load(path)
+    same(moments, loaded)
+    second = loaded.layers["a"].second
     assert not second.flags.owndata
     assert not second.flags.writeable
     read_archive(path, kind="tremap input moments", schema=1)  # the ordinary reader, checksums and all
@@ -84,9 +84,9 @@ def test_headers_that_do_not_go_with_the_arrays(saved, tmp_path):
 def test_compressed_arrays_and_an_empty_file(tmp_path):
     arrays = {"a": np.arange(1000.0), "b": np.zeros((3, 0), dtype=np.int32)}
     path = write_archive(tmp_path / "a.npz", kind="k", schema=1, header={"x": 1}, arrays=arrays)
-    header, found = mapped_archive(path, kind="k", schema=1)
+    header, loaded = mapped_archive(path, kind="k", schema=1)
     assert header["x"] == 1
-    assert all(np.array_equal(found[name], arrays[name]) for name in arrays)
+    assert all(np.array_equal(loaded[name], arrays[name]) for name in arrays)
     path.write_bytes(b"")
     with pytest.raises(ValueError, match="a.npz: .*empty"):
         mapped_archive(path, kind="k", schema=1)

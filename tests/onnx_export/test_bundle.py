@@ -108,9 +108,9 @@ def test_it_needs_neither_torch_nor_brevitas(exported, tmp_path):
         assert not {"torch", "brevitas"} & set(sys.modules)
     """
     arguments = [sys.executable, "-c", textwrap.dedent(program), str(folder), str(tmp_path / "chip.onnx"), *paths]
-    found = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
-    assert found.returncode == 0, found.stderr
-    assert found.stdout.strip() == str(tm.verify_bundle(folder, chips))
+    process = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.strip() == str(tm.verify_bundle(folder, chips))
 
 
 @pytest.mark.parametrize("memory_format", ["intel_hex", "raw", "coe"])
@@ -127,7 +127,7 @@ def test_other_memory_formats_and_a_single_chip(group, tmp_path, memory_format):
 def test_wide_codes_leave_as_qonnx(tmp_path):
     wide = type("Wide", (tq.FaultyInt8WeightPerChannelFloat,), {"bit_width": 12})
     group = Group(quantizer=wide)
-    with pytest.raises(ValueError, match="layer 'features.0': QCDQ holds codes of up to 8 bits, its codes have 12"):
+    with pytest.raises(ValueError, match="layer 'features.0': QCDQ holds codes of at most 8 bits, but its codes have 12"):
         group.export(tmp_path / "both")
     assert list(tmp_path.iterdir()) == []
     assert tm.verify_bundle(group.export(tmp_path / "one", onnx_forms=["qonnx"]), group.chips).ok
@@ -194,7 +194,7 @@ def test_each_thing_is_worked_out_once(group, monkeypatch, tmp_path, live, deplo
 
 
 def test_nothing_is_left_when_it_fails(group, tmp_path):
-    with pytest.raises(ValueError, match="differs from PyTorch's by .* allowed are -1"):
+    with pytest.raises(ValueError, match="differs from PyTorch's by .* the tolerance is -1"):
         group.export(tmp_path / "b", tolerance=-1)
     with pytest.raises(FileNotFoundError):
         group.export(tmp_path / "nowhere" / "b")
@@ -230,7 +230,7 @@ def test_an_existing_bundle_is_kept_or_replaced_whole(group, copied):
     before = sorted(p.name for p in folder.iterdir())
     with pytest.raises(FileExistsError, match="group_0 exists already; give overwrite=True"):
         group.export(folder)
-    with pytest.raises(ValueError, match="allowed are -1"):
+    with pytest.raises(ValueError, match="the tolerance is -1"):
         group.export(folder, overwrite=True, tolerance=-1)
     assert sorted(p.name for p in folder.iterdir()) == before
     group.export(folder, overwrite=True, memory_format="raw")

@@ -73,10 +73,10 @@ def test_several_inputs_and_outputs(tmp_path, kind, dynamo, dynamic_batch):
     run = onnx_runner(tm.apply_to_onnx(folder, other, tmp_path / "chip.onnx"))
     with torch.no_grad(), net.using_codes(net.certificate(other).read()):
         expected = net.model(*map(torch.tensor, probe))
-    found = run(*probe)
+    results = run(*probe)
     if kind == "quant_tensor":
-        expected, found = (expected,), (found,)
-    for a, b in zip(found, expected, strict=True):
+        expected, results = (expected,), (results,)
+    for a, b in zip(results, expected, strict=True):
         np.testing.assert_allclose(a, getattr(b, "value", b).numpy(), rtol=0, atol=1e-5)
     for form in ("qcdq", "qonnx"):
         assert len(load_onnx(folder / f"model.{form}.onnx").graph.input) == 2
@@ -137,7 +137,7 @@ def test_inputs_that_do_not_fit(tmp_path):
         export(probe=x[0])
     with pytest.raises(ValueError, match=r"probe has inputs \(2, 7\)"):
         export(probe=(x[0][:, :7], x[1]))
-    with pytest.raises(ValueError, match="probe has 3 inputs, but example_input has 2, .* or give dynamic_batch=True"):
+    with pytest.raises(ValueError, match="probe has 3 inputs, but example_input has 2, .* or dynamic_batch=True"):
         export(probe=(torch.ones(3, 8), torch.ones(3, 8)))
     with pytest.raises(ValueError, match=r"input 1 of the model has shape \(1, 8\), but every input and output must begin"):
         export((x[0], x[1][:1]))

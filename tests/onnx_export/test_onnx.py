@@ -365,7 +365,7 @@ def test_a_model_changed_behind_the_placed_models_back_is_refused(tmp_path, chan
     net, _, _ = faulty_network()
     BEHIND_ITS_BACK[change](net)
     for export in (net.export_qcdq, net.export_qonnx, net.export):
-        with pytest.raises(ValueError, match="layer 'features.0': its faults were changed by something else than this placed"):
+        with pytest.raises(ValueError, match="layer 'features.0': something other than this placed model changed its faults"):
             export(tmp_path / "m", X)
     assert list(tmp_path.iterdir()) == []
 

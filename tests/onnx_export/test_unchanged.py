@@ -68,8 +68,8 @@ def state(model):
             return [id(entry) for entry in value]
         return value if isinstance(value, (bool, int, float, str, type(None))) else id(value)
 
-    found = {(name, key): told(value) for name, module in model.named_modules() for key, value in module.__dict__.items()}
-    return found, [p.requires_grad for p in model.parameters()], [t.clone() for t in model.state_dict().values()]
+    attributes = {(name, key): told(value) for name, module in model.named_modules() for key, value in module.__dict__.items()}
+    return attributes, [p.requires_grad for p in model.parameters()], [t.clone() for t in model.state_dict().values()]
 
 
 def check_same(model, before):

@@ -111,10 +111,10 @@ TOOLS = {
 def verdict(run, expected, x=X):
     """What the table says of a tool."""
     try:
-        found = run(x.numpy())
+        outputs = run(x.numpy())
     except Exception:
         return "no"
-    error = np.abs(found - expected).max() / np.abs(expected).max()
+    error = np.abs(outputs - expected).max() / np.abs(expected).max()
     return "equal" if error <= 1e-6 else "near" if error <= 1e-2 else f"{error:.2g} off"
 
 
@@ -133,11 +133,11 @@ def test_each_cell(row, network, tmp_path):
     for tool, said in zip(HEAD[1:-2], row[1:-2], strict=True):
         if "QCDQToQuant" in tool and ("one scale" in tool) != one_scale:
             continue
-        found = verdict(lambda x, tool=tool: TOOLS[tool](path)(x), network.expected)
+        cell = verdict(lambda x, tool=tool: TOOLS[tool](path)(x), network.expected)
         if said == "near":
-            assert found in ("near", "equal"), (tool, found)
+            assert cell in ("near", "equal"), (tool, cell)
         else:
-            assert found == said, tool
+            assert cell == said, tool
 
 
 @pytest.mark.slow

@@ -79,8 +79,8 @@ def reshape(shape):
     ],
 )
 def test_channels_that_were_flattened(operator, between, channels):
-    found = layer_inputs(a_graph(*between, operator=operator), {"fc": "fc"})["fc"]
-    assert (found.operator, found.channels) == (operator, channels)
+    layer = layer_inputs(a_graph(*between, operator=operator), {"fc": "fc"})["fc"]
+    assert (layer.operator, layer.channels) == (operator, channels)
 
 
 def test_the_order_is_that_of_the_graph():

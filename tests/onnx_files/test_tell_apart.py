@@ -93,8 +93,8 @@ def test_equal_layers(tmp_path, form, dynamo, factor):
     np.testing.assert_allclose(outputs_of(path, form, X.numpy()), expected, rtol=0, atol=1e-6 * np.abs(expected).max())
     image = tm.Bundle.load(folder).image
     scales = {n: model.get_submodule(n).quant_weight().scale.detach().numpy() for n in image.codes}
-    found = tm.verify_onnx(folder / f"model.{form}.onnx", image, scales=scales)
-    assert found.ok, found
+    report = tm.verify_onnx(folder / f"model.{form}.onnx", image, scales=scales)
+    assert report.ok, report
 
 
 @EXPORTERS
@@ -136,9 +136,9 @@ def test_files_of_brevitas_are_matched_by_scale_and_name(tmp_path):
         scales = {n: model.get_submodule(n).quant_weight().scale.detach().numpy() for n in image.codes}
         path = tmp_path / f"{factor}.onnx"
         brevitas.export.export_qonnx(model, args=X, export_path=str(path), dynamo=False)
-        found = tm.verify_onnx(path, image, scales=scales)
-        assert found.ok, found
-        assert found.layers == {"first": "first.weight", "second": "second.weight"}
+        report = tm.verify_onnx(path, image, scales=scales)
+        assert report.ok, report
+        assert report.layers == {"first": "first.weight", "second": "second.weight"}
 
 
 def test_bundles_that_do_not_say_which_weight_is_whose_are_not_applied(tmp_path):

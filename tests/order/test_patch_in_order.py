@@ -58,14 +58,14 @@ def test_it_is_what_patch_makes_of_the_network_stored_in_that_order(seed):
     chip, moments = a_chip(image, seed, rate=0.12), moments_of(image)
     order = solve(image, GROUPS, chip, options=SearchOptions(rounds=5))
     assert order.wrong
-    patched, found = patch_in_order(order, moments, chip)
+    patched, result = patch_in_order(order, moments, chip)
     stored = order.ordered
     other = patch(stored, moments_of(stored, order=order.orders), chip)
-    assert found.error_before == pytest.approx(other.error_before, rel=1e-5)
-    assert found.nearest_error == pytest.approx(other.nearest_error, rel=1e-5)
-    assert found.error < found.nearest_error
+    assert result.error_before == pytest.approx(other.error_before, rel=1e-5)
+    assert result.nearest_error == pytest.approx(other.nearest_error, rel=1e-5)
+    assert result.error < result.nearest_error
     assert other.error < other.nearest_error
-    plain = networks.plainly_ordered(found.image.codes, GROUPS, order.orders)
+    plain = networks.plainly_ordered(result.image.codes, GROUPS, order.orders)
     assert all(np.array_equal(patched.image.codes[name], codes) for name, codes in plain.items())
 
 
@@ -74,11 +74,11 @@ def test_the_chip_gives_back_what_was_chosen(seed, tmp_path):
     image = a_network(seed)
     chip, moments = a_chip(image, seed), moments_of(image)
     order = solve(image, GROUPS, chip, options=SearchOptions(rounds=5))
-    patched, found = patch_in_order(order, moments, chip)
+    patched, result = patch_in_order(order, moments, chip)
     words = words_read(patched.image, chip)
-    assert all(np.array_equal(patched.read(words)[name], codes) for name, codes in found.image.codes.items())
-    assert all(np.array_equal(patched.codes_read[name], codes) for name, codes in found.image.codes.items())
-    assert patched.wrong == found.after.weights_that_differ >= order.wrong
+    assert all(np.array_equal(patched.read(words)[name], codes) for name, codes in result.image.codes.items())
+    assert all(np.array_equal(patched.codes_read[name], codes) for name, codes in result.image.codes.items())
+    assert patched.wrong == result.after.weights_that_differ >= order.wrong
     assert check_order(patched, chip) == ()
     (loaded,) = load_orders(save_orders([patched], tmp_path / "orders.npz"), image, GROUPS)
     assert check_order(loaded, chip) == ()
@@ -97,8 +97,8 @@ def test_a_new_stuck_cell_after_the_order_was_found():
     cells = np.append(before.cells[before.cells != cell], cell)
     stuck_at = np.append(before.stuck_at[before.cells != cell], value)
     now = tm.FaultMap(before.memory, cells, stuck_at, "chip")
-    patched, found = patch_in_order(order, moments_of(image), now)
-    assert [difference.layer for difference in found.before.differences] == [layer.name]
+    patched, result = patch_in_order(order, moments_of(image), now)
+    assert [difference.layer for difference in result.before.differences] == [layer.name]
     assert patched.fault_map == now.digest
     assert patched.orders["b"].tolist() == order.orders["b"].tolist()
     assert check_order(patched, now) == ()
@@ -155,5 +155,5 @@ def test_what_is_refused():
         patch_in_order(order, moments_of(a_network(1)), chip)
     with pytest.raises(ValueError, match="chip 'x' is of a memory of 3 words"):
         patch_in_order(order, moments, tm.FaultMap(tm.Memory(3, 8), [], [], "x"))
-    with pytest.raises(ValueError, match="chip 'clean' reads every code in its order as it is"):
+    with pytest.raises(ValueError, match="chip 'clean' reads every code in its order correctly"):
         patch_in_order(order, moments, tm.FaultMap(image.placement.memory, [], [], "clean"))

@@ -32,36 +32,36 @@ def wrong_in(image, groups, orders, chip):
 def test_what_is_said_is_what_is_read(network, seed, rate, aim):
     image, groups = network
     chip = networks.random_chip(image.placement.memory, np.random.default_rng(seed), rate)
-    found = solve(image, groups, chip, options=SearchOptions(aim=aim, rounds=5))
+    order = solve(image, groups, chip, options=SearchOptions(aim=aim, rounds=5))
 
     as_it_lies = networks.plainly_wrong(image.codes, image.placement, chip)
-    expected = wrong_in(image, groups, found.orders, chip)
+    expected = wrong_in(image, groups, order.orders, chip)
     said = {
         (d.layer, int(w)): (int(t), int(r))
-        for d in found.differences
+        for d in order.differences
         for w, t, r in zip(d.weight, d.trained, d.read, strict=True)
     }
     assert said == expected
-    assert found.wrong_as_it_lies == len(as_it_lies) == certificate(image, chip, deployment="chip_image").weights_that_differ
+    assert order.wrong_as_it_lies == len(as_it_lies) == certificate(image, chip, deployment="chip_image").weights_that_differ
     if aim == "wrong_codes":
         assert len(expected) <= len(as_it_lies)
-    assert found.exact == (not expected)
-    assert found.unavoidable <= len(expected)
-    assert found.worst_error == max((abs(t - r) for t, r in expected.values()), default=0)
-    assert found.certificate.relative_error == pytest.approx(found.relative_error)
-    again = certificate(found.ordered, chip, deployment="chip_image")
-    assert again.weights_that_differ == found.wrong
+    assert order.exact == (not expected)
+    assert order.unavoidable <= len(expected)
+    assert order.worst_error == max((abs(t - r) for t, r in expected.values()), default=0)
+    assert order.certificate.relative_error == pytest.approx(order.relative_error)
+    again = certificate(order.ordered, chip, deployment="chip_image")
+    assert again.weights_that_differ == order.wrong
 
     # From the words alone: written, read back, put into the network's own order.
-    read = found.read(words_read(found.image, chip))
-    wanted = networks.plainly_ordered(image.codes, groups, found.orders)
+    read = order.read(words_read(order.image, chip))
+    wanted = networks.plainly_ordered(image.codes, groups, order.orders)
     for (name, flat), (_, value) in expected.items():
         wanted[name].reshape(-1)[flat] = value
     for name in image.codes:
-        assert np.array_equal(networks.plainly_ordered(read, groups, found.orders)[name], wanted[name])
-        if found.exact:
+        assert np.array_equal(networks.plainly_ordered(read, groups, order.orders)[name], wanted[name])
+        if order.exact:
             assert np.array_equal(read[name], image.codes[name])
-    assert check_order(found, chip) == ()
+    assert check_order(order, chip) == ()
 
 
 @settings(deadline=None, max_examples=6)
@@ -72,15 +72,15 @@ def test_one_group_gets_the_best_of_all_orders(seed, rate):
     image = networks.random_image(linear_placement(layers, Memory(20, 8)), rng)
     groups = [ChannelGroup("a", 4, (Side("a", 0, each(4)), Side("b", 1, each(4))))]
     chip = networks.random_chip(image.placement.memory, rng, rate)
-    found = solve(image, groups, chip)
+    order = solve(image, groups, chip)
 
     def harm(orders):
         wrong = wrong_in(image, groups, orders, chip)
         return len(wrong), sum((w - r) ** 2 / image.squares[name] for (name, _), (w, r) in wrong.items())
 
     best = min(map(harm, all_orders(groups)))
-    assert harm(found.orders) == pytest.approx(best, rel=1e-9)
-    assert found.unavoidable == (best[0] if found.wrong else 0)
+    assert harm(order.orders) == pytest.approx(best, rel=1e-9)
+    assert order.unavoidable == (best[0] if order.wrong else 0)
     least = min(harm(orders)[1] for orders in all_orders(groups))
     of_error = solve(image, groups, chip, options=SearchOptions(aim="error"))
     assert harm(of_error.orders)[1] == pytest.approx(least, rel=1e-9)
@@ -128,12 +128,12 @@ def test_the_costs_are_those_of_plain_counting():
             orders = [rng.permutation(g.channels) for g in groups]
             named = {g.name: order for g, order in zip(groups, orders, strict=True)}
             wrong = len(wrong_in(image, groups, named, chip))
-            found = problem.costs(number, orders, None)
-            here = found.costs[np.arange(len(found.slots)), orders[number][found.slots]].sum()
+            costs = problem.costs(number, orders, None)
+            here = costs.costs[np.arange(len(costs.slots)), orders[number][costs.slots]].sum()
             for _ in range(5):
                 other = rng.permutation(group.channels)
                 moved = len(wrong_in(image, groups, {**named, group.name: other}, chip))
-                there = found.costs[np.arange(len(found.slots)), other[found.slots]].sum()
+                there = costs.costs[np.arange(len(costs.slots)), other[costs.slots]].sum()
                 assert there - here == moved - wrong
 
 
@@ -144,9 +144,9 @@ def test_importance_decides_which_code_stays_wrong():
     groups = [ChannelGroup("a", 2, (Side("a", 0, each(2)),))]
     chip = FaultMap(image.placement.memory, [0, 1, 8, 9], [0, 0, 0, 0], "zeros")  # 1 and 3 both come out as 0, or 4
     for counts, slot in (([[1.0], [0.0]], 0), ([[0.0], [1.0]], 0)):
-        found = solve(image, groups, chip, importance={"a": counts})
-        assert found.wrong == 2
-        assert found.orders["a"][slot] == slot  # nothing to gain: nothing moves
+        order = solve(image, groups, chip, importance={"a": counts})
+        assert order.wrong == 2
+        assert order.orders["a"][slot] == slot  # nothing to gain: nothing moves
     one_bit = FaultMap(image.placement.memory, [0, 9], [0, 0], "one bit each")  # slot 0 costs 1 for each; slot 1 costs 3 only
     assert solve(image, groups, one_bit).orders["a"].tolist() == [1, 0]
     with pytest.raises(ValueError, match="importance of layer 'a' must be finite"):
@@ -163,9 +163,9 @@ def test_finns_layout():
     groups = [ChannelGroup("a", 4, (Side("a", 0, each(4)), Side("b", 1, each(4))))]
     for _ in range(5):
         chip = networks.random_chip(placement.memory, rng, 0.002)
-        found = solve(image, groups, chip)
-        assert found.wrong == len(wrong_in(image, groups, found.orders, chip)) <= found.wrong_as_it_lies
-        assert check_order(found, chip) == ()
+        order = solve(image, groups, chip)
+        assert order.wrong == len(wrong_in(image, groups, order.orders, chip)) <= order.wrong_as_it_lies
+        assert check_order(order, chip) == ()
 
 
 def test_the_same_seed_gives_the_same_order():

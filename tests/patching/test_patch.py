@@ -60,32 +60,32 @@ def test_what_must_hold(seed, encoding, bits, reuse, ordered):
     image, moments, wholes, chip = a_case(seed, encoding=encoding, bits=bits, reuse=reuse, ordered=ordered)
     before = tm.placement.certificate(image, chip)
     if before.bit_exact:
-        with pytest.raises(ValueError, match="reads every code of the image as it is: there is nothing to patch"):
+        with pytest.raises(ValueError, match="reads every code of the image correctly: there is nothing to patch"):
             patch(image, moments, chip)
         return
-    found = patch(image, moments, chip)
-    assert tm.placement.certificate(found.image, chip).bit_exact  # what is written comes back
+    patched = patch(image, moments, chip)
+    assert tm.placement.certificate(patched.image, chip).bit_exact  # what is written comes back
     if not reuse:
-        read = expected_codes(found.image.codes, image.placement, chip, store="plain")
-        assert all(np.array_equal(read[name], codes) for name, codes in found.image.codes.items())
-    assert found.before.weights_that_differ == before.weights_that_differ
-    assert found.after.weights_that_differ == sum((found.image.codes[n] != c).sum() for n, c in image.codes.items())
-    assert {layer.layer for layer in found.layers} == {d.layer for d in before.differences}
+        read = expected_codes(patched.image.codes, image.placement, chip, store="plain")
+        assert all(np.array_equal(read[name], codes) for name, codes in patched.image.codes.items())
+    assert patched.before.weights_that_differ == before.weights_that_differ
+    assert patched.after.weights_that_differ == sum((patched.image.codes[n] != c).sum() for n, c in image.codes.items())
+    assert {layer.layer for layer in patched.layers} == {d.layer for d in before.differences}
     wrong = {d.layer: d for d in before.differences}
     nearest = tm.placement.certificate(image, chip, deployment="chip_image").read()
     for name, codes in image.codes.items():
         if name not in wrong:
-            assert np.array_equal(found.image.codes[name], codes)
+            assert np.array_equal(patched.image.codes[name], codes)
             continue
-        (line,) = [layer for layer in found.layers if layer.layer == name]
+        (line,) = [layer for layer in patched.layers if layer.layer == name]
         assert line.differ_before == len(wrong[name].weight)
-        assert line.differ_after == (found.image.codes[name] != codes).sum()
+        assert line.differ_after == (patched.image.codes[name] != codes).sum()
         if name not in moments.layers:
-            assert np.array_equal(found.image.codes[name], nearest[name])
+            assert np.array_equal(patched.image.codes[name], nearest[name])
             assert line.reason
             continue
         layer = moments.layers[name]
-        changed = (layer.matrices(found.image.codes[name]) != layer.matrices(codes)).any(-1).reshape(-1)
+        changed = (layer.matrices(patched.image.codes[name]) != layer.matrices(codes)).any(-1).reshape(-1)
         hit = np.zeros(codes.size, dtype=bool)
         hit[wrong[name].weight] = True
         channels = layer.matrices(hit.reshape(codes.shape)).any(-1).reshape(-1)
@@ -93,12 +93,12 @@ def test_what_must_hold(seed, encoding, bits, reuse, ordered):
         assert line.channels == channels.sum()
         wanted = codes.astype(float)
         assert line.before == pytest.approx(relative_error(layer, wholes[name], before.read()[name], wanted))
-        assert line.after == pytest.approx(relative_error(layer, wholes[name], found.image.codes[name], wanted), abs=1e-9)
+        assert line.after == pytest.approx(relative_error(layer, wholes[name], patched.image.codes[name], wanted), abs=1e-9)
         assert line.nearest == pytest.approx(relative_error(layer, wholes[name], nearest[name], wanted), abs=1e-9)
         assert line.after <= line.nearest + 1e-12
-    assert found.error <= found.nearest_error + 1e-12
-    lines = [line for line in found.layers if not line.reason]
-    assert found.error == pytest.approx(sum(line.after**2 for line in lines) ** 0.5)
+    assert patched.error <= patched.nearest_error + 1e-12
+    lines = [line for line in patched.layers if not line.reason]
+    assert patched.error == pytest.approx(sum(line.after**2 for line in lines) ** 0.5)
 
 
 def test_white_inputs_leave_the_nearest_codes():
@@ -109,28 +109,28 @@ def test_white_inputs_leave_the_nearest_codes():
         codes = layer.matrices(image.codes[name])
         about = {"samples": 1, "groups": layer.groups, "transposed": layer.transposed}
         white[name] = LayerMoments.of(name, eye, layer.mean, codes, layer.scale, **about)
-    found = patch(image, InputMoments(white, image.digest), chip)
+    patched = patch(image, InputMoments(white, image.digest), chip)
     nearest = tm.placement.certificate(image, chip, deployment="chip_image").read()
-    assert all(np.array_equal(found.image.codes[name], nearest[name]) for name in nearest)
+    assert all(np.array_equal(patched.image.codes[name], nearest[name]) for name in nearest)
 
 
 @pytest.mark.parametrize("encoding", ["twos_complement", "offset_binary"])
 def test_a_narrow_range_stays_narrow(encoding):
     """No code of the image is the lowest of the memory; only stuck bits may make one."""
     image, moments, _, chip = a_case(1, encoding=encoding, bits=3, rate=0.1)
-    found = patch(image, moments, chip)
+    patched = patch(image, moments, chip)
     stuck = {(s.layer.name, int(w)) for s in image.placement.sites(chip.cells) for w in s.weight}
-    for name, codes in found.image.codes.items():
+    for name, codes in patched.image.codes.items():
         for weight in np.flatnonzero(codes.reshape(-1) == -4):
             assert (name, int(weight)) in stuck
 
 
 def test_layers_without_moments_are_named():
     image, moments, _, chip = a_case(0, rate=0.1, without=("fc",))
-    found = patch(image, moments, chip)
-    reasons = {layer.layer: layer.reason for layer in found.layers}
+    patched = patch(image, moments, chip)
+    reasons = {layer.layer: layer.reason for layer in patched.layers}
     assert reasons == dict.fromkeys(SHAPES, "") | dict.fromkeys(("fc", "fc.bias"), "no moments of its inputs: nearest codes")
-    assert "unknown" in str(found)
+    assert "unknown" in str(patched)
 
 
 def test_more_sweeps_are_no_worse():

@@ -48,19 +48,19 @@ def choices_of(sa0, sa1, bits):
 def test_between_nearest_and_the_best_of_all_codes(seed, sweeps, rank):
     wanted, sa0, sa1, scale, moments, whole = problem(seed, rank=rank)
     reachable = Reachable(sa0, sa1, bit_width=3, encoding="twos_complement", lowest=-4)
-    found = descend(wanted, reachable, scale, moments, 0, sweeps=sweeps)
+    chosen = descend(wanted, reachable, scale, moments, 0, sweeps=sweeps)
     nearest = reachable.nearest(wanted, 0)
-    assert found.error == pytest.approx(error_of(found.codes, wanted, scale, whole), abs=1e-9)
+    assert chosen.error == pytest.approx(error_of(chosen.codes, wanted, scale, whole), abs=1e-9)
     if sweeps == 1:
-        assert found.nearest == pytest.approx(error_of(nearest, wanted, scale, whole), abs=1e-9)
-    assert (found.error <= found.nearest + 1e-9).all()
+        assert chosen.nearest == pytest.approx(error_of(nearest, wanted, scale, whole), abs=1e-9)
+    assert (chosen.error <= chosen.nearest + 1e-9).all()
     for row in range(2):
         choices = [choices_of(int(a), int(b), 3) for a, b in zip(sa0[row], sa1[row], strict=True)]
-        assert all(found.codes[row, j] in choices[j] for j in range(4))
+        assert all(chosen.codes[row, j] in choices[j] for j in range(4))
         every = np.array(list(itertools.product(*choices)), dtype=float)
         here = scale[row : row + 1]
         best = error_of(every, wanted[row], here, whole).min()
-        assert best - 1e-9 <= found.error[row]
+        assert best - 1e-9 <= chosen.error[row]
 
 
 def by_hand(wanted, sa0, sa1, scale, whole, *, bits, sweeps):
@@ -89,8 +89,8 @@ def by_hand(wanted, sa0, sa1, scale, whole, *, bits, sweeps):
 def test_column_after_column_as_by_hand(seed, sweeps, dead):
     wanted, sa0, sa1, scale, moments, whole = problem(seed, rows=2, columns=8, bits=4, dead=dead)
     reachable = Reachable(sa0, sa1, bit_width=4, encoding="twos_complement", lowest=-8)
-    found = descend(wanted, reachable, scale, moments, 0, sweeps=sweeps)
-    assert np.array_equal(found.codes, by_hand(wanted, sa0, sa1, scale, whole, bits=4, sweeps=sweeps))
+    chosen = descend(wanted, reachable, scale, moments, 0, sweeps=sweeps)
+    assert np.array_equal(chosen.codes, by_hand(wanted, sa0, sa1, scale, whole, bits=4, sweeps=sweeps))
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -99,7 +99,7 @@ def test_the_codes_of_compensation(seed, sweeps):
     """More columns than a block, of both descents."""
     wanted, sa0, sa1, scale, moments, whole = problem(seed, rows=5, columns=2 * BLOCK + 150, bits=8, dead=seed % 2 == 1)
     reachable = Reachable(sa0, sa1, bit_width=8, encoding="twos_complement", lowest=-127)
-    found = descend(wanted, reachable, scale, moments, 0, sweeps=sweeps)
+    chosen = descend(wanted, reachable, scale, moments, 0, sweeps=sweeps)
     rule = CodeRule(8, "twos_complement", "nearest", -127)
     theirs = TorchReachable(*(torch.from_numpy(m.astype(np.int64))[None] for m in (sa0, sa1)), rule)
     wide = torch.from_numpy(np.broadcast_to(scale, wanted.shape).copy())[None]
@@ -110,7 +110,7 @@ def test_the_codes_of_compensation(seed, sweeps):
 
     start = torch.from_numpy(reachable.nearest(wanted, 0))[None] * wide
     expected = compensation.descend(start, real, torch.from_numpy(whole)[None], nearest, sweeps=sweeps) / wide
-    assert np.array_equal(found.codes, expected[0].round().numpy())
+    assert np.array_equal(chosen.codes, expected[0].round().numpy())
 
 
 def test_moments_that_are_not_finite():

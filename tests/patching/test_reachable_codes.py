@@ -20,8 +20,8 @@ def test_no_reachable_code_is_nearer(drawn, wishes):
     stuck = oracle.stuck_bits(sa0, sa1, width)
     choices = sorted({oracle.read_back(code, stuck, width, encoding) for code in range(low, high + 1)})
     masks = np.full((1, len(wishes)), sa0, dtype=np.int32), np.full((1, len(wishes)), sa1, dtype=np.int32)
-    found = Reachable(*masks, bit_width=width, encoding=encoding, lowest=low).nearest(np.array([wishes]), 0)[0]
-    for wish, code in zip(wishes, found, strict=True):
+    nearest = Reachable(*masks, bit_width=width, encoding=encoding, lowest=low).nearest(np.array([wishes]), 0)[0]
+    for wish, code in zip(wishes, nearest, strict=True):
         inside = min(max(wish, low), high)
         assert code in choices
         assert abs(code - inside) == min(abs(c - inside) for c in choices)

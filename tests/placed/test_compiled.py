@@ -62,8 +62,8 @@ def test_outputs_and_gradients_under_every_kind_of_fault(network):
                         value.copy_(state[key])
                 outputs = forward(X)
                 results.append((outputs.detach(), *gradients(nn.functional.cross_entropy(outputs, LABELS), model)))
-            for expected, found in zip(*results, strict=True):
-                torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+            for expected, actual in zip(*results, strict=True):
+                torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-4)
     model.eval()
     net.clear_faults_()
     torch.testing.assert_close(run(X), model(X), rtol=1e-4, atol=1e-4)
@@ -89,10 +89,10 @@ def test_another_map_compiles_nothing(network):
             ramp.step()
         before = run(X)
         net.set_faults_(chips[2])
-        found = run(X)
+        output = run(X)
         # Compiled sums round otherwise, so that single activations may fall on the next code; another map is far from that.
-        torch.testing.assert_close(found, model(X), rtol=0, atol=0.02)
-        assert float((found - before).abs().max()) > 0.2
+        torch.testing.assert_close(output, model(X), rtol=0, atol=0.02)
+        assert float((output - before).abs().max()) > 0.2
         # Another mode does compile, so that the above could fail.
         codes = net.memory_image().codes
         with pytest.raises(torch._dynamo.exc.RecompileError), net.using_codes(codes):
@@ -105,10 +105,10 @@ def test_in_bfloat16_only_sums_are_rounded(network):
     model.eval()
     net.set_faults_(chips[0])
     with torch.no_grad():
-        found, expected = tm.compiled(model, bfloat16=True)(X), model(X)
-    assert found.dtype == torch.float32
-    assert float((found - expected).abs().max()) < 0.05 * float(expected.abs().max())
-    assert not torch.equal(found, expected)
+        output, expected = tm.compiled(model, bfloat16=True)(X), model(X)
+    assert output.dtype == torch.float32
+    assert float((output - expected).abs().max()) < 0.05 * float(expected.abs().max())
+    assert not torch.equal(output, expected)
 
 
 class Pair(NamedTuple):
@@ -139,8 +139,8 @@ class Many(nn.Module):
 @pytest.mark.slow
 def test_every_output_of_bfloat16_is_float32():
     y, nested = tm.compiled(Many().eval(), bfloat16=True)(torch.randn(3, 8))
-    found = (y, nested["aux"][0], nested["aux"][1][0], nested["pair"].first, nested["all"].logits, *nested["all"].others)
-    assert {tensor.dtype for tensor in found} == {torch.float32}
+    outputs = (y, nested["aux"][0], nested["aux"][1][0], nested["pair"].first, nested["all"].logits, *nested["all"].others)
+    assert {tensor.dtype for tensor in outputs} == {torch.float32}
     assert isinstance(nested["pair"], Pair)
     assert nested["pair"].second.dtype == torch.float64
     assert nested["index"].dtype == torch.int64

@@ -141,7 +141,7 @@ def test_layers_that_share_a_quantizer_are_converted_together():
         tm.make_faulty(model, exclude="1")
     assigned = qnn.QuantLinear(4, 4, bias=False)
     assigned.weight_quant = first.weight_quant
-    with pytest.raises(ValueError, match="layer '1': its weight quantizer does not know it"):
+    with pytest.raises(ValueError, match="layer '1': its weight quantizer does not list it"):
         tm.make_faulty(nn.Sequential(first, assigned))
 
 

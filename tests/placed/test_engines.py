@@ -127,7 +127,7 @@ def test_copies_of_an_evaluator_share_a_network_and_other_evaluators_do_not(flee
             network.classifier.bias.fill_(bias).mul_(torch.arange(10))
         evaluators.append(pickle.dumps(Evaluator(tm.PlacedModel(network, net.placement), image, accuracy, make=make)))
     for evaluator in (evaluators[0], evaluators[0], evaluators[1], evaluators[0]):
-        found = pickle.loads(evaluator)
-        built.append(found(differences))
+        copy = pickle.loads(evaluator)
+        built.append(copy(differences))
         assert len(_networks) == 1
     assert built[0] == built[1] == built[3] != built[2]

@@ -73,9 +73,9 @@ def test_every_layer_family_against_the_oracle(family, store):
     with_faults = run(model, x)
     assert with_faults.isfinite().all()
     assert not torch.equal(with_faults, healthy)
-    found = plain_codes_of(model)
+    codes = plain_codes_of(model)
     for name in wanted:
-        assert np.array_equal(found[name], expected[name]), name
+        assert np.array_equal(codes[name], expected[name]), name
         assert np.array_equal(net.codes(name).read_back, expected[name]), name
     # The same network with float weights that quantize to the expected codes gives the same output.
     with net.using_codes(expected):

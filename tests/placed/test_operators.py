@@ -85,9 +85,9 @@ def test_whole_networks():
 
 def test_groups_and_transposed():
     model = nn.Sequential(qnn.QuantConv2d(4, 4, 3, groups=2, bias=False), qnn.QuantConvTranspose2d(4, 2, 3, bias=False))
-    found = found_in(model)
-    assert (found["0"].groups, found["0"].transposed) == (2, False)
-    assert (found["1"].groups, found["1"].transposed) == (1, True)
+    layers = found_in(model)
+    assert (layers["0"].groups, layers["0"].transposed) == (2, False)
+    assert (layers["1"].groups, layers["1"].transposed) == (1, True)
 
 
 def test_a_layer_that_runs_twice_on_unlike_inputs():

@@ -17,7 +17,7 @@ MEMORY = tm.Memory(words=40, word_bits=32)
 FIRST, SECOND = tm.random_fault_maps(MEMORY, chips=2, fault_rate=0.1, seed=0)
 X = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
 PLAIN = tm.Rule("plain", "zero_fully_stuck")
-CHANGED = r"its faults were changed by something else than this placed model.*set or clear the faults again"
+CHANGED = r"something other than this placed model changed its faults.*set or clear the faults again"
 
 
 def a_model(features=8):

@@ -100,9 +100,9 @@ def test_one_cell_of_a_reused_memory_hits_several_weights():
     chip = tm.FaultMap(net.placement.memory, [7], [1])  # the sign bit of code 0 of word 0
     wanted = {"fc": brevitas_codes(model["fc"])}
     net.set_faults_(chip)
-    found = net.codes("fc").read_back
-    assert np.array_equal(found, expected_codes(wanted, net.placement, chip)["fc"])
-    assert (found.reshape(-1)[[0, 8, 16, 24]] < 0).all()
+    read_back = net.codes("fc").read_back
+    assert np.array_equal(read_back, expected_codes(wanted, net.placement, chip)["fc"])
+    assert (read_back.reshape(-1)[[0, 8, 16, 24]] < 0).all()
 
 
 def test_gradients_pass_straight_through_except_where_all_bits_are_stuck():

@@ -35,10 +35,10 @@ def test_bit_by_bit(data, image):
                 activated += 1
                 layers[held[0].name] = layers.get(held[0].name, 0) + 1
                 weights.add((held[0].name, position))
-    found = activated_faults(image, chip)
-    assert (found.faults, found.activated, found.chip) == (faults, activated, chip.chip)
-    assert {k: v for k, v in found.by_layer.items() if v} == layers
-    assert (sum(found.by_bit), sum(found.faults_by_bit)) == (activated, faults)
+    counts = activated_faults(image, chip)
+    assert (counts.faults, counts.activated, counts.chip) == (faults, activated, chip.chip)
+    assert {k: v for k, v in counts.by_layer.items() if v} == layers
+    assert (sum(counts.by_bit), sum(counts.faults_by_bit)) == (activated, faults)
     proof = certificate(image, chip)
     assert proof.weights_that_differ <= len(weights)  # minus zero reads as zero
     assert proof.bit_exact or activated

@@ -29,10 +29,10 @@ def images_and_chips(draw):
 @given(images_and_chips(), st.sampled_from(["group_image", "chip_image"]))
 def test_a_certificate_against_the_oracle(case, deployment):
     image, chip = case
-    found = tm.placement.certificate(image, chip, deployment=deployment)
+    certificate = tm.placement.certificate(image, chip, deployment=deployment)
     store = "plain" if deployment == "group_image" else "nearest"
     expected = expected_codes(image.codes, image.placement, chip, store)
-    read = found.read()
+    read = certificate.read()
     wrong, worst, squares = 0, 0, 0.0
     for layer in image.placement.layers:
         assert np.array_equal(read[layer.name], expected[layer.name])
@@ -40,9 +40,9 @@ def test_a_certificate_against_the_oracle(case, deployment):
         wrong += int((error != 0).sum())
         worst = max(worst, int(abs(error).max()))
         squares += float((error**2).sum())
-    assert found.bit_exact == (wrong == 0)
-    assert (found.weights_that_differ, found.worst_error) == (wrong, worst)
-    assert found.rms_error == pytest.approx(np.sqrt(squares / image.placement.weights))
+    assert certificate.bit_exact == (wrong == 0)
+    assert (certificate.weights_that_differ, certificate.worst_error) == (wrong, worst)
+    assert certificate.rms_error == pytest.approx(np.sqrt(squares / image.placement.weights))
 
 
 def test_codes_that_satisfy_the_union_are_exact_on_every_member():
@@ -55,11 +55,11 @@ def test_codes_that_satisfy_the_union_are_exact_on_every_member():
         image = tm.MemoryImage(placement, expected_codes(codes, placement, merged, store))
         assert tm.placement.certificate(image, merged).bit_exact
         for chip in chips:
-            found = tm.placement.certificate(image, chip)
+            certificate = tm.placement.certificate(image, chip)
             # Only conflicts can make a member differ.
-            at = {placement.cell("fc", int(w), bit=b) for d in found.differences for w in d.weight for b in range(8)}
-            assert bool(at & set(merged.conflicts.tolist())) == (not found.bit_exact)
-            assert found.weights_that_differ <= len(np.intersect1d(merged.conflicts, chip.cells))
+            at = {placement.cell("fc", int(w), bit=b) for d in certificate.differences for w in d.weight for b in range(8)}
+            assert bool(at & set(merged.conflicts.tolist())) == (not certificate.bit_exact)
+            assert certificate.weights_that_differ <= len(np.intersect1d(merged.conflicts, chip.cells))
     without = tm.merge(chips[:1], on_conflict="error")
     assert tm.placement.certificate(tm.MemoryImage(placement, expected_codes(codes, placement, without)), chips[0]).bit_exact
 
@@ -76,8 +76,8 @@ def test_a_fault_in_an_unused_cell_matters_to_nobody():
 def test_codes_in_another_memory_order():
     placement = linear_placement([LayerCodes("fc", (2, 4), 8, "twos_complement")], tm.Memory(2, 32))
     image = tm.MemoryImage(placement, {"fc": np.arange(8).reshape(4, 2).T})
-    found = tm.placement.certificate(image, tm.FaultMap(placement.memory, [7], [1]))
-    assert found.read()["fc"].tolist() == [[-128, 2, 4, 6], [1, 3, 5, 7]]
+    certificate = tm.placement.certificate(image, tm.FaultMap(placement.memory, [7], [1]))
+    assert certificate.read()["fc"].tolist() == [[-128, 2, 4, 6], [1, 3, 5, 7]]
 
 
 def test_bad_questions():

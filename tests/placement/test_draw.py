@@ -24,8 +24,8 @@ def test_every_bit_is_where_it_is_drawn(placement, data):
                 drawn[bit].add((name, tuple(map(int, index.split(","))), bit - int(low)))
     assert sorted(drawn) == list(range(placement.memory.word_bits))
     for bit, weights in drawn.items():
-        found = placement.weights_at(placement.memory.cell(word=word, bit=bit))
-        assert weights == {(w.layer, w.index, w.bit) for w in found}
+        bits = placement.weights_at(placement.memory.cell(word=word, bit=bit))
+        assert weights == {(w.layer, w.index, w.bit) for w in bits}
 
 
 @given(placements())

@@ -55,8 +55,8 @@ def test_what_comes_back_is_what_plain_python_reads(data):
     assert image.words() == numbers(written)
     assert words_read(image, chip) == numbers(read)
     expected = plain_codes(image.placement, read)
-    for found in (image.read_through(chip), tm.MemoryImage.from_words(image.placement, numbers(read))):
-        assert all(np.array_equal(found.codes[name], codes) for name, codes in expected.items())
+    for decoded in (image.read_through(chip), tm.MemoryImage.from_words(image.placement, numbers(read))):
+        assert all(np.array_equal(decoded.codes[name], codes) for name, codes in expected.items())
     assert tm.placement.certificate(image, chip).bit_exact == all(
         np.array_equal(image.codes[n], c) for n, c in expected.items()
     )

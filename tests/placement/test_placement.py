@@ -16,11 +16,11 @@ def test_the_inverse_against_the_oracle(placement):
     layers = [(layer.name, layer.size, layer.bit_width) for layer in placement.layers]
     memory = placement.memory
     expected = oracle.linear_layout(layers, memory.words, memory.word_bits, placement.reuse)
-    found: dict[int, list[tuple[str, int, int]]] = {}
+    at_cell: dict[int, list[tuple[str, int, int]]] = {}
     for sites in placement.sites(np.arange(memory.cells)):
         for weight, bit, cell in zip(sites.weight, sites.bit, sites.source, strict=True):
-            found.setdefault(int(cell), []).append((sites.layer.name, int(weight), int(bit)))
-    assert {c: sorted(v) for c, v in found.items()} == {c: sorted(v) for c, v in expected.items()}
+            at_cell.setdefault(int(cell), []).append((sites.layer.name, int(weight), int(bit)))
+    assert {c: sorted(v) for c, v in at_cell.items()} == {c: sorted(v) for c, v in expected.items()}
 
 
 @given(placements())

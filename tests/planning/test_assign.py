@@ -42,8 +42,8 @@ def relative_error(image, read):
 def test_the_relative_error_is_that_of_the_oracle(drawn):
     image, chip = drawn
     if image.placement.reuse:  # a chip image of a reused memory is a matter of every tile: the oracle's too
-        found = tm.placement.certificate(image, chip, deployment="chip_image")
-        assert found.relative_error == pytest.approx(relative_error(image, found.read()))
+        certificate = tm.placement.certificate(image, chip, deployment="chip_image")
+        assert certificate.relative_error == pytest.approx(relative_error(image, certificate.read()))
         return
     read = expected_codes(image.codes, image.placement, chip)
     assert tm.placement.certificate(image, chip, deployment="chip_image").relative_error == pytest.approx(
@@ -63,42 +63,47 @@ def test_a_fault_costs_what_it_does_alone(drawn):
 def test_an_exact_image_wins_whatever_the_others():
     cells = [3, 77, 200, 401]
     chip = tm.FaultMap(MEMORY, cells, stored(LIBRARY[2].image, cells), "A7")
-    (found,) = assign([chip], LIBRARY, goal=0.9, curve=CURVE)
-    assert (found.image, found.verdict, found.result.accuracy, found.error) == ("image 2", "exact", 0.92, 0.0)
+    (assignment,) = assign([chip], LIBRARY, goal=0.9, curve=CURVE)
+    assert (assignment.image, assignment.verdict, assignment.result.accuracy, assignment.error) == (
+        "image 2",
+        "exact",
+        0.92,
+        0.0,
+    )
     healthy = tm.FaultMap(MEMORY, [], [], "A8")
-    (found,) = assign([healthy], LIBRARY, goal=0.9, curve=CURVE)
-    assert (found.image, found.verdict) == ("image 3", "exact")  # all are: the most accurate
-    (found,) = assign([healthy], LIBRARY, goal=0.99, curve=CURVE)
-    assert (found.verdict, found.result.accuracy) == ("retrain", 0.93)
+    (assignment,) = assign([healthy], LIBRARY, goal=0.9, curve=CURVE)
+    assert (assignment.image, assignment.verdict) == ("image 3", "exact")  # all are: the most accurate
+    (assignment,) = assign([healthy], LIBRARY, goal=0.99, curve=CURVE)
+    assert (assignment.verdict, assignment.result.accuracy) == ("retrain", 0.93)
 
 
 def test_good_enough_by_the_curve_or_not():
     chips = tm.random_fault_maps(MEMORY, chips=40, fault_rate=0.01, seed=2)
     for goal, margin in ((0.8, 0.0), (0.88, 0.0), (0.88, 0.03)):
-        for chip, found in zip(chips, assign(chips, LIBRARY, goal=goal, curve=CURVE, margin=margin), strict=True):
-            image = next(e for e in LIBRARY if e.name == found.image)
+        for chip, assignment in zip(chips, assign(chips, LIBRARY, goal=goal, curve=CURVE, margin=margin), strict=True):
+            image = next(e for e in LIBRARY if e.name == assignment.image)
             proof = tm.placement.certificate(image.image, chip, deployment="chip_image")
-            assert found.error == pytest.approx(proof.relative_error)
-            assert dataclasses.replace(found.result, accuracy=None) == proof.result
+            assert assignment.error == pytest.approx(proof.relative_error)
+            assert dataclasses.replace(assignment.result, accuracy=None) == proof.result
             if proof.bit_exact:
                 continue
             expected = image.accuracy - 0.9 + CURVE.predict(proof.relative_error)
-            assert found.result.accuracy == pytest.approx(expected)
-            assert found.verdict == ("good enough" if expected >= goal + margin else "retrain")
+            assert assignment.result.accuracy == pytest.approx(expected)
+            assert assignment.verdict == ("good enough" if expected >= goal + margin else "retrain")
 
 
 def test_without_a_curve_only_exact_chips_are_served():
     chips = tm.random_fault_maps(MEMORY, chips=10, fault_rate=0.05, seed=2)
-    for found in assign(chips, LIBRARY, goal=0.5):
-        assert found.verdict == "retrain"
-        assert found.result.accuracy is None
+    for assignment in assign(chips, LIBRARY, goal=0.5):
+        assert assignment.verdict == "retrain"
+        assert assignment.result.accuracy is None
 
 
 def test_beyond_what_was_measured_it_must_be_retrained():
     short = ResilienceCurve([Point(0.0, 0.9), Point(1e-9, 0.89)])
     (chip,) = tm.random_fault_maps(MEMORY, chips=1, fault_rate=0.1, seed=2)
-    (found,) = assign([chip], LIBRARY, goal=0.5, curve=short)
-    assert found.verdict == "retrain"
+    (assignment,) = assign([chip], LIBRARY, goal=0.5, curve=short)
+    assert assignment.verdict == "retrain"
 
 
 @given(
@@ -117,7 +122,7 @@ def test_no_image_would_have_served_better(drawn, accuracies, deployment, with_c
     (chip,) = tm.random_fault_maps(memory, chips=1, fault_rate=0.05, seed=seed)
     curve = ResilienceCurve([Point(0.0, 0.9), Point(0.3, 0.8), Point(0.6, 0.3)]) if with_curve else None
     goal = 0.75
-    (found,) = assign([chip], library, goal=goal, curve=curve, deployment=deployment)
+    (assignment,) = assign([chip], library, goal=goal, curve=curve, deployment=deployment)
     served = {}
     for entry in library:
         proof = tm.placement.certificate(entry.image, chip, deployment=deployment)
@@ -126,11 +131,11 @@ def test_no_image_would_have_served_better(drawn, accuracies, deployment, with_c
             accuracy = entry.accuracy - 0.9 + curve.predict(proof.relative_error)
         sure = proof.bit_exact or (curve is not None and curve.covers(proof.relative_error))
         served[entry.name] = (sure and accuracy >= goal, proof.bit_exact, accuracy, proof)
-    reached, exact, accuracy, proof = served[found.image]
-    assert found.error == pytest.approx(proof.relative_error)
-    assert dataclasses.replace(found.result, accuracy=None) == proof.result
-    assert found.result.accuracy == (None if np.isnan(accuracy) else pytest.approx(accuracy))
-    assert found.verdict == ("retrain" if not reached else "exact" if exact else "good enough")
+    reached, exact, accuracy, proof = served[assignment.image]
+    assert assignment.error == pytest.approx(proof.relative_error)
+    assert dataclasses.replace(assignment.result, accuracy=None) == proof.result
+    assert assignment.result.accuracy == (None if np.isnan(accuracy) else pytest.approx(accuracy))
+    assert assignment.verdict == ("retrain" if not reached else "exact" if exact else "good enough")
     rivals = [s for s in served.values() if s[0]]
     if rivals:
         assert reached
@@ -144,8 +149,8 @@ def test_a_zero_with_its_sign_stuck_is_no_harm():
     placement = linear_placement([LayerCodes("fc", (2,), 8, "sign_magnitude")], memory)
     library = [Prepared(str(codes), tm.MemoryImage(placement, {"fc": codes}), 0.9) for codes in ([-4, 9], [0, 8])]
     for deployment in ("chip_image", "group_image"):
-        (found,) = assign([tm.FaultMap(memory, [7, 8], [1, 0])], library, goal=0.8, deployment=deployment)
-        assert (found.image, found.verdict, found.result.weights_that_differ) == ("[0, 8]", "exact", 0)
+        (assignment,) = assign([tm.FaultMap(memory, [7, 8], [1, 0])], library, goal=0.8, deployment=deployment)
+        assert (assignment.image, assignment.verdict, assignment.result.weights_that_differ) == ("[0, 8]", "exact", 0)
 
 
 def test_an_image_that_reaches_the_goal_wins_over_the_least_harm():
@@ -157,10 +162,10 @@ def test_an_image_that_reaches_the_goal_wins_over_the_least_harm():
         codes = {"poor": harmless, "good": [3, 80]}
         accuracy = {"poor": 0.8, "good": 0.95}
         library = [Prepared(name, tm.MemoryImage(placement, {"fc": codes[name]}), accuracy[name]) for name in codes]
-        (found,) = assign([chip], library, goal=0.9, curve=curve)
-        assert (found.image, found.verdict) == ("good", "good enough")
-    (found,) = assign([chip], library[:1], goal=0.9, curve=curve)
-    assert (found.image, found.verdict) == ("poor", "retrain")
+        (assignment,) = assign([chip], library, goal=0.9, curve=curve)
+        assert (assignment.image, assignment.verdict) == ("good", "good enough")
+    (assignment,) = assign([chip], library[:1], goal=0.9, curve=curve)
+    assert (assignment.image, assignment.verdict) == ("poor", "retrain")
 
 
 def test_of_images_that_do_not_serve_the_most_promising_is_named():
@@ -171,13 +176,13 @@ def test_of_images_that_do_not_serve_the_most_promising_is_named():
     library = [Prepared(name, tm.MemoryImage(placement, {"fc": codes[name]}), 0.9 - 0.3 * (name == "low")) for name in codes]
     error = {a.image: a.error for entry in library for a in assign([chip], [entry], goal=0.99)}
     assert error["low"] < error["far"] < error["near"]
-    (found,) = assign([chip], library, goal=0.99)
-    assert found.image == "low"  # without a curve nothing is known of any but their errors
+    (assignment,) = assign([chip], library, goal=0.99)
+    assert assignment.image == "low"  # without a curve nothing is known of any but their errors
     curve = ResilienceCurve([Point(0, 0.9), Point(2, 0.8)])
-    (found,) = assign([chip], library, goal=0.99, curve=curve)
-    assert found.image == "far"
-    (found,) = assign([chip], library, goal=0.99, curve=ResilienceCurve([Point(0, 0.9), Point(error["low"] + 1e-6, 0.8)]))
-    assert found.image == "low"  # beyond its points the curve only guesses
+    (assignment,) = assign([chip], library, goal=0.99, curve=curve)
+    assert assignment.image == "far"
+    (assignment,) = assign([chip], library, goal=0.99, curve=ResilienceCurve([Point(0, 0.9), Point(error["low"] + 1e-6, 0.8)]))
+    assert assignment.image == "low"  # beyond its points the curve only guesses
 
 
 def test_bad_arguments():

@@ -41,19 +41,19 @@ def exact_in_some_order(image, chip):
 @pytest.mark.slow
 def test_a_chip_is_exact_in_order_if_any_order_of_any_image_that_serves_is():
     seen = set()
-    for chip, found in zip(chips(5, 0.01), assign(chips(5, 0.01), LIBRARY, goal=0.82, orders=True), strict=True):
+    for chip, assignment in zip(chips(5, 0.01), assign(chips(5, 0.01), LIBRARY, goal=0.82, orders=True), strict=True):
         as_they_lie = [e for e in LIBRARY[1:] if tm.placement.certificate(e.image, chip).bit_exact]
         in_order_too = [e for e in LIBRARY[1:] if exact_in_some_order(e.image, chip)]
         expected = "exact" if as_they_lie else "exact in order" if in_order_too else "retrain"
-        assert found.verdict == expected
+        assert assignment.verdict == expected
         if expected == "exact in order":
             best = max(in_order_too, key=lambda e: e.accuracy)
-            assert (found.image, found.result.accuracy, found.error) == (best.name, best.accuracy, 0.0)
-            assert found.result.weights_that_differ == found.result.worst_error == 0
-            assert check_order(found.order, chip) == ()
-            assert found.order.network is best.image
+            assert (assignment.image, assignment.result.accuracy, assignment.error) == (best.name, best.accuracy, 0.0)
+            assert assignment.result.weights_that_differ == assignment.result.worst_error == 0
+            assert check_order(assignment.order, chip) == ()
+            assert assignment.order.network is best.image
         else:
-            assert found.order is None
+            assert assignment.order is None
         seen.add(expected)
     assert {"exact in order", "retrain"} <= seen
 
@@ -75,8 +75,8 @@ def test_an_order_wins_over_good_enough_but_not_over_exact():
     assert verdicts.count("exact in order") > 1
     assert set(without) == {"good enough"}
     clean = tm.FaultMap(PLACEMENT.memory, [], [], "clean")
-    (found,) = assign([clean], LIBRARY, goal=0.5, orders=True)
-    assert (found.verdict, found.order) == ("exact", None)
+    (assignment,) = assign([clean], LIBRARY, goal=0.5, orders=True)
+    assert (assignment.verdict, assignment.order) == ("exact", None)
 
 
 def test_spare_lines_come_before_orders():
@@ -142,5 +142,5 @@ def test_what_is_refused():
         next(assign(chips(1, 0.01), [entry(0, 0.9, groups=None)], goal=0.5, orders=True))
     with pytest.raises(ValueError, match="orders give each chip an image of its own; with deployment 'group_image'"):
         next(assign(chips(1, 0.01), LIBRARY, goal=0.5, orders=True, deployment="group_image"))
-    (found,) = assign(chips(1, 0.03), [entry(0, 0.9, groups=None), entry(1, 0.7)], goal=0.8, orders=True)
-    assert found.verdict == "retrain"  # the one with groups does not reach the goal
+    (assignment,) = assign(chips(1, 0.03), [entry(0, 0.9, groups=None), entry(1, 0.7)], goal=0.8, orders=True)
+    assert assignment.verdict == "retrain"  # the one with groups does not reach the goal

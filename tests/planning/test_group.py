@@ -34,12 +34,12 @@ def ones(chip):
 
 @given(groups(), st.floats(1, 30), st.floats(0, 6), st.sampled_from([None, 1, 2]), st.sampled_from([ones, by_value]))
 def test_groups_keep_within_limits_and_lose_nobody(chips, limit, conflict_limit, largest, cost):
-    for found in (
+    for grouped in (
         group_chips(chips, limit=limit, conflict_limit=conflict_limit, cost=cost, largest=largest),
         in_arrival_order(chips, limit=limit, conflict_limit=conflict_limit, cost=cost),
     ):
-        assert sorted(id(m) for g in found for m in g.members) == sorted(map(id, chips))
-        for group in found:
+        assert sorted(id(m) for g in grouped for m in g.members) == sorted(map(id, chips))
+        for group in grouped:
             expected = costs_by_hand(group.members, cost)
             assert (group.cost, group.conflicts, group.conflict_cost) == pytest.approx(expected)
             within = expected[0] <= limit + 1e-9 and expected[2] <= conflict_limit + 1e-9
@@ -61,8 +61,8 @@ def test_never_more_groups_than_the_best_partition_twice(chips, limit):
                     return len([p for p in parts if p])
         raise AssertionError
 
-    found = len(group_chips(chips, limit=limit))
-    assert fewest() <= found <= 2 * fewest()
+    number = len(group_chips(chips, limit=limit))
+    assert fewest() <= number <= 2 * fewest()
 
 
 def test_every_group_is_tried_not_only_the_smallest():
@@ -74,10 +74,10 @@ def test_every_group_is_tried_not_only_the_smallest():
 
 @given(groups(min_size=3), st.integers(1, 25))
 def test_no_chip_is_left_alone_that_fits_into_a_group(chips, limit):
-    found = group_chips(chips, limit=limit)
-    for alone in found:
+    grouped = group_chips(chips, limit=limit)
+    for alone in grouped:
         if len(alone.members) == 1:
-            for other in found:
+            for other in grouped:
                 assert other is alone or costs_by_hand([*alone.members, *other.members], ones)[0] > limit
 
 
@@ -127,8 +127,8 @@ def test_conflicts_keep_chips_apart():
 
 def test_more_groups_than_first_thought_of():
     chips = tm.random_fault_maps(MEMORY, chips=30, fault_rate=0.01, seed=0)
-    found = group_chips(chips, limit=0.011 * MEMORY.cells)
-    assert [g.members for g in found] == [(chip,) for chip in chips]
+    groups = group_chips(chips, limit=0.011 * MEMORY.cells)
+    assert [g.members for g in groups] == [(chip,) for chip in chips]
     alone = group_chips(chips, limit=1)
     assert [g.fits for g in alone] == [False] * 30
 

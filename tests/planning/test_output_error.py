@@ -50,11 +50,11 @@ def test_assigned_by_the_errors_of_outputs():
     curve = ResilienceCurve(points, error_of="outputs")
     proofs = [tm.placement.certificate(image, chip, deployment="chip_image") for image in images]
     errors = [by_hand(i, m, w, p.read()) for i, m, w, p in zip(images, moments, wholes, proofs, strict=True)]
-    (found,) = assign([chip], library, goal=0.5, curve=curve)
+    (assignment,) = assign([chip], library, goal=0.5, curve=curve)
     best = int(np.argmin(errors))
-    assert (found.image, found.verdict) == ("ab"[best], "good enough")
-    assert found.error == pytest.approx(errors[best])
-    assert found.result.accuracy == pytest.approx(curve.predict(errors[best]))
+    assert (assignment.image, assignment.verdict) == ("ab"[best], "good enough")
+    assert assignment.error == pytest.approx(errors[best])
+    assert assignment.result.accuracy == pytest.approx(curve.predict(errors[best]))
     (plain,) = assign([chip], library, goal=0.5, curve=ResilienceCurve(points))
     assert plain.error == pytest.approx(min(proof.relative_error for proof in proofs))
     bare = [library[0], dataclasses.replace(library[1], moments=None)]
@@ -67,11 +67,11 @@ def test_assigned_as_they_will_be_patched():
     library = [Prepared("a", image, 0.9, moments)]
     points = [Point(0.0, 0.9), Point(9.0, 0.0)]
     curve = ResilienceCurve(points, error_of="outputs")
-    (found,) = assign([chip], library, goal=0.5, curve=curve, deployment="patched")
+    (assignment,) = assign([chip], library, goal=0.5, curve=curve, deployment="patched")
     own = patch(image, moments, chip)
-    assert found.error == pytest.approx(output_error(own.after, moments))
-    assert found.error < output_error(tm.placement.certificate(image, chip, deployment="chip_image"), moments)
-    assert found.result.accuracy == pytest.approx(curve.predict(found.error))
+    assert assignment.error == pytest.approx(output_error(own.after, moments))
+    assert assignment.error < output_error(tm.placement.certificate(image, chip, deployment="chip_image"), moments)
+    assert assignment.result.accuracy == pytest.approx(curve.predict(assignment.error))
     healthy = tm.FaultMap(image.placement.memory, [], [])
     (exact,) = assign([healthy], library, goal=0.5, deployment="patched")
     assert (exact.verdict, exact.error) == ("exact", 0.0)

@@ -83,8 +83,8 @@ def test_where_it_has_not_measured():
 
 def test_a_file_holds_it(tmp_path):
     curve = ResilienceCurve([Point(0.0, 0.9), Point(0.4, 0.6), Point(0.4, 0.8, steps=10)], name="net")
-    found = ResilienceCurve.load(curve.save(tmp_path / "curve.json"))
-    assert (found.points, found.name, repr(found)) == (curve.points, "net", repr(curve))
+    loaded = ResilienceCurve.load(curve.save(tmp_path / "curve.json"))
+    assert (loaded.points, loaded.name, repr(loaded)) == (curve.points, "net", repr(curve))
 
 
 @pytest.mark.parametrize("kind", ["outputs", "compensated outputs"])
@@ -93,9 +93,9 @@ def test_a_curve_over_errors_of_outputs_is_another_file(tmp_path, kind):
     plain, other = ResilienceCurve(points), ResilienceCurve(points, error_of=kind)
     assert (plain.error_of, other.error_of) == ("codes", kind)
     assert f"over errors of {kind}" in repr(other)
-    found = [json.loads(c.save(tmp_path / "curve.json").read_text()) for c in (plain, other)]
-    assert set(found[0]) == {"kind", "schema", "name", "points"}
-    assert (found[0]["schema"], found[1]["schema"], found[1]["error_of"]) == (1, 2, kind)
+    contents = [json.loads(c.save(tmp_path / "curve.json").read_text()) for c in (plain, other)]
+    assert set(contents[0]) == {"kind", "schema", "name", "points"}
+    assert (contents[0]["schema"], contents[1]["schema"], contents[1]["error_of"]) == (1, 2, kind)
     assert ResilienceCurve.load(tmp_path / "curve.json").error_of == kind
     with pytest.raises(ValueError, match="error_of must be one of codes, outputs, compensated outputs, got 'weights'"):
         ResilienceCurve(points, error_of="weights")

@@ -95,7 +95,7 @@ def test_an_error_keeps_the_old_statistics():
         tm.reestimate_batchnorm_(model, [])
     with pytest.raises(RuntimeError):
         tm.reestimate_batchnorm_(model, [torch.randn(4, 6), torch.randn(4, 99)])
-    bad = {"of 1 samples: Expected more than 1 value": torch.randn(1, 6), "batch 1 is empty": torch.ones(0, 6)}
+    bad = {"of 1 sample: Expected more than 1 value": torch.randn(1, 6), "batch 1 is empty": torch.ones(0, 6)}
     for message, last in bad.items():
         with pytest.raises(ValueError, match=message):
             tm.reestimate_batchnorm_(model, [torch.randn(4, 6), last])

@@ -48,11 +48,11 @@ def test_the_known_map_is_live_all_the_time():
 def test_overlaid_maps_are_the_merge_but_for_conflicts():
     first, second = tm.random_fault_maps(NET.placement.memory, chips=2, fault_rate=0.3, seed=0)
     merged = tm.merge([first, second], on_conflict="majority")
-    found = overlaid(first, second)
-    assert (found.cells == merged.cells).all()
+    both = overlaid(first, second)
+    assert (both.cells == merged.cells).all()
     stuck = dict(zip(first.cells.tolist(), first.stuck_at.tolist(), strict=True))
     assert len(merged.conflicts)
-    for cell, value, settled in zip(found.cells.tolist(), found.stuck_at, merged.stuck_at, strict=True):
+    for cell, value, settled in zip(both.cells.tolist(), both.stuck_at, merged.stuck_at, strict=True):
         assert value == stuck.get(cell, settled)
 
 
@@ -70,12 +70,12 @@ def test_the_gradient_is_the_mean_of_the_healthy_and_the_faulty_networks():
     wanted = {name: NET.codes(name).wanted for name in MODEL}
     read = expected_codes(wanted, NET.placement, CHIPS[0])
     assert any((wanted[name] != read[name]).any() for name in wanted)
-    found = gradients(tm.prepare.CleanAndFaulty(faulty, clean=0.25), inputs)
+    mean = gradients(tm.prepare.CleanAndFaulty(faulty, clean=0.25), inputs)
     with NET.using(CHIPS[0]):
         one = gradients(faulty, inputs)
     NET.clear_faults_()
     other = gradients(faulty, inputs)  # the strategy's passes alone set no faults
-    for a, b, c in zip(found, one, other, strict=True):
+    for a, b, c in zip(mean, one, other, strict=True):
         assert not torch.equal(b, c)
         torch.testing.assert_close(a, 0.75 * b + 0.25 * c)
 
@@ -125,9 +125,9 @@ def test_states_of_other_wrappers_are_refused():
     half = tm.prepare.ClipWeights(tm.AllAtOnce(tm.place(MODEL, NET.placement.memory, include="a"), MERGED), limit=1)
     with pytest.raises(ValueError, match="saved with another placement"):
         half.load_state_dict(clip.state_dict())
-    with pytest.raises(TypeError, match=r"expected what AllAtOnce\.state_dict\(\) returned, got None"):
+    with pytest.raises(TypeError, match=r"expected the result of AllAtOnce\.state_dict\(\), got None"):
         clip.load_state_dict({"of": clip.state_dict()["of"]})
-    with pytest.raises(TypeError, match=r"expected what ClipWeights\.state_dict\(\) returned, got \{\}"):
+    with pytest.raises(TypeError, match=r"expected the result of ClipWeights\.state_dict\(\), got \{\}"):
         clip.load_state_dict({})
 
 

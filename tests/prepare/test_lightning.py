@@ -219,7 +219,7 @@ def test_several_passes_need_manual_optimization(tmp_path):
 def test_a_strategy_of_another_model_is_refused(tmp_path):
     model, net, _ = made()
     _, _, strategy = made()
-    with pytest.raises(ValueError, match="Ramp is of a Sequential that is no part of this Module"):
+    with pytest.raises(ValueError, match="Ramp is of a Sequential that is not part of this Module"):
         fit(Module(model), net, LightningCallback(strategy), folder=tmp_path)
 
 

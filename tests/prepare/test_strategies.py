@@ -95,7 +95,7 @@ def test_states_of_other_strategies_and_of_none_are_refused():
                     one.load_state_dict(other.state_dict())
         saved = one.state_dict()
         for bad in (None, {}, {**saved, "of": 3}):
-            with pytest.raises(TypeError, match=f"expected what {name}"):
+            with pytest.raises(TypeError, match=f"expected the result of {name}"):
                 one.load_state_dict(bad)
         with pytest.raises(ValueError, match="saved without its placement, maybe by an older version"):
             one.load_state_dict({**saved, "of": {k: v for k, v in saved["of"].items() if k != "placement"}})

@@ -42,21 +42,21 @@ def a_training(digits, seed=0):
 def test_it_stops_at_the_goal_and_says_what_that_took(digits):
     net, chip, train_step, accuracy = a_training(digits)
     strategy = tm.AllAtOnce(net, chip)
-    found = retrain_until(0.8, train_step, accuracy, strategy=strategy, max_steps=200, check_every=10)
-    assert found.reached
-    assert 0 < found.steps < 200
-    assert found.steps == strategy.steps
-    assert found.seconds > 0
-    assert [n for n, _ in found.history] == list(range(0, found.steps + 1, 10))
-    assert [a >= 0.8 for _, a in found.history] == [False] * (len(found.history) - 1) + [True]
-    assert found.accuracy == accuracy(net.model.eval()) == found.history[-1][1]
+    result = retrain_until(0.8, train_step, accuracy, strategy=strategy, max_steps=200, check_every=10)
+    assert result.reached
+    assert 0 < result.steps < 200
+    assert result.steps == strategy.steps
+    assert result.seconds > 0
+    assert [n for n, _ in result.history] == list(range(0, result.steps + 1, 10))
+    assert [a >= 0.8 for _, a in result.history] == [False] * (len(result.history) - 1) + [True]
+    assert result.accuracy == accuracy(net.model.eval()) == result.history[-1][1]
 
 
 def test_a_ramp_is_judged_only_when_it_is_done(digits):
     net, chip, train_step, accuracy = a_training(digits)
     ramp = tm.Ramp(net, chip, over_steps=35)
-    found = retrain_until(0.3, train_step, accuracy, strategy=ramp, max_steps=200, check_every=10)
-    assert found.history[0][0] == found.steps == 40
+    result = retrain_until(0.3, train_step, accuracy, strategy=ramp, max_steps=200, check_every=10)
+    assert result.history[0][0] == result.steps == 40
 
 
 @pytest.mark.parametrize("wrap", ["clip", "clean", "both"])
@@ -68,10 +68,10 @@ def test_a_wrapped_ramp_too(digits, wrap):
         strategy = tm.prepare.CleanAndFaulty(strategy)
     if wrap != "clean":
         strategy = tm.prepare.ClipWeights(strategy, limit=1.0)
-    found = retrain_until(
+    result = retrain_until(
         0.9, lambda n: None, lambda model: 0.95 if ramp.fraction < 1 else 0.3, strategy=strategy, max_steps=50, check_every=10
     )
-    assert (found.reached, found.history) == (False, ((40, 0.3), (50, 0.3)))
+    assert (result.reached, result.history) == (False, ((40, 0.3), (50, 0.3)))
 
 
 def test_bad_goals_and_strategies(digits):
@@ -85,11 +85,11 @@ def test_bad_goals_and_strategies(digits):
 
 def test_a_goal_out_of_reach(digits):
     net, chip, train_step, accuracy = a_training(digits)
-    found = retrain_until(1.1, train_step, accuracy, strategy=tm.AllAtOnce(net, chip), max_steps=7, check_every=5)
-    assert (found.reached, found.steps, [n for n, _ in found.history]) == (False, 7, [0, 5, 7])
+    result = retrain_until(1.1, train_step, accuracy, strategy=tm.AllAtOnce(net, chip), max_steps=7, check_every=5)
+    assert (result.reached, result.steps, [n for n, _ in result.history]) == (False, 7, [0, 5, 7])
     ramp = tm.Ramp(net, chip, over_steps=35)
-    found = retrain_until(0.0, train_step, accuracy, strategy=ramp, max_steps=7)
-    assert not found.reached  # the network asked for has all faults
+    result = retrain_until(0.0, train_step, accuracy, strategy=ramp, max_steps=7)
+    assert not result.reached  # the network asked for has all faults
     for name in ("max_steps", "check_every"):
         with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
             retrain_until(0.5, train_step, accuracy, strategy=ramp, **{"max_steps": 5, name: 0})

@@ -95,7 +95,7 @@ for store in ("plain", "nearest"):
     assert torch.equal(twin.model(x), faulty)
     net.set_faults_(chip, rule=tm.Rule(store))
     with torch.no_grad(), ThreadPoolExecutor(4) as pool:
-        assert all(torch.equal(found, faulty) for found in pool.map(model, [x] * 30))
+        assert all(torch.equal(output, faulty) for output in pool.map(model, [x] * 30))
     with torch.no_grad(), quant_inference_mode(model, cache_quant_weight=True):
         assert torch.equal(model(x), faulty)
         net.clear_faults_()

@@ -33,14 +33,14 @@ def test_a_reader_finds_the_codes_whatever_rounding_it_was_told(tmp_path, roundi
         for attribute in node.attribute:
             if node.op_type == "Constant" and attribute.name == "value":
                 constants[node.output[0]] = numpy_helper.to_array(attribute.t)
-    found = {}
+    exported = {}
     for node in graph.node:
         if node.op_type == "Quant" and node.input[0] in constants:
             flags = {a.name: helper.get_attribute_value(a) for a in node.attribute}
             value, scale, zero_point, width = (constants[name] for name in node.input)
             mode = flags["rounding_mode"].decode()
             read = quant(value, scale, zero_point, width, flags["signed"], flags["narrow"], mode)
-            found["0" if value.ndim == 2 else "0.bias"] = np.rint(read / scale).astype(np.int32)
-    assert set(found) == {"0", "0.bias"}
-    for name, codes in found.items():
+            exported["0" if value.ndim == 2 else "0.bias"] = np.rint(read / scale).astype(np.int32)
+    assert set(exported) == {"0", "0.bias"}
+    for name, codes in exported.items():
         np.testing.assert_array_equal(codes, net.codes(name).read_back)

@@ -133,7 +133,7 @@ def test_tied_weights_cannot_be_placed_twice():
             partial(tm.PlacedModel, model, net.placement),
             partial(net.set_faults_, a_chip(net.placement)),
         ):
-            with pytest.raises(ValueError, match="layers '0' and '1' are one weight with one quantizer.*leave out '1'"):
+            with pytest.raises(ValueError, match="layers '0' and '1' share one weight and one quantizer.*leave out '1'"):
                 call()
         assert not model[0].weight_quant.has_faults
 
@@ -212,8 +212,8 @@ def test_threads_that_evaluate_one_model(hasty, family, fresh):
         for _ in range(8 if fresh else 1):
             if fresh:
                 net.set_faults_(chip)
-            for found in pool.map(run, range(4 if fresh else 60)):
-                assert torch.equal(found, expected)
+            for output in pool.map(run, range(4 if fresh else 60)):
+                assert torch.equal(output, expected)
 
 
 @pytest.mark.slow
@@ -226,5 +226,5 @@ def test_a_compiled_model_with_a_shared_quantizer():
         expected = model(x)
         torch.testing.assert_close(run(x), expected)
         with ThreadPoolExecutor(4) as pool:
-            for found in pool.map(run, [x] * 40):
-                torch.testing.assert_close(found, expected)
+            for output in pool.map(run, [x] * 40):
+                torch.testing.assert_close(output, expected)

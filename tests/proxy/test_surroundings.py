@@ -184,9 +184,9 @@ def test_chips_evaluated_in_inference_mode_with_cached_weights():
     with torch.no_grad():
         expected = net.evaluate(chips, accuracy, progress=False)
         with quant_inference_mode(model, cache_quant_weight=True):
-            found = net.evaluate(chips, accuracy, progress=False)
-    assert [c.accuracy for c in found.chips] == [c.accuracy for c in expected.chips]
-    assert min(c.accuracy for c in found.chips) < 1
+            report = net.evaluate(chips, accuracy, progress=False)
+    assert [c.accuracy for c in report.chips] == [c.accuracy for c in expected.chips]
+    assert min(c.accuracy for c in report.chips) < 1
 
 
 @pytest.mark.parametrize("cache", [False, True])
@@ -211,8 +211,8 @@ def test_faults_survive_a_load_in_inference_mode():
     with torch.no_grad(), quant_inference_mode(model):
         model(X)
         model.load_state_dict(state, strict=False)  # the mode has buffers of its own
-        found = model(X)
-    assert torch.equal(found, model(X))
+        output = model(X)
+    assert torch.equal(output, model(X))
     wanted = {name: net.codes(name).wanted for name in "01"}
     assert np.array_equal(brevitas_codes(model[0]), expected_codes(wanted, net.placement, chip)["0"])
 

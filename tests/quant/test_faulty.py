@@ -103,7 +103,7 @@ def test_a_learned_bit_width_that_moves_on_is_noticed():
         (of_width(Int8WeightPerTensorFloat, 1, quant_type="binary"), "its quant_type is 'BINARY'"),
         (Int8AccumulatorAwareWeightQuant, "accumulator-aware quantization .A2Q. bounds the norm"),
         (Fp8e4m3Weight, "its proxy WeightFloatQuantProxyFromInjector does not yield integer codes"),
-        (Int8ActPerTensorFloat, "it is no quantizer of weights or biases"),
+        (Int8ActPerTensorFloat, "it is not a quantizer of weights or biases"),
         (of_width(Int8WeightPerTensorFloat, 8, int_quant=StuckAtIntQuant), "an integer quantizer of its own, StuckAtIntQuant"),
         (int, "takes a weight quantizer class"),
         (None, "takes a weight quantizer class"),

@@ -55,14 +55,14 @@ def test_codes_with_faults_equal_the_oracle(name, store):
 
 
 def test_no_integer_weight_quantizer_of_brevitas_is_missing():
-    found = set()
+    names = set()
     for module in (binary, fixed_point, float_quant, mx_quant_ocp, scaled_int, shifted_scaled_int, ternary):
         for name, quantizer in vars(module).items():
             is_quantizer = isinstance(quantizer, type) and issubclass(quantizer, ExtendedInjector)
             if is_quantizer and "Weight" in name and "bit_width" in quantizer.__dependencies__ and why_not(quantizer) is None:
-                found.add(f"Faulty{name}")
-    assert len(found) == 27
-    assert found == set(FAULTY)
+                names.add(f"Faulty{name}")
+    assert len(names) == 27
+    assert names == set(FAULTY)
 
 
 @pytest.mark.parametrize("name", ["FaultyMXInt8Weight", "FaultyShiftedUint8WeightGroupQuantFloat"])

@@ -5,15 +5,16 @@ group_0/
   model.qonnx.onnx        the network, as QONNX
   model.qcdq.onnx         the same as QCDQ, for onnxruntime
   weights_as_written.mem  the words to write into every chip
-  chips.csv               every chip: bit-exact or not, and how well it does
+  chips.csv               every chip: bit-exact or not, largest error, accuracy
   placement.npz           which cell holds which bit of which weight
-  probe.npz               an input, and what the network makes of it
-  moments.npz             if asked for: what goes into each layer, to choose a chip's own codes without data
-  groups.npz              if asked for: which channels may stand in another order, to find a chip's own order without torch
+  probe.npz               inputs, and the network's outputs for them
+  moments.npz             optional: second moments of each layer's inputs, to choose a chip's own codes without data
+  groups.npz              optional: which channels may stand in another order, to find a chip's own order without torch
   manifest.json           layers, scales, digests of maps and of every file, versions of tools
 ```
 
-Read, verified and written for a chip without torch; writing one is `onnx_export/bundle.py`'s work.
+This package reads and verifies bundles without torch, and writes the network that a chip computes. Not here: writing bundles,
+which needs torch; see `onnx_export/`.
 """
 
 import lazy_loader

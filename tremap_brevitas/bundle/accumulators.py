@@ -31,10 +31,10 @@ def accumulator_ranges(
         model: The QONNX graph, whose ``Quant`` nodes say which integers a layer's input can be.
         initializers: For each layer, the initializer that holds its weight.
         image: The codes that the network was trained with.
-        certificates: What each chip reads; with none, the trained codes alone count.
+        certificates: Certificates of the chips; with none, only the trained codes count.
 
     Returns:
-        ``(lowest, highest)`` by layer. Left out are biases, and layers whose input is not quantized, or has a zero point.
+        ``(lowest, highest)`` by layer. Biases, and layers whose input is not quantized or has a zero point, are left out.
 
     Examples:
         >>> accumulator_type((-40, 200)), accumulator_type((0, 255)), accumulator_type((-129, 0))
@@ -60,11 +60,11 @@ def beyond_accumulators(bundle: Bundle, proof: Certificate) -> dict[str, tuple[R
     """Find layers whose sums on a chip can exceed the range stated in the bundle.
 
     Args:
-        bundle: The bundle; without a QONNX file it says nothing of accumulators.
-        proof: What the chip reads.
+        bundle: The bundle; without a QONNX file it has no ranges of accumulators.
+        proof: Certificate of the chip.
 
     Returns:
-        By layer, what the manifest says and what the chip can reach.
+        By layer, the range in the manifest and the range that the chip can reach.
     """
     said = bundle.manifest.accumulators
     if said is None or "qonnx" not in bundle.manifest.onnx:

@@ -39,17 +39,17 @@ def apply_to_onnx(
     *put back into the network's own order*: its weights are not permuted, nor are biases, BatchNorms and scales. It is the same
     network; for a chip that is exact in its order it has exactly the bundle's integers. The words to write into the chip are
     those in its order, ``order.image``, which ``write_memory_image`` writes; with hardware ``order.words``, which
-    [write_chip_words][tremap_brevitas.order.write_chip_words] writes. Whoever needs the graph itself in the chip's order
-    applies the order to the model ([apply_order_][tremap_brevitas.apply_order_]) and exports that.
+    [write_chip_words][tremap_brevitas.order.write_chip_words] writes. To get the graph itself in the chip's order, apply the
+    order to the model ([apply_order_][tremap_brevitas.apply_order_]) and export that.
 
     Args:
         bundle: The folder of a bundle, or one that was loaded before.
         fault_map: The chip's own fault map; of a chip whose order has hardware, that of its memory with flags and amounts.
         path: File to write, atomically. Its metadata names the chip.
         form: Which of the bundle's files to start from.
-        image: What is written into the chip, such as [patch][tremap_brevitas.patching.patch] makes it; None for the image that
-            the bundle has for it.
-        order: The chip's order of channels; None if it holds the network as it lies. Not together with ``image``.
+        image: Codes that are written into the chip, such as those of [patch][tremap_brevitas.patching.patch]; None for the
+            bundle's image for it.
+        order: The chip's order of channels; None if it holds the network in its own order. Not together with ``image``.
 
     Returns:
         The path written.
@@ -104,7 +104,7 @@ def apply_to_onnx(
 def _check_names(bundle: Bundle, names: Mapping[str, str], weights: Sequence[OnnxWeight], layers: Iterable[str]) -> None:
     """Check that a file of schema 1 states which weights of the graph belong to these layers.
 
-    It went by the codes, so that equal layers could be taken for each other, and a weight that the graph holds twice for one.
+    Schema 1 identified weights by their codes, so that equal layers could be mistaken for each other, and two copies for one.
     """
     for layer in layers:
         name, codes = names[layer], bundle.image.codes[layer]

@@ -18,7 +18,7 @@ class BundleChip:
     """One row of a bundle's ``chips.csv``.
 
     Attributes:
-        result: How the network does on the chip; its accuracy is None if no report said it.
+        result: Result of the network on the chip; its accuracy is None if no report gave it.
         digest: Digest of the chip's fault map.
         faults: Number of stuck cells.
         member: Whether the network was trained under its faults.

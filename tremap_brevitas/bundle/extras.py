@@ -27,7 +27,7 @@ def read_moments(path: Path, image: MemoryImage) -> InputMoments:
         raise ValueError(f"{path}: belongs to an image of digest {moments.image}, the bundle's is {image.digest}")
     for name, layer in moments.layers.items():
         if name not in image.codes:
-            raise ValueError(f"{path}: layer {name!r} is none of the image's")
+            raise ValueError(f"{path}: layer {name!r} is not in the memory image")
         try:
             layer.check(image.codes[name].shape)
         except ValueError as error:

@@ -32,7 +32,7 @@ def in_order(
         progress: Whether to show a progress bar on standard error.
 
     Returns:
-        A certificate for each chip, in the network's own order, and a sentence for everything that is not as an order says.
+        A certificate for each chip, in the network's own order, and a sentence for everything that contradicts an order.
 
     Raises:
         FileNotFoundError: If there is no such file.

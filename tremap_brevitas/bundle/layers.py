@@ -21,9 +21,7 @@ def bundle_layers(bundle: Bundle) -> list[LayerCodes]:
     inputs = layer_inputs(graph, {name: layer.initializers["qonnx"] for name, layer in layers.items()})
     unclear = next((name for name in layers if name not in inputs), None)
     if unclear is not None:
-        raise ValueError(
-            f"{bundle.folder}: layer {unclear!r}: its weight goes into no operator of the QONNX file that is known"
-        )
+        raise ValueError(f"{bundle.folder}: layer {unclear!r}: its weight goes into no known operator of the QONNX file")
     placed = bundle.image.placement
     return [
         LayerCodes(

@@ -83,14 +83,14 @@ class Manifest:
         probe: Name of the file with inputs and outputs, or None.
         probe_error: Largest difference between PyTorch and onnxruntime when the bundle was written, relative to the largest
             output; None if there is no QCDQ file.
-        accuracy: Accuracy of the network itself, as a report said; None if there was none.
+        accuracy: Accuracy of the network itself, from a report; None without one.
         versions: Versions of the tools that wrote the bundle.
         accumulators: Lowest and highest sum of each layer on any chip of the table, from ``accumulator_ranges``; layers whose
             input is not quantized are left out. None without a QONNX file, and in older bundles.
-        moments: Name of the file with the second moments of the layers' inputs, by which ``tremap patch`` chooses a chip's own
-            codes; None if there is none. Versions that do not know it leave it aside.
-        groups: Name of the file with the groups of channels, by which ``tremap order`` finds a chip's own order; None if there
-            is none. Versions that do not know it leave it aside.
+        moments: Name of the file with the second moments of the layers' inputs, which ``tremap patch`` uses to choose a chip's
+            own codes; None if there is none. Older versions ignore it.
+        groups: Name of the file with the groups of channels, which ``tremap order`` uses to find a chip's own order; None if
+            there is none. Older versions ignore it.
     """
 
     files: Mapping[str, str]

@@ -30,7 +30,7 @@ def read_probe(path: Path) -> tuple[Arrays, Arrays]:
     """Return the input arrays and the output arrays of a probe.
 
     Raises:
-        ValueError: If the file is damaged or no probe.
+        ValueError: If the file is damaged or not a probe.
     """
     _, arrays = read_archive(path, kind=PROBE_KIND, schema=PROBE_SCHEMA)
     if set(arrays) == {"inputs", "outputs"}:

@@ -27,7 +27,7 @@ from tremap_brevitas.reading import check_regular, file_digest, reading
 if TYPE_CHECKING:
     from tremap_brevitas.order import ChannelGroup
 
-ROUNDING = 1e-6  # of the largest output: a few times what float32 sums in another order differ by
+ROUNDING = 1e-6  # of the largest output: a few times the difference of float32 sums in another order
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -35,8 +35,8 @@ class Bundle:
     """A checked bundle: its files are complete, unchanged and consistent. Made by ``Bundle.load``.
 
     Attributes:
-        folder: Where it lies.
-        manifest: What it says about itself.
+        folder: Its folder.
+        manifest: Its manifest.
         image: The codes that the network was trained with.
         chips: The table of chips.
     """
@@ -51,7 +51,7 @@ class Bundle:
         """Read a bundle.
 
         Raises:
-            ValueError: If anything in it is damaged or does not agree; says all that is wrong.
+            ValueError: If anything in it is damaged or contradicts something else; lists all problems.
             FileNotFoundError: If there is no such folder, or no manifest in it.
         """
         bundle, problems, _ = examine(folder)
@@ -124,8 +124,8 @@ def examine(folder: str | os.PathLike[str]) -> tuple[Bundle | None, list[str], M
     """Check a bundle's files one by one, and against each other.
 
     Returns:
-        The bundle, or None if manifest, image, placement or table cannot be read; a sentence for everything that is wrong;
-        what was measured on the way.
+        The bundle, or None if manifest, image, placement or table cannot be read; a sentence for each problem; and
+        measurements made on the way.
 
     Raises:
         FileNotFoundError: If there is no such folder, or no manifest in it.

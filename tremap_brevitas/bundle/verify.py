@@ -30,16 +30,16 @@ class BundleReport:
 
     Attributes:
         folder: The bundle.
-        problems: What is wrong with it, one sentence each, naming the file; empty if nothing is.
+        problems: Problems of the bundle, one sentence each, with the name of the file; empty if there is none.
         certificates: For each chip, the weights that it reads differently from what the ONNX files hold. Empty if the
             bundle could not be read.
         files: Number of files checked.
-        unlisted: Names of things in the folder that the manifest does not know; they were not looked at.
+        unlisted: Names in the folder that the manifest does not list; these files were not checked.
         output_error: Largest difference between the outputs of onnxruntime and PyTorch for the bundle's probe, relative to
             the largest output; None if it was not run.
         inputs: Number of inputs of the probe.
         inputs_equal: How many of them gave the same output up to float32's rounding (1e-6). For others the two may have rounded
-            a sum otherwise, and so moved an activation at a boundary to the next code.
+            a sum differently, which moves an activation at a boundary to the next code.
         codes: Number of codes that image and ONNX files agree on.
         in_order: Whether each chip holds the network in an order of its own; certificates are in the network's own order then,
             too.
@@ -74,9 +74,10 @@ class BundleReport:
             ]
             if self.output_error is not None:
                 rest = "" if self.inputs_equal == self.inputs else f", and within {self.output_error:.1e} for the rest"
-                lines.append(f"  onnxruntime gives PyTorch's outputs for {self.inputs_equal} of {self.inputs} inputs{rest}")
+                equal = f"{self.inputs_equal} of {counted(self.inputs, 'input')}"
+                lines.append(f"  onnxruntime gives PyTorch's outputs for {equal}{rest}")
         if self.unlisted:
-            lines.append(f"  not looked at, since the manifest does not name it: {', '.join(self.unlisted)}")
+            lines.append(f"  not checked, since the manifest does not list it: {', '.join(self.unlisted)}")
         where = ", in its order" if self.in_order else ""
         return "\n".join([*lines, *(f"  chip {c.chip!r}{where}: {_verdict(c)}" for c in self.certificates)])
 
@@ -105,12 +106,12 @@ def verify_bundle(
         progress: Whether to show a progress bar on standard error.
 
     Returns:
-        A report that names what is wrong. It prints as text.
+        A report of all problems. It prints as text.
 
     Raises:
         FileNotFoundError: If there is no such folder, or it has no manifest; or no file of orders.
-        ValueError: If a chip's map is of another memory; or the orders are damaged, of another network, or there is none of a
-            chip; or the bundle has no groups of channels.
+        ValueError: If a chip's map is of another memory; or the orders are damaged, of another network, or lack a chip; or the
+            bundle has no groups of channels.
     """
     chips = list(chips)
     if isinstance(bundle, Bundle):
@@ -136,7 +137,7 @@ def report_on(
     problems = list(problems)
     certificates: list[Certificate] = []
     if bundle is not None and orders is not None:
-        if not problems:  # else its groups may be damaged, and nothing is worth an order
+        if not problems:  # otherwise its groups may be damaged, too
             certificates, more = in_order(bundle, chips, orders, progress=progress)
             problems += more
     elif bundle is not None:

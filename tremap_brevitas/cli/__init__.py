@@ -2,6 +2,7 @@
 
 A command has a file of its own name; ``maps.py`` holds the smaller commands of the group ``tremap map``, ``bundles.py``
 ``verify`` and ``layout``. A new one gets a file and a line here.
+Not here: the work itself; a command reads its arguments, calls other packages and prints.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ From a folder of tester logs to a merged map and a checked bundle:
 COMMANDS = {
     "advise": (
         "tremap_brevitas.cli.advise:advise",
-        "Say what is the cheapest preparation that was measured to keep every chip within some points of the healthy network.",
+        "Find the cheapest preparation that was measured to keep every chip within some points of the healthy network.",
     ),
     "assign": (
         "tremap_brevitas.cli.assign:assign",
@@ -102,6 +103,5 @@ def main() -> None:
 def map_group() -> None:
     """Work with fault maps: info, convert, generate, merge, diff, repair, ecc, plot.
 
-    Wherever PATHS are asked for, files and folders of files will do, of any known format; - is standard input. For --out, - is
-    standard output.
+    PATHS are files, or folders of files, of any known format; - is standard input. For --out, - is standard output.
     """

@@ -1,4 +1,4 @@
-"""``tremap advise``: which preparation a fleet needs, from what was measured."""
+"""``tremap advise``: find the cheapest preparation that a fleet needs, from measurements."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Examples:
   tremap advise --rate 6e-3 --bits 8 --chips 20 --one-image
 """
 )
-@click.option("--rate", required=True, type=Number(0, 1, min_open=True, max_open=True), help="Stuck cells of a chip over all.")
+@click.option("--rate", required=True, type=Number(0, 1, min_open=True, max_open=True), help="Stuck cells over all cells.")
 @click.option("--bits", required=True, type=click.IntRange(min=1), help="Bits of a weight's code.")
 @click.option("--chips", required=True, type=click.IntRange(min=1), help="Chips of the fleet.")
 @click.option("--one-image", is_flag=True, help="All chips are written with the same image.")
-@click.option("--within", default=0.5, show_default=True, type=Number(0, 100), help="Points that every chip may lose.")
+@click.option("--within", default=0.5, show_default=True, type=Number(0, 100), help="Percentage points that a chip may lose.")
 @json_option
 def advise(rate: float, bits: int, chips: int, one_image: bool, within: float, as_json: bool) -> None:
-    """Say what is the cheapest preparation that was measured to keep every chip within some points of the healthy network.
+    """Find the cheapest preparation that was measured to keep every chip within some points of the healthy network.
 
     The figures are of ResNet-20 on CIFAR-10, cells stuck at random, from the study's rows in docs/preparations.csv, whose
     lines are named. Steps and seconds are the fleet's.

@@ -60,7 +60,7 @@ Examples:
     type=click.Choice([*get_args(Deployment), "patched"]),
     default="chip_image",
     show_default=True,
-    help="Who gets an image; patched: each chip its own, by tremap patch.",
+    help="Images to write; patched: each chip its own, by tremap patch.",
 )
 @click.option(
     "--orders",
@@ -97,7 +97,7 @@ def assign(
 ) -> None:
     """Choose a prepared network for each chip, in another order if need be, or report that it must be retrained.
 
-    No network is run. Spare rows and columns are used up first; what is said is of the stuck cells that are left. With a curve
+    No network is run. Spare rows and columns are used first; the results are for the stuck cells that are left. With a curve
     over errors of the layers' outputs, or for patched chips, the bundles need moments: export(moments=...); with --orders
     groups of channels: export(groups=...). With --rotate or --invert a chip's words, and those of its fault map, have cells for
     amounts and flags above their own bits. Ends with 1 if a map is bad; chips that need retraining are not an error.

@@ -13,6 +13,7 @@ from tremap_brevitas.cli.common import FILE, Reading, json_option, loaded_bundle
 from tremap_brevitas.cli.printing import echo, print_json, table
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.placement import Placement, drawn_words
+from tremap_brevitas.printable import counted
 
 EPILOG = """\b
 Examples:
@@ -34,10 +35,10 @@ Examples:
 def verify(bundle: Path, chips: tuple[Path, ...], orders: Path | None, exact: bool, as_json: bool, **reading: Any) -> None:
     """Verify a bundle from its files alone, and check what each chip reads.
 
-    CHIPS are fault maps, or folders of them; logs need no geometry, since the bundle has it. Ends with 1 if the bundle is not
-    what was exported, or a map is bad; with --exact also if a chip reads a weight differently.
+    CHIPS are fault maps, or folders of them; logs need no geometry, since the bundle has it. Ends with 1 if the bundle was
+    changed after its export, or a map is bad; with --exact also if a chip reads a weight differently.
     """
-    # Here, since onnx takes a while and the other commands do without it.
+    # Imported here, since importing onnx takes a while and the other commands do not need it.
     from tremap_brevitas.bundle.read import examine
     from tremap_brevitas.bundle.verify import report_on
 
@@ -67,7 +68,8 @@ def verify(bundle: Path, chips: tuple[Path, ...], orders: Path | None, exact: bo
                 for p in report.certificates
             ]
             echo(table(("chip", "weights that differ", "worst error (LSB)", "RMS error (LSB)"), rows))
-            echo(f"{len(rows) - inexact} of {len(rows)} chips compute exactly the network that was trained")
+            compute = "computes" if len(rows) == 1 else "compute"
+            echo(f"{len(rows) - inexact} of {counted(len(rows), 'chip')} {compute} exactly the network that was trained")
     if not report.ok or (exact and inexact):
         sys.exit(1)
     reader.finish()
@@ -115,7 +117,7 @@ def _layout_of_chip(placement: Path, words: tuple[int, ...], cells: tuple[int, .
     from tremap_brevitas.order.hardware.draw import drawn_chip, drawn_chip_cell, drawn_chip_words
 
     if not placement.is_dir():
-        raise click.UsageError(f"--orders needs a bundle, {placement} is a file")
+        raise click.UsageError(f"--orders needs a bundle, but {placement} is a file")
     bundle = loaded_bundle(placement)
     try:
         order = load_orders(orders, bundle.image, bundle.groups())[chip]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import click
 from tqdm import tqdm
 
-from tremap_brevitas.cli.exits import DOCUMENTED, said
+from tremap_brevitas.cli.exits import DOCUMENTED, error_text
 from tremap_brevitas.cli.inputs import STDIN, regular
 from tremap_brevitas.cli.outputs import OutFile, OutFolder
 from tremap_brevitas.cli.printing import echo
@@ -47,10 +47,10 @@ def map_options(command: Command) -> Command:
     """Add the options for reading maps to a command."""
     options = [
         click.option(
-            "--format", "format_", type=click.Choice(get_args(Format)), help="Their format; default: told by content."
+            "--format", "format_", type=click.Choice(get_args(Format)), help="Format of the files; default: detected."
         ),
-        click.option("--words", type=click.IntRange(min=1), help="Words of the memory, where the files do not say."),
-        click.option("--word-bits", type=click.IntRange(min=1), help="Bits of a word, where the files do not say."),
+        click.option("--words", type=click.IntRange(min=1), help="Words of the memory, if the files do not state it."),
+        click.option("--word-bits", type=click.IntRange(min=1), help="Bits of a word, if the files do not state it."),
         click.option("--banks", type=click.IntRange(min=1), help="Banks that the words are divided into; with --words."),
         click.option(
             "--option",
@@ -59,7 +59,7 @@ def map_options(command: Command) -> Command:
             metavar="NAME=VALUE",
             help="Option of the format's reader, such as address_step=4, rename=fail_addr:address, voltage=0.55.",
         ),
-        click.option("--strict", is_flag=True, help="Stop at the first bad file, rather than name it and go on."),
+        click.option("--strict", is_flag=True, help="Stop at the first bad file, instead of naming it and going on."),
     ]
     for option in reversed(options):
         command = option(command)
@@ -78,7 +78,7 @@ GEOMETRY = click.option(
 )
 CURVE = click.option("--curve", "curve_file", type=FILE, help="Resilience curve of the network (JSON).")
 GOAL = click.option("--goal", type=Number(0, 1), help="Accuracy that every chip must reach.")
-MARGIN = click.option("--margin", type=Number(min=0), default=0.0, show_default=True, help="Accuracy to spare, for doubt.")
+MARGIN = click.option("--margin", type=Number(min=0), default=0.0, show_default=True, help="Accuracy to spare above the goal.")
 
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Replace files that exist; in a folder, those that an earlier run of this command wrote."
@@ -115,7 +115,7 @@ class Reading:
         """Create a reader from the command-line options.
 
         Raises:
-            click.UsageError: If they make none.
+            click.UsageError: If they contradict each other.
         """
         if (words is None) != (word_bits is None):
             raise click.UsageError("give --words and --word-bits together, or neither")
@@ -133,7 +133,7 @@ class Reading:
         """Expect maps of a bundle's memory.
 
         Raises:
-            click.UsageError: If the command line says another.
+            click.UsageError: If the command line states another one.
         """
         if self.memory is not None and self.memory != memory:
             raise click.UsageError(f"--words and --word-bits say {self.memory}, the bundle has {memory}")
@@ -181,7 +181,7 @@ class Reading:
         self.strict = True
         maps = [fault_map for _, fault_map in self.maps([path])]
         if len(maps) > 1:
-            raise click.ClickException(f"{path}: holds {len(maps)} chips; give a map of one")
+            raise click.ClickException(f"{path}: holds {len(maps)} chips; give the map of one chip")
         return maps[0]
 
     def all_maps(self, paths: Sequence[Path]) -> list[FaultMap]:
@@ -223,7 +223,7 @@ class Reading:
         Raises:
             click.ClickException: If ``--strict`` was given.
         """
-        text, name = said(error), printable(str(path))
+        text, name = error_text(error), printable(str(path))
         text = text if name in text else f"{name}: {text}"
         if self.strict:
             raise click.ClickException(text)
@@ -251,7 +251,7 @@ def with_bar(items: Sequence[Item], text: str, unit: str) -> Iterable[Item]:
 
 def loaded_bundle(path: Path) -> Bundle:
     """Read a bundle."""
-    # Here, since onnx takes a while and most commands do without it.
+    # Imported here, since importing onnx takes a while and most commands do not need it.
     from tremap_brevitas.bundle.read import Bundle
 
     return Bundle.load(path)

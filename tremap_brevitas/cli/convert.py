@@ -46,7 +46,7 @@ Examples:
 @overwrite_option
 @click.option("--chip", help="Name of the chip, for a single map.")
 @GEOMETRY
-@click.option("--as", "as_", type=click.Choice(["logical", "physical"]), help="With --geometry: what to make of the maps.")
+@click.option("--as", "as_", type=click.Choice(["logical", "physical"]), help="With --geometry: the addresses to write.")
 def convert(
     paths: tuple[Path, ...],
     to: str,
@@ -59,7 +59,7 @@ def convert(
 ) -> None:
     """Convert fault maps to another format, or between logical addresses and the physical array.
 
-    What a format has no place for is named on standard error.
+    Anything that the format cannot store is named on standard error.
     """
     reader = Reading.of(**reading)
     if (geometry is None) != (as_ is None):
@@ -166,7 +166,7 @@ def _write(fault_map: FaultMap, target: Path, to: str) -> None:
     if to == "tremap":
         fault_map.save(target)
         return
-    # Of a merged map its cells alone.
+    # Of a merged map, only its cells.
     plain = FaultMap(fault_map.memory, fault_map.cells, fault_map.stuck_at, fault_map.chip, fault_map.metadata)
     first, *second = _targets(target, to)
     options = {{"readback": "other", "neuralfuse": "sa1"}[to]: second[0]} if second else {}

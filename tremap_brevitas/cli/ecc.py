@@ -32,8 +32,8 @@ Examples:
 def ecc(path: Path | None, data_bits: int, out: Path | None, overwrite: bool, **reading: Any) -> None:
     """Show which cells stay stuck behind a code that corrects one wrong bit in each word (SECDED).
 
-    Words with a single stuck cell read right; of the others every stuck cell of data stays, which is the worst case. Without
-    a map: the rates that are left of random faults.
+    Words with a single stuck cell are read correctly; in the others every stuck cell of data stays, which is the worst case.
+    Without a map: the rates that remain for random faults.
     """
     if (path is None) != (out is None):
         raise click.UsageError("give a map and --out together, or neither")

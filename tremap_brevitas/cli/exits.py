@@ -1,6 +1,6 @@
 """Exit codes and one-line error messages of the commands.
 
-Whatever ends a command goes up as an exception, so that temporary files and folders are removed on the way.
+Everything that ends a command is raised as an exception, so that temporary files and folders are removed.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ Exit codes:
   2    the command was called wrongly
   129  the terminal was closed (SIGHUP)
   130  Ctrl-C (SIGINT)
-  141  whoever read the output went away (SIGPIPE)
+  141  the reader of the output went away (SIGPIPE)
   143  SIGTERM
 """
 
-# What the package's own errors are, and what files and machines do. Anything else is a fault of the program, and shows where.
+# Errors of the package, of files and of the machine. Any other error is a bug, and shows its traceback.
 DOCUMENTED = (OSError, ValueError, TypeError, ImportError, OverflowError, MemoryError, RecursionError)
 
 
@@ -56,10 +56,10 @@ class OneLineErrors(click.Group):
                 raise
             except DOCUMENTED as error:
                 _forget_output()
-                raise click.ClickException(said(error)) from None
+                raise click.ClickException(error_text(error)) from None
 
 
-def said(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """Return the text of an error for the user."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         text = f"{os.fsdecode(error.filename)}: {error.strerror}"

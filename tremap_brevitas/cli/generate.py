@@ -17,7 +17,7 @@ from tremap_brevitas.faults.random.uniform import random_fault_maps
 from tremap_brevitas.printable import counted
 
 DRAWN = ("uniform", "clustered", "lines", "nested")
-KINDS = {  # that go by an option; what is not named here, all do
+KINDS = {  # the kinds that an option applies to; an option that is not here applies to all
     "rates": DRAWN,
     "sa1_share": DRAWN,
     "cluster_size": ("clustered",),
@@ -49,7 +49,7 @@ Examples:
 @click.option("--sa1-share", type=Number(0, 1), default=0.5, show_default=True, help="Share stuck at 1.")
 @click.option("--cluster-size", type=Number(min=1), default=10.0, show_default=True, help="Mean faults of a cluster.")
 @click.option(
-    "--spread", nargs=2, type=click.IntRange(min=0), default=(4, 2), show_default=True, help="Its reach, ROWS COLUMNS."
+    "--spread", nargs=2, type=click.IntRange(min=0), default=(4, 2), show_default=True, help="Its extent, ROWS COLUMNS."
 )
 @click.option("--rows", type=click.IntRange(min=0), default=0, show_default=True, help="For lines: stuck rows of a chip.")
 @click.option("--columns", type=click.IntRange(min=0), default=0, show_default=True, help="For lines: stuck columns.")

@@ -51,9 +51,9 @@ Examples:
 @click.option("--bundle", type=EXISTING, help="The network before any retraining.")
 @CURVE
 @GOAL
-@click.option("--steps", type=click.IntRange(min=0), help="Most steps of retraining a group may have.")
+@click.option("--steps", type=click.IntRange(min=0), help="Maximum number of retraining steps for a group.")
 @MARGIN
-@click.option("--largest", type=click.IntRange(min=1), help="Most chips in a group.")
+@click.option("--largest", type=click.IntRange(min=1), help="Maximum number of chips in a group.")
 @click.option("--out", required=True, type=NEW_FOLDER, help="Folder for a merged map of each group and the table groups.csv.")
 @overwrite_option
 @json_option

@@ -1,4 +1,4 @@
-"""Options that say what an accelerator has beside free channels."""
+"""Options for what an accelerator offers besides free channels."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ _OPTIONS = (
         type=click.IntRange(min=0),
         default=0,
         metavar="WORDS",
-        help="The addresses in each bank of so many words are XORed with a key; 0: not.",
+        help="Words of a bank, whose addresses are XORed with a key; 0: no scrambling.",
     ),
     click.option(
         "--rotate",
         type=click.IntRange(min=0),
         default=0,
         metavar="WORDS",
-        help="The bits of each word are rotated; so many words share an amount; 0: not.",
+        help="Words of a row, whose bits are rotated by one amount; 0: no rotation.",
     ),
-    click.option("--amounts", type=click.IntRange(min=2), help="Amounts of --rotate, from 0 bits up (default all)."),
+    click.option("--amounts", type=click.IntRange(min=2), help="Number of amounts of --rotate, from 0 bits up (default all)."),
     click.option(
         "--invert",
         type=click.IntRange(min=0),
         default=0,
         metavar="WORDS",
-        help="Words can be stored inverted; so many share a flag; 0: not.",
+        help="Words of a group, which share a flag for inversion; 0: no inversion.",
     ),
 )
 
@@ -48,7 +48,7 @@ def hardware_options(command: Command) -> Command:
 
 
 def hardware_of_options(memory: Memory, *, scramble: int, rotate: int, amounts: int | None, invert: int) -> Hardware | None:
-    """What the options say; None if nothing.
+    """Return the hardware that the options describe; None without any.
 
     Raises:
         click.UsageError: If the memory cannot have it, or parts do not fit each other.

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from tremap_brevitas.cli.exits import DOCUMENTED, said
+from tremap_brevitas.cli.exits import DOCUMENTED, error_text
 
 STDIN = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 
@@ -42,4 +42,4 @@ def regular(path: Path, *, piped: bool = True) -> Iterator[Path]:
         try:
             yield copy
         except DOCUMENTED as error:
-            raise ValueError(said(error).replace(str(copy), str(path))) from None
+            raise ValueError(error_text(error).replace(str(copy), str(path))) from None

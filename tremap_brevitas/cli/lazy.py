@@ -12,11 +12,11 @@ from tremap_brevitas.cli.exits import OneLineErrors
 
 
 class LazyCommand(click.Command):
-    """Stands in a group's list for a command that was not imported yet.
+    """Placeholder in a group's list for a command that was not imported yet.
 
     Args:
         name: Name of the command.
-        where: Where it stands, as ``"package.module:attribute"``.
+        where: Its location, as ``"package.module:attribute"``.
         help: The first sentence of its help, which the group's own help shows.
     """
 
@@ -34,7 +34,7 @@ class LazyGroup(click.Group):
     """A group that imports a command when it is called.
 
     Args:
-        lazy: By name of the command: where it stands, and the first sentence of its help (``tests/cli/test_lazy.py`` compares).
+        lazy: By name of the command: its location, and the first sentence of its help (``tests/cli/test_lazy.py`` compares).
         *args: As ``click.Group`` has them.
         **kwargs: As ``click.Group`` has them.
     """

@@ -62,14 +62,14 @@ Examples:
 )
 @PATHS
 @map_options
-@click.option("--on-conflict", required=True, type=click.Choice(get_args(OnConflict)), help="What to do where chips disagree.")
+@click.option("--on-conflict", required=True, type=click.Choice(get_args(OnConflict)), help="How to settle conflicts.")
 @click.option("--out", required=True, type=NEW, help="File of the merged map.")
 @overwrite_option
 @json_option
 def merge_(paths: tuple[Path, ...], on_conflict: OnConflict, out: Path, overwrite: bool, as_json: bool, **reading: Any) -> None:
     """Merge the fault maps of a group of chips into one map for retraining.
 
-    A bad file would leave a chip out of the group without a word, so that it stops here.
+    A bad file stops the command, because no chip may be left out of the group silently.
     """
     reading["strict"] = True
     reader = Reading.of(**reading)

@@ -57,14 +57,14 @@ Examples:
 )
 @overwrite_option
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes to use.")
-@click.option("--run", "run_folder", type=NEW_FOLDER, help="Keep what is finished here; a run that was killed goes on.")
+@click.option("--run", "run_folder", type=NEW_FOLDER, help="Folder of finished chips; an interrupted run resumes from it.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws among equal orders.")
 @click.option(
     "--aim",
     type=click.Choice(["wrong_codes", "error"]),
     default="wrong_codes",
     show_default=True,
-    help="What is least in chips that no order makes exact.",
+    help="What to minimize for chips that no order makes exact.",
 )
 @hardware_options
 @spare_options
@@ -207,12 +207,12 @@ def _verdict(chip_order: ChipOrder) -> str:
 
 
 def _weighed_by(moments: InputMoments | None) -> str:
-    """What decides which codes stay wrong, where some must."""
+    """Return what decides which codes stay wrong, if some must."""
     return "squared error of the codes" if moments is None else "error of the layers' outputs"
 
 
 def _output_error(chip_order: ChipOrder, moments: InputMoments | None) -> dict[str, float]:
-    """Relative error of the layers' outputs, for a bundle with moments."""
+    """Return the relative error of the layers' outputs, for a bundle with moments."""
     if moments is None:
         return {}
     if chip_order.exact:

@@ -89,7 +89,7 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path], *, ove
     """Check that no output is an input, that outputs differ, and that nothing is replaced without ``--overwrite``.
 
     Standard output, devices, pipes, and files that the caller's shell has opened (``/dev/fd/3``) replace nothing; folders are
-    looked at by ``filled_folder``.
+    checked by ``filled_folder``.
 
     Args:
         outputs: Files to be written; None for those that were not asked for.
@@ -118,7 +118,7 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path], *, ove
 def can_name_a_file(name: str) -> bool:
     """Check that a name has no path, is not hidden, and has no terminal control characters.
 
-    A stranger's map must not write where it likes, and a hidden file would not be read with its folder.
+    An untrusted map must not choose where its file is written, and a hidden file would not be read with its folder.
     """
     plain = Path(name).name == name and "\\" not in name and not name.startswith(".")
     return plain and not any(unicodedata.category(character) == "Cc" for character in name)
@@ -152,9 +152,9 @@ def filled_folder(
 ) -> Iterator[Path]:
     """Yield a temporary folder, whose files move to ``path`` at the end; after an error nothing is changed.
 
-    A new folder is written atomically. In one that is there already, what an earlier run of the same command wrote and nobody
-    has changed since is replaced, and removed if this run has no file of that name: a chip of an earlier fleet would be taken
-    for one of this. Whatever else lies there stays. A hidden file in the folder says what was written.
+    A new folder is written atomically. In an existing one, files that an earlier run of the same command wrote and nobody
+    has changed since are replaced, or removed if this run has no file of that name: a chip of an earlier fleet would be
+    mistaken for one of this fleet. All other files stay. A hidden file in the folder lists what was written.
 
     Args:
         path: The folder.
@@ -189,7 +189,7 @@ def filled_folder(
         for name in sorted(new):
             if os.path.lexists(path / name) and name not in own:
                 raise FileExistsError(f"{path / name}: {command} did not write it, or it was changed since; move it away")
-        # Whenever this is interrupted, the record knows every file that may be there.
+        # The record lists every file that may be there, whenever this is interrupted.
         _record(path, command, {name: own.get(name, []) + new.get(name, []) for name in {*own, *new}})
         for name in new:
             os.replace(draft / name, path / name)

@@ -106,7 +106,7 @@ def patch(
         order, result = patch_in_order(orders.of(faults), moments, faults, sweeps=sweeps, progress=on_terminal())
         written = order.image
     right = certificate(written, faults).bit_exact if order is None else not check_order(order, faults)
-    if not right:  # nothing that we know of; then it must not leave
+    if not right:  # there is no known cause; but such an image must not be written
         raise click.ClickException(f"{chip}: the chosen codes are not read back as written")
     if onnx_file is not None:
         with to_file(onnx_file) as file:

@@ -39,7 +39,7 @@ Examples:
 )
 @GEOMETRY
 @click.option("--bundle", type=EXISTING, help="For activated: the bundle whose image the chips hold.")
-@click.option("--title", default="", help="Heading of the picture; what stands between $ is mathematics.")
+@click.option("--title", default="", help="Heading of the picture; text between $ is mathematics.")
 @click.option("--out", required=True, type=NEW, help="Picture; its ending chooses the format.")
 @overwrite_option
 def plot(

@@ -33,7 +33,7 @@ _READERS: dict[Format, tuple[Callable[..., Any], ...]] = {
     "readback": (read_readback,),
     "voltages": (read_voltages, CellVoltages.at),
 }
-# What ``read_fault_map`` takes besides its readers' own.
+# Options of ``read_fault_map`` itself, besides those of its readers.
 _FILES: dict[Format, dict[str, Any]] = {
     "readback": {"written": Literal["ones", "zeros"], "other": str},
     "neuralfuse": {"sa1": str},
@@ -87,7 +87,7 @@ def check_reader_options(options: Mapping[str, Any], format_: Format | None) -> 
             read_fault_map(path, format=tried[0], memory=Memory(words=1, word_bits=1), **probed)
         except (FormatError, OSError) as error:
             if str(path) in str(error):
-                return  # the options passed; the file is none
+                return  # the options are accepted; the file has no content
             raise click.UsageError(f"--option: {error}") from None
         except (ValueError, TypeError) as error:
             raise click.UsageError(f"--option: {str(error).replace(f'{path}: ', '')}") from None
@@ -109,13 +109,13 @@ def _parsed(text: str, kind: Any) -> Any:
     """Convert text to a value of a type.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it cannot be converted.
     """
     origin, kinds = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         if type(None) in kinds and text.lower() == "none":
             return None
-        # Where text will do, it is text: a number is meant as the file would write it.
+        # An option that may be text stays text: a number is then meant as the file would write it.
         return text if str in kinds else _parsed(text, next(k for k in kinds if k is not type(None)))
     if origin is Literal:
         chosen = next((choice for choice in kinds if str(choice) == text), None)

@@ -27,7 +27,7 @@ Examples:
 @click.argument("path", type=FILE)
 @map_options
 @spare_options
-@click.option("--apply", "apply_", type=FILE, help="Apply this repair list, rather than work one out.")
+@click.option("--apply", "apply_", type=FILE, help="Apply this repair list, instead of computing one.")
 @click.option("--list", "list_", type=NEW, help="Write the repair list to this file.")
 @click.option("--out", required=True, type=NEW, help="File of the post-repair map.")
 @overwrite_option

@@ -23,7 +23,7 @@ Examples:
 @click.option("--threshold", type=Number(), required=True, help="Accuracy at which a chip counts as good.")
 @click.option("--yield", "yield_picture", type=NEW, help="Draw chips by accuracy and the yield curve.")
 @click.option("--accuracy", "accuracy_picture", type=NEW, help="Draw the accuracy of each chip by method.")
-@click.option("--title", default="", help="Heading of the pictures; what stands between $ is mathematics.")
+@click.option("--title", default="", help="Heading of the pictures; text between $ is mathematics.")
 @overwrite_option
 @json_option
 def report(

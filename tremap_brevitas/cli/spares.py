@@ -1,4 +1,4 @@
-"""Spare rows and columns that a command gives every chip before it looks at what is left."""
+"""Options for spare rows and columns, which a command uses for every chip first."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Spares(TypedDict):
-    """What the options say."""
+    """Values of the options."""
 
     spare_rows: int
     spare_columns: int
@@ -27,7 +27,7 @@ class Spares(TypedDict):
 
 
 def spare_options(command: Command) -> Command:
-    """Options that say how many spare lines there are, and where the cells lie."""
+    """Add options for the number of spare rows and columns, and for the location of the cells."""
     options = [
         click.option("--spare-rows", type=click.IntRange(min=0), default=0, show_default=True, help="Spare rows of each bank."),
         click.option(
@@ -44,10 +44,10 @@ def spare_options(command: Command) -> Command:
 
 
 def check_spares(*, spare_rows: int, spare_columns: int, column_mux: int, geometry: Path | None) -> None:
-    """Check that a geometry is of use.
+    """Check that a geometry is needed.
 
     Raises:
-        click.UsageError: If it is not, or the column mux is said twice.
+        click.UsageError: If it is not, or the column mux is given twice.
     """
     if geometry is not None and column_mux != 1:
         raise click.UsageError("--geometry says the column mux; leave --column-mux out")

@@ -1,4 +1,7 @@
-"""Run many independent jobs, such as groups to retrain or chips to evaluate, on this machine or a Ray cluster, resumably."""
+"""Run many independent jobs, such as groups to retrain or chips to evaluate, on this machine or a Ray cluster, resumably.
+
+Here: engines and run folders. Not here: what the jobs do; this package knows nothing of networks and fault maps.
+"""
 
 import lazy_loader as _lazy
 

@@ -18,7 +18,7 @@ class JobError(RuntimeError):
         self.job = job
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Made anew from what it says: the error behind it may not be picklable.
+        # Rebuilt from its message: the error behind it may not be picklable.
         return type(self).__new__, (type(self), str(self)), self.__dict__
 
 
@@ -50,10 +50,10 @@ class InProcess:
 class RayEngine:
     """Runs jobs on a Ray cluster, as many at once as its resources allow. Needs the extra ``cluster``.
 
-    Ray brings ``work`` and the jobs to the machines; both must be picklable, and what ``work`` imports must be installed
-    there. A job whose worker or machine dies is run again elsewhere. Results do not depend on where and in which order jobs
-    run, as long as ``work`` depends on its job alone: seed what it draws, and let torch use the same number of threads
-    everywhere (``threads``).
+    Ray sends ``work`` and the jobs to the machines; both must be picklable, and the packages that ``work`` imports must be
+    installed there. A job whose worker or machine dies is run again elsewhere. Results do not depend on where and in which
+    order jobs run, as long as ``work`` depends on its job alone: seed its random numbers, and let torch use the same number of
+    threads everywhere (``threads``).
 
     Args:
         address: Address of a running cluster, such as ``"auto"`` or ``"ray://head:10001"``; None starts one on this machine.

@@ -25,12 +25,12 @@ SCHEMA = 1
 class RunFolder:
     """The folder of a run, used in a ``with`` block by one process at a time.
 
-    Each finished job is a file of its own, written atomically. After a crash the next process finds what was
-    finished. The lock is the operating system's: a process that dies lets it go.
+    Each finished job is a file of its own, written atomically. After a crash the next process continues with the jobs
+    that are not finished. The operating system releases the lock of a process that dies.
 
     Args:
         path: The folder; made if it is not there.
-        options: What the results depend on, as JSON can hold it. A folder of other options is refused.
+        options: Everything that the results depend on, in a form that JSON can store. A folder with other options is refused.
 
     Raises:
         ValueError: If the folder holds another run: says which option differs, with both values.
@@ -73,7 +73,7 @@ class RunFolder:
     def get(self, job: str) -> Any:
         """Return the result of a finished job; None if it is not finished.
 
-        A record that is damaged is named on standard error and moved aside, so that the job counts as not finished.
+        A damaged record is logged as a warning and moved aside, so that the job counts as not finished.
         """
         path = self._file(job)
         try:
@@ -93,7 +93,7 @@ class RunFolder:
         """Save the result of a job.
 
         Raises:
-            TypeError: If JSON cannot hold it, or it is None, which says that a job is not finished.
+            TypeError: If JSON cannot hold it, or it is None, which stands for a job that is not finished.
             OSError: If it cannot be written (a full disk, a folder that is read-only); finished jobs stay as they are.
         """
         if self._lock is None:
@@ -106,7 +106,7 @@ class RunFolder:
             draft.write_text(json.dumps(content), encoding="utf-8")
 
     def _file(self, job: str) -> Path:
-        # Readable where it can be, and no way out of the folder; the digest keeps names apart that look alike then.
+        # Readable as far as possible, and always inside the folder; the digest tells apart names that become equal.
         plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", job)[:60].lstrip(".")
         return self.path / "done" / f"{plain}-{hashlib.sha256(job.encode()).hexdigest()[:12]}.json"
 

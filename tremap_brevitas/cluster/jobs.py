@@ -26,20 +26,20 @@ def run_jobs(
     """Run independent jobs, such as one retraining per group; jobs already finished in the folder are skipped.
 
     Args:
-        work: Makes a result of a job. With a folder, JSON must be able to hold the result. It should depend on its job alone:
-            the order of the jobs, and with Ray the machine, is not given.
-        jobs: The jobs by name. A folder knows a job by its name alone: where a job may change under its name (a file that it
-            reads, say), let the options hold a digest.
+        work: Function from a job to its result. With a folder, JSON must be able to hold the result. It should depend on its
+            job alone, since the order of the jobs, and with Ray the machine, is not fixed.
+        jobs: The jobs by name. A folder identifies a job by its name alone: if a job can change under its name, for example
+            with a file that it reads, add a digest to the options.
         engine: Where they run; None for this process.
         folder: Run folder; None keeps nothing.
-        options: What the results depend on beside the jobs; a folder that holds a run of other options is refused.
+        options: Everything besides the jobs that the results depend on; a folder with other options is refused.
         progress: Text before the progress bar; None for no bar.
 
     Returns:
         Results in the order of ``jobs``, the same whether or not the run was interrupted.
 
     Raises:
-        JobError: If a job raises; results that came before are in the folder.
+        JobError: If a job raises; results that were finished before are in the folder.
         ValueError: If the folder holds another run.
         BlockingIOError: If another process is working in the folder.
 

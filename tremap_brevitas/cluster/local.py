@@ -16,8 +16,8 @@ _work: list[Callable[[Any], Any]] = []
 class LocalCores:
     """Runs jobs in processes on this machine, each with one torch thread.
 
-    ``work``, the jobs and the results must be picklable; as ever with processes that are started anew, a script needs
-    ``if __name__ == "__main__":``. ``work`` goes to each process once.
+    ``work``, the jobs and the results must be picklable; as always with processes that are started anew, a script needs
+    ``if __name__ == "__main__":``. ``work`` is sent to each process once.
 
     Args:
         workers: Number of processes.
@@ -43,7 +43,7 @@ class LocalCores:
             min(self.workers, len(jobs)),
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_begin,
-            initargs=(pickle.dumps(work),),  # plainly: torch would send its tensors as open files
+            initargs=(pickle.dumps(work),),  # a plain pickle: torch would send tensors as open files
         )
         try:
             names: dict[Future[Any], str] = {pool.submit(_run, pickle.dumps(job)): name for name, job in jobs.items()}

@@ -1,4 +1,7 @@
-"""ScriptModules that apply stuck bits to codes."""
+"""ScriptModules that apply stuck bits to codes, between rounding and dequantization.
+
+Not here: whose faults they are, which the proxies in ``proxy/`` know.
+"""
 
 from tremap_brevitas.core import versions as _versions
 from tremap_brevitas.core.int_quant import StuckAtDecoupledIntQuant, StuckAtIntQuant

@@ -18,8 +18,8 @@ class StuckAt(brevitas.jit.ScriptModule):
     """ScriptModule that turns wanted codes into the codes that the memory returns.
 
     It sits between rounding and dequantization and does nothing until its owner, the weight proxy, gives it
-    tensors. They are no buffers: a checkpoint must not carry a chip's faults, nor DDP broadcast them, nor an averaged
-    model average them. Gradients pass straight through, except at frozen weights.
+    tensors. They are not buffers: a checkpoint must not contain a chip's faults, DDP must not broadcast them, and an averaged
+    model must not average them. Gradients pass straight through, except at frozen weights.
 
     The ways to read back, and the tensors of each (in the shape of the codes):
 
@@ -29,7 +29,7 @@ class StuckAt(brevitas.jit.ScriptModule):
     - ``TABLE``: ``(pattern, table)``: int16 stuck pattern plus one, and the flat table of
       [code_table][tremap_brevitas.codes.code_table], which all layers share.
     - ``FORMULA``: ``(sa0, sa1)`` as int32, for nearest codes above 8 bits and for wide sign-magnitude.
-    - ``FIXED``: ``(codes,)``: whatever the weights say, these codes come out. Used to run a chip as deployed.
+    - ``FIXED``: ``(codes,)``: these codes are returned, whatever the weights are. Used to run a chip as deployed.
 
     Args:
         mode: One of the above, or ``HEALTHY``.
@@ -59,7 +59,7 @@ class StuckAt(brevitas.jit.ScriptModule):
             stuck = self.tensors[0]
             read = wanted.to(stuck.dtype).bitwise_or_(stuck).bitwise_xor_(self.tensors[1])
         elif self.mode == 2:
-            # NaN has no index; the sum below brings it back.
+            # NaN has no index; the sum below restores it.
             index = torch.add(torch.nan_to_num(wanted).to(torch.int32), self.tensors[0], alpha=self.columns)
             read = torch.index_select(self.tensors[1], 0, index.reshape(-1)).reshape(wanted.shape)
         elif self.mode == 3:

@@ -22,8 +22,8 @@ def check_brevitas(version: str | None = None) -> None:
     version = str(getattr(brevitas, "__version__", None) or metadata.version("brevitas")) if version is None else version
     if version.split("+")[0] not in TESTED:
         warnings.warn(
-            f"brevitas {version} was not tested with tremap_brevitas, which uses private parts of it: faults may be lost with "
-            f"no error. Tested: {', '.join(TESTED)}; pip install brevitas=={TESTED[-1]}",
+            f"brevitas {version} was not tested with tremap_brevitas, which uses private parts of it: faults may be lost "
+            f"without an error. Tested: {', '.join(TESTED)}; pip install brevitas=={TESTED[-1]}",
             UserWarning,
             stacklevel=2,
         )

@@ -123,7 +123,7 @@ class FaultMap:
         return hash((self.digest, self.chip))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # MappingProxyType cannot be pickled or deep-copied; a plain dict says the same.
+        # MappingProxyType cannot be pickled or deep-copied; a plain dict holds the same.
         return type(self), (self.memory, self.cells, self.stuck_at, self.chip, dict(self.metadata))
 
     def __repr__(self) -> str:
@@ -140,7 +140,7 @@ class FaultMap:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the map to one compressed file without pickle.
 
-        The file is written atomically. The path is taken as it stands; ``.npz`` is the usual ending.
+        The file is written atomically. The path is used unchanged; ``.npz`` is the usual ending.
         """
         header = {
             "words": self.memory.words,
@@ -194,7 +194,7 @@ def check_same_memory(maps: Iterable[FaultMap]) -> Memory:
     """Return the memory of several maps, which must be the same.
 
     Raises:
-        ValueError: If there is no map, or two differ in geometry.
+        ValueError: If there is not a fault map, or two differ in geometry.
     """
     maps = list(maps)
     if not maps:

@@ -19,8 +19,8 @@ class Memory:
         words: Number of words, at least 1.
         word_bits: Cells in a word, at least 1.
         banks: Number of equal banks that the words are divided into, the first words in the first. Faults cluster in banks, so
-            statistics, generators and pictures look at them; where a cell lies does not depend on them, and two memories that
-            differ in nothing else are equal.
+            that statistics, generators and pictures use them. The index of a cell does not depend on banks, and two memories
+            that differ only in banks are equal.
 
     Raises:
         TypeError: If an argument is not an integer.

@@ -30,7 +30,7 @@ class MergedFaultMap(FaultMap):
     Attributes:
         members: The chips' own maps, each once.
         conflicts: Sorted cells that are stuck at 0 on one member and at 1 on another.
-        on_conflict: How they were settled. Under ``"free"`` they are not among ``cells``.
+        on_conflict: How they were resolved. Under ``"free"`` they are not among ``cells``.
     """
 
     members: tuple[FaultMap, ...] = ()
@@ -63,7 +63,7 @@ class MergedFaultMap(FaultMap):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> MergedFaultMap:
-        """Read what [save][tremap_brevitas.MergedFaultMap.save] wrote.
+        """Read a merged map that [save][tremap_brevitas.MergedFaultMap.save] wrote.
 
         Raises:
             FileNotFoundError: If there is no such file.

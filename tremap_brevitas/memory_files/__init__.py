@@ -1,6 +1,7 @@
 """File formats for the words of a memory: conversion of words to bytes and back, one module per format.
 
-What each format is stands at ``write_memory_image``. Every reader refuses what it does not understand, and names the line.
+``write_memory_image`` describes the formats. Every reader refuses what it does not understand, and names the line.
+Not here: codes and layers; see ``placement/``.
 """
 
 from __future__ import annotations

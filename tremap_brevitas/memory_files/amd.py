@@ -20,7 +20,7 @@ def read_amd_mif(data: bytes, bits: int) -> list[int]:
     """Read the words of a file.
 
     Raises:
-        BadLineError: If a line is not a word of so many bits.
+        BadLineError: If a line is not a word of ``bits`` binary digits.
     """
     words = []
     for line, text in lines_of(text_of(data)):
@@ -41,8 +41,8 @@ def write_coe(words: Sequence[int], bits: int, text: str) -> bytes:
 def read_coe(data: bytes, bits: int) -> list[int]:
     """Read the words of a file.
 
-    A semicolon ends a statement and begins a comment up to the end of the line. In the vector it ends nothing where a word has
-    yet to come: at its beginning and after a comma.
+    A semicolon ends a statement and begins a comment up to the end of the line. In the vector it only begins a comment where a
+    word must follow: at its beginning and after a comma.
 
     Raises:
         BadLineError: If a line is not of the format.

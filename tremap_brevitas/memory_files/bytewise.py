@@ -28,7 +28,7 @@ def read_raw(data: bytes, bits: int, line: int = 1) -> list[int]:
     """Read words from bytes.
 
     Raises:
-        BadLineError: If they are not a whole number of words, or a word has more bits.
+        BadLineError: If they do not make up whole words, or a word has more bits.
     """
     size = -(-bits // 8)
     if len(data) % size:
@@ -63,7 +63,7 @@ def read_intel_hex(data: bytes, bits: int) -> list[int]:
     for line, text in lines_of(text_of(data)):
         if ended:
             raise BadLineError(line, "a record after the end record")
-        kind, address, payload = _taken_apart(text, line)
+        kind, address, payload = _parse_record(text, line)
         if kind == 0:
             if segmented and address + len(payload) > 1 << 16:
                 raise BadLineError(line, "a record that runs over the end of its segment of 64 KiB")
@@ -96,7 +96,7 @@ def _add(image: bincopy.BinFile, address: int, payload: bytes, count: int, line:
     raise BadLineError(line, f"bytes {address:#x} to {address + len(payload) - 1:#x}: some were given before")
 
 
-def _taken_apart(text: str, line: int) -> tuple[int, int, bytes]:
+def _parse_record(text: str, line: int) -> tuple[int, int, bytes]:
     if not text.isascii() or " " in text:
         raise BadLineError(line, f"{text[:20]!r} is not an Intel HEX record")
     try:

@@ -36,7 +36,7 @@ def without_comments(text: str, comment: str, opening: str) -> str:
     Args:
         text: The text.
         comment: Regular expression of a whole comment.
-        opening: What begins a comment that never ends.
+        opening: Beginning of a comment, to find one that is never closed.
 
     Raises:
         BadLineError: If a comment never ends.
@@ -68,7 +68,7 @@ def number(text: str, base: int, line: int) -> int:
     """Parse a number without a sign; underscores between the digits are ignored.
 
     Raises:
-        BadLineError: If it is none.
+        BadLineError: If it is not a number.
     """
     if not re.fullmatch(_DIGITS[base], text) or not text.strip("_"):
         raise BadLineError(line, f"{text!r} is not a number of base {base}")

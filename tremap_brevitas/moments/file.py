@@ -26,7 +26,7 @@ class InputMoments:
     """Second moments of the inputs of a network's layers.
 
     Attributes:
-        layers: By name. Left out are biases, embeddings and whatever was not run as a layer of its own.
+        layers: By name. Biases, embeddings and layers that were not called as modules are left out.
         image: Digest of the memory image whose codes the network computed with.
     """
 
@@ -42,8 +42,9 @@ class InputMoments:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the moments to a file, atomically.
 
-        A layer of ``n`` inputs takes ``2 n (n + 1)`` bytes for each group of channels. The arrays are not compressed: numbers
-        like these give a tenth at most, and what is not can be mapped, so that one layer of a large network is at hand at once.
+        A layer of ``n`` inputs takes ``2 n (n + 1)`` bytes for each group of channels. The arrays are not compressed: that
+        would save a tenth at most, and arrays that are not compressed can be mapped, so that one layer of a large network is
+        available at once.
         """
         arrays = {f"{name}_{i}": getattr(layer, name) for i, layer in enumerate(self.layers.values()) for name in ARRAYS}
         layers = [
@@ -55,12 +56,12 @@ class InputMoments:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> InputMoments:
-        """Read what [save][tremap_brevitas.moments.InputMoments.save] wrote; the arrays are memory-mapped.
+        """Read moments that [save][tremap_brevitas.moments.InputMoments.save] wrote; the arrays are memory-mapped.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it holds something else, is damaged or has a newer schema. Whether every number of it is as it was
-                written is a matter of the digest that a bundle keeps.
+            ValueError: If it holds something else, is damaged or has a newer schema. Damage inside an array shows only in the
+                digest that a bundle keeps.
         """
         header, arrays = mapped_archive(path, kind=KIND, schema=SCHEMA)
         with reading(path, f"a {KIND} file"):

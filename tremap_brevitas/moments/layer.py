@@ -17,22 +17,22 @@ CHUNK = 256  # full rows of the moments that are held at once
 class LayerMoments:
     """Second moments of one layer's inputs, for its weight as matrices (groups, rows, columns).
 
-    A row is an output channel of a group; a column is one input of it: for a convolution a channel of the group at a place of
-    the kernel, as in the weight's own order, for a transposed one as the ordinary convolution that it is sees the kernel. The
-    error of an output whose weights are off by ``e`` is ``e' H e``, in the mean over the inputs.
+    A row is an output channel of a group; a column is one of its inputs: for a convolution a channel of the group at a position
+    of the kernel, in the weight's own order. A transposed convolution is treated as the ordinary one that computes the same.
+    The error of an output whose weights are off by ``e`` is ``e' H e``, in the mean over the inputs.
 
     Args:
         name: Name of the layer.
         groups: Groups of its channels.
         transposed: Whether the weight is that of a transposed convolution, (inputs, outputs of a group, kernel).
-        samples: Rows of inputs that were looked at.
+        samples: Number of rows of inputs.
         second: Upper triangle of ``H``, row by row: float32, (groups, columns * (columns + 1) / 2); may be mapped from a file.
         mean: Mean of each input, (groups, columns).
         scale: Scale of the codes: float64, (groups, rows, 1), or (groups, rows, columns) where it differs along a row.
         power: Mean square of each output without its bias, for the codes that the moments belong to: (groups, rows).
 
     Raises:
-        ValueError: If shapes do not go together, or a number is not finite, a scale not positive or a square negative.
+        ValueError: If shapes do not match, or a number is not finite, a scale not positive or a square negative.
 
     Examples:
         Of two inputs the second is twice the first, always; the codes are 3 and 1 at a scale of one half.
@@ -41,7 +41,7 @@ class LayerMoments:
         >>> moments.power.item(), moments.second.tolist()
         (6.25, [[1.0, 2.0, 4.0]])
 
-        An error of one code in the first weight, and one that the second weight takes back:
+        An error of one code in the first weight, and one that the second weight cancels:
 
         >>> moments.output_error([0], [1.0]), moments.output_error([0, 1], [2.0, -1.0])
         (0.2, 0.0)
@@ -100,7 +100,7 @@ class LayerMoments:
             mean: Means, (groups, columns).
             codes: Codes less their zero points, as matrices.
             scale: Scale of each, in a shape that broadcasts to theirs.
-            samples: Rows of inputs that were looked at.
+            samples: Number of rows of inputs.
             groups: Groups of channels.
             transposed: Whether the layer is a transposed convolution.
         """
@@ -173,14 +173,14 @@ class LayerMoments:
         if not self.transposed:
             return weight.reshape(self.groups, self.rows, self.columns)
         parts = weight.reshape(self.groups, weight.shape[0] // self.groups, *weight.shape[1:])
-        kernel = tuple(range(3, parts.ndim))  # an output sees the kernel the other way round
+        kernel = tuple(range(3, parts.ndim))  # a transposed convolution uses the kernel in reverse
         return np.flip(parts, kernel).swapaxes(1, 2).reshape(self.groups, self.rows, self.columns)
 
     def places(self, weight: NDArray[np.int64], shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return output channel (counted through all groups) and column of weights given by their flat index.
 
         Raises:
-            ValueError: If a weight of that shape does not go with the moments.
+            ValueError: If a weight of that shape does not match the moments.
         """
         self.check(shape)
         if self.transposed:
@@ -217,7 +217,7 @@ class LayerMoments:
 
         Args:
             weight: Flat, row-major indices of the weights.
-            errors: By how much the codes are off.
+            errors: Errors of the codes.
             shape: Shape of the weight; None for (groups * rows, columns).
         """
         index, off = np.asarray(weight, dtype=np.int64), np.asarray(errors, dtype=np.float64)

@@ -32,6 +32,7 @@ from tremap_brevitas.placed.state import PlacedState
 from tremap_brevitas.placement import MemoryImage, Placement
 from tremap_brevitas.placement.certificate import Certificate, Deployment, certificate
 from tremap_brevitas.placement.image_file import Format, write_memory_image
+from tremap_brevitas.printable import counted
 from tremap_brevitas.report.fleet_report import FleetReport
 
 ENDINGS = {"readmemh": "mem", "amd_mif": "mif", "coe": "coe", "altera_mif": "mif", "intel_hex": "hex", "raw": "bin"}
@@ -70,7 +71,7 @@ def export_bundle(
     fleet = list(onnx_export.members if chips is None else chips)
     _check_arguments(fleet, memory_format, onnx_forms)
     if moments is not None and moments.image != image.digest:
-        raise ValueError(f"moments belong to an image of digest {moments.image}, but the network computes {image.digest} now")
+        raise ValueError(f"moments belong to an image of digest {moments.image}, but the network's is {image.digest} now")
     channels = None if groups is None else _groups(groups, placement)
     proofs = [
         onnx_export.certificate
@@ -142,8 +143,8 @@ def export_bundle(
         bar.update()
         verification = verify_bundle(draft, fleet, progress=progress)
         bar.update()
-        if not verification.ok:  # nothing that we know of; then it must not leave
-            raise ValueError(f"{folder}: what was written does not verify: {'; '.join(verification.problems)}")
+        if not verification.ok:  # there is no known cause; but such a bundle must not be written
+            raise ValueError(f"{folder}: the new bundle fails its verification: {'; '.join(verification.problems)}")
     return Path(folder)
 
 
@@ -178,7 +179,7 @@ def _accuracies(report: FleetReport | None, proofs: Sequence[Certificate]) -> di
     for result in report.chips:
         proof = by_chip.get(result.chip)
         if proof is None:
-            raise ValueError(f"the report {report.name!r} is about chip {result.chip!r}, which is none of chips")
+            raise ValueError(f"the report {report.name!r} is about chip {result.chip!r}, which is not among chips")
         if replace(result, accuracy=None) != proof.result:
             raise ValueError(
                 f"the report {report.name!r} is of another network or deployment: on chip {result.chip!r} it says {result}; "
@@ -200,8 +201,8 @@ def _inputs(example_input: Inputs, probe: Inputs | None, dynamic_batch: bool) ->
     size, count = len(inputs[0]), len(probed[0])
     if not count or (count % size and not dynamic_batch):
         raise ValueError(
-            f"probe has {count} inputs, but example_input has {size}, and the files take as many at a time: the probe's number "
-            f"must be a multiple, or give dynamic_batch=True"
+            f"probe has {counted(count, 'input')}, but example_input has {size}, and the files take that number at a time: "
+            f"give a multiple of it, or dynamic_batch=True"
         )
     return inputs, probed
 
@@ -219,7 +220,7 @@ def _write_probe(
         error = max(error, output_errors(qcdq.path, *twice).max())
     if not error <= tolerance:
         raise ValueError(
-            f"onnxruntime's output of the QCDQ file differs from PyTorch's by {error:.3g} of the largest, allowed are "
+            f"onnxruntime's output of the QCDQ file differs from PyTorch's by {error:.3g} of the largest; the tolerance is "
             f"{tolerance:.3g}"
         )
     return float(error)

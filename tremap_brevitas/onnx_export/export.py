@@ -73,7 +73,7 @@ class OnnxExport:
     Raises:
         ValueError: If the model or an input is not in float32, a form cannot hold the codes, or the codes do not satisfy the
             live map.
-        TypeError: If an input is no tensor, or the model returns something else than tensors.
+        TypeError: If an input is not a tensor, or the model returns anything but tensors.
         RuntimeError: If a layer cannot be exported.
     """
 
@@ -102,7 +102,7 @@ class OnnxExport:
         if dynamo:
             self._check_shared()
         self._about = self._description()
-        # Whatever a first call settles is settled before the model is put back.
+        # The first call may initialize values, which must happen before the state of the model is recorded.
         leaves = leaves_of(net.model, self.inputs)
         self.outputs = tuple(several[0] for several in leaves)
         self._leaves = [len(several) for several in leaves]
@@ -115,14 +115,14 @@ class OnnxExport:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
             draft = Path(folder) / target.name
             write = brevitas.export.export_qonnx if form == "qonnx" else brevitas.export.export_onnx_qcdq
-            holding = _holding(self._slots, self.net.placement, self._marked)
-            with holding, unchanged(model), evaluation_mode(model), torch.no_grad():
+            replaced = _codes_replaced(self._slots, self.net.placement, self._marked)
+            with replaced, unchanged(model), evaluation_mode(model), torch.no_grad():
                 try:
                     write(model, export_path=str(draft), **options)
                 except AssertionError as error:
                     raise RuntimeError(f"Brevitas' exporter refuses the model: {error}") from error
             graph = load_onnx(draft)
-            about = {**self._about, "layers": _settle(target, graph, self.image, self._marked)}
+            about = {**self._about, "layers": _locate_weights(target, graph, self.image, self._marked)}
             if len(graph.graph.output) == sum(self._leaves) > len(self._leaves):  # of a QuantTensor only the value is an output
                 keep_outputs(graph, [sum(self._leaves[:i]) for i in range(len(self._leaves))])
             complete_gemms(graph)
@@ -139,7 +139,7 @@ class OnnxExport:
             if shared and (entry.proxy.has_faults or name in self._marked):
                 raise RuntimeError(
                     f"layer {name!r}: its weight quantizer serves several weights, and torch's dynamo exporter hides which one "
-                    f"is meant; export with dynamo=False"
+                    f"it quantizes; export with dynamo=False"
                 )
 
     def _description(self) -> dict[str, Any]:
@@ -167,7 +167,7 @@ def _check_layers(form: Form, slots: Mapping[str, WeightSlot], placement: Placem
     wide = next((layer for layer in placement.layers if layer.bit_width > 8), None)
     if form == "qcdq" and wide is not None:
         raise ValueError(
-            f"layer {wide.name!r}: QCDQ holds codes of up to 8 bits, its codes have {wide.bit_width}; use QONNX alone"
+            f"layer {wide.name!r}: QCDQ holds codes of at most 8 bits, but its codes have {wide.bit_width}; export QONNX only"
         )
     for name, entry in slots.items():
         if isinstance(entry.proxy, FaultyGroupwiseWeightQuantProxyFromInjector):
@@ -187,7 +187,7 @@ def _check_layers(form: Form, slots: Mapping[str, WeightSlot], placement: Placem
 def _options(form: Form, inputs: tuple[Tensor, ...], leaves: list[int], dynamo: bool, dynamic_batch: bool) -> dict[str, Any]:
     options: dict[str, Any] = {"args": inputs, "verbose": False, "dynamo": dynamo}
     if dynamo and form == "qcdq":
-        options["opset_version"] = 18  # what torch takes today by default; the file shall not change with it
+        options["opset_version"] = 18  # torch's present default, fixed so that it does not change with torch
     if dynamic_batch and dynamo:
         # A batch of one would be taken for a constant.
         options["args"] = tuple(torch.cat([x, x]) if x.shape[0] == 1 else x for x in inputs)
@@ -213,12 +213,14 @@ def _codes_of(entry: WeightSlot) -> NDArray[np.int32] | None:
             quantized = layer.quant_weight()
             values = torch.round(quantized.value / quantized.scale + quantized.zero_point)
         return values.to(torch.int32).cpu().numpy()
-    except Exception:  # a quantizer that needs an input, is delayed, or knows no codes: nothing that ours could be taken for
+    except Exception:  # a quantizer that needs an input, is delayed, or has no codes: it cannot be mistaken for a placed one
         return None
 
 
 @contextmanager
-def _holding(slots: Mapping[str, WeightSlot], placement: Placement, codes: Mapping[str, NDArray[np.int32]]) -> Iterator[None]:
+def _codes_replaced(
+    slots: Mapping[str, WeightSlot], placement: Placement, codes: Mapping[str, NDArray[np.int32]]
+) -> Iterator[None]:
     """Temporarily let some layers compute with these codes."""
     before = {name: slots[name].proxy.fault_slot(slots[name].slot) for name in codes}
     try:
@@ -230,7 +232,9 @@ def _holding(slots: Mapping[str, WeightSlot], placement: Placement, codes: Mappi
             slots[name].proxy.set_fault_slot(slots[name].slot, faults)
 
 
-def _settle(target: Path, graph: ModelProto, image: MemoryImage, marked: Mapping[str, NDArray[np.int32]]) -> dict[str, str]:
+def _locate_weights(
+    target: Path, graph: ModelProto, image: MemoryImage, marked: Mapping[str, NDArray[np.int32]]
+) -> dict[str, str]:
     """Find each layer's weight in an exported graph; restore the codes of those that were marked.
 
     Returns:

@@ -1,6 +1,7 @@
 """Read the integer weights of ONNX files and compare them with a memory image, without torch.
 
-Handlers for Brevitas' own exporters stand with the proxies that they serve, in ``proxy/export_handlers.py``.
+Not here: writing these files (``onnx_export/``), whole bundles (``bundle/``), and the handlers for Brevitas' exporters, which
+are beside the proxies that they serve, in ``proxy/export_handlers.py``.
 """
 
 import lazy_loader

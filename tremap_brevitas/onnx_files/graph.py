@@ -14,8 +14,8 @@ from tremap_brevitas.onnx_files.weights import constants, sources
 def set_weight(graph: ModelProto, initializers: Collection[str], codes: NDArray[np.integer], name: str) -> None:
     """Give these codes, in a new initializer without a clip, to every node that dequantizes one of ``initializers``.
 
-    What nobody takes any more is removed. A weight that is used twice may stand in a graph once or twice; afterwards it
-    stands there once, under ``name``.
+    What is then unused is removed. A weight that is used twice may be in the graph once or twice; afterwards it is there
+    once, under ``name``.
 
     Args:
         graph: The graph; changed in place.
@@ -78,7 +78,7 @@ def unshare_zero_points(graph: ModelProto) -> None:
 
 
 def initializers_are_constant(graph: ModelProto) -> None:
-    """Remove initializers from the graph inputs, where they are mere defaults that no tool may fold."""
+    """Remove initializers from the graph inputs; listed there, they are only defaults, which tools may not fold."""
     names = {i.name for i in graph.graph.initializer}
     kept = [ValueInfoProto.FromString(i.SerializeToString()) for i in graph.graph.input if i.name not in names]
     del graph.graph.input[:]

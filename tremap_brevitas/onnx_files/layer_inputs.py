@@ -37,10 +37,10 @@ class LayerInput:
     Attributes:
         operator: ``"Conv"``, ``"ConvTranspose"``, ``"Gemm"`` or ``"MatMul"``.
         groups: Groups of a convolution; else 1.
-        channels: Of a matrix, the channels of the feature map that was flattened before it; its number of columns if there was
-            none; 0 if that cannot be told.
+        channels: For a matrix, the channels of the feature map that was flattened before it; its number of columns if there
+            was none; 0 if unknown.
         integers: Lowest and highest integer that the input's quantizer can give, by its bit width and sign alone; None if
-            the input is not quantized, or with a zero point other than 0.
+            the input is not quantized, or has a zero point other than 0.
     """
 
     operator: str
@@ -57,7 +57,8 @@ def layer_inputs(model: ModelProto, initializers: Mapping[str, str]) -> dict[str
         initializers: For each layer, the name of the initializer that holds its weight.
 
     Returns:
-        By layer, in the order of the graph; those that go into none of the four operators, or into unlike ones, are left out.
+        One entry for each layer, in the order of the graph; layers of no such operator, or of several unlike ones, are left
+        out.
     """
     graph = _Graph(model)
     place = {output: index for index, node in enumerate(model.graph.node) for output in node.output}
@@ -109,7 +110,7 @@ class _Graph:
         zero_point, bits = (self.known.get(name) for name in node.input[2:4])
         if zero_point is None or bits is None or np.any(zero_point):
             return None
-        # As qonnx' get_integer_datatype has it: a narrow range counts as the whole one.
+        # As in qonnx' get_integer_datatype, a narrow range counts as the full range.
         width, signed = int(bits.reshape(-1)[0]), bool(_attribute(node, "signed", 1))
         if signed:
             return (-1, 1) if width == 1 else (-(1 << (width - 1)), (1 << (width - 1)) - 1)

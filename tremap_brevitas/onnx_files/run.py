@@ -15,16 +15,16 @@ from tremap_brevitas.printable import counted
 def onnx_runner(path: str | os.PathLike[str]) -> Callable[..., Any]:
     """Load a QCDQ file and return a function from inputs to outputs.
 
-    The function takes one array for each input of the file, and gives an array, or a tuple of them if the file has several
-    outputs. Graph optimizations are off, since they alone move outputs by about 2e-3. A file whose batch size is fixed gets its
-    inputs in batches of that size, and its outputs are put one after the other.
+    The function takes one array for each input of the file, and returns an array, or a tuple of them if the file has several
+    outputs. Graph optimizations are off, since they alone change outputs by about 2e-3. A file whose batch size is fixed gets
+    its inputs in batches of that size, and the outputs are concatenated.
 
     Args:
         path: A QCDQ file. (onnxruntime knows no ``Quant`` node, so that QONNX files need qonnx.)
 
     Raises:
-        ValueError: If onnxruntime cannot load the file; or, when called, if the inputs are not as many as the file's, are no
-            whole number of batches, or onnxruntime cannot run them.
+        ValueError: If onnxruntime cannot load the file; or, when called, if the number of inputs is not the file's, they do not
+            make up whole batches, or onnxruntime cannot run them.
     """
     import onnxruntime
 

@@ -1,8 +1,8 @@
 """Choose codes that identify every weight of a network in an exported graph; needs only NumPy.
 
-Exporters name initializers as they like, merge equal ones and copy those that are used twice. Two layers of equal codes can
-then not be told apart in the file. So such layers are exported with a code or two changed, found by these, and given their
-own codes afterwards.
+Exporters choose the names of initializers, merge equal ones and copy those that are used twice, so that two layers with equal
+codes cannot be told apart in the file. Such layers are therefore exported with one or two codes changed, identified by these,
+and given their own codes afterwards.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def marked_codes(image: MemoryImage, others: Iterable[NDArray[np.integer]]) -> d
 
     Returns:
         Codes in the weight's shape, for those layers only. Biases are always among them: their codes are often all zeros, and
-        there may be some in a graph that no layer of the network accounts for.
+        a graph may contain some that belong to no layer of the network.
 
     Raises:
         ValueError: If there are more equal layers than codes to tell them apart.

@@ -26,7 +26,7 @@ class OnnxReport:
     Attributes:
         path: The file.
         layers: Name of the initializer for each layer that was found with the right codes.
-        problems: What is wrong, one sentence each; empty if nothing is.
+        problems: Problems, one sentence each; empty if there is none.
         output_error: Largest difference of the outputs, relative to the largest output; None if they were not compared.
     """
 
@@ -60,12 +60,12 @@ def verify_onnx(
     Args:
         path: A QCDQ or QONNX file.
         image: The codes; every layer must be in the file with exactly these, in each place where the graph uses it. Files of
-            ``export_qonnx`` and ``export_qcdq`` say which weight is whose; in others a layer is found by its codes, and among
-            equal ones by its scale and by the initializer's name.
+            ``export_qonnx`` and ``export_qcdq`` name the weight of each layer; in others a layer is identified by its codes,
+            and among equal ones by its scale and by the initializer's name.
         scales: Scale of each layer's weight; compared exactly if given.
         inputs: Inputs (an array, or one for each input of the file) to run the file with, in onnxruntime, its graph
-            optimizations off since they alone move outputs by 2e-3. QCDQ files only: onnxruntime knows no ``Quant`` node.
-        outputs: What the network gives for them: an array, or one for each output.
+            optimizations off since they alone change outputs by 2e-3. QCDQ files only: onnxruntime knows no ``Quant`` node.
+        outputs: The network's outputs for them: an array, or one for each output.
         tolerance: Allowed difference of the outputs, relative to the largest. Not zero, since onnxruntime and torch add the
             products of a convolution in another order; a few times 1e-7 is float32's rounding.
 
@@ -91,7 +91,7 @@ def verify_onnx(
     if inputs is not None and outputs is not None:
         error = float(output_errors(path, inputs, outputs).max())
         if not error <= tolerance:  # NaN too
-            problems.append(f"outputs differ by {error:.3g} of the largest, allowed are {tolerance:.3g}")
+            problems.append(f"outputs differ by {error:.3g} of the largest; the tolerance is {tolerance:.3g}")
     layers = {name: weight.initializer for name, weight in weights.items()}
     return OnnxReport(os.fspath(path), layers, tuple(problems), error)
 
@@ -189,10 +189,10 @@ def output_errors(path: str | os.PathLike[str], inputs: Arrays, outputs: Arrays)
     Args:
         path: The file.
         inputs: An array, or one for each input of the file.
-        outputs: What is expected: an array, or one for each output.
+        outputs: Expected outputs: an array, or one for each output.
 
     Returns:
-        For each input, the largest difference to what was expected, relative to the largest number of that output.
+        For each input, the largest difference to the expected output, relative to the largest number of that output.
 
     Raises:
         ValueError: If the file cannot be run, or its outputs have another number or shape.

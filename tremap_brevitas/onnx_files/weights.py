@@ -16,7 +16,7 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 Array = NDArray[Any]
 
 METADATA = "tremap_brevitas"
-ON_THE_WAY = ("Clip", "QuantizeLinear", "Identity")  # nodes between a weight and what dequantizes it
+ON_THE_WAY = ("Clip", "QuantizeLinear", "Identity")  # nodes that may lie between a weight and its dequantization
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ def load_onnx(path: str | os.PathLike[str]) -> ModelProto:
         model = onnx.load(os.fspath(path))
     except FileNotFoundError:
         raise
-    except Exception as error:  # protobuf raises what it likes
+    except Exception as error:  # protobuf raises errors of many types
         raise ValueError(f"{path}: not an ONNX file, or damaged ({type(error).__name__}: {error})") from None
     if not model.graph.node:
         raise ValueError(f"{path}: an ONNX file without a single node")
@@ -62,8 +62,8 @@ def onnx_weights(model: ModelProto) -> list[OnnxWeight]:
     """Return the quantized weights of a QCDQ or QONNX graph, in the order of its nodes.
 
     A weight is an initializer of one dimension (a bias) or more that runs into a ``DequantizeLinear`` node, directly or through
-    ``QuantizeLinear`` and ``Clip``, or into a ``Quant`` node of QONNX. Whatever the graph does to it on the way is done here
-    too, by the ONNX and QONNX operator definitions: quantize, round half to even, saturate, clip.
+    ``QuantizeLinear`` and ``Clip``, or into a ``Quant`` node of QONNX. The operations on this path are computed here as the
+    ONNX and QONNX operators are defined: quantize, round half to even, saturate, clip.
 
     Raises:
         ValueError: If a weight's scale or zero point is not constant.
@@ -169,7 +169,7 @@ def onnx_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     about = metadata_of(load_onnx(path))
     if about is None:
-        raise ValueError(f"{path}: has no metadata of tremap_brevitas; it was written by something else")
+        raise ValueError(f"{path}: has no metadata of tremap_brevitas, so that it was written by another tool")
     return about
 
 

@@ -1,4 +1,8 @@
-"""Reorder a network's channels to fit a chip's stuck cells. NumPy and SciPy only."""
+"""Find the order of a network's channels that fits a chip's stuck cells. NumPy and SciPy only.
+
+Here: groups of channels as data, the search, its proof and its files. Not here: finding the groups in a model, and changing
+the model; see ``prepare/reordering/``.
+"""
 
 from tremap_brevitas.order.check import check_order
 from tremap_brevitas.order.chip_order import ChipOrder, read_in_order, solve

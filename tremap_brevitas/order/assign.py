@@ -15,7 +15,7 @@ def best_order(hit: SlotCosts, current: Index, *, tie: float, rng: np.random.Gen
 
     Args:
         hit: Slots hit and costs.
-        current: Order as it is.
+        current: Current order.
         tie: Costs that differ by less count as equal. Of equal orders, the one that moves fewest channels out of slots that
             are hit is taken, or, with ``rng``, any.
         rng: Draws among equal orders.

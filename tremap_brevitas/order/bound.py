@@ -19,12 +19,12 @@ _BLOCK = 1 << 16
 def unavoidable(problem: Problem, orders: Sequence[Index]) -> int:
     """Return a lower bound on the number of wrong codes over all channel orders.
 
-    Places that only one group moves are told apart from all others: the best order of that group for them alone is a bound.
-    Of the other places those count into which no code of the layer can come that agrees with their stuck bits.
+    Positions that only one group moves are separated from all others: the best order of that group for them alone is a bound.
+    Of the other positions, those count that no code of the layer that agrees with their stuck bits can reach.
 
     Args:
         problem: Chip and network.
-        orders: Good orders: what is right in them need not be looked at.
+        orders: Good orders: positions that are right in them are skipped.
     """
     alone, owner = _alone(problem)
     total = 0

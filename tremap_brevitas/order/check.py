@@ -1,4 +1,4 @@
-"""Whether an order that somebody hands over is what it says."""
+"""Check a given channel order against its words and the chip's map."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def check_order(order: ChipOrder, chip: FaultMap) -> tuple[str, ...]:
     compared with its codes.
 
     Args:
-        order: What is claimed.
+        order: The order to check.
         chip: The chip's fault map, with or without what its spare rows and columns take away.
 
     Returns:
-        One sentence for each thing that is not as claimed; none if all is.
+        One sentence for each contradiction; none if all is as the order says.
 
     Raises:
         ValueError: If map and image are of different memories.
@@ -50,7 +50,7 @@ def read_and_checked(order: ChipOrder, chip: FaultMap) -> tuple[dict[str, NDArra
         read = MemoryImage.from_words(written.placement, words).codes
     codes = out_of_order(read, order.groups, order.orders)
     for name, wanted in order.network.codes.items():
-        # What an order says is read is what it writes: the nearest codes that the chip can hold.
+        # An order states that the chip reads what is written: the nearest codes that it can hold.
         wrong = int(np.count_nonzero(read[name] != written.codes[name]))
         if wrong:
             differ = int(np.count_nonzero(codes[name] != wanted))

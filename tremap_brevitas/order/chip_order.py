@@ -33,7 +33,7 @@ class ChipOrder:
         network: The network's codes in their own order, and where the slots lie.
         groups: Its groups of channels.
         orders: For each group by name which channel each slot holds.
-        differences: What the chip still reads differently, in slots: flat indices of the weight *in order*.
+        differences: Codes that the chip still reads differently, in slots: flat indices of the weight *in order*.
         faults: Number of stuck cells.
         wrong_as_it_lies: Codes that the chip would read differently if nothing were moved.
         unavoidable: Codes that no order can save, at least; not known, and 0, with hardware.
@@ -63,7 +63,7 @@ class ChipOrder:
             )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # MappingProxyType cannot be pickled or deep-copied; a plain dict says the same.
+        # MappingProxyType cannot be pickled or deep-copied; a plain dict holds the same.
         return type(self), (
             *(self.chip, self.fault_map, self.network, self.groups, dict(self.orders)),
             *(self.differences, self.faults, self.wrong_as_it_lies, self.unavoidable, self.hardware, self.spares),
@@ -100,7 +100,7 @@ class ChipOrder:
 
     @property
     def _sums(self) -> Certificate:
-        # How large the differences are does not depend on the order; that of the slots need not be made.
+        # The size of the differences does not depend on the order, so that the ordered image is not needed.
         return Certificate(self.chip, self.network, self.differences)
 
     @property
@@ -118,7 +118,7 @@ class ChipOrder:
 
     @property
     def words(self) -> list[int]:
-        """What is written into the chip's cells, word after word, tile after tile, with flags and amounts; made anew."""
+        """Words to write into the chip's cells, tile after tile, with flags and amounts; computed at each access."""
         words = self.image.words()
         return words if self.hardware is None else self.hardware.written(words)
 
@@ -134,14 +134,14 @@ class ChipOrder:
 
     @property
     def codes_read(self) -> dict[str, NDArray[Any]]:
-        """Codes that the chip gives back, put into the network's own order; made anew each time."""
+        """Codes that the chip reads, in the network's own order; computed at each access."""
         return out_of_order(self.image.codes, self.groups, self.orders)
 
     def values(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Values for each channel in the chip's order, as a flow needs them beside the words: biases, BatchNorms, scales.
+        """Return the values of each channel in the chip's order, for a hardware flow: biases, BatchNorms, scales.
 
         Args:
-            tensors: Arrays by their keys in the state dict. Those of which no group speaks are returned as they are.
+            tensors: Arrays by their keys in the state dict. Tensors that are in no group are returned unchanged.
 
         Raises:
             ValueError: If a tensor has too few channels.
@@ -149,9 +149,9 @@ class ChipOrder:
         return in_order(tensors, self.groups, self.orders, values=True)
 
     def channels(self, layer: str, *, axis: int = 0) -> Index:
-        """Which channel of a layer each of its slots holds, along one axis of its weight.
+        """Return the channel that each slot of a layer holds, along one axis of its weight.
 
-        With it whatever there is one of for each channel is put in order, such as the scales in a bundle's manifest:
+        It puts into order everything that exists once for each channel, such as the scales in a bundle's manifest:
         ``scale[order.channels(layer)]``.
 
         Args:
@@ -196,7 +196,7 @@ def read_in_order(
     """Decode a memory that stores a network in another channel order into codes in the network's own order.
 
     Raises:
-        ValueError: If there are not as many words as the placement has, or an order is no permutation.
+        ValueError: If there are not as many words as the placement has, or an order is not a permutation.
 
     Examples:
         >>> from tremap_brevitas import Memory
@@ -221,19 +221,19 @@ def solve(
 ) -> ChipOrder:
     """Find the channel order in which a chip misreads the fewest codes, ideally none.
 
-    Each group of channels is put into its best order exactly (a linear sum assignment over the slots that are hit), the others
-    being as they are, until nothing improves. Codes that are wrong then gain weight round by round (breakout local search).
-    Only places with stuck bits are looked at. The result is never worse than leaving everything where it is.
+    Each group of channels is put into its best order exactly (a linear sum assignment over the slots that are hit), with the
+    others fixed, until nothing improves. Then codes that stay wrong get a higher weight in every round (breakout local search).
+    Only positions with stuck bits are considered. The result is never worse than leaving everything where it is.
 
     Args:
         image: The network's codes, and where the slots lie.
         groups: Its groups of channels.
         chip: The chip's fault map; with hardware a map of ``hardware.chip_memory``.
         options: How to search; None for the default.
-        importance: For each layer by name what an error of each weight counts, in the shape of the weight; layers that are
-            missing count 1 over the sum of their squared codes. Never outweighs the number of wrong codes, unless
+        importance: For each layer by name the cost of an error of each weight, in the shape of the weight; layers that are
+            missing have cost 1 over the sum of their squared codes. Never outweighs the number of wrong codes, unless
             ``options.aim`` is ``"error"``.
-        hardware: What the accelerator has beside; settled in turn with the channels. None for nothing.
+        hardware: What the accelerator offers besides free channels; set in turn with the orders. None for nothing.
 
     Raises:
         ValueError: If the image, the groups, the chip, the importance and the hardware do not belong together.

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tremap_brevitas.faults.permutation import inverse, permutation
 from tremap_brevitas.placement import Placement
+from tremap_brevitas.printable import counted
 
 Index = NDArray[np.int64]
 Orders = Mapping[str, Index]
@@ -27,11 +28,11 @@ class Side:
         index: Shape (channels, k): the indices along the axis that belong to each channel. More than one after a flatten
             (k pixels of a channel), where a whole head moves, or where queries, keys and values lie in one tensor; not the
             channel's own number after a concatenation. All differ.
-        within: ``(other axis, indices)``: only at these indices of another axis do the channels stand there, as in a grouped
-            convolution, where each group of outputs has inputs of its own. None: at all.
+        within: ``(other axis, indices)``: the channels stand there only at these indices of another axis, as in a grouped
+            convolution, where each group of outputs has inputs of its own. None: everywhere.
 
     Raises:
-        TypeError: If an index is no integer.
+        TypeError: If an index is not an integer.
         ValueError: If ``index`` has not two dimensions, an index is negative or appears twice, or ``within`` names the
             same axis.
 
@@ -114,9 +115,9 @@ class ChannelGroup:
 
     Args:
         name: Name of the group, such as that of the layer that makes the channels; no two have the same.
-        channels: How many.
-        sides: Where they stand in placed weights (and placed biases).
-        values: Where they stand in other tensors of the state dict: biases, BatchNorm's four, scales for each channel.
+        channels: Number of channels.
+        sides: Their positions in placed weights (and placed biases).
+        values: Their positions in other tensors of the state dict: biases, BatchNorm's four, scales for each channel.
 
     Raises:
         ValueError: If there are no channels, or a side has another number of them.
@@ -145,7 +146,8 @@ class ChannelGroup:
         for side in (*self.sides, *self.values):
             if side.channels != self.channels:
                 raise ValueError(
-                    f"group {self.name!r}: {self.channels} channels, but {side.layer!r} has {side.channels} on axis {side.axis}"
+                    f"group {self.name!r}: {counted(self.channels, 'channel')}, but {side.layer!r} has {side.channels} on axis "
+                    f"{side.axis}"
                 )
 
 
@@ -172,7 +174,7 @@ def checked_orders(groups: Sequence[ChannelGroup], orders: Mapping[str, ArrayLik
 
     Raises:
         TypeError: If an order holds no integers.
-        ValueError: If there is an order of no group, or one is no permutation.
+        ValueError: If there is an order of no group, or one is not a permutation.
 
     Examples:
         >>> each = np.arange(2)[:, None]
@@ -203,13 +205,13 @@ def in_order(
     """Return tensors with their channels reordered.
 
     Args:
-        tensors: Arrays by name; those of which the groups do not speak are returned as they are.
+        tensors: Arrays by name; tensors that are in no group are returned unchanged.
         groups: The groups, applied one after the other.
         orders: A permutation for each group by name; groups without one stay as they are.
         values: Whether the tensors are those of ``ChannelGroup.values``, not of ``ChannelGroup.sides``.
 
     Raises:
-        ValueError: If an order is no permutation, or a tensor has too few channels.
+        ValueError: If an order is not a permutation, or a tensor has too few channels.
     """
     return _applied(tensors, groups, checked_orders(groups, orders), values)
 

@@ -56,7 +56,7 @@ def save_groups(groups: Sequence[ChannelGroup], path: str | os.PathLike[str]) ->
 
 
 def load_groups(path: str | os.PathLike[str]) -> tuple[ChannelGroup, ...]:
-    """Read what [save_groups][tremap_brevitas.order.save_groups] wrote.
+    """Read groups that [save_groups][tremap_brevitas.order.save_groups] wrote.
 
     Raises:
         FileNotFoundError: If there is no such file.

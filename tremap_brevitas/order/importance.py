@@ -13,7 +13,7 @@ def output_importance(moments: InputMoments, image: MemoryImage) -> dict[str, ND
     """Return the squared relative error of the layer's output caused by an error of one LSB in each weight.
 
     Made for ``importance=`` of [solve][tremap_brevitas.order.solve]: the diagonal of the moments alone, so that errors of two
-    weights count as if their inputs had nothing in common. Layers without moments (biases, embeddings) count with the squared
+    weights count as if their inputs were independent. Layers without moments (biases, embeddings) count with the squared
     relative error of their codes.
 
     Args:

@@ -93,8 +93,8 @@ class Network:
     Args:
         image: The network's codes, and where they lie.
         groups: Its groups of channels.
-        importance: For each layer by name what an error of each weight counts, in the shape of the weight, not negative;
-            layers that are missing count 1 over the sum of their squared codes.
+        importance: For each layer by name the cost of an error of each weight, in the shape of the weight, not negative;
+            layers that are missing have cost 1 over the sum of their squared codes.
 
     Raises:
         ValueError: If the groups are not of this network, or an importance is of no layer, of another shape or negative.
@@ -144,7 +144,7 @@ class Network:
     def scales(self) -> list[float]:
         """Factor of a squared error in each layer, beside its importance.
 
-        1 where importances are given, which say all; else 1 over the sum of the layer's squared codes.
+        1 where importances are given, which contain everything; else 1 over the sum of the layer's squared codes.
         """
         return [
             1.0 if layer.name in self._weighed else 1 / max(self.image.squares[layer.name], 1.0)
@@ -162,7 +162,7 @@ class Network:
         return None if self.importance is None else hashlib.sha256(self.importance.astype("<f8").tobytes()).hexdigest()
 
     def _importances(self, given: Mapping[str, ArrayLike]) -> NDArray[np.float64] | None:
-        """Importances of all stored codes; None if there are none."""
+        """Return the importances of all stored codes; None if there are none."""
         if not given:
             return None
         names = [layer.name for layer in self.image.placement.layers]

@@ -64,7 +64,7 @@ class OrdersFile:
     def __init__(self, image: MemoryImage, groups: Sequence[ChannelGroup]) -> None:
         self.image, self.groups = image, tuple(groups)
         self._layers = {layer.name: number for number, layer in enumerate(image.placement.layers)}
-        # How far each slot's channel has come: nearly all zeros, which compress to nothing.
+        # Distance of each slot's channel from its own slot: nearly all zeros, which compress to nothing.
         self._at_home = np.concatenate([np.arange(group.channels) for group in self.groups] or [np.empty(0, dtype=np.int64)])
         self._chips: list[_Chip] = []
         self._moves: list[NDArray[np.int32]] = []
@@ -147,10 +147,10 @@ def save_orders(orders: FleetOrders | Iterable[ChipOrder], path: str | os.PathLi
 
 
 def load_orders(path: str | os.PathLike[str], image: MemoryImage, groups: Sequence[ChannelGroup]) -> FleetOrders:
-    """Read what [save_orders][tremap_brevitas.order.save_orders] wrote.
+    """Read orders that [save_orders][tremap_brevitas.order.save_orders] wrote.
 
-    What the file claims that a chip reads is checked for sense only;
-    [check_order][tremap_brevitas.order.check_order] proves it.
+    The codes that a chip reads, according to the file, are only checked for plausibility;
+    [check_order][tremap_brevitas.order.check_order] proves them.
 
     Args:
         path: The file.
@@ -159,7 +159,7 @@ def load_orders(path: str | os.PathLike[str], image: MemoryImage, groups: Sequen
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged, holds no orders, one that is no permutation, those of another network, or a table of
+        ValueError: If the file is damaged, holds no orders, one that is not a permutation, those of another network, or a table
             keys, amounts or flags that the hardware cannot have, or spare lines that are none of the array.
     """
     header, arrays = read_archive(path, kind=KIND, schema=SCHEMA)
@@ -205,7 +205,7 @@ def load_orders(path: str | os.PathLike[str], image: MemoryImage, groups: Sequen
 
 
 def hardware_in(path: str | os.PathLike[str]) -> Hardware | None:
-    """What hardware the orders of a file are for; None for none.
+    """Return the hardware that the orders of a file are for; None for none.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -223,7 +223,7 @@ def _differences(
     """Return the differences stated in a file, with the codes at these positions in order.
 
     Raises:
-        ValueError: If a weight is none of its layer, a code does not fit, or the two do not differ.
+        ValueError: If a weight is not in its layer, a code does not fit, or the two do not differ.
     """
     checked = list(checked_orders(network.groups, orders).values())
     result = []

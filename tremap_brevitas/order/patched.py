@@ -1,4 +1,4 @@
-"""A chip in its order, with the codes chosen anew that no order could save."""
+"""Choose codes anew for a chip in its channel order."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def patch_in_order(
 ) -> tuple[ChipOrder, Patch]:
     """Choose codes anew where a chip reads wrong ones in its order, so that each channel's output is least wrong.
 
-    What [patch][tremap_brevitas.patching.patch] does for a chip that holds the network as it lies. A stuck bit belongs to a
-    slot; put back into the network's own order it is a stuck bit of the weight that lies there, and moments need not move.
+    The same as [patch][tremap_brevitas.patching.patch] for a chip that holds the network in its own order. A stuck bit belongs
+    to a slot; in the network's own order it is a stuck bit of the weight in that slot, so that the moments stay as they are.
     Keys, amounts and flags of the chip's hardware stay, but for those that are stuck at another value now; its spare rows and
     columns stay, too.
 
@@ -36,11 +36,11 @@ def patch_in_order(
         progress: Whether to show a progress bar on standard error.
 
     Returns:
-        The chip's order with the codes chosen: its ``image`` is what is to be written, and what the chip gives back. And what
-        was done, in the network's own order.
+        The chip's order with the chosen codes, whose ``image`` is to be written and reads back unchanged; and the patch, in the
+        network's own order.
 
     Raises:
-        ValueError: If order, moments and chip do not belong together, or the chip reads every code as it is.
+        ValueError: If order, moments and chip do not belong together, or the chip reads every code correctly.
     """
     network, placement = order.network, order.network.placement
     if sweeps < 1:
@@ -57,7 +57,7 @@ def patch_in_order(
     read = out_of_order(certificate(order.ordered, seen).read(), order.groups, order.orders)
     before = certificate_of(chip.chip, network, read)
     if before.bit_exact and same:
-        raise ValueError(f"chip {chip.chip!r} reads every code in its order as it is: there is nothing to patch")
+        raise ValueError(f"chip {chip.chip!r} reads every code in its order correctly: there is nothing to patch")
     done = patched(before, moments, _own_order(order, stuck_masks(placement, seen)), sweeps=sweeps, progress=progress)
     written, ordered = in_order(done.image.codes, order.groups, order.orders), order.ordered.codes
     differences = []
@@ -75,6 +75,6 @@ def patch_in_order(
 
 
 def _own_order(order: ChipOrder, masks: Mapping[str, Masks]) -> dict[str, Masks]:
-    """Masks of slots as masks of the weights that lie there."""
+    """Return the masks of slots as masks of the weights in them."""
     zeros, ones = (out_of_order({name: pair[i] for name, pair in masks.items()}, order.groups, order.orders) for i in (0, 1))
     return {name: (zeros[name], ones[name]) for name in masks}

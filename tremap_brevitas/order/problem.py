@@ -48,7 +48,7 @@ class SlotCosts:
 class Problem:
     """The positions hit by a chip's stuck cells ("hits"), and the codes that may be stored there.
 
-    Only hits are ever looked at: time and memory grow with hits times channels of a group.
+    Only hits are considered: time and memory grow with hits times channels of a group.
 
     Args:
         network: The network.
@@ -119,8 +119,8 @@ class Problem:
         Args:
             group: Number of the group.
             orders: Current orders.
-            weights: What each hit counts when it is wrong. None: 1 each.
-            harm: What one unit of harm counts beside.
+            weights: Cost of each hit that is wrong. None: 1 each.
+            harm: Cost of one unit of harm, in addition.
             only: The hits that count; None: all.
         """
         channels = self.network.groups[group].channels

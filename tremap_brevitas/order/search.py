@@ -54,7 +54,7 @@ class Search:
     Args:
         problem: Chip and network.
         options: How to search.
-        entropy: What beside the seed the draws depend on, such as the chip's digest.
+        entropy: Value that the draws depend on besides the seed, such as the chip's digest.
         start: Orders to begin with; None for those in which nothing moves.
     """
 

@@ -1,4 +1,7 @@
-"""Choose a chip's own codes from a bundle's files: no torch, no data, no training."""
+"""Choose a chip's own codes from a bundle's files: no torch, no data, no training.
+
+Not here: compensation of a model with torch (``prepare/compensation/``), and channel orders (``order/``).
+"""
 
 import lazy_loader
 

@@ -1,7 +1,7 @@
 """Cyclic coordinate descent over reachable codes in NumPy, like ``prepare/compensation/descent.py``.
 
-The two give the same codes. That one works on all channels at once, a column at a time; this one on the few channels that a
-fault hits, and passes over what does not move, so that of a large layer's moments only what is needed is read.
+Both choose the same codes. That one works on all channels at once, a column at a time; this one on the few channels that a
+fault hits, and it skips weights that do not change, so that only the necessary part of a large layer's moments is read.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def descend(
     """Choose the codes of some channels, one column after another, to minimize the error of their outputs.
 
     Args:
-        wanted: The codes that would be right, (rows, columns).
+        wanted: The codes to approximate, (rows, columns).
         reachable: Which codes can be read back.
         scale: Scale of the codes, (rows, 1) or (rows, columns).
         moments: Moments of the layer's inputs.
@@ -69,7 +69,7 @@ def _sweep(codes: Array, gradient: Array, reachable: Reachable, scale: Array, mo
     for begin in range(0, columns, BLOCK):
         end = min(begin + BLOCK, columns)
         bend = curvature[begin:end]
-        # A dead input's weights stay: what they are makes no difference.
+        # The weights of a dead input stay, since they make no difference.
         inverse = np.divide(1.0, bend, out=np.zeros_like(bend), where=bend > 0) / scale[:, begin:end]
         local, now = gradient[:, begin:end], codes[:, begin:end]
         ahead, moved, j = None, np.zeros_like(local), 0
@@ -88,6 +88,6 @@ def _sweep(codes: Array, gradient: Array, reachable: Reachable, scale: Array, mo
             local[:, j + 1 :] += step[:, None] * ahead[j, j + 1 : end - begin]
             j += 1
         if ahead is not None:
-            # What lies behind is not looked at again in this sweep.
+            # Earlier columns are not visited again in this sweep.
             gradient[:, end:] += moved @ ahead[:, end - begin :]
     return fall

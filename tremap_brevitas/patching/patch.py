@@ -57,9 +57,9 @@ class Patch:
 
     Attributes:
         chip: Name of the chip.
-        image: What to write into it: the chip reads exactly these codes.
-        before: What the chip makes of the image that was patched.
-        after: What it makes of its own, against the trained codes.
+        image: The codes to write into it: the chip reads exactly these.
+        before: Certificate of the chip for the image that was patched.
+        after: Certificate of its own codes, compared with the trained ones.
         layers: The layers that were hit.
     """
 
@@ -111,8 +111,9 @@ class Patch:
 def patch(image: MemoryImage, moments: InputMoments, fault_map: FaultMap, *, sweeps: int = 1, progress: bool = True) -> Patch:
     """Choose the codes of every output channel that a chip misreads, to minimize the error of the channel's output.
 
-    All other channels keep their codes. Neither data nor a network is needed: the moments say what an error of one weight does
-    to an output, and which others can take it back. Layers without moments (biases, embeddings) get their nearest codes.
+    All other channels keep their codes. Neither data nor a network is needed: the moments give the effect of an error of one
+    weight on an output, and which other weights can cancel it. Layers without moments (biases, embeddings) get their nearest
+    codes.
 
     Args:
         image: The codes that the network was trained with.
@@ -122,10 +123,10 @@ def patch(image: MemoryImage, moments: InputMoments, fault_map: FaultMap, *, swe
         progress: Whether to show a progress bar on standard error.
 
     Raises:
-        ValueError: If image, moments and map do not belong together, or the chip reads every code as it is.
+        ValueError: If image, moments and map do not belong together, or the chip reads every code correctly.
 
     Examples:
-        The two inputs are always equal. The first weight, 5, has its lowest bit stuck at 0: the second makes up for it.
+        The two inputs are always equal. The first weight, 5, has its lowest bit stuck at 0: the second one compensates for it.
 
         >>> from tremap_brevitas import Memory
         >>> from tremap_brevitas.placement import LayerCodes, linear_placement
@@ -149,7 +150,7 @@ def patch(image: MemoryImage, moments: InputMoments, fault_map: FaultMap, *, swe
         raise ValueError(f"the moments belong to an image of digest {moments.image}, but this one's is {image.digest}")
     before = certificate(image, fault_map)
     if before.bit_exact:
-        raise ValueError(f"chip {fault_map.chip!r} reads every code of the image as it is: there is nothing to patch")
+        raise ValueError(f"chip {fault_map.chip!r} reads every code of the image correctly: there is nothing to patch")
     return patched(before, moments, stuck_masks(image.placement, fault_map), sweeps=sweeps, progress=progress)
 
 
@@ -157,7 +158,7 @@ def patched(before: Certificate, moments: InputMoments, masks: Mapping[str, Mask
     """Choose codes anew for a chip whose stuck bits are given weight by weight.
 
     Args:
-        before: What the chip makes of the image.
+        before: Certificate of the chip for the image.
         moments: Moments of the layers' inputs.
         masks: For each layer that is hit, masks of the bits of each weight that are stuck at 0, and at 1.
         sweeps: Passes over the weights of a channel.
@@ -176,13 +177,13 @@ def patched(before: Certificate, moments: InputMoments, masks: Mapping[str, Mask
             codes[name], layer_report = _chosen(codes[name], stuck, wrong[name], layer, sweeps)
         layers.append(layer_report)
     chosen = MemoryImage(image.placement, codes)
-    # What was chosen is what is read back; whoever wants to see that asks for certificate(chosen, fault_map).
+    # The chosen codes are those read back; certificate(chosen, fault_map) proves it.
     after = certificate_of(before.chip, image, chosen.codes, layers=wrong)
     return Patch(before.chip, chosen, before, after, tuple(layers))
 
 
 def stuck_masks(placement: Placement, fault_map: FaultMap) -> dict[str, Masks]:
-    """For each layer that a chip's stuck cells hit: masks of the bits of each weight that are stuck at 0, and at 1.
+    """Return, for each layer that a chip's stuck cells hit, masks of the bits of each weight that are stuck at 0, and at 1.
 
     In the shape of the weight.
     """

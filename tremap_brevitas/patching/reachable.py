@@ -19,10 +19,10 @@ class Reachable:
         sa1: Bits stuck at 1.
         bit_width: Width of the codes.
         encoding: How they are stored.
-        lowest: Lowest code to write, where the stuck bits leave a choice.
+        lowest: Lowest code to write, if the stuck bits leave a choice.
 
     Examples:
-        Bit 0 of 3 is stuck at 1, so that odd codes alone come back.
+        Bit 0 of 3 is stuck at 1, so that only odd codes are read back.
 
         >>> zeros, ones = np.zeros((1, 4), dtype=np.int32), np.ones((1, 4), dtype=np.int32)
         >>> reachable = Reachable(zeros, ones, bit_width=3, encoding="twos_complement", lowest=-4)
@@ -61,7 +61,7 @@ class Reachable:
             column: Number of the first of those columns.
         """
         here = slice(column, column + wish.shape[1])
-        inside = np.fmin(np.fmax(wish, self._lowest), self._highest)  # NaN too; the descent sees it in the error
+        inside = np.fmin(np.fmax(wish, self._lowest), self._highest)  # NaN too; it then shows in the error of the descent
         if self._bit_width > MAX_TABLE_BIT_WIDTH:
             sa0, sa1 = (masks[:, here] for masks in self._masks)
             wanted = np.rint(inside).astype(np.int32)

@@ -1,4 +1,8 @@
-"""Place a Brevitas model in a memory: set faults, read codes, evaluate, export."""
+"""Place a Brevitas model in a memory: set faults, read codes, evaluate, export.
+
+Here: ``PlacedModel``, and the conversion of models. Not here: the preparation of networks, which stands above in
+``prepare/``, and placements without a model (``placement/``).
+"""
 
 from tremap_brevitas.placed.compiled import compiled
 from tremap_brevitas.placed.convert import make_faulty, restore

@@ -16,27 +16,28 @@ from torch.utils._pytree import tree_map
 from tremap_brevitas.placed.slots import check_type
 from tremap_brevitas.proxy import FaultyWeightProxy
 
-# Every layer in every mode counts, and above the limit torch goes on uncompiled, without a word.
+# Every layer in every mode is one compilation. Above the limit torch silently runs the rest uncompiled.
 LIMITS = {"recompile_limit": 4096, "accumulated_recompile_limit": 65536}
 
 
 def compiled(model: nn.Module, *, bfloat16: bool = False) -> Callable[..., Any]:
     """Return a compiled version of a model's forward pass; training and setting faults still use the model itself.
 
-    The first call in each mode (training or not, healthy, plain, nearest) compiles for some seconds; another map in the same
-    mode does not. Compile for one size of batch: a last, smaller batch compiles once more. A ``load_state_dict`` makes Brevitas
-    build new quantizers, which are compiled anew: copy values into the parameters instead where that happens often.
+    The first call in each mode (training or evaluation; healthy, plain or nearest) takes some seconds to compile; another map
+    in the same mode does not compile again. Use one batch size: a smaller last batch compiles once more. After a
+    ``load_state_dict`` Brevitas has new quantizers, which are compiled anew: where that happens often, copy values into the
+    parameters instead.
 
     Args:
         model: A model whose quantizers can hold faults. Let Brevitas finish measuring activation scales first (its first
-            300 training steps): their counters would be compiled anew at every step.
-        bfloat16: Compute convolutions and matrix products in bfloat16; pays on processors with AMX or AVX512-BF16. Weights of
-            codes up to 8 bits are exact in it where their scale is a power of two (the ``…FixedPoint`` and MX quantizers), and
-            then only inputs and sums are rounded. Other weights are rounded too, by up to a quarter of a code at the upper end
-            of 8 bits: a warning names their layers. Results come back as float32, in tuples, dictionaries and dataclasses too.
+            300 training steps), or each of these steps compiles anew.
+        bfloat16: Compute convolutions and matrix products in bfloat16; faster on processors with AMX or AVX512-BF16. Weights of
+            codes up to 8 bits are exact in it where their scale is a power of two (the ``…FixedPoint`` and MX quantizers); then
+            only inputs and sums are rounded. Other weights are rounded too, by up to a quarter of a code at the upper end of
+            8 bits: a warning names their layers. Results are float32, in tuples, dictionaries and dataclasses too.
 
     Raises:
-        TypeError: If ``model`` is no module.
+        TypeError: If ``model`` is not a module.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -74,8 +75,8 @@ def _warn_of_rounding(model: nn.Module) -> None:
     rounded = [name for name, proxy in proxies if not proxy.exact_in_bfloat16]
     if rounded:
         warnings.warn(
-            f"compiled(bfloat16=True): the weights of layers {', '.join(map(repr, rounded))} are rounded to bfloat16, as their "
-            f"scales are no powers of two or their codes are wider than 8 bits; weights are exact with quantizers such as "
-            f"FaultyInt8WeightPerTensorFixedPoint",
+            f"compiled(bfloat16=True): the weights of layers {', '.join(map(repr, rounded))} are rounded to bfloat16, because "
+            f"their scales are not powers of two or their codes are wider than 8 bits; weights are exact with quantizers such "
+            f"as FaultyInt8WeightPerTensorFixedPoint",
             stacklevel=3,
         )

@@ -18,8 +18,8 @@ Model = TypeVar("Model", bound=nn.Module)
 def make_faulty(model: Model, *, include: Patterns = None, exclude: Patterns = None, biases: bool = False) -> Model:
     """Replace the weight quantizers of a finished Brevitas model by faulty ones, in place.
 
-    Weights, learned scales and the optimizer that knows them stay the very same objects, and until faults are set the
-    model computes what it computed before, bit for bit. Layers that can hold faults already are left as they are.
+    Weights and learned scales stay the same objects, so that an optimizer that holds them keeps working. Until faults are set,
+    the model computes the same values as before, bit for bit. Layers that can hold faults already are not changed.
 
     Args:
         model: A model built with Brevitas layers, trained or not.
@@ -67,7 +67,10 @@ def make_faulty(model: Model, *, include: Patterns = None, exclude: Patterns = N
     for entry in weight_slots(model, biases=biases):
         if id(entry.proxy) in proxies and entry.name not in converted:
             shared = proxies[id(entry.proxy)].name
-            raise ValueError(f"layer {entry.name!r} is left out, but shares its weight quantizer with layer {shared!r}")
+            raise ValueError(
+                f"layer {entry.name!r} is left out, but shares its weight quantizer with layer {shared!r}; convert both or "
+                f"leave both out"
+            )
     for entry in proxies.values():
         counterpart = COUNTERPARTS[type(entry.proxy)]
         _swap(entry.proxy, counterpart.proxy, counterpart.int_quant_name, counterpart.faulty_int_quant)
@@ -108,11 +111,11 @@ def restore(model: Model) -> Model:
 
 
 def _swap(proxy: Any, proxy_class: type, int_quant_name: str, int_quant_class: type) -> None:
-    # Changing the class of the two objects, as torch.nn.utils.parametrize does, is the one way that keeps every Parameter, and
-    # every reference that scale searches hold to the proxy.
+    # Changing the class of the two objects, as torch.nn.utils.parametrize does, is the only way to keep every Parameter, and
+    # every reference to the proxy that scale searches hold.
     proxy.quant_injector = proxy.quant_injector.let(**{int_quant_name: int_quant_class, "proxy_class": proxy_class})
     proxy.__class__ = proxy_class
-    for module in proxy.tracked_module_list:  # Brevitas remembers whom to tell of a slice
+    for module in proxy.tracked_module_list:  # Brevitas caches which modules to notify of a slice
         module._cached_sub_tensor_slice_list_modules = None
     if brevitas.config.JIT_ENABLED:
         proxy.init_tensor_quant()
@@ -124,6 +127,6 @@ def _swap(proxy: Any, proxy_class: type, int_quant_name: str, int_quant_class: t
     else:
         del int_quant.stuck_at
     proxy._cached_weight = None
-    for module in proxy.modules():  # scale searches keep the method of the class that was
+    for module in proxy.modules():  # scale searches keep the method of the former class
         if hasattr(module, "proxy_forward"):
             module.proxy_forward = proxy.forward

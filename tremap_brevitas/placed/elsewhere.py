@@ -9,7 +9,7 @@ from torch import nn
 
 from tremap_brevitas.placed.state import PlacedState
 
-_networks: dict[str, PlacedState] = {}  # the one that this process has built, by the token of what built it
+_networks: dict[str, PlacedState] = {}  # the network built in this process, by the token of its Elsewhere object
 
 
 class Elsewhere:
@@ -25,7 +25,7 @@ class Elsewhere:
     def __init__(self, net: PlacedState, make: Callable[[], nn.Module]) -> None:
         self.make, self.placement, self.rule = make, net.placement, net.chosen(None)
         self.state = {key: value.cpu() for key, value in net.model.state_dict().items()}
-        # Copies of one object share a network; an id would not do, since another object may get it later.
+        # Copies of one object share a network. An id() would not do, since another object may get the same id later.
         self.token = uuid.uuid4().hex
 
     def __call__(self) -> PlacedState:

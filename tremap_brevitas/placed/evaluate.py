@@ -15,13 +15,13 @@ from tremap_brevitas.cluster.engine import Engine
 from tremap_brevitas.cluster.jobs import run_jobs
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_same_memory
-from tremap_brevitas.placed.evaluator import Evaluate, Evaluator, measured
+from tremap_brevitas.placed.evaluator import Evaluate, Evaluator, measure_with_codes
 from tremap_brevitas.placed.identity import network_digest
 from tremap_brevitas.placed.state import PlacedState
 from tremap_brevitas.placement.certificate import Deployment, certificate
 from tremap_brevitas.report.fleet_report import FleetReport
 
-EXACT = "bit-exact chips"  # the job of them all
+EXACT = "bit-exact chips"  # the one job that serves all of them
 
 
 def evaluate_fleet(
@@ -43,7 +43,7 @@ def evaluate_fleet(
     """Measure the accuracy of a network on every chip of a fleet; see ``PlacedModel.evaluate``."""
     if folder is not None and not evaluation:
         raise ValueError(
-            f"a run folder ({folder}) keeps figures for later runs: give evaluation, which says on what they are measured, "
+            f"a run folder ({folder}) keeps figures for later runs: give evaluation, a name for what they are measured on, "
             f"such as the name or digest of the test set"
         )
     if engine is not None and make is None:
@@ -59,7 +59,7 @@ def evaluate_fleet(
     begin = time.perf_counter()
     fleet = tqdm(chips, desc="certificates", unit="chip", leave=False, disable=not progress)
     certificates = [certificate(image, fault_map, deployment=deployment) for fault_map in fleet]
-    nominal = measured(net, image.codes, evaluate)
+    nominal = measure_with_codes(net, image.codes, evaluate)
     to_run = {
         f"{index}: {fault_map.chip} {fault_map.digest[:16]}": proof.differences
         for index, (fault_map, proof) in enumerate(zip(chips, certificates, strict=True))

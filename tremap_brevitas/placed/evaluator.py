@@ -16,13 +16,13 @@ from tremap_brevitas.placement import MemoryImage
 from tremap_brevitas.placement.certificate import LayerDifference, with_differences
 
 Evaluate = Callable[[nn.Module], float]
-"""A user's function that measures a model: takes it, in evaluation mode, and returns its accuracy.
+"""A user's function that takes a model, in evaluation mode, and returns its accuracy.
 
-Every function of the package that needs an accuracy takes such a one.
+Every function of the package that needs an accuracy takes one of these.
 """
 
 OnChip = Callable[[nn.Module], AbstractContextManager[None]]
-"""What is done to a model that computes as a chip does, while it is measured, and undone afterwards."""
+"""A function that changes a model, which computes as one chip does, during its measurement, and then undoes the change."""
 
 
 class Evaluator:
@@ -31,9 +31,9 @@ class Evaluator:
     Args:
         net: The network.
         image: Its codes.
-        evaluate: Measures it.
-        make: Makes a network of the same layers elsewhere; None to measure ``net`` itself, in this process.
-        on_chip: What is done to the network on each chip while it is measured.
+        evaluate: The function that measures it.
+        make: Makes a network of the same layers in another process; None to measure ``net`` itself, in this process.
+        on_chip: Changes the network on each chip during the measurement.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class Evaluator:
     def __call__(self, differences: Sequence[LayerDifference]) -> float:
         """Return the accuracy on a chip whose certificate lists these differences."""
         codes = with_differences(self.image.codes, differences)
-        return measured(self._network(), codes, self.evaluate, on_chip=self.on_chip)
+        return measure_with_codes(self._network(), codes, self.evaluate, on_chip=self.on_chip)
 
 
-def measured(
+def measure_with_codes(
     net: PlacedState, codes: Mapping[str, NDArray[Any]], evaluate: Evaluate, *, on_chip: OnChip | None = None
 ) -> float:
     """Return the accuracy of a network that computes with these codes."""

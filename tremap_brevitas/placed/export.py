@@ -1,4 +1,4 @@
-"""What writes a placed model to files: ONNX files, and the bundle with all that a group of chips needs."""
+"""Write a placed model to files: ONNX files, and the bundle with everything that a group of chips needs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Exportable(PlacedState):
         The file is read again before it gets its name: every layer of the placement must be there with exactly the codes that
         the model computes with. Metadata under the key ``tremap_brevitas`` says, as JSON, which fault map, chips, placement and
         store rule made it, and which initializer belongs to which layer; a weight that is used twice stands in the file once.
-        The model itself is as before afterwards, whether the export went well or not.
+        The model itself is unchanged afterwards, whether the export succeeds or fails.
 
         Args:
             path: File to write.
@@ -45,7 +45,7 @@ class Exportable(PlacedState):
         Raises:
             ValueError: If the file does not hold the codes, the model or an input is not in float32, or (QCDQ) codes have more
                 than 8 bits; nothing is written then.
-            TypeError: If an input is no tensor, or the model returns something else than tensors.
+            TypeError: If an input is not a tensor, or the model returns anything but tensors.
             RuntimeError: If a layer cannot be exported (groups; a shared quantizer, or in QCDQ a bias, under ``dynamo=True``),
                 or torch's exporter refuses the model. ``dynamo=False`` may then still work, and the other way round.
         """
@@ -84,7 +84,7 @@ class Exportable(PlacedState):
         overwrite: bool = False,
         progress: bool = True,
     ) -> Path:
-        """Write one folder, a bundle, with all that a group's network leaves Python with, and all that is needed to check it.
+        """Write a bundle: one folder with everything that a group's network needs outside Python, and its checks.
 
         QONNX and QCDQ file, memory image, a table of the chips, the placement, a probe (inputs and the network's outputs
         for them) and a manifest with a digest of every file. The folder is checked by
@@ -95,7 +95,7 @@ class Exportable(PlacedState):
             example_input: An input, for its shape: a tensor or an array, or for a model of several inputs a tuple of them. The
                 model computes in float32, and returns a tensor or a tuple of tensors that begin with the batch.
             chips: The chips of the table; None for the members of the live map.
-            report: What ``evaluate`` found with the same deployment; its accuracies go into the table.
+            report: Report of ``evaluate`` with the same deployment; its accuracies go into the table.
             probe: Inputs that are kept with the network's outputs for them, real data if possible, as many as
                 ``example_input`` has or a multiple (any number with ``dynamic_batch``); None for ``example_input`` itself.
             deployment: ``"group_image"``: one memory image for all chips. ``"chip_image"``: one more for each chip, in which
@@ -104,23 +104,23 @@ class Exportable(PlacedState):
             onnx_forms: Which ONNX files to write. QCDQ cannot hold codes of more than 8 bits; leave it out for them.
             dynamo: Whether to use torch's newer exporter.
             dynamic_batch: Whether the ONNX files take any number of inputs at a time.
-            tolerance: Allowed difference between PyTorch's and onnxruntime's outputs for the probe, relative to the largest.
-                The codes are compared exactly; this catches a graph that is wrong elsewhere. Where the two round a sum
+            tolerance: Allowed difference between PyTorch's and onnxruntime's outputs for the probe, relative to the largest
+                output. The codes are compared exactly; this check covers the rest of the graph. Where the two round a sum
                 differently, an activation at a boundary moves to the next code.
             moments: Batches of a few hundred inputs without labels; their second moments are kept for ``tremap patch``.
-            groups: What [channel_groups][tremap_brevitas.prepare.channel_groups] found; it is kept for ``tremap order``.
-            overwrite: Whether to replace an existing bundle. A folder that holds anything else besides is left alone.
+            groups: Result of [channel_groups][tremap_brevitas.prepare.channel_groups]; it is kept for ``tremap order``.
+            overwrite: Whether to replace an existing bundle. A folder that also holds other files is never replaced.
             progress: Whether to show a progress bar on standard error.
 
         Returns:
             The folder.
 
         Raises:
-            FileExistsError: If the folder exists, and ``overwrite`` is False or it holds what no export wrote.
+            FileExistsError: If the folder exists, and ``overwrite`` is False or it holds files that no export wrote.
             ValueError: If a chip has another memory, or two have one name; the report is about other chips or another network;
-                model or inputs are not in float32, or do not begin with the batch; or onnxruntime's output is too far off.
+                model or inputs are not in float32, or do not begin with the batch; or onnxruntime's outputs differ too much.
                 Nothing is written then.
-            TypeError: If an input is no tensor, or the model returns something else than tensors.
+            TypeError: If an input is not a tensor, or the model returns anything but tensors.
             RuntimeError: If a layer cannot be exported.
         """
         from tremap_brevitas.onnx_export.bundle import export_bundle

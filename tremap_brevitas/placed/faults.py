@@ -34,14 +34,14 @@ def sites_of(placement: Placement, fault_map: FaultMap) -> list[LayerSites]:
 
     Raises:
         ValueError: If the map is of another memory.
-        TypeError: If it is no map.
+        TypeError: If it is not a fault map.
     """
     check_fault_map(fault_map)
     check_memory(fault_map, placement.memory, whose="the placement's")
     return placement.sites(fault_map.cells)
 
 
-def located(placement: Placement, fault_map: FaultMap) -> Located:
+def locate_stuck_bits(placement: Placement, fault_map: FaultMap) -> Located:
     """Return the stuck bits of weights, with the stuck value of each."""
     return [(sites, fault_map.stuck_at[sites.source]) for sites in sites_of(placement, fault_map)]
 

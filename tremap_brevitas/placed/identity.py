@@ -14,10 +14,10 @@ from torch import Tensor, nn
 def network_digest(model: nn.Module) -> str:
     """SHA-256 over everything visible that determines a network's outputs, as 64 hexadecimal digits.
 
-    Every parameter and buffer, those that no state dict holds included (Brevitas keeps bit widths and constant scales so), and
-    every module with its class and options. A network that has loaded the state dict of another has its digest: statistics
-    that Brevitas still collects count as the scale that the state dict makes of them. Not the code of a ``forward``; nor the
-    faults that are set, which the digest of a memory image covers.
+    Covers every parameter and buffer, also those that are in no state dict (such as Brevitas' bit widths and constant scales),
+    and every module with its class and options. A network that has loaded the state dict of another has the same digest:
+    statistics that Brevitas still collects count as the scale that the state dict would hold. The code of a ``forward`` is not
+    covered; nor are the faults that are set, which the digest of a memory image covers.
 
     Examples:
         >>> one, other = nn.Linear(2, 1), nn.Linear(2, 1)
@@ -36,7 +36,7 @@ def network_digest(model: nn.Module) -> str:
         options = re.sub(r"0x[0-9a-fA-F]+", "", module.extra_repr())  # an address differs from run to run
         sha.update(repr((name, kind.__module__, kind.__qualname__, options)).encode())
     tensors = chain(model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False))
-    # Collected statistics are in no state dict, nor is a scale that is still to be made from them.
+    # Collected statistics are in no state dict, nor is a scale that Brevitas has not yet made from them.
     carried = (
         (name, state.get(name, tensor))
         for name, tensor in tensors

@@ -18,9 +18,9 @@ class Live:
     Args:
         placement: Where the codes lie.
         rule: How codes are stored.
-        find: Returns the map; a ramp makes one only when it is asked for.
-        read_by: Chip that reads an image made for its whole group; None if codes are read as they are stored.
-        fixed: Whether the codes are given, whatever the float weights are.
+        find: Returns the map; a ramp makes it only on request.
+        read_by: Chip that reads an image made for its whole group; None if the network reads its own image.
+        fixed: Whether the codes are given, and do not depend on the float weights.
         layers: Names of the layers that have faults.
     """
 

@@ -49,9 +49,9 @@ SUMS = {operator.add, operator.iadd, torch.add}
 def with_operators(model: nn.Module, layers: Sequence[LayerCodes]) -> list[LayerCodes]:
     """Fill in groups, transposed and channels of a model's layers.
 
-    ``channels`` of a linear layer is found by tracing the model back from it, through activations, pooling, BatchNorm and sums,
-    to the convolution whose output is flattened, or to a linear layer or an input that is not flattened. It is 0 where that
-    does not lead to one number; and None in a model that cannot be traced, if it has no convolution.
+    ``channels`` of a linear layer is determined by tracing the model back from it, through activations, pooling, BatchNorm and
+    sums, to the convolution whose output is flattened, or to a linear layer or an input that is not flattened. It is 0 where
+    this gives no single number, and None in a model that cannot be traced and has no convolution.
     """
     modules = dict(model.named_modules())
     flattened = _channels(model)
@@ -76,8 +76,8 @@ class _Tracer(fx.Tracer):
     """Traces into the user's own modules only."""
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        room = type(module).__module__.split(".")[0]
-        return room in ("torch", "brevitas", "tremap_brevitas") and not isinstance(
+        package = type(module).__module__.split(".")[0]
+        return package in ("torch", "brevitas", "tremap_brevitas") and not isinstance(
             module, (nn.Sequential, nn.ModuleList, nn.ModuleDict)
         )
 
@@ -87,11 +87,11 @@ def _channels(model: nn.Module) -> dict[str, int] | None:
 
     None if the model cannot be traced.
     """
-    if "forward" in vars(model):  # the tracer would take that of the class
+    if "forward" in vars(model):  # the tracer would trace the forward of the class instead
         return None
     try:
         graph = _Tracer().trace(model)
-    except Exception:  # a model may do what it likes in its forward pass; then the user must say
+    except Exception:  # a forward pass may raise anything under tracing; the user must then give the channels
         return None
     names: dict[nn.Module, list[str]] = {}
     for name, module in model.named_modules(remove_duplicate=False):
@@ -102,7 +102,7 @@ def _channels(model: nn.Module) -> dict[str, int] | None:
     for node in graph.nodes:
         module = modules.get(str(node.target)) if node.op == "call_module" else None
         if isinstance(module, nn.Linear):
-            channels = sources.of(node.args[0] if node.args else None, flattened=False)
+            channels = sources.channels_of(node.args[0] if node.args else None, flattened=False)
             for name in names[module]:
                 channels_of[name] = channels if channels_of.get(name, channels) == channels else UNKNOWN
     return channels_of
@@ -115,7 +115,7 @@ class _Sources:
         self.modules = modules
         self.known: dict[tuple[fx.Node, bool], int] = {}
 
-    def of(self, value: Any, *, flattened: bool) -> int:
+    def channels_of(self, value: Any, *, flattened: bool) -> int:
         if not isinstance(value, fx.Node):
             return UNKNOWN
         key = value, flattened
@@ -138,22 +138,22 @@ class _Sources:
             if isinstance(module, QuantEltwiseAdd):
                 return self._sum(node, flattened)
             keeps = isinstance(module, ELEMENTWISE) or (flattened and isinstance(module, POOLING))
-            return self.of(first, flattened=flattened) if keeps else UNKNOWN
+            return self.channels_of(first, flattened=flattened) if keeps else UNKNOWN
         if node.op == "call_function" and node.target in SUMS:
             return self._sum(node, flattened)
         named = node.target in (METHODS if node.op == "call_method" else FUNCTIONS)
         if named or (flattened and node.target in POOLING_FUNCTIONS):
-            return self.of(first, flattened=flattened)
+            return self.channels_of(first, flattened=flattened)
         return self._flat(first) if _flattens(node) else UNKNOWN
 
     def _flat(self, value: Any) -> int:
         """Return the channels of a flattened value; an input that is flattened directly keeps the caller's order."""
         at_once = isinstance(value, fx.Node) and value.op == "placeholder"
-        return PLAIN if at_once else self.of(value, flattened=True)
+        return PLAIN if at_once else self.channels_of(value, flattened=True)
 
     def _sum(self, node: fx.Node, flattened: bool) -> int:
         """Return the channels of a sum: all terms have one shape, so one known term suffices, unless it may be broadcast."""
-        parts = {self.of(value, flattened=flattened) for value in node.args}
+        parts = {self.channels_of(value, flattened=flattened) for value in node.args}
         told = parts - {UNKNOWN}
         return told.pop() if len(told) == 1 and (UNKNOWN not in parts or told != {1}) else UNKNOWN
 

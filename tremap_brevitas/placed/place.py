@@ -45,10 +45,10 @@ def place(
         reuse: Whether a memory that is too small is loaded tile by tile; one cell then hits several weights.
         encoding: How signed codes are stored. Unsigned ones are always stored in plain binary.
         layout: Function from layers and memory to placement, such as
-            ``functools.partial(finn_placement, folding={"fc": (2, 8)})``; None for the linear layout. It learns of each layer
-            its groups, whether it is a transposed convolution, and, of a linear layer, how many channels the feature map has
-            that was flattened before it. For that the model is traced (``torch.fx``).
-        rule: How codes are stored wherever a verb is not told otherwise; None for ``Rule()``, the nearest codes.
+            ``functools.partial(finn_placement, folding={"fc": (2, 8)})``; None for the linear layout. For each layer it gets
+            the groups, whether it is a transposed convolution, and, for a linear layer, the channels of the feature map that
+            was flattened before it, determined by tracing the model (``torch.fx``).
+        rule: How codes are stored by every method that gets no rule of its own; None for ``Rule()``, the nearest codes.
 
     Returns:
         The model together with its placement.
@@ -56,9 +56,9 @@ def place(
     Raises:
         ValueError: If a pattern matches no quantized layer, a layer's quantizer cannot hold faults, its codes do not fit the
             encoding, or the memory is too small (the message says how many bits are missing) and ``reuse`` is False; or
-            both ``reuse`` and ``layout`` are given; two layers are one weight with one quantizer; or a weight is on the
+            both ``reuse`` and ``layout`` are given; two layers share one weight and one quantizer; or a weight is on the
             ``meta`` device.
-        TypeError: If ``model`` is no module or ``memory`` no memory.
+        TypeError: If ``model`` is not a module or ``memory`` is not a Memory.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -84,7 +84,7 @@ def place(
         check_enabled(name, proxy)
         if proxy.codes_bit_width > MAX_BIT_WIDTH:
             raise ValueError(
-                f"layer {name!r}: codes of {proxy.codes_bit_width} bits, but {MAX_BIT_WIDTH} is the most that can be placed; "
+                f"layer {name!r}: codes of {proxy.codes_bit_width} bits, but at most {MAX_BIT_WIDTH} bits can be placed; "
                 f"leave it out with exclude={name!r}"
             )
         signed = bool(entry.proxy.is_signed)

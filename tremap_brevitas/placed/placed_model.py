@@ -1,4 +1,4 @@
-"""A placed model: what one does to it, from setting faults to exporting the result."""
+"""The placed model: a Brevitas model in a memory, and methods to compensate, evaluate and export it."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 
 class PlacedModel(Exportable):
-    """A Brevitas model whose codes have their place in a memory, and the faults that it computes with at present.
+    """A Brevitas model, the place of its codes in a memory, and the faults that it computes with at present.
 
-    Made by [place][tremap_brevitas.place]. The model stays the user's own: train it, load state dicts, move it, as ever. Faults
-    are no part of a model's state dict; a load keeps those that are set. ``copy.deepcopy`` makes a twin, model and all.
+    Made by [place][tremap_brevitas.place]. The model stays the user's own: train it, load state dicts and move it as usual.
+    Faults are not part of a model's state dict; loading one keeps those that are set. ``copy.deepcopy`` copies the model too.
 
     Args:
         model: The model; its weight quantizers can hold faults.
-        placement: Where each of its codes lies.
-        rule: How codes are stored wherever a verb is not told otherwise; None for ``Rule()``.
+        placement: Where each of the model's codes lies.
+        rule: How codes are stored by every method that gets no rule of its own; None for ``Rule()``.
 
     Raises:
-        TypeError: If an argument is of another kind.
+        TypeError: If an argument has another type.
         ValueError: If a layer of the placement is not in the model, or differs in shape, bit width or sign.
 
     Examples:
@@ -52,7 +52,7 @@ class PlacedModel(Exportable):
     """
 
     def certificate(self, fault_map: FaultMap, *, deployment: Deployment = "group_image") -> Certificate:
-        """What a chip makes of the present codes; see [certificate][tremap_brevitas.placement.certificate]."""
+        """Compare what a chip reads with the present codes; see [certificate][tremap_brevitas.placement.certificate]."""
         return certificate(self.memory_image(), fault_map, deployment=deployment)
 
     def compensate_(
@@ -70,33 +70,34 @@ class PlacedModel(Exportable):
     ) -> CompensationReport:
         """Choose all codes anew, so that each layer's output is least wrong under a map: no labels, no training.
 
-        Layer by layer, in order of execution, on the inputs that the layers before give as they are read; see
-        ``docs/compensation.md``. Scales stay as they are, bit for bit. The float weights become what quantizes to the codes
-        chosen, so that evaluation, export and retraining go on as ever. Where a layer's output goes into a BatchNorm alone,
-        each channel may take a factor and a sign, which the BatchNorm takes up. A network whose codes come back as they are
-        is not changed. ``copy.deepcopy`` the placed model before to keep the healthy network.
+        Layers are compensated in order of execution, each for the inputs that it gets from the layers before it as a chip
+        computes them; see ``docs/compensation.md``. Scales stay as they are, bit for bit. The float weights are replaced by
+        values that quantize to the chosen codes, so that evaluation, export and retraining work as before. Where a layer's
+        output goes only into a BatchNorm, each channel may take a factor and a sign, which the BatchNorm absorbs. A network
+        whose codes all read back unchanged is not changed. To keep the healthy network, call ``copy.deepcopy`` on the placed
+        model before.
 
         Args:
             batches: A few hundred inputs without labels: tensors, or tuples whose first element is one. All are kept in memory.
-            moments: What ``moments`` made of the healthy network, in place of ``batches``: each layer is then compensated for
-                healthy inputs, and no image is run. Faster, and less exact where many cells are stuck.
+            moments: Result of ``moments`` for the healthy network, in place of ``batches``: each layer is then compensated for
+                healthy inputs, and the network is not run. Faster, but less exact where many cells are stuck.
             fault_map: A chip's map, or a merged one, whose conflicts count by the mean error over the members if it was merged
                 with ``on_conflict="free"``; None for the map that is live.
             factors: Whether channels before a BatchNorm may take a factor, a quarter to four.
             signs: Whether they may take a sign. FINN folds a negative sign back into the weights: leave it off there.
-            sweeps: Passes over the weights of a layer. After each, channels before a BatchNorm take the factor that serves
-                their codes best; more than one does little for the others.
-            samples: Most rows of inputs that are looked at in a layer, evenly spread over images and positions.
+            sweeps: Passes over the weights of a layer. After each one, channels before a BatchNorm take the factor that fits
+                their codes best; for other channels more than one pass helps little.
+            samples: Maximum number of input rows used for a layer, evenly spread over images and positions.
             forward: Runs a model on a batch, where that takes more than ``model(batch)``.
             progress: Whether to show a progress bar on standard error.
 
         Returns:
-            What was done, layer by layer. It prints as a table.
+            The result for each layer; it prints as a table.
 
         Raises:
-            TypeError: If ``fault_map`` is no fault map.
+            TypeError: If ``fault_map`` is not a fault map.
             ValueError: If there is no map, no input, an input that is not finite, both batches and moments, moments of
-                another network, or the model takes another way for other inputs. The model is as it was then.
+                another network, or a model whose order of layers depends on its inputs. The model is then unchanged.
 
         Examples:
             >>> import torch
@@ -132,13 +133,13 @@ class PlacedModel(Exportable):
         forward: Callable[[nn.Module, Any], Any] | None = None,
         progress: bool = True,
     ) -> HealthyMoments:
-        """What the inputs of all layers are like in a healthy memory: made once, for the compensation of any number of chips.
+        """Measure the second moments of all layers' inputs in a healthy memory: once, to compensate any number of chips.
 
-        The network is left as it was. A layer that is called several times is described by the inputs of all its calls.
+        The network is not changed. A layer that is called several times is described by the inputs of all its calls.
 
         Args:
             batches: As for ``compensate_``.
-            samples: Most rows of inputs that are looked at in a layer, evenly spread over images and positions.
+            samples: Maximum number of input rows used for a layer, evenly spread over images and positions.
             forward: Runs a model on a batch, where that takes more than ``model(batch)``.
             progress: Whether to show a progress bar on standard error.
 
@@ -176,27 +177,29 @@ class PlacedModel(Exportable):
         evaluation: str | None = None,
         batchnorm: Iterable[Any] | None = None,
     ) -> FleetReport:
-        """Find the accuracy of the network on every chip of a fleet, each with its own faults.
+        """Determine the accuracy of the network on every chip of a fleet, each with its own faults.
 
-        What is deployed are the codes that the model computes with now: after merged retraining, those under the
-        merged map; with no faults set, the healthy codes. A chip's certificate says which of them it reads differently; a chip
-        that is bit-exact has the network's own accuracy, and is not run.
+        The codes that the model computes with now are deployed: after merged retraining, those under the merged map; with no
+        faults set, the healthy codes. A chip's certificate lists the codes that it reads differently. A chip that is bit-exact
+        has the network's own accuracy, and is not run.
 
         Args:
             chips: Every chip's own fault map.
-            evaluate: Measures the model, which is in evaluation mode: takes it, returns a number, the larger the better.
+            evaluate: Function that takes the model, in evaluation mode, and returns a number: the larger, the better.
             deployment: ``"group_image"``: one memory image for all chips. ``"chip_image"``: one a chip, of the nearest codes.
             name: Heading of the report.
             steps: Optimizer steps that the preparation took; for the report.
             seconds: Seconds that the preparation took; for the report.
             progress: Whether to show a progress bar on standard error.
             engine: Where chips are run, such as a ``RayEngine``; None for this process. ``evaluate`` must be picklable then.
-            make: For an engine of other processes: makes such a network there, such as ``lambda: tm.make_faulty(Net())``.
-            folder: Run folder that keeps the accuracy of every chip that was run; a run that was stopped goes on from it. It
-                knows the network by its parameters, buffers, layers and nominal accuracy, and the batches of ``batchnorm``.
-            evaluation: What ``evaluate`` measures on, in words or as a digest; needed with ``folder``, which must say the same.
+            make: Builds the same network in the processes of the engine, such as ``lambda: tm.make_faulty(Net())``.
+            folder: Run folder that keeps the accuracy of every chip that was run; an interrupted run resumes from it. It
+                identifies the network by its parameters, buffers, layers and nominal accuracy, and the batches of
+                ``batchnorm``.
+            evaluation: Name or digest of the data that ``evaluate`` measures on; needed with ``folder``, where it must stay the
+                same.
             batchnorm: Batches (inputs, or tuples that begin with one) on which each chip's BatchNorm statistics are measured
-                before its accuracy, and then put back; kept in memory. The nominal accuracy is that with the network's own.
+                before its accuracy, and then restored; kept in memory. The nominal accuracy uses the network's own statistics.
 
         Raises:
             ValueError: If there is no chip, maps and placement do not match, an engine is given without ``make``, a folder

@@ -16,7 +16,7 @@ class Rule:
         store: ``"nearest"``: the code whose read-back is nearest to the wanted one. ``"plain"``: the quantized code itself, as
             in TRE-Map.
         gradient: ``"identity"``: straight through for every weight. ``"zero_fully_stuck"``: none for a weight all of whose
-            bits are stuck, since nothing it could do changes what is read. The scale's gradient then loses that weight's
+            bits are stuck, since no update can change what is read. The scale's gradient then loses that weight's
             share through rounding, and keeps its share through dequantization.
 
     Raises:

@@ -23,7 +23,7 @@ Patterns = Sequence[str] | str | None
 class WeightSlot(NamedTuple):
     """One quantized weight of a model: slot ``slot`` of ``proxy``, the weight of the module ``name``.
 
-    Or its bias; the name is that of the layer and ``.bias`` then.
+    In the case of a bias, the name is that of the layer followed by ``.bias``.
     """
 
     name: str
@@ -48,17 +48,17 @@ def weight_slots(
 ) -> list[WeightSlot]:
     """Return all layers of a model whose weights are quantized, in the order of ``named_modules``.
 
-    Layers with float weights are none of them. A bias that can hold faults comes after its layer's weight.
+    Layers with float weights are left out. A bias that can hold faults comes after its layer's weight.
 
     Args:
         model: A model with Brevitas layers.
         include: Keep only layers whose dotted name matches one of these patterns (``*`` and ``?`` as in a shell).
         exclude: Leave out layers whose dotted name matches one of these.
-        biases: Whether to list all quantized biases, those too that cannot hold faults.
+        biases: Whether to list all quantized biases, including those that cannot hold faults.
 
     Raises:
         ValueError: If a pattern matches no quantized layer.
-        TypeError: If ``model`` is no module.
+        TypeError: If ``model`` is not a module.
     """
     check_type("model", model, nn.Module)
     slots = []
@@ -103,7 +103,7 @@ def _slot(name: str, module: nn.Module, parameter: str) -> int:
         if other is module:
             return slot
     raise ValueError(
-        f"layer {name!r}: its {parameter} quantizer does not know it; share a quantizer by passing it as {parameter}_quant, "
+        f"layer {name!r}: its {parameter} quantizer does not list it; share a quantizer by passing it as {parameter}_quant, "
         f"not by assigning it"
     )
 
@@ -128,7 +128,7 @@ def matching_slots(model: nn.Module, placement: Placement) -> dict[str, WeightSl
 
     Raises:
         ValueError: If one is not there, or differs in shape, bit width or sign, or two cannot be told apart.
-        TypeError: If an argument is of another kind.
+        TypeError: If an argument has another type.
     """
     check_type("model", model, nn.Module)
     check_type("placement", placement, Placement)
@@ -164,7 +164,7 @@ def check_type(argument: str, value: object, kind: type) -> None:
     """Check the type of an argument, and reject a list or another argument in its place.
 
     Raises:
-        TypeError: If not.
+        TypeError: If it has another type.
     """
     if not isinstance(value, kind):
         name = "torch.nn.Module" if kind is nn.Module else kind.__name__
@@ -175,13 +175,13 @@ def check_told_apart(entries: Iterable[WeightSlot]) -> None:
     """Check that no two layers share one weight and one quantizer, because then they cannot be told apart.
 
     Raises:
-        ValueError: If two are.
+        ValueError: If two do.
     """
     sharing = [entry for entry in entries if len(entry.proxy.tracked_module_list) > 1]
     for a, b in combinations(sharing, 2):
         if a.proxy is b.proxy and same_weight(a.parameter, b.parameter):
             raise ValueError(
-                f"layers {a.name!r} and {b.name!r} are one weight with one quantizer, so that two copies in the memory cannot "
+                f"layers {a.name!r} and {b.name!r} share one weight and one quantizer, so that two copies in the memory cannot "
                 f"be told apart; give each layer a quantizer of its own, or place the weight once: leave out {b.name!r}, which "
                 f"then computes with what is read for {a.name!r}"
             )
@@ -191,10 +191,10 @@ def check_enabled(name: str, proxy: Any) -> None:
     """Check that the weight quantization of a layer is enabled.
 
     Raises:
-        ValueError: If its weight quantizer is switched off, or has no values yet.
+        ValueError: If its weight quantizer is disabled, or has no values yet.
     """
     if any(parameter.is_meta for parameter in proxy.tracked_parameter_list):
-        raise ValueError(f"layer {name!r}: it is on the meta device, where nothing has values; load the model first")
+        raise ValueError(f"layer {name!r}: it is on the meta device, where tensors have no values; load the model first")
     if not proxy.is_quant_enabled:
         raise ValueError(f"layer {name!r}: its quantizer is disabled, so it computes with floats and has no codes")
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tremap_brevitas.faults import FaultMap
-from tremap_brevitas.placed.faults import check_fault_map, codes_of, faults_by_layer, located
+from tremap_brevitas.placed.faults import check_fault_map, codes_of, faults_by_layer, locate_stuck_bits
 from tremap_brevitas.placed.live import Live
 from tremap_brevitas.placed.rule import Rule
 from tremap_brevitas.placed.slots import WeightSlot, check_type, checked_slots, faulty_slots, matching_slots
@@ -48,7 +48,7 @@ class PlacedState:
         """The map that is live; None in a healthy memory.
 
         Raises:
-            ValueError: If the model's faults were changed by something else than this object.
+            ValueError: If something other than this object changed the model's faults.
         """
         self._check_live(faulty_slots(self._model))
         return self._live.fault_map
@@ -70,15 +70,15 @@ class PlacedState:
             rule: How codes are stored; None for the rule that the model was placed with.
 
         Raises:
-            TypeError: If ``fault_map`` is no fault map, such as a list of them.
-            ValueError: If map and placement differ in memory, a layer does not match the placement any more, or a weight is
-                NaN, infinite or on the ``meta`` device.
+            TypeError: If ``fault_map`` is not a fault map, such as a list of them.
+            ValueError: If map and placement are of different memories, a layer does not match the placement any more, or a
+                weight is NaN, infinite or on the ``meta`` device.
         """
         check_fault_map(fault_map)
         rule = self.chosen(rule)
         slots = checked_slots(self._model, self._placement)
         self.apply_(
-            faults_by_layer(located(self._placement, fault_map), rule),
+            faults_by_layer(locate_stuck_bits(self._placement, fault_map), rule),
             Live(self._placement, rule, lambda: fault_map),
             slots=slots,
         )
@@ -91,7 +91,7 @@ class PlacedState:
     def using(self, fault_map: FaultMap | None, *, rule: Rule | None = None) -> Iterator[None]:
         """Temporarily set the faults of a map, or with None remove all faults, in a ``with`` block.
 
-        Afterwards what was live before is live again.
+        Afterwards the earlier faults are live again.
 
         Examples:
             >>> from brevitas.nn import QuantLinear
@@ -115,7 +115,7 @@ class PlacedState:
             codes: Integer array in the shape of the weight for each layer of the placement, such as ``MemoryImage.codes``.
 
         Raises:
-            TypeError: If ``codes`` is no mapping.
+            TypeError: If ``codes`` is not a mapping.
             ValueError: If a layer is missing, or differs in shape or bit width.
         """
         check_type("codes", codes, Mapping)
@@ -145,8 +145,8 @@ class PlacedState:
         Written to any chip whose stuck cells are among those faults, at the same values, every code reads back unchanged.
 
         Raises:
-            ValueError: If the model does not match the placement any more, a weight is NaN or infinite, or the network reads an
-                image as one of its members does (``ReadByMembers``): those are not the codes that are written.
+            ValueError: If the model does not match the placement any more, a weight is NaN or infinite, or the network computes
+                with what one member reads of an image (``ReadByMembers``): those are not the codes that are written.
         """
         slots = matching_slots(self._model, self._placement)
         self._check_live(slots.values())
@@ -173,8 +173,8 @@ class PlacedState:
         """Restore a saved state, with the same faults live.
 
         Args:
-            state: What ``state_dict`` returned.
-            fault_map: The map that was live; maps are saved by themselves.
+            state: Result of ``state_dict``.
+            fault_map: The map that was live; maps are saved separately, by ``FaultMap.save``.
 
         Raises:
             ValueError: If the state belongs to another placement, or the map is not the one that was live. Nothing is changed.
@@ -196,8 +196,8 @@ class PlacedState:
 
         Args:
             faults: Faults of the layers that have any, by name.
-            live: What they are.
-            slots: The weights of the model that can hold faults, if they were looked up and checked before.
+            live: The record of the map and the rule that the faults come from.
+            slots: The weights of the model that can hold faults, if they are known and checked already.
         """
         live = replace(live, layers=frozenset(faults))
         for entry in faulty_slots(self._model) if slots is None else slots:
@@ -218,8 +218,8 @@ class PlacedState:
             faults = entry.proxy.fault_slot(entry.slot)
             if (faults.origin if faults else None) is not (self._live if entry.name in self._live.layers else None):
                 raise ValueError(
-                    f"layer {entry.name!r}: its faults were changed by something else than this placed model, such as a second "
-                    f"one made of the same model, or restore; set or clear the faults again"
+                    f"layer {entry.name!r}: something other than this placed model changed its faults, such as a second placed "
+                    f"model of the same model, or restore; set or clear the faults again"
                 )
 
     @contextmanager
@@ -232,7 +232,7 @@ class PlacedState:
             inside = self._live
             yield
         except GeneratorExit:
-            # A generator that holds the block open may be thrown away much later; what was set since then stays.
+            # A generator that holds the block open may be closed much later; faults that were set since then stay.
             live = live if self._live is inside else None
             raise
         finally:

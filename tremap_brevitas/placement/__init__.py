@@ -1,4 +1,7 @@
-"""Placement of weight bits in memory cells, and its results on a chip. NumPy only."""
+"""Placement of weight bits in memory cells, and its results on a chip. NumPy only.
+
+Here: layouts, memory images and their files, certificates. Not here: torch models, which ``placed/`` joins with a placement.
+"""
 
 from tremap_brevitas.placement.activated import ActivatedFaults, activated_faults
 from tremap_brevitas.placement.certificate import Certificate, Deployment, LayerDifference, certificate

@@ -17,7 +17,7 @@ class ActivatedFaults:
     Attributes:
         chip: Name of the chip.
         faults: Stuck bits of weights.
-        activated: Those whose stuck value differs from the stored bit.
+        activated: Stuck bits whose stuck value differs from the stored bit.
         by_layer: Activated bits of each layer.
         by_bit: Activated bits at each bit of the code, from the LSB.
         faults_by_bit: All stuck bits at each bit of the code.
@@ -48,7 +48,7 @@ def activated_faults(image: MemoryImage, fault_map: FaultMap) -> ActivatedFaults
         by_layer[bits.layer.name] = int(count_of[masks].sum())
         activated.append(masks)
         stuck.append(bits.sa0 | bits.sa1)
-    # How often each mask occurs says how often each of its bits does.
+    # The number of times that each mask occurs gives the number of times that each of its bits does.
     by_bit, faults_by_bit = (
         (np.bincount(np.concatenate(masks), minlength=1 << width) @ of_mask).tolist() for masks in (activated, stuck)
     )

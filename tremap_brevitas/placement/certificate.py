@@ -98,7 +98,7 @@ class Certificate:
 def certificate(image: MemoryImage, fault_map: FaultMap, *, deployment: Deployment = "group_image") -> Certificate:
     """Determine which weights a chip reads differently from what was trained, and by how much.
 
-    Only faults and stored bits are looked at: no network is run. A chip whose stuck values equal the stored bits
+    Only faults and stored bits are compared: no network is run. A chip whose stuck values equal the stored bits
     is *bit-exact*, member of the group or not, and its accuracy is the network's by construction.
 
     Args:
@@ -187,8 +187,8 @@ def certificate_of(
     Args:
         chip: Name of the chip.
         image: The codes that the network was trained with.
-        read: What the chip reads, by layer, in the shape of the weight.
-        layers: Layers that are looked at, the others being known to be right; None for all.
+        read: Codes that the chip reads, by layer, in the shape of the weight.
+        layers: Layers to compare, if all others are known to be equal; None for all.
     """
     differences = []
     wanted = set(image.codes) if layers is None else set(layers)

@@ -20,11 +20,11 @@ class ChipResult:
         chip: Name of the chip.
         weights_that_differ: Number of weights that the chip reads differently from what was trained.
         worst_error: Largest difference, in LSB.
-        accuracy: Measured; the network's own if the chip is bit-exact and has no BatchNorm statistics of its own; None if it is
-            not known.
+        accuracy: Accuracy on the chip; that of the network if the chip is bit-exact and has no BatchNorm statistics of its own;
+            None if unknown.
 
     Raises:
-        ValueError: If a count is negative, or one of the two is 0 and the other is not.
+        ValueError: If a count is negative, or only one of the two is 0.
 
     Examples:
         >>> for result in (ChipResult("a", accuracy=0.91), ChipResult("b", weights_that_differ=1, worst_error=64)):
@@ -42,8 +42,8 @@ class ChipResult:
     def __post_init__(self) -> None:
         if self.weights_that_differ < 0 or (self.weights_that_differ == 0) != (self.worst_error == 0) or self.worst_error < 0:
             raise ValueError(
-                f"chip {self.chip!r}: {counted(self.weights_that_differ, 'weight')} differing by {self.worst_error} LSB at "
-                f"most cannot be"
+                f"chip {self.chip!r}: weights_that_differ is {self.weights_that_differ}, but worst_error is "
+                f"{self.worst_error}; both must be 0 or both positive"
             )
 
     @property
@@ -60,7 +60,7 @@ class ChipResult:
         """Read the result from a table row; other columns are ignored.
 
         Raises:
-            ValueError: If a cell is not what ``row`` makes, or two contradict each other.
+            ValueError: If a cell has another form than ``row`` gives it, or two contradict each other.
         """
         result = cls(
             row["chip"],

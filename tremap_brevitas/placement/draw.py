@@ -39,7 +39,7 @@ def drawn_words(placement: Placement, words: Iterable[int]) -> str:
     """
     lines = []
     for word in words:
-        placement.memory.cell(word=word, bit=0)  # checks
+        placement.memory.cell(word=word, bit=0)  # raises an error if there is no such word
         for tile in range(placement.tiles):
             lines.append(f"word {word}" + (f", tile {tile}" if placement.tiles > 1 else ""))
             lines += _drawn(placement, word + tile * placement.memory.words)

@@ -45,8 +45,8 @@ def finn_placement(layers: Iterable[LayerCodes], memory: Memory, *, folding: Map
     output channels; ``export/finn/check.py`` finds those in its model.
 
     Args:
-        layers: The layers. What their shape does not say (groups, transposed, channels), ``LayerCodes`` must;
-            [place][tremap_brevitas.place] fills that in.
+        layers: The layers. ``LayerCodes`` must give the groups, transposed and channels, which the shape does not show;
+            [place][tremap_brevitas.place] fills them in.
         memory: The words of all layers' memories together; a word is as wide as the widest unit's.
         folding: For each layer by name ``(PE, SIMD)``, or a mapping with the keys ``"PE"``, ``"SIMD"`` and, where needed,
             ``"input_shape"``: of a linear layer, ``(channels, height, width)`` of the feature map that was flattened before it,
@@ -73,7 +73,10 @@ def finn_placement(layers: Iterable[LayerCodes], memory: Memory, *, folding: Map
     layers = list(layers)
     unknown = set(folding) - {layer.name for layer in layers}
     if unknown:
-        raise ValueError(f"folding of layers {sorted(unknown)}, but there are {', '.join(layer.name for layer in layers)}")
+        raise ValueError(
+            f"folding names unknown layers: {', '.join(map(repr, sorted(unknown)))}; there are "
+            f"{', '.join(layer.name for layer in layers)}"
+        )
     maps = any(len(layer.shape) > 2 for layer in layers)
     placed = []
     word = 0
@@ -81,7 +84,7 @@ def finn_placement(layers: Iterable[LayerCodes], memory: Memory, *, folding: Map
         if layer.name not in folding:
             raise ValueError(f"layer {layer.name!r}: no folding for it; give its (PE, SIMD)")
         if maps and layer.channels is None:
-            layer = layer._replace(channels=0)  # its columns may be those of a feature map: then it must be said
+            layer = layer._replace(channels=0)  # its columns may be a feature map's: then the folding must give its shape
         order, codes_per_word = _order(layer, folding[layer.name])
         if codes_per_word * layer.bit_width > memory.word_bits:
             raise ValueError(
@@ -118,7 +121,7 @@ def finn_matrix(layer: LayerCodes, channels: int | None = None) -> NDArray[np.in
 
     Args:
         layer: The layer.
-        channels: Channels of the feature map that a linear layer's columns are, flattened; None for columns as they are.
+        channels: Channels of the flattened feature map that makes up a linear layer's columns; None to keep their order.
 
     Raises:
         ValueError: If FINN has no unit for the layer.
@@ -129,13 +132,13 @@ def finn_matrix(layer: LayerCodes, channels: int | None = None) -> NDArray[np.in
     if len(layer.shape) > (4 if layer.groups == 1 or is_depthwise(layer) else 0):
         what = "transposed convolution" if layer.transposed else "convolution"
         raise ValueError(
-            f"{where}: a {what} of {layer.groups} groups, weight {layer.shape}; FINN has units for convolutions of one or two "
-            f"dimensions and one group, and for depthwise ones with as many outputs as inputs"
+            f"{where}: a {what} of {counted(layer.groups, 'group')}, weight {layer.shape}; FINN has units for convolutions of "
+            f"one or two dimensions and one group, and for depthwise ones with as many outputs as inputs"
         )
     index = np.arange(math.prod(layer.shape), dtype=np.int64).reshape(layer.shape)
     if layer.transposed:
         if len(layer.shape) != 4:
-            raise ValueError(f"{where}: FINN has transposed convolutions of two dimensions only, its weight is {layer.shape}")
+            raise ValueError(f"{where}: FINN has only two-dimensional transposed convolutions, but its weight is {layer.shape}")
         index = np.flip(index, (2, 3)).swapaxes(0, 1)
     elif is_depthwise(layer):
         return index.reshape(layer.groups, -1)
@@ -167,10 +170,10 @@ def flattened_channels(layer: LayerCodes, input_shape: Iterable[int] | None) -> 
 
     Args:
         layer: The layer.
-        input_shape: What the folding says of it, or None.
+        input_shape: Shape given in the folding, or None.
 
     Raises:
-        ValueError: If it must be said and is not, or is wrong.
+        ValueError: If it is needed and missing, or wrong.
     """
     where = f"layer {layer.name!r}"
     if len(layer.shape) != 2:
@@ -181,18 +184,20 @@ def flattened_channels(layer: LayerCodes, input_shape: Iterable[int] | None) -> 
     if input_shape is None:
         if layer.channels == 0:
             raise ValueError(
-                f"{where}: its {columns} columns may be a flattened feature map, whose order FINN changes. Say so in the "
-                f'folding: "input_shape": (channels, height, width), or ({columns},) if they are none'
+                f"{where}: its {columns} columns may be a flattened feature map, whose order FINN changes; give its "
+                f'shape in the folding: "input_shape": (channels, height, width), or ({columns},) if there is no feature map'
             )
         if layer.channels and columns % layer.channels:
             raise ValueError(f"{where}: {columns} columns are not a feature map of {counted(layer.channels, 'channel')}")
         return layer.channels
     shape = tuple(int(n) for n in input_shape)
     if not shape or math.prod(shape) != columns or min(shape) < 1:
-        raise ValueError(f"{where}: input_shape {shape} has {math.prod(shape)} numbers, its weight {columns} columns")
+        raise ValueError(
+            f"{where}: input_shape {shape} has {counted(math.prod(shape), 'number')}, its weight {counted(columns, 'column')}"
+        )
     if layer.channels and shape[0] != layer.channels:
         raise ValueError(
-            f"{where}: input_shape {shape} has {shape[0]} channels, but its input in the model has {layer.channels}"
+            f"{where}: input_shape {shape} has {counted(shape[0], 'channel')}, but its input in the model has {layer.channels}"
         )
     return shape[0]
 
@@ -204,7 +209,7 @@ def _unit(layer: LayerCodes, simd: int, unit: str | None) -> str:
         raise ValueError(f"layer {layer.name!r}: unit {unit!r}; FINN makes a {kind}_hls or {kind}_rtl of it")
     if kind == "VVAU" and simd > 1 and unit is None:
         raise ValueError(
-            f"layer {layer.name!r}: depthwise with SIMD {simd}; its order in a word depends on the unit. Say in the folding "
-            f'"unit": "VVAU_hls" or "VVAU_rtl"'
+            f"layer {layer.name!r}: depthwise with SIMD {simd}; the order in a word depends on the unit: give it in "
+            f'the folding, "unit": "VVAU_hls" or "VVAU_rtl"'
         )
     return unit or kind

@@ -108,10 +108,10 @@ class MemoryImage:
         return words_of_bits(self.bits, words=self.placement.tiles * memory.words, width=memory.word_bits)
 
     def read_through(self, chip: FaultMap) -> MemoryImage:
-        """Return what a chip gives back after this image was written to it: its bits, stuck where cells are, decoded.
+        """Return the image that a chip reads after this one was written to it.
 
-        Written and read back cell by cell, whatever weight a cell holds; so it proves what a certificate says, which looks at
-        the weights that are hit.
+        Every cell is written and read back, whichever weight it holds. This is an independent proof of a certificate, which
+        looks only at weights with stuck bits.
 
         Raises:
             ValueError: If the map is of another memory.
@@ -140,7 +140,7 @@ class MemoryImage:
         return sha.hexdigest()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # MappingProxyType cannot be pickled or deep-copied; a plain dict says the same.
+        # MappingProxyType cannot be pickled or deep-copied; a plain dict holds the same.
         return type(self), (self.placement, dict(self.codes))
 
     def __repr__(self) -> str:

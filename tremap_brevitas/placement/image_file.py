@@ -38,15 +38,15 @@ def write_memory_image(image: MemoryImage, path: str | os.PathLike[str], *, form
             - ``"intel_hex"``: Intel HEX (1988): data, extended linear address and end records; a word is its bytes, lowest
               first, at byte address ``word * bytes per word``.
             - ``"raw"``: bytes of the words, lowest first, nothing else.
-        fault_map: None: the words as they are written into any chip. A chip's map: the words as that chip gives them back.
-            There is no default, since files that do not say which are mistaken for each other. ``amd_mif``, ``intel_hex``
+        fault_map: None for the words as they are written into any chip; a chip's map for the words as that chip reads them.
+            There is no default, because the two kinds of file are easily mistaken for each other. ``amd_mif``, ``intel_hex``
             and ``raw`` have no comments; there the file's name must contain ``as_written`` or ``as_read``.
 
     Returns:
         The path written.
 
     Raises:
-        ValueError: If the format is unknown, the map is of another memory, or the name does not say what it must.
+        ValueError: If the format is unknown, the map is of another memory, or the file's name lacks the words it must contain.
     """
     kind = _format(format)
     target = Path(path)
@@ -79,7 +79,7 @@ def read_memory_image(path: str | os.PathLike[str], *, format: Format, word_bits
 
     Args:
         path: The file.
-        format: Its format, as above.
+        format: Its format, as in [write_memory_image][tremap_brevitas.placement.write_memory_image].
         word_bits: Bits of a word; no word may have more.
 
     Raises:

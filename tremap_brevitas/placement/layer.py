@@ -109,7 +109,7 @@ class LayerSites:
         layer: The layer.
         weight: Flat, row-major index of the weight.
         bit: Bit of its code; 0 is the LSB.
-        source: Index into the cells that were asked for.
+        source: Index into the cells that were given.
     """
 
     layer: PlacedLayer

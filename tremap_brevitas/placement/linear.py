@@ -21,9 +21,9 @@ class LayerCodes(NamedTuple):
         encoding: How a code is stored.
         groups: Groups of a convolution.
         transposed: Whether it is a transposed convolution, whose weight begins with its input channels.
-        channels: Of a linear layer, the channels of the feature map that its columns are, flattened by channel, then row, then
-            pixel; the number of columns if they are not a feature map. None if nobody said, 0 if it was looked for and
-            not found.
+        channels: For a linear layer behind a flattened feature map (by channel, then row, then column): the channels of that
+            map. Without a feature map: the number of columns. None if nobody gave it, 0 if the model was traced and it
+            remained unknown.
     """
 
     name: str
@@ -45,7 +45,7 @@ def linear_placement(layers: Iterable[LayerCodes], memory: Memory, *, reuse: boo
                               word 1:  unused | code 5  | code 4 | code 3
 
     Args:
-        layers: The layers, in the order in which they shall lie.
+        layers: The layers, in their order in the memory.
         memory: The memory.
         reuse: Whether layers that do not fit wrap round to word 0, tile by tile.
 

@@ -1,4 +1,4 @@
-"""Codes as the packed bits of a memory, and back: whole arrays at once, so that millions of codes take a fraction of a second.
+"""Convert codes to the packed bits of a memory, and back: whole arrays at once, millions of codes in a fraction of a second.
 
 Packed bits: cell ``c`` of tile ``t`` is bit ``n % 8`` of byte ``n // 8``, ``n = t * cells + c``. Cells without a code are 0.
 """
@@ -22,7 +22,7 @@ Bits = NDArray[np.uint8]
 
 
 def packed_codes(placement: Placement, codes: Mapping[str, NDArray[Any]]) -> Bits:
-    """The bits of a memory that holds these codes."""
+    """Return the bits of a memory that holds these codes."""
     width, total = placement.memory.word_bits, placement.tiles * placement.memory.words
     if width % 8:
         cells = np.zeros((total, width), dtype=np.uint8)
@@ -40,7 +40,7 @@ def packed_codes(placement: Placement, codes: Mapping[str, NDArray[Any]]) -> Bit
 
 
 def unpacked_codes(placement: Placement, bits: Bits) -> dict[str, NDArray[np.int32]]:
-    """The codes that a memory of these bits holds, by layer: the inverse of ``packed_codes``."""
+    """Return the codes that a memory of these bits holds, by layer: the inverse of ``packed_codes``."""
     return {layer.name: _codes(layer, placement.memory.word_bits, bits) for layer in placement.layers}
 
 
@@ -49,7 +49,7 @@ def _whole_bytes(layer: PlacedLayer) -> bool:
 
 
 def _stored(layer: PlacedLayer, codes: Mapping[str, NDArray[Any]]) -> NDArray[np.unsignedinteger]:
-    """Stored bits of the codes at each position, those that no weight has included: one byte each, or two."""
+    """Return the stored bits of the code at each position, also at positions without a weight: one byte each, or two."""
     flat = codes[layer.name].reshape(-1)
     ordered = flat if layer.order is None else flat[layer.order]
     stored = np.zeros(layer.words * layer.codes_per_word, dtype="<u1" if layer.bit_width <= 8 else "<u2")
@@ -58,7 +58,7 @@ def _stored(layer: PlacedLayer, codes: Mapping[str, NDArray[Any]]) -> NDArray[np
 
 
 def _cells(layer: PlacedLayer, width: int, stored: NDArray[np.unsignedinteger]) -> Bits:
-    """The cells of the layer's words, (words, width)."""
+    """Return the cells of the layer's words, (words, width)."""
     bytes_ = stored.view(np.uint8).reshape(len(stored), -1)
     cells = np.zeros((layer.words, width), dtype=np.uint8)
     bits = np.unpackbits(bytes_, axis=1, count=layer.bit_width, bitorder="little")
@@ -81,7 +81,7 @@ def _codes(layer: PlacedLayer, width: int, bits: Bits) -> NDArray[np.int32]:
 
 
 def after_stuck_cells(placement: Placement, bits: Bits, chip: FaultMap) -> Bits:
-    """What a chip gives back after these bits were written to it: every stuck cell, in every tile, has its own value."""
+    """Return the bits that a chip reads after these were written to it: a stuck cell has its stuck value in every tile."""
     read = bits.copy()
     for tile in range(placement.tiles):
         for value in (0, 1):
@@ -95,7 +95,7 @@ def after_stuck_cells(placement: Placement, bits: Bits, chip: FaultMap) -> Bits:
 
 
 def words_of_bits(bits: Bits, *, words: int, width: int) -> list[int]:
-    """Every word as a number."""
+    """Return every word as a number."""
     rows = np.packbits(np.unpackbits(bits, count=words * width, bitorder="little").reshape(words, width), 1, bitorder="little")
     if width > 64:
         return [int.from_bytes(row.tobytes(), "little") for row in rows]
@@ -106,7 +106,7 @@ def words_of_bits(bits: Bits, *, words: int, width: int) -> list[int]:
 
 
 def bits_of_words(words: Sequence[int], *, width: int) -> Bits:
-    """Bits of words given as numbers.
+    """Return the bits of words given as numbers.
 
     Raises:
         ValueError: If one is too wide; names the first.
@@ -124,11 +124,11 @@ def bits_of_words(words: Sequence[int], *, width: int) -> Bits:
 
 
 def _rows(words: Sequence[int], width: int) -> Bits | None:
-    """The bytes of words that fit, word by word, from the lowest on; None if this takes Python's own integers."""
+    """Return the bytes of words that fit, word by word, lowest byte first; None if only Python's integers are wide enough."""
     if width > 64:
         return None
     try:
-        numbers = np.frombuffer(array.array("Q", words), dtype=np.uint64)  # takes integers alone, and none that is too large
+        numbers = np.frombuffer(array.array("Q", words), dtype=np.uint64)  # refuses all but integers of 64 bits
     except (OverflowError, TypeError):
         return None
     if width < 64 and len(numbers) and int(numbers.max()) >> width:

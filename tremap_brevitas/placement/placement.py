@@ -20,11 +20,12 @@ from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.placement.layer import LayerSites, PlacedLayer, WeightBit
 from tremap_brevitas.placement.placement_file import KIND, SCHEMA, Header, parts
 from tremap_brevitas.placement.stuck_bits import StuckBits, merged_bits
+from tremap_brevitas.printable import counted
 
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """Which cell of a memory holds which bit of which weight of a model. A value that can be saved.
+    """The location of each bit of each weight of a model in the cells of a memory. Can be saved to a file.
 
     Usually made by [place][tremap_brevitas.place].
 
@@ -75,8 +76,9 @@ class Placement:
         if end > self.memory.words and not self.reuse:
             missing = (end - self.memory.words) * self.memory.word_bits
             raise ValueError(
-                f"the weights need {end} words, but the memory has {self.memory.words} ({self.memory}): {missing} bits are "
-                f"missing; take a larger memory, exclude layers, or pass reuse=True for one that is loaded tile by tile"
+                f"the weights need {counted(end, 'word')}, but the memory has {self.memory.words} ({self.memory}): {missing} "
+                f"bits are missing; take a larger memory, exclude layers, or pass reuse=True for one that is loaded tile by "
+                f"tile"
             )
 
     @property
@@ -106,7 +108,7 @@ class Placement:
             raise KeyError(f"no layer {name!r} in the placement; it has {', '.join(self._by_name)}") from None
 
     def cell(self, layer: str, index: Sequence[int] | int, *, bit: int) -> int:
-        """Cell that holds one bit of one weight.
+        """Return the cell that holds one bit of one weight.
 
         Args:
             layer: Name of the layer.
@@ -130,7 +132,7 @@ class Placement:
         return self.memory.cell(word=word, bit=code * placed.bit_width + bit)
 
     def weights_at(self, cell: int) -> list[WeightBit]:
-        """All bits of weights that one cell holds: none for an unused cell, several if the memory is reused.
+        """Return all bits of weights that one cell holds: none for an unused cell, several if the memory is reused.
 
         Raises:
             ValueError: If the cell is outside the memory.
@@ -142,14 +144,14 @@ class Placement:
         ]
 
     def sites(self, cells: ArrayLike) -> list[LayerSites]:
-        """The inverse of [cell][tremap_brevitas.Placement.cell], for many cells at once.
+        """Find the bits of weights that many cells hold: the inverse of [cell][tremap_brevitas.Placement.cell].
 
         Args:
             cells: Cell indices in ascending order.
 
         Returns:
-            For each layer that is hit, in the order of the layers, the bits hit. Cells that hold no bit of a weight
-            are in none.
+            For each layer with a bit in these cells, in the order of the layers, these bits. Cells that hold no bit of a weight
+            are left out.
 
         Raises:
             ValueError: If the cells are not in ascending order or not all inside the memory.
@@ -214,7 +216,7 @@ class Placement:
         return merged_bits(self.sites(fault_map.cells), fault_map.stuck_at)
 
     def description(self) -> dict[str, Any]:
-        """Everything but the orders, as JSON can hold it."""
+        """Return everything but the orders, in a form that JSON can store."""
         return {
             "words": self.memory.words,
             "word_bits": self.memory.word_bits,
@@ -224,7 +226,7 @@ class Placement:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over all that the placement says, as 64 hexadecimal digits."""
+        """SHA-256 over the whole placement, as 64 hexadecimal digits."""
         sha = hashlib.sha256(json.dumps(self.description(), sort_keys=True).encode())
         for layer in self.layers:
             sha.update(b"\0" if layer.order is None else layer.order.astype("<i8").tobytes())
@@ -243,7 +245,7 @@ class Placement:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Placement:
-        """Read what [save][tremap_brevitas.Placement.save] wrote.
+        """Read a placement that [save][tremap_brevitas.Placement.save] wrote.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -253,10 +255,11 @@ class Placement:
         return load_archive(path, lambda *said: cls(*parts(*said)), kind=KIND, schema=SCHEMA, header=Header)
 
     def __str__(self) -> str:
-        used = f"{self.words} of {self.memory.words} words"
+        used = f"{self.words} of {counted(self.memory.words, 'word')}"
         if self.tiles > 1:
             used = f"{self.words} words in {self.tiles} tiles of {self.memory.words}"
-        lines = [f"{self.weights} weights of {len(self.layers)} layers in {used} of {self.memory.word_bits} bits"]
+        weights, layers = counted(self.weights, "weight"), counted(len(self.layers), "layer")
+        lines = [f"{weights} of {layers} in {used} of {self.memory.word_bits} bits"]
         for layer in self.layers:
             shape = "×".join(map(str, layer.shape))
             lines.append(

@@ -1,4 +1,4 @@
-"""What the file of a placement says, and what a placement is made of when it is read again."""
+"""The header of a placement file, and the parts of a placement read from it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from tremap_brevitas.codes import Encoding
 from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.placement.layer import PlacedLayer
+from tremap_brevitas.printable import counted
 
 KIND = "tremap placement"
 SCHEMA = 2  # 1: no digest
 
 
 class LayerHeader(msgspec.Struct):
-    """What the file says of a layer beside its order."""
+    """Header of one layer: everything but its order."""
 
     name: str
     shape: tuple[int, ...]
@@ -27,7 +28,7 @@ class LayerHeader(msgspec.Struct):
 
 
 class Header(msgspec.Struct):
-    """What the file says beside the orders of its layers."""
+    """Header of the file: everything but the orders of the layers."""
 
     schema: int
     words: int
@@ -38,21 +39,21 @@ class Header(msgspec.Struct):
 
 
 def parts(header: Header, arrays: dict[str, NDArray[Any]]) -> tuple[Memory, tuple[PlacedLayer, ...], bool]:
-    """Memory, layers and reuse of the placement that a file holds.
+    """Return memory, layers and reuse of the placement that a file holds.
 
     Args:
-        header: What the file says.
+        header: Header of the file.
         arrays: The orders, as ``order_0`` for the first layer; layers without one have their weights in row-major order.
 
     Raises:
-        ValueError: If an order is no layer's, a layer is not valid, or the header says no digest where its schema has one.
+        ValueError: If an order belongs to no layer, a layer is not valid, or the header lacks the digest that its schema needs.
     """
     layers = tuple(
         PlacedLayer(**msgspec.structs.asdict(layer), order=arrays.pop(f"order_{i}", None))
         for i, layer in enumerate(header.layers)
     )
     if arrays:
-        raise ValueError(f"it holds {', '.join(arrays)}, which is the order of none of its {len(layers)} layers")
+        raise ValueError(f"it holds {', '.join(arrays)}, which belongs to none of its {counted(len(layers), 'layer')}")
     if header.schema > 1 and header.digest is None:
-        raise ValueError("its header says no digest")
+        raise ValueError("its header has no digest")
     return Memory(words=header.words, word_bits=header.word_bits), layers, header.reuse

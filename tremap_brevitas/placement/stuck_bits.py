@@ -32,7 +32,7 @@ class StuckBits:
         """Return the bits of each weight whose stuck value differs from the stored bit, as a mask.
 
         Args:
-            codes: What is stored in these weights, (weights,).
+            codes: Codes that are stored for these weights, (weights,).
         """
         stored = encode(codes, bit_width=self.layer.bit_width, encoding=self.layer.encoding)
         return (stored & self.sa0) | (~stored & self.sa1)

@@ -1,4 +1,7 @@
-"""Plan for a fleet: which chips share a network, the accuracy at a fault rate, and the best image for a new chip."""
+"""Plan for a fleet: which chips share a network, the accuracy at a fault rate, and the best image for a new chip.
+
+Not here: the preparation itself (``prepare/``), and measured accuracies of chips (``report/``).
+"""
 
 import lazy_loader
 

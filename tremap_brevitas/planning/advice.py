@@ -1,4 +1,4 @@
-"""The cheapest way to prepare chips that was measured to be good enough."""
+"""Find the cheapest preparation that was measured to be good enough for a fleet."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Option:
     """One way to prepare the chips.
 
     Attributes:
-        preparation: What is done.
-        measured: The figures that speak for it.
+        preparation: Name of the preparation.
+        measured: The measurements that support it.
         basis: ``"measured"``: at this rate, width and number of chips. ``"above"``: with more stuck cells, or more chips, than
-            asked for, so that the figures are a lower bound. ``"extrapolated"``: they were never measured so, or not as bad.
-        holds: Whether every chip measured stays within the limit, with two seeds or more, and the basis is no extrapolation.
-        times: Preparations that the fleet needs.
+            asked for, so that the figures are a lower bound. ``"extrapolated"``: no measurement is at this rate or above.
+        holds: Whether every chip measured stays within the limit, with two seeds or more, without extrapolation.
+        times: Number of preparations that the fleet needs.
     """
 
     preparation: str
@@ -41,7 +41,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Advice:
-    """An answer, and what it stands on.
+    """An answer, and its basis.
 
     Attributes:
         rate: Share of each chip's cells that are stuck.
@@ -50,7 +50,7 @@ class Advice:
         one_image: Whether all of them are written with the same image.
         within: Points below the healthy network that every chip may lose.
         options: Every preparation with figures, the cheapest first.
-        notes: Where the figures are not of what was asked.
+        notes: Remarks on figures that are of another case than the one asked for.
     """
 
     rate: float
@@ -70,8 +70,8 @@ class Advice:
 def advise(rate: float, *, bits: int, chips: int, one_image: bool = False, within: float = 0.5) -> Advice:
     """Find the cheapest preparation that was measured to keep every chip within some points of the healthy network.
 
-    The figures are of ResNet-20 on CIFAR-10 with random stuck cells. Cheaper is what takes fewer optimizer steps, then
-    fewer labels, then fewer images, then less time.
+    The figures are of ResNet-20 on CIFAR-10 with random stuck cells. A preparation is cheaper if it takes fewer
+    optimizer steps, then fewer labels, then fewer images, then less time.
 
     Args:
         rate: Share of each chip's cells that are stuck, between 0 and 1.
@@ -119,7 +119,7 @@ def advise(rate: float, *, bits: int, chips: int, one_image: bool = False, withi
 
 
 def _width(measured: Iterable[int], bits: int) -> tuple[int, list[str]]:
-    """The measured width to look at: the largest that is not above, for the fewer bits the more harm."""
+    """Return the measured width to use, the largest that is not above, since fewer bits do more harm; and a note."""
     widths = sorted(measured)
     width = max((w for w in widths if w <= bits), default=widths[0])
     if width == bits:

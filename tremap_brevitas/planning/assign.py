@@ -35,27 +35,28 @@ def assign(
 ) -> Iterator[Assignment]:
     """Find for each chip the best image of a library, without running a network.
 
-    For every image the codes that the chip reads are worked out, and the curve says what accuracy to expect. An image that
+    For every image the codes that the chip reads are determined, and the curve predicts the accuracy. An image that
     reaches the goal wins over every one that does not. Of several that do, one on which the chip is exact wins, the most
-    accurate if several are; else the one with the highest accuracy expected. A chip that no image serves is named with the
-    image to retrain from: the one with the highest accuracy expected (errors beyond the curve come last), or, where no accuracy
-    is known, with the least error.
+    accurate if several are; else the one with the highest expected accuracy. A chip for which no image is good enough is named
+    with the image to retrain from: the one with the highest expected accuracy (errors beyond the curve come last), or, where no
+    accuracy is known, with the least error.
     A US patent application of 2026 (2026-0093976) describes matching a chip's fault map to one of several prepared models;
-    whoever builds a product on this should look at it.
+    check it before you build a product on this.
 
     Args:
-        chips: The chips' own fault maps; taken one by one, so that a generator will do for thousands.
+        chips: The chips' own fault maps; taken one by one, so that a generator is enough for thousands.
         library: The images, all in placements of one memory.
         goal: Accuracy that a chip must reach.
         curve: Curve of the network, over errors of codes, or of outputs, for which every image needs moments: that takes some
-            milliseconds more a chip and image. None knows no accuracy but an exact chip's, so that all others need retraining.
+            milliseconds more a chip and image. With None only exact chips have a known accuracy, and all others need
+            retraining.
         deployment: ``"chip_image"``: the image's codes are written to each chip as the nearest that it can hold.
             ``"group_image"``: as they are. ``"patched"``: each chip's are chosen anew by the moments, as ``tremap patch`` does;
             the curve is then over errors of outputs, of patched chips.
         margin: How far above the goal a predicted accuracy must lie, such as the curve's ``spread``.
         orders: Whether to look for an order of the channels in which a chip is exact, and how. Only for images that have groups
-            of channels, of which one must, and whose own accuracy reaches the goal; the most accurate comes first. Such a chip
-            gets an image of its own. Spare rows and columns come before: give the maps that are left after
+            of channels (at least one must) and whose own accuracy reaches the goal; the most accurate is tried first. Such a
+            chip gets an image of its own. Use spare rows and columns before: give the maps that are left after
             [repaired][tremap_brevitas.faults.array.repair.repaired].
         hardware: What the accelerator has beside free channels; only with ``orders``. The chips' maps are then of
             ``hardware.chip_memory``. A chip is exact without an order if it is so with nothing scrambled, rotated or inverted.
@@ -127,7 +128,7 @@ def _of_memory(chip: FaultMap, memory: Memory) -> FaultMap:
 def _ordered(
     library: Sequence[Prepared], deployment: Preparation, orders: bool | SearchOptions, hardware: Hardware | None
 ) -> OrderedShelf | None:
-    """What finds orders; None if none are asked for."""
+    """Return what finds orders; None if no orders are wanted."""
     if orders is False:
         if hardware:
             raise ValueError(f"hardware ({hardware}) is set by what finds orders; ask for orders as well")

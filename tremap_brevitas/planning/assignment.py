@@ -22,7 +22,7 @@ class Prepared:
     """One prepared image of a library.
 
     Attributes:
-        name: What to call it, such as the folder of its bundle.
+        name: Its name, such as the folder of its bundle.
         image: The codes that its network was trained with.
         accuracy: Accuracy of that network.
         moments: Moments of its layers' inputs, which a curve over errors of outputs needs; None for none.
@@ -41,12 +41,12 @@ class Assignment:
     """The image chosen for a chip.
 
     Attributes:
-        result: What the chip makes of the image; its accuracy is what the curve predicts, or the image's own if no weight
-            differs; None if neither says it.
+        result: Result of the image on the chip; its accuracy is predicted by the curve, or the image's own if no weight
+            differs; None if neither is known.
         image: Name of the image.
-        verdict: ``"exact"``: the chip computes the very network of the image, which reaches the goal. ``"exact in
-            order"``: so it does with its channels in an order that suits the chip. ``"good enough"``: the accuracy expected
-            reaches it. ``"retrain"``: it does not, on any image.
+        verdict: ``"exact"``: the chip computes exactly the network of the image, which reaches the goal. ``"exact in
+            order"``: the same, with its channels in an order that suits the chip. ``"good enough"``: the expected accuracy
+            reaches the goal. ``"retrain"``: it does not, on any image.
         error: Relative error of the codes that the chip reads; patched, or with a curve over errors of outputs, of the outputs.
         order: The order of a chip that is exact in order; else None.
     """

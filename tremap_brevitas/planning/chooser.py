@@ -83,7 +83,7 @@ class Chooser:
         expected, covered = _expected(self._accuracies, errors, exact, self._curve)
         serves = np.where(exact, expected >= self._goal, covered & (expected >= self._goal + self._margin))
         known = np.where(np.isnan(expected), -np.inf, expected)
-        # lexsort takes the last key first: who serves, who does so for certain, what is not a guess.
+        # lexsort sorts by the last key first: images that are good enough, exact ones, ones that the curve covers.
         best = np.lexsort((errors, -known, ~covered, ~(serves & exact), ~serves))[0]
         verdict: Verdict = "retrain" if not serves[best] else "exact" if exact[best] else "good enough"
         result = ChipResult(

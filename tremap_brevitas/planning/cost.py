@@ -15,8 +15,8 @@ def fault_costs(image: MemoryImage, fault_map: FaultMap) -> NDArray[np.float64]:
     """Return the squared error that each stuck cell causes alone, with the nearest code stored, relative to its layer.
 
     Their sum over a map is the square of the certificate's [relative_error][tremap_brevitas.Certificate.relative_error],
-    but for weights with several stuck bits. A cell that stores what it is stuck at costs nothing; one that holds no weight
-    neither. In a reused memory a cell's costs in all tiles are added.
+    except for weights with several stuck bits. A cell whose stored bit is its stuck value costs nothing, nor does one that
+    holds no weight. In a reused memory a cell's costs in all tiles are added.
 
     Raises:
         ValueError: If image and map are of different memories.

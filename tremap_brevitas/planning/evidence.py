@@ -1,4 +1,4 @@
-"""What was measured of ways to prepare chips: the study's rows, which lie beside this file, and their figures."""
+"""Measurements of preparations: the rows of the study, from a file beside this one, and their figures."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class ChipRow:
     Attributes:
         network: Name of the network; one that ends in ``-4bit`` has codes of 4 bits, all others of 8.
         rate: Share of the chip's cells that are stuck.
-        preparation: What was done.
+        preparation: Name of the preparation.
         seed: Seed of maps and images.
         chips: Chips that share one image; 1: the chip has its own.
         chip: Number of the chip in its group.
         points: Accuracy minus that of the healthy network on the same images, in percentage points.
         seconds: Time of the preparation, of one core.
-        processor: Whether that is processor time, not the longer time of a busy machine's clock.
+        processor: Whether ``seconds`` is processor time; if not, it is elapsed time, which is longer on a busy machine.
         steps: Optimizer steps of the preparation.
         images: Images without labels that it takes.
         labels: Images with labels that it takes.
@@ -66,7 +66,7 @@ class Measured:
 
     @property
     def first(self) -> ChipRow:
-        """A row, for what all have in common."""
+        """First row; network, rate, preparation and size of group are the same in all of them."""
         return self.rows[0]
 
     @property
@@ -106,7 +106,7 @@ class Measured:
 
 
 def half_interval(values: Sequence[float]) -> float:
-    """Half of Student's 95 % interval of a mean; NaN below two values.
+    """Return half of Student's 95 % interval of a mean; NaN below two values.
 
     Examples:
         >>> round(half_interval([-1.0, 0.0, 1.0]), 3)
@@ -119,7 +119,7 @@ def half_interval(values: Sequence[float]) -> float:
 
 
 def _units(rows: Iterable[ChipRow]) -> list[float]:
-    """One value a preparation: a chip's difference, or the mean of the chips that share an image."""
+    """Return one value for each preparation: a chip's difference, or the mean of the chips that share an image."""
     units: dict[tuple[int, int], list[float]] = {}
     for row in rows:
         units.setdefault((row.seed, row.chip if row.chips == 1 else -1), []).append(row.points)
@@ -127,7 +127,7 @@ def _units(rows: Iterable[ChipRow]) -> list[float]:
 
 
 def union_rate(rate: float, chips: int) -> float:
-    """Share of the cells that are stuck on at least one of some chips, where they are stuck independently.
+    """Return the share of the cells that are stuck on at least one of some chips, if they are stuck independently.
 
     Examples:
         >>> round(union_rate(6e-3, 20), 3)
@@ -137,7 +137,7 @@ def union_rate(rate: float, chips: int) -> float:
 
 
 def bits_of(network: str) -> int:
-    """Bits of the codes of a network of the study."""
+    """Return the bits of a code in a network of the study."""
     return 4 if network.endswith("-4bit") else 8
 
 
@@ -182,7 +182,7 @@ def _row(line: Mapping[str, str], number: int) -> tuple[ChipRow, str]:
 
 @cache
 def measurements(path: Path = ROWS) -> tuple[Measured, ...]:
-    """All that was measured, one value for each network, rate, preparation and size of group.
+    """Return all measurements, one value for each network, rate, preparation and size of group.
 
     Examples:
         >>> {one.bits for one in measurements()} >= {8}

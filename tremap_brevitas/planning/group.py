@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from tremap_brevitas.faults.distinct import thinned
+from tremap_brevitas.faults.distinct import sorted_distinct
 from tremap_brevitas.faults.fault_map import FaultMap, check_same_memory
 from tremap_brevitas.printable import counted
 
@@ -26,7 +26,7 @@ class Group:
         cost: Sum of the costs of the union's cells.
         conflicts: Cells that are stuck at 0 on one member and at 1 on another.
         conflict_cost: Sum of their costs.
-        fits: Whether both costs are within the limits; False only for a chip that is too much by itself.
+        fits: Whether both costs are within the limits; False only for a chip that exceeds one by itself.
     """
 
     members: tuple[FaultMap, ...]
@@ -65,7 +65,7 @@ def group_chips(
         cost: Function from a map to the cost of each of its cells, such as ``functools.partial(fault_costs, image)``: a number
             that depends on the cell and its stuck value alone. None counts cells. A cell that two chips have at different
             values counts with the larger of the two costs, in the union and among the conflicts.
-        largest: Most chips in a group; None for any number.
+        largest: Maximum number of chips in a group; None for any number.
         progress: Whether to show a progress bar on standard error.
 
     Returns:
@@ -127,7 +127,7 @@ class _Fleet:
         check_same_memory(chips)
         self.chips = chips
         every = np.sort(np.concatenate([chip.cells for chip in chips]), kind="stable")
-        shared = thinned(every[1:][every[1:] == every[:-1]])
+        shared = sorted_distinct(every[1:][every[1:] == every[:-1]])
         table = np.zeros((2, len(shared)))  # by stuck value
         self.at: list[NDArray[np.int64]] = []
         self.stuck_at: list[NDArray[np.uint8]] = []
@@ -167,7 +167,7 @@ class _Groups:
         if self.fleet.alone[index] > self.limits.cost:
             return None
         status = self.status[self.fleet.at[index], :count]
-        # Cells that the group has already cost nothing more, but for conflicts.
+        # Cells that the group has already cost nothing more, except conflicts.
         least = np.array(self.cost) + self.fleet.alone[index] - self.fleet.own[index] @ (status != 0)
         best, added = None, np.inf
         for group in np.argsort(least - self.cost, kind="stable"):

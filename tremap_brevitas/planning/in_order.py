@@ -1,4 +1,4 @@
-"""A chip that no image of a library serves as it lies: is it exact with one of their networks in another order?"""
+"""Find whether a chip is exact with one of the networks of a library in another channel order."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class OrderedShelf:
         self._works = [None if groups is None else Work(Network(image, groups), search, hardware) for image, groups in entries]
 
     def exact(self, chip: FaultMap, among: Iterable[int]) -> tuple[int, ChipOrder] | None:
-        """The first of some networks that the chip reads exactly in some order, and that order; None if there is none.
+        """Return the first of some networks that the chip reads exactly in some order, and that order; None if there is none.
 
         Args:
             chip: The chip's fault map.

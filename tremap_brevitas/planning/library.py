@@ -61,7 +61,7 @@ class _Shelf:
         for layers in kinds.values():
             starts = np.cumsum([0, *(layer.size for layer in layers)]).tolist()
             self._start.update({layer.name: start for layer, start in zip(layers, starts, strict=False)})
-        # For each kind: number of the image, its codes, and what a squared error of one counts for in each layer.
+        # For each kind: number of the image, its codes, and the weight of a squared error of 1 in each layer.
         self.images = {
             kind: [
                 (

@@ -11,19 +11,19 @@ from tremap_brevitas.placement.certificate import Certificate
 def output_error(proof: Certificate, moments: InputMoments) -> float:
     """Return the root of the summed squared relative errors of all layers' outputs, for the codes that a chip reads.
 
-    Of each layer by itself, on the inputs that it has in the healthy network: ``e' H e`` over ``w' H w``, summed up over its
-    channels. Layers without moments (biases, embeddings) count with the relative error of their codes, as in the certificate's
-    [relative_error][tremap_brevitas.Certificate.relative_error].
+    Each layer is taken by itself, with the inputs that it has in the healthy network: ``e' H e`` over ``w' H w``, summed over
+    its channels. Layers without moments (biases, embeddings) count with the relative error of their codes, as in the
+    certificate's [relative_error][tremap_brevitas.Certificate.relative_error].
 
     Args:
-        proof: What the chip reads.
+        proof: Certificate of the chip.
         moments: Moments of the inputs, of the network that the certificate is about.
 
     Raises:
         ValueError: If the moments belong to another image.
 
     Examples:
-        Two inputs that are always equal: errors of the two weights take each other back.
+        Two inputs that are always equal: errors of the two weights cancel each other.
 
         >>> from tremap_brevitas import FaultMap, Memory
         >>> from tremap_brevitas.moments import LayerMoments

@@ -22,9 +22,9 @@ class PlannedGroup:
     Attributes:
         merged: Their merged map, conflicts left free.
         error: Relative error of the network's codes under it, before retraining.
-        steps: Steps after which the goal is expected; None if none that was measured is enough.
+        steps: Steps after which the goal is expected; None if no measured number is enough.
         accuracy: Accuracy expected after the steps that the plan allows.
-        conflict_error: Relative error by the group's conflicts, at most.
+        conflict_error: Upper bound of the relative error caused by the group's conflicts.
     """
 
     merged: MergedFaultMap
@@ -48,18 +48,18 @@ def plan_groups(
 ) -> list[PlannedGroup]:
     """Put chips into as few groups as possible, each of which should reach a target accuracy after retraining.
 
-    How a retraining amount is chosen from resilience is the idea of Reduce (arXiv 2305.12595), how groups are, that of eFAT
-    (arXiv 2304.12949); both rules here are this project's own.
+    To choose the amount of retraining by resilience is the idea of Reduce (arXiv 2305.12595), to choose groups by it that of
+    eFAT (arXiv 2304.12949); both rules here are this project's own.
 
     Args:
         chips: The chips' own fault maps.
         image: Codes of the network before any retraining.
         curve: Its resilience curve, over errors of codes.
         goal: Accuracy that every chip must reach.
-        steps: Most steps of retraining that a group may have.
+        steps: Maximum number of retraining steps for a group.
         margin: How far above the goal a predicted accuracy must lie, such as the curve's ``spread``.
         conflict_loss: Accuracy that a group's conflicts may cost its chips, each having an image of its own.
-        largest: Most chips in a group; None for any number.
+        largest: Maximum number of chips in a group; None for any number.
         progress: Whether to show a progress bar on standard error.
 
     Raises:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
 from tremap_brevitas.archive import load_json, save_json
+from tremap_brevitas.printable import counted
 
 KIND = "tremap resilience curve"
 SCHEMA = 2  # 1 knew errors of codes alone, and still holds those
@@ -47,17 +48,17 @@ class Point:
 class ResilienceCurve:
     """Accuracy of one network against the error of its codes, for each measured budget of retraining steps.
 
-    The error follows from codes and faults alone, so that a chip or group is judged without running anything. For each budget a
-    curve is fitted that never rises with the error (isotonic regression), linear between the points. More steps never
+    The error follows from codes and faults alone, so that a chip or group is assessed without running a network. For each
+    budget a curve is fitted that never rises with the error (isotonic regression), linear between the points. More steps never
     predict less. The idea of a resilience map over fault rate and retraining amount is that of Reduce (arXiv 2305.12595) and
     eFAT (arXiv 2304.12949); the scale used here, the error after nearest-code writing, is this project's own.
 
     Args:
         points: Measurements, at least two without retraining; the more, and the more even over the errors, the better.
-        name: What was measured.
-        error_of: What the errors are errors of: ``"codes"``, as certificates have them; ``"outputs"`` of the layers, as
+        name: Name of what was measured.
+        error_of: Kind of the errors: ``"codes"``, as certificates have them; ``"outputs"`` of the layers, as
             [output_error][tremap_brevitas.planning.output_error] and patches have them; or ``"compensated outputs"``, as
-            compensation reports have them: without what a BatchNorm or a bias takes up, so that they say something else. One
+            compensation reports have them: without the part that a BatchNorm or a bias absorbs. One
             curve holds one kind, for chips that are all prepared in the same way.
 
     Raises:
@@ -117,13 +118,13 @@ class ResilienceCurve:
     def largest_error(self, goal: float, *, steps: int = 0) -> float:
         """Return the largest error, among those measured, at which the predicted accuracy reaches a goal.
 
-        Beyond, accuracy may break down at once: ResNet-20 falls from 83 to 50 % between the relative errors 3.7 and 6
+        Beyond it, accuracy may drop sharply: ResNet-20 falls from 83 to 50 % between the relative errors 3.7 and 6
         (groups of ten and of twenty chips at 2e-2 in docs/study_retraining.md).
 
         Raises:
             ValueError: If not even codes without error reach it.
         """
-        if not self.predict(0.0, steps=steps) >= goal:  # a goal that is not a number included
+        if not self.predict(0.0, steps=steps) >= goal:  # also if the goal is NaN
             raise ValueError(f"the goal {goal} is above {self.predict(0.0, steps=steps):.4f}, the accuracy without any error")
         top = self._measured(steps)
         if self.predict(top, steps=steps) >= goal:
@@ -161,21 +162,22 @@ class ResilienceCurve:
         """
         points = [p for p in self.points if p.steps == steps]
         if len(points) < 3:
-            raise ValueError(f"{len(points)} points with {steps} steps: too few to leave one out")
+            raise ValueError(f"{counted(len(points), 'point')} with {counted(steps, 'step')}: too few to leave one out")
         return np.array(
             [p.accuracy - _read(_fit([q for j, q in enumerate(points) if j != i]), p.error) for i, p in enumerate(points)]
         )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the points to a JSON file, atomically."""
-        # A curve of codes is written as ever, so that older versions read it; they must not take the other for one.
+        # A curve over codes is written as before, so that older versions can read it; they must not mistake the other kind for
+        # it.
         about = {"schema": 1} if self.error_of == "codes" else {"schema": SCHEMA, "error_of": self.error_of}
         content = {"kind": KIND, **about, "name": self.name, "points": [asdict(p) for p in self.points]}
         return save_json(path, content, indent=1)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ResilienceCurve:
-        """Read what [save][tremap_brevitas.planning.ResilienceCurve.save] wrote.
+        """Read a curve that [save][tremap_brevitas.planning.ResilienceCurve.save] wrote.
 
         Raises:
             FileNotFoundError: If there is no such file.

@@ -1,4 +1,7 @@
-"""Prepare a network for faulty memories: retraining strategies, compensation without training, BatchNorm statistics."""
+"""Prepare a network for faulty memories: retraining strategies, compensation without training, BatchNorm statistics.
+
+Not here: the choice of codes without torch (``patching/``), and of preparations and groups (``planning/``).
+"""
 
 import lazy_loader
 

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
 from tremap_brevitas.placed.identity import add_tensors
+from tremap_brevitas.printable import counted
 
 
 @torch.no_grad()
@@ -23,16 +24,16 @@ def reestimate_batchnorm_(
 ) -> int:
     """Re-estimate the running statistics of every BatchNorm layer under the current faults, in place.
 
-    Faults shift what a layer yields; the means and variances of the healthy network no longer fit. A few hundred images
-    and no gradient step repair much of that (the idea of US patent 11714727). Weights and all else stay as they are.
+    Faults shift the outputs of layers, so that the means and variances of the healthy network no longer fit. A few hundred
+    images, without a gradient step, repair much of this (the idea of US patent 11714727). Nothing else is changed.
 
     A layer's new statistics are the means of those of the batches, each weighted by its number of samples. Layers that see no
-    batch, such as the auxiliary heads of a network that uses them in training alone, keep what they have; a warning names them.
+    batch, such as auxiliary heads that are used only in training, keep their old statistics; a warning names them.
 
     Args:
         model: The model.
         batches: Inputs, or tuples whose first element is the input, such as a data loader; samples along the first dimension.
-        max_batches: Take so many batches, at least 1, and no more; None for all.
+        max_batches: Maximum number of batches to use, at least 1; None for all.
         progress: Whether to show a progress bar on standard error.
 
     Returns:
@@ -40,7 +41,7 @@ def reestimate_batchnorm_(
 
     Raises:
         ValueError: If the model has no BatchNorm layer with running statistics, none of them sees a batch, there is no batch,
-            one is empty, or ``max_batches`` is below 1. The old statistics are kept then, and on any other error.
+            one is empty, or ``max_batches`` is below 1. The old statistics are then kept, as on any other error.
 
     Examples:
         >>> model = nn.Sequential(nn.BatchNorm1d(2))
@@ -58,7 +59,7 @@ def reestimate_batchnorm_(
     sums = {name: _Mean() for name in norms}
     used = 0
     try:
-        model.eval()  # only the BatchNorm layers shall learn anything from these batches
+        model.eval()  # only the BatchNorm layers may change on these batches
         for norm in norms.values():
             norm.momentum = None  # the statistics of one batch, or their mean if the layer is used several times
             norm.train()
@@ -72,7 +73,7 @@ def reestimate_batchnorm_(
             try:
                 model(inputs.to(device))
             except ValueError as error:
-                raise ValueError(f"batch {used}, of {len(inputs)} samples: {error}") from None
+                raise ValueError(f"batch {used}, of {counted(len(inputs), 'sample')}: {error}") from None
             for name, norm in norms.items():
                 sums[name].add(norm, len(inputs))
             used += 1
@@ -107,7 +108,7 @@ class BatchNormOnChip:
         batches: As in [reestimate_batchnorm_][tremap_brevitas.reestimate_batchnorm_]; taken once and kept.
 
     Raises:
-        TypeError: If a batch is no tensor and no tuple whose first element is one, or a single tensor is given.
+        TypeError: If a batch is neither a tensor nor a tuple whose first element is one, or a single tensor is given.
         ValueError: If there is no batch, or the model has no BatchNorm layer with running statistics.
     """
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from operator import index
 from typing import Any
 
+from tremap_brevitas.printable import counted
+
 
 class CollapseError(RuntimeError):
     """Raised when training has collapsed: the network no longer learns and will not recover.
@@ -30,17 +32,17 @@ class CollapseError(RuntimeError):
 class CollapseDetector:
     """Raises an error when the loss is NaN or infinite, or stays above a limit.
 
-    Call ``update`` with the loss of every step, whatever the strategy. TRE-Map names the danger ("training divergence"): many
-    faults that enter at once can throw a network so far that training never recovers. A loss at the level of guessing is the
-    sign; for ``n`` balanced classes and cross-entropy that is ``log(n)``.
+    Call ``update`` with the loss of every step, whatever the strategy. Many faults that become live at once can disturb a
+    network so much that training never recovers ("training divergence" in TRE-Map). The sign is a loss at the level of
+    guessing, which for ``n`` balanced classes and cross-entropy is ``log(n)``.
 
     Args:
-        limit: Loss that counts as collapsed. A network that guesses hovers around ``log(n)``, so take a little less, such as
-            ``0.95 * math.log(10)``.
-        patience: The median of so many losses must lie above the limit; single spikes do no harm.
+        limit: Loss that counts as collapsed. The loss of a network that guesses varies around ``log(n)``; take a little less,
+            such as ``0.95 * math.log(10)``.
+        patience: Number of steps whose median loss must lie above the limit; a single high loss does no harm.
 
     Raises:
-        TypeError: If ``patience`` is no integer.
+        TypeError: If ``patience`` is not an integer.
         ValueError: If the limit is not finite, or ``patience`` is below 1.
 
     Examples:
@@ -65,7 +67,7 @@ class CollapseDetector:
         """Record the loss of one step.
 
         Raises:
-            TypeError: If the loss is no number.
+            TypeError: If the loss is not a number.
             CollapseError: If training has collapsed.
         """
         loss = as_loss(loss)
@@ -81,7 +83,7 @@ class CollapseDetector:
         median = statistics.median(self._recent)
         if len(self._recent) == self.patience and median > self.limit:
             raise CollapseError(
-                f"{what} collapsed at step {self.step}: median loss {median:.3g} of {self.patience} steps, above "
+                f"{what} collapsed at step {self.step}: median loss {median:.3g} of {counted(self.patience, 'step')}, above "
                 f"{self.limit:.3g}",
                 step=self.step,
                 loss=median,
@@ -93,15 +95,15 @@ class CollapseDetector:
         return {"limit": self.limit, "patience": self.patience, "step": self.step, "recent": list(self._recent)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume from what [state_dict][tremap_brevitas.prepare.CollapseDetector.state_dict] returned.
+        """Resume from a state that [state_dict][tremap_brevitas.prepare.CollapseDetector.state_dict] returned.
 
         Raises:
-            TypeError: If it is no such state.
+            TypeError: If it is not such a state.
             ValueError: If it was saved with another limit or patience.
         """
         own = self.state_dict()
         if not isinstance(state, Mapping) or not own.keys() <= state.keys():
-            raise TypeError(f"expected what CollapseDetector.state_dict() returned, got {state!r:.200}")
+            raise TypeError(f"expected the result of CollapseDetector.state_dict(), got {state!r:.200}")
         for name in ("limit", "patience"):
             if state[name] != own[name]:
                 raise ValueError(f"the state was saved with another {name}: {state[name]!r}, but here it is {own[name]!r}")
@@ -113,7 +115,7 @@ def as_loss(loss: Any) -> float:
     """Return a loss as a float; a tensor or array with one element is accepted.
 
     Raises:
-        TypeError: If it is none.
+        TypeError: If it is anything else.
     """
     if not isinstance(loss, str):
         try:

@@ -12,7 +12,7 @@ from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.prepare.strategy import LiveSlots, Strategy, check_state
 
 
-class _Around(Strategy):
+class _Wrapper(Strategy):
     """Base class of a wrapper: adds its own settings and forwards everything else to the inner strategy."""
 
     def __init__(self, strategy: Strategy, **settings: Any) -> None:
@@ -38,7 +38,7 @@ class _Around(Strategy):
         return self.strategy.fault_map
 
     def passes(self) -> Iterator[float]:
-        """Passes of the inner strategy."""
+        """Return the passes of the inner strategy."""
         return self.strategy.passes()
 
     def step(self, loss: float | None = None) -> None:
@@ -53,14 +53,14 @@ class _Around(Strategy):
         """Resume from a saved state.
 
         Raises:
-            TypeError: If it is no such state.
+            TypeError: If it is not such a state.
             ValueError: If it was saved with another setting or another strategy inside.
         """
         check_state(state, self._identity)
         self.strategy.load_state_dict(state.get("strategy"))  # type: ignore[arg-type]
 
 
-class CleanAndFaulty(_Around):
+class CleanAndFaulty(_Wrapper):
     """Averages the gradients of the healthy and of the faulty network, as RandBET does (Stutz et al., MLSys 2021).
 
     A step costs two passes. Loop over ``passes()`` between ``zero_grad`` and ``step``; during the first pass the model has no
@@ -71,7 +71,7 @@ class CleanAndFaulty(_Around):
         clean: Share of the healthy network's gradient, between 0 and 1.
 
     Raises:
-        TypeError: If ``strategy`` is no Strategy.
+        TypeError: If ``strategy`` is not a Strategy.
         ValueError: If ``clean`` is out of range.
 
     Examples:
@@ -95,24 +95,25 @@ class CleanAndFaulty(_Around):
         self.clean = clean
 
     def passes(self) -> Iterator[float]:
-        """A healthy pass, then those of the inner strategy."""
+        """Return a healthy pass, then the passes of the inner strategy."""
         with self.net.using(None):
             yield self.clean
         for share in self.strategy.passes():
             yield (1 - self.clean) * share
 
 
-class ClipWeights(_Around):
+class ClipWeights(_Wrapper):
     """Clips the float weights after every step, as RandBET does to spread information over more weights.
 
-    With smaller extremes the scale shrinks, so that a stuck bit, which is worth a number of LSB, moves a weight less.
+    Smaller extremes make the scale smaller, so that a stuck bit, which changes a code by a fixed number of LSB, changes the
+    weight less.
 
     Args:
-        strategy: The strategy inside, the layers of whose placement are clipped.
+        strategy: The inner strategy; the layers of its placement are clipped.
         limit: Largest magnitude that a weight may have, in its own units.
 
     Raises:
-        TypeError: If ``strategy`` is no Strategy.
+        TypeError: If ``strategy`` is not a Strategy.
         ValueError: If ``limit`` is not positive and finite.
 
     Examples:

@@ -1,4 +1,4 @@
-"""A callback by which a Lightning ``Trainer`` drives a strategy."""
+"""Let a Lightning ``Trainer`` drive a strategy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tremap_brevitas.prepare.strategy import Strategy
 
 
 def _callback_class() -> Any:
-    """Lightning's ``Callback``, of the package that the program has imported; ``object`` where neither is installed."""
+    """Return Lightning's ``Callback`` from the package that the program has imported; ``object`` if neither is installed."""
     for name in sorted(("lightning.pytorch", "pytorch_lightning"), key=lambda name: name not in sys.modules):
         try:
             return import_module(name).Callback
@@ -29,8 +29,8 @@ class LightningCallback(_Callback):
 
     ``strategy.step`` is called once for every batch after which the optimizer took a step, so that batches whose gradients are
     accumulated count as one. The validation in ``fit`` sees the strategy's whole map, and so does the network after ``fit``;
-    ``trainer.validate`` and ``trainer.test`` measure it under whatever is live then. A checkpoint holds the strategy's state,
-    and ``trainer.fit(…, ckpt_path=…)`` goes on from it.
+    ``trainer.validate`` and ``trainer.test`` measure it under the faults that are live then. A checkpoint holds the strategy's
+    state, and ``trainer.fit(…, ckpt_path=…)`` resumes from it.
 
     Needs ``lightning`` or ``pytorch-lightning``: ``pip install "tremap_brevitas[lightning]"``.
 
@@ -42,9 +42,9 @@ class LightningCallback(_Callback):
 
     Raises:
         ImportError: If neither package is installed.
-        TypeError: If ``strategy`` is no Strategy.
+        TypeError: If ``strategy`` is not a Strategy.
 
-    ``trainer.fit`` raises a ``ValueError`` if the strategy's model is no part of the module, if a checkpoint holds no state of
+    ``trainer.fit`` raises a ``ValueError`` if the strategy's model is not part of the module, if a checkpoint holds no state of
     a strategy or that of another, and if the strategy takes several passes a step (``CleanAndFaulty``) and the module optimizes
     automatically. In manual optimization, go over ``strategy.passes()`` in ``training_step``.
 
@@ -69,7 +69,7 @@ class LightningCallback(_Callback):
         self._validation = ExitStack()
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Check that the strategy is one of this module.
+        """Check that the strategy's model belongs to this module.
 
         Raises:
             ValueError: If it is not, or takes passes that the module would not make.
@@ -78,12 +78,12 @@ class LightningCallback(_Callback):
             return
         name, model = type(self.strategy).__name__, self.strategy.net.model
         if all(module is not model for module in pl_module.modules()):
-            raise ValueError(f"{name} is of a {type(model).__name__} that is no part of this {type(pl_module).__name__}")
+            raise ValueError(f"{name} is of a {type(model).__name__} that is not part of this {type(pl_module).__name__}")
         passes = sum(1 for _ in self.strategy.passes())
         if passes != 1 and pl_module.automatic_optimization:
             raise ValueError(
                 f"{name} takes {passes} passes a step, automatic optimization makes one: "
-                "set automatic_optimization = False, and go over strategy.passes() in training_step"
+                "set automatic_optimization = False, and loop over strategy.passes() in training_step"
             )
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
@@ -91,7 +91,7 @@ class LightningCallback(_Callback):
         self._optimizer_steps = trainer.global_step
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Let the strategy know of an optimizer step, and of the batch's loss if ``training_step`` returned it."""
+        """Report an optimizer step to the strategy, with the batch's loss if ``training_step`` returned it."""
         if trainer.global_step == self._optimizer_steps:
             return
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
@@ -99,20 +99,20 @@ class LightningCallback(_Callback):
         self.strategy.step(None if loss is None else float(loss) * trainer.accumulate_grad_batches)
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-        """Put in the whole map, unless it is ``trainer.validate`` that asks."""
+        """Set the whole map, unless ``trainer.validate`` runs the validation."""
         if trainer.state.fn == "fit":
             self._validation.enter_context(self.strategy.net.using(self.strategy.fault_map, rule=self.strategy.rule))
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        """Go back to the faults of the step to come."""
+        """Restore the faults of the next step."""
         self._validation.close()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Leave the faults of the step to come, also when the validation fails."""
+        """Restore the faults of the next step, also when the validation fails."""
         self._validation.close()
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Leave the whole map in the network: it is what is evaluated and exported."""
+        """Set the whole map, under which the network is evaluated and exported."""
         self.strategy.net.set_faults_(self.strategy.fault_map, rule=self.strategy.rule)
 
     def state_dict(self) -> dict[str, Any]:
@@ -120,11 +120,11 @@ class LightningCallback(_Callback):
         return self.strategy.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Let the strategy go on from a checkpoint.
+        """Resume the strategy from a checkpoint.
 
         Raises:
             TypeError: If it holds no such state.
-            ValueError: If it is the state of a strategy that was made otherwise. Nothing is changed then.
+            ValueError: If it is the state of a strategy with other settings. Nothing is changed then.
         """
         self.strategy.load_state_dict(state_dict)
 

@@ -38,7 +38,7 @@ class Ramp(Strategy):
         rule: How codes are stored; None for the rule that the model was placed with.
 
     Raises:
-        TypeError: If ``over_steps`` or ``seed`` is no integer.
+        TypeError: If ``over_steps`` or ``seed`` is not an integer.
         ValueError: If ``over_steps`` is below 1, ``order`` is unknown, or ``"by_chip"`` and the map is not merged; or map,
             placement and model do not match.
 
@@ -107,7 +107,7 @@ class Ramp(Strategy):
         return self.steps >= self.over_steps
 
     def step(self, loss: float | None = None) -> None:
-        """Count an optimizer step and make the faults live that are due."""
+        """Count an optimizer step and make the next cells live."""
         self._steps += 1
         self._set()
 
@@ -119,7 +119,7 @@ class Ramp(Strategy):
         """Resume from a saved state, with the same cells live as when it was saved.
 
         Raises:
-            TypeError: If it is no such state.
+            TypeError: If it is not such a state.
             ValueError: If it was saved by another strategy, or with another fault map, placement, store rule, gradient, order,
                 seed or number of steps.
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tremap_brevitas.faults import FaultMap, MergedFaultMap
-from tremap_brevitas.placed.faults import located
+from tremap_brevitas.placed.faults import locate_stuck_bits
 from tremap_brevitas.placed.live import Live
 from tremap_brevitas.placed.placed_model import PlacedModel
 from tremap_brevitas.placed.rule import Rule
@@ -15,9 +15,9 @@ from tremap_brevitas.proxy.image_reads import ImageReads
 class ReadByMembers(Drawn):
     """Trains the group's single image, read at each step as one of the group's members reads it.
 
-    Under a merged map alone the network never sees a conflict, a cell that no image can satisfy on all members; on the
-    chips it then misreads those weights. Here every code is stored as for the group, and then read by a member drawn at
-    random, which forces its own side of the conflicts. The network learns to do with what each of them reads.
+    Under a merged map alone, training never sees a conflict: a cell that no image can satisfy on all members. The chips then
+    misread those weights. Here every code is stored as for the group, and then read by a member drawn at random, with the
+    member's own stuck value at each conflict. The network learns to work with the codes that each member reads.
 
     Set the merged map when the training is over: under it the network has the codes of the image that is deployed.
     ``memory_image``, and with it evaluation and export, refuse a network that still reads as a member does.
@@ -60,8 +60,8 @@ class ReadByMembers(Drawn):
             raise TypeError(f"merged must be a MergedFaultMap, whose members read the image, got {merged!r}; see tm.merge")
         self._fault_map = merged
         placement, rule = check_net(net).placement, net.chosen(rule)
-        members = ((member.chip, located(placement, member)) for member in merged.members)
-        self._reads = ImageReads(located(placement, merged), members, store=rule.store, gradient=rule.gradient)
+        members = ((member.chip, locate_stuck_bits(placement, member)) for member in merged.members)
+        self._reads = ImageReads(locate_stuck_bits(placement, merged), members, store=rule.store, gradient=rule.gradient)
         super().__init__(net, merged.members, seed, rule, fault_map=merged)
 
     @property
@@ -76,4 +76,4 @@ class ReadByMembers(Drawn):
 
     def _set(self) -> None:
         live = Live(self.net.placement, self.rule, lambda: self._fault_map, read_by=self.member.chip)
-        self.net.apply_(self._reads.of(self._drawn(len(self._reads))), live, slots=self._slots())
+        self.net.apply_(self._reads.faults_of(self._drawn(len(self._reads))), live, slots=self._slots())

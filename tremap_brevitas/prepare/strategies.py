@@ -3,9 +3,9 @@
 Every strategy is a ``Strategy``: it sets its first faults when it is made and has ``step(loss=None)``, to be called after each
 optimizer step like a learning-rate scheduler, ``state_dict()`` and ``load_state_dict()``. Per-chip retraining is
 ``AllAtOnce`` with a chip's own map; merged retraining is ``ReadByMembers``, ``AllAtOnce`` or ``Ramp`` with a merged one; for
-chips that nobody has seen yet, ``RandomMaps`` draws a new map at every step.
+chips that have not been measured yet, ``RandomMaps`` draws a new map at every step.
 
-A loop that shall serve all of them, those included that need two passes a step, goes over ``passes()``::
+A loop that works with all of them, also with those that need two passes a step, goes over ``passes()``::
 
     optimizer.zero_grad()
     for share in strategy.passes():
@@ -25,7 +25,7 @@ import numpy as np
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_same_memory
 from tremap_brevitas.faults.merge import overlaid
-from tremap_brevitas.placed.faults import Located, faults_by_layer, located
+from tremap_brevitas.placed.faults import Located, faults_by_layer, locate_stuck_bits
 from tremap_brevitas.placed.live import Live
 from tremap_brevitas.placed.placed_model import PlacedModel
 from tremap_brevitas.placed.rule import Rule
@@ -50,7 +50,7 @@ class AllAtOnce(Strategy):
     ) -> None:
         self.net, self.rule = check_net(net), net.chosen(rule)
         self._fault_map = fault_map
-        self._faults = faults_by_layer(located(net.placement, fault_map), self.rule)
+        self._faults = faults_by_layer(locate_stuck_bits(net.placement, fault_map), self.rule)
         self._identity = identity(self, [fault_map], fault_map)
         self._slots = LiveSlots(net)
         self._set()
@@ -78,7 +78,7 @@ class AllAtOnce(Strategy):
         """Resume from a saved state.
 
         Raises:
-            TypeError: If it is no such state.
+            TypeError: If it is not such a state.
             ValueError: If it was saved by another strategy, or with another fault map, placement, store rule or gradient.
         """
         check_state(state, self._identity)
@@ -88,7 +88,7 @@ class AllAtOnce(Strategy):
 class Drawn(Strategy):
     """Base class of strategies that draw new faults at every step.
 
-    Which ones depends on the step alone: going on after a stop needs no generator's state.
+    The faults depend on the step alone, so that resuming needs no state of a random generator.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Drawn(Strategy):
         """Resume from a saved state, with the same live faults as when it was saved.
 
         Raises:
-            TypeError: If it is no such state.
+            TypeError: If it is not such a state.
             ValueError: If it was saved by another strategy, or with other chips, placement, store rule, gradient or seed.
         """
         check_state(state, self._identity)
@@ -176,7 +176,7 @@ class RandomMember(Drawn):
     def _set(self) -> None:
         drawn = self._drawn(len(self.chips))
         if drawn not in self._located:
-            self._located[drawn] = located(self.net.placement, self.chips[drawn])
+            self._located[drawn] = locate_stuck_bits(self.net.placement, self.chips[drawn])
         self._apply(self.chips[drawn], self._located[drawn])
 
 
@@ -185,14 +185,14 @@ class RandomMaps(Drawn):
 
     The idea of RandBET (Stutz et al., MLSys 2021), with stuck cells in place of flipped bits. Put it into
     [CleanAndFaulty][tremap_brevitas.prepare.CleanAndFaulty] and [ClipWeights][tremap_brevitas.prepare.ClipWeights] for the
-    rest of it.
+    other parts of RandBET.
 
     Args:
         net: The placed model to train.
         draw: Makes a map from a seed, such as ``lambda seed: tm.random_fault_maps(memory, chips=1, fault_rate=6e-3,
             seed=seed)[0]``; the same seed must give the same map.
-        seed: Seed of the seeds.
-        known: Map that is live all the time, beside the drawn one: a group's merged map. Where the two contradict each other,
+        seed: Seed from which the seed of each step is drawn.
+        known: Map that is always live besides the drawn one: a group's merged map. Where the two contradict each other,
             this one counts.
         rule: How codes are stored; None for the rule that the model was placed with.
 
@@ -224,7 +224,7 @@ class RandomMaps(Drawn):
         rule: Rule | None = None,
     ) -> None:
         self._draw, self._known = draw, known
-        members = [m for m in (known, draw(seed)) if m is not None]  # a changed rate shows in one map already
+        members = [m for m in (known, draw(seed)) if m is not None]  # one drawn map is enough to notice a changed rate
         check_same_memory(members)
         super().__init__(net, members, seed, rule)
 
@@ -236,4 +236,4 @@ class RandomMaps(Drawn):
 
     def _set(self) -> None:
         drawn = self.fault_map
-        self._apply(drawn, located(self.net.placement, drawn))
+        self._apply(drawn, locate_stuck_bits(self.net.placement, drawn))

@@ -17,7 +17,7 @@ from tremap_brevitas.placed.slots import WeightSlot, checked_slots
 class Strategy(ABC):
     """Base class of all strategies, which decide which faults are live at which step.
 
-    Training loops and ``retrain_until`` use what stands here alone.
+    Training loops and ``retrain_until`` use only the members of this class.
 
     A strategy of your own is a subclass that sets ``net`` and ``rule``, and its first faults, when it is made. It has one pass
     a step and is done from the start, unless the subclass says otherwise.
@@ -72,8 +72,8 @@ class Strategy(ABC):
         """Resume from a saved state, with the same live faults as when it was saved.
 
         Raises:
-            TypeError: If it is no such state.
-            ValueError: If it was saved by a strategy that was made otherwise. Nothing is changed then.
+            TypeError: If it is not such a state.
+            ValueError: If it was saved by a strategy with other settings. Nothing is changed then.
         """
 
 
@@ -135,11 +135,11 @@ def check_state(state: Any, own: Mapping[str, Any]) -> None:
     """Check that a saved state belongs to this strategy.
 
     Raises:
-        TypeError: If it is no state of a strategy.
+        TypeError: If it is not the state of a strategy.
         ValueError: If it belongs to another.
     """
     if not isinstance(state, Mapping) or not isinstance(state.get("of"), Mapping):
-        raise TypeError(f"expected what {own['strategy']}.state_dict() returned, got {state!r:.200}")
+        raise TypeError(f"expected the result of {own['strategy']}.state_dict(), got {state!r:.200}")
     saved = state["of"]
     for name, value in own.items():
         if name not in saved:
@@ -152,7 +152,7 @@ def saved_count(state: Mapping[str, Any], name: str) -> int:
     """Return the number of steps in a saved state.
 
     Raises:
-        TypeError: If it is none.
+        TypeError: If it holds no such number.
     """
     count = state.get(name)
     if not isinstance(count, int) or isinstance(count, bool) or count < 0:
@@ -164,7 +164,7 @@ def as_seed(seed: Any) -> int:
     """Return a seed as a plain integer; None is refused because it would give another result each time.
 
     Raises:
-        TypeError: If it is none.
+        TypeError: If it is not an integer.
     """
     try:
         return index(seed)

@@ -22,15 +22,15 @@ class TeacherLoss:
     the softmax of both logits over the temperature ``T``, averaged over the samples.
 
     The teacher is a frozen twin of the network as it is when the loss is made, without faults and in evaluation mode: make the
-    loss before training begins, and before a checkpoint is loaded. It is no part of the network or of its state dict. A step
-    costs a forward pass more.
+    loss before training begins, and before a checkpoint is loaded. It is not part of the network or of its state dict. Each
+    step costs one more forward pass.
 
     Args:
         net: The network that is going to be trained; it is not changed.
         temperature: Softens both outputs, above 0.
-        share: Weight of the teacher, 0 to 1; the labels have the rest.
-        forward: Takes the teacher and returns what runs it on a batch, such as [compiled][tremap_brevitas.compiled]; None for
-            the teacher itself.
+        share: Weight of the teacher, 0 to 1; the labels have the remaining weight.
+        forward: Function from the teacher to a function that runs it on a batch, such as [compiled][tremap_brevitas.compiled];
+            None for the teacher itself.
 
     Raises:
         TypeError: If ``net`` is no PlacedModel.
@@ -71,8 +71,8 @@ class TeacherLoss:
         """Return the loss of a batch.
 
         Args:
-            logits: What the network says, shape (N, classes) or (N, classes, …).
-            images: The batch that it was given, of whatever type the model takes.
+            logits: Outputs of the network, shape (N, classes) or (N, classes, …).
+            images: The batch that they are for, of whatever type the model takes.
             labels: Classes, shape (N) or (N, …).
 
         Raises:

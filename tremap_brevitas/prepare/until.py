@@ -48,24 +48,23 @@ def retrain_until(
 ) -> Retrained:
     """Train until the accuracy reaches a target, and report the steps and the time that this took.
 
-    The accuracy is measured before the first step, after every ``check_every`` and after the last. Before a ramp is done the
-    network is not yet the one that is asked for, and is not measured. To keep the learning rate from depending on a number of
-    steps that is not known before, let it be constant, or decay over ``max_steps``. Every measurement is
-    logged at level INFO.
+    The accuracy is measured before the first step, after every ``check_every`` and after the last. While a ramp is not done,
+    not all faults are live, and nothing is measured. The number of steps is not known before: use a constant learning rate, or
+    one that decays over ``max_steps``. Every measurement is logged at level INFO.
 
     Args:
         goal: Accuracy at which to stop.
         train_step: Trains on batch ``n``, with the faults that are live: zero_grad, forward, backward, optimizer step. Returns
-            the loss, which some strategies want.
-        evaluate: Measures the model, which is in evaluation mode and under the strategy's whole map: takes it, returns a
-            number, the larger the better.
+            the loss, which some strategies use.
+        evaluate: Function that takes the model, in evaluation mode and under the strategy's whole map, and returns a number:
+            the larger, the better.
         strategy: The strategy; its ``step`` is called here.
         max_steps: Steps after which to give up.
         check_every: Steps between measurements.
         progress: Whether to show a progress bar on standard error, with the last accuracy.
 
     Raises:
-        TypeError: If ``strategy`` is no Strategy.
+        TypeError: If ``strategy`` is not a Strategy.
         ValueError: If a number of steps is not positive, or the goal is not a number.
 
     Examples:

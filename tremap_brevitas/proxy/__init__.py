@@ -1,6 +1,7 @@
 """Weight proxies, which hold the faults of their layers and keep them when Brevitas rebuilds its quantizers.
 
-Importing this package registers handlers for them with Brevitas' own export managers: whoever has a faulty layer can export it.
+Importing this package registers handlers for them with Brevitas' own export managers, so that models with faults can be
+exported. Not here: fault maps and placements of whole models, which ``placed/`` turns into the faults of each weight.
 """
 
 import tremap_brevitas.proxy.export_handlers as _export_handlers  # noqa: F401 (registers)

@@ -1,8 +1,8 @@
 """Handlers for Brevitas' exporters, so that every export includes the faults.
 
 Brevitas finds a handler by the exact type of a proxy. The stock handlers quantize the float weight once more, or clip code
--128 away; these put the codes that the memory gives back into the graph, in their full range. Without faults they do what
-the stock handlers do. Importing this module registers them with Brevitas' own managers, so that users' scripts give the
+-128 away; these put the codes that are read back from the memory into the graph, in their full range. Without faults they do
+what the stock handlers do. Importing this module registers them with Brevitas' own managers, so that users' scripts give the
 right result.
 """
 
@@ -63,9 +63,9 @@ def _of_this_weight(values: dict[int, Tensor], x: Tensor) -> Tensor:
 class _FaultyQONNX:
     """QONNX: the Quant node gets the read-back values and the full range.
 
-    Values that are codes already are to be rounded to the nearest: the quantizer's own rounding down, say, would make 2 of
-    2.9999998. They are also what is written for a quantizer that rounds otherwise, faults or none: few readers of QONNX do
-    what the attribute says.
+    The read-back values are codes already, and must be rounded to the nearest: a quantizer that rounds down would make 2 of
+    2.9999998. For a quantizer that does not round to the nearest, they are also written without faults, because few readers
+    of QONNX obey the attribute for the rounding mode.
     """
 
     symbolic_kwargs: dict[str, Any]
@@ -186,7 +186,7 @@ class _FaultyInference:
     """
 
     cached_weight: Tensor | None
-    # A tuple, since torch would take a module for a child of its own.
+    # A tuple, since torch would register a module as a child.
     proxy: tuple[Any, ...] = ()
 
     def prepare_for_export(self, module: Any) -> None:
@@ -279,8 +279,8 @@ def register() -> None:
 def _undo_failures(manager: Any, name: str) -> None:
     """Wrap a method of Brevitas' export managers so that it restores a model that can hold faults when it fails.
 
-    A refusal, of ours or its own, would otherwise leave the model in export mode, where outputs no longer follow weights and
-    faults. Models without faulty quantizers are none of our business.
+    An error, from this package or from Brevitas, would otherwise leave the model in export mode, in which outputs no longer
+    follow weights and faults. Models without faulty quantizers are not touched.
     """
     method = vars(manager)[name].__func__
     if hasattr(method, "__wrapped__"):

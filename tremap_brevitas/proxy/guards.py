@@ -33,8 +33,8 @@ class Lock:
 def plain_tensors() -> Iterator[None]:
     """Context manager that creates ordinary tensors also under inference mode, so that they can be used in training.
 
-    A tensor made in inference mode could never take part in a training, and one made inside a function transform of
-    ``torch.func`` would die with it.
+    Tensors made in inference mode cannot be used in training, and those made inside a ``torch.func`` transform are not valid
+    after it.
     """
     with torch.inference_mode(False), temporarily_clear_interpreter_stack():
         yield
@@ -62,7 +62,7 @@ def check_finite(weight: Tensor, name: str) -> None:
     """
     if weight.is_meta:
         raise ValueError(f"its {name} is on the meta device and has no values; load the model first")
-    if math.isfinite(float(weight.sum())):  # a sum is quicker than a test of each, and nearly always enough
+    if math.isfinite(float(weight.sum())):  # a sum is faster than a test of each, and almost always enough
         return
     bad = (~torch.isfinite(weight)).nonzero()
     if len(bad):

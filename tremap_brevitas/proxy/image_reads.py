@@ -31,13 +31,13 @@ Patch = tuple[NDArray[np.int64], NDArray[np.int32]]
 class ImageReads:
     """The values that each member of a group reads from one image written for all of them.
 
-    The code of a weight first becomes what is stored for the group, then what the member makes of it. Both steps together
-    are one more row in the table of stuck patterns, so that a forward pass costs what it costs with one map. Only the weights
-    that a member reads differently are kept for it.
+    The code of a weight is first replaced by the one stored for the group, and that one by what the member reads. Both steps
+    together are one more row in the table of stuck patterns, so that a forward pass costs as much as with one map. Only the
+    weights that a member reads differently are kept for it.
 
     Args:
         group: The stuck bits of each layer under which the image is written, with the value of each.
-        members: The stuck bits of each member, likewise; the members' own names come with them.
+        members: The stuck bits of each member, likewise, each with the member's name.
         store: Rule by which the image's codes are chosen.
         gradient: Which weights get no gradient; the group's faults decide.
 
@@ -58,7 +58,7 @@ class ImageReads:
         self._members = [(name, dict(self._patches(located))) for name, located in members]
         self._tables = {key: rows.table() for key, rows in self._rows.items()}
 
-    def of(self, member: int) -> dict[str, WeightFaults]:
+    def faults_of(self, member: int) -> dict[str, WeightFaults]:
         """Return the faults of every layer as this member reads it, by layer name."""
         chip, patches = self._members[member]
         faults = {}
@@ -80,7 +80,7 @@ class ImageReads:
         if layer.bit_width > MAX_TABLE_BIT_WIDTH:
             raise ValueError(
                 f"layer {layer.name!r}: codes of {layer.bit_width} bits, but an image read by every member in turn needs a "
-                f"table, and those go up to {MAX_TABLE_BIT_WIDTH}"
+                f"table, which is limited to {MAX_TABLE_BIT_WIDTH} bits"
             )
         key = (layer.bit_width, layer.encoding)
         if key not in self._rows:

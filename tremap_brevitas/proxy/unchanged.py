@@ -17,12 +17,12 @@ from tremap_brevitas.proxy.weight_proxy import FaultyWeightProxy
 def unchanged(model: nn.Module, *, even_on_success: bool = True) -> Iterator[None]:
     """Context manager that restores attributes, caches, hooks, modes and ``requires_grad`` of every module.
 
-    Brevitas' exporters put handlers, modes and caches into the modules and take them away at the end, which an error never
-    reaches. Values of tensors are not looked at: an exporter runs the model in evaluation mode, where nothing changes them.
+    Brevitas' exporters put handlers, modes and caches into the modules and remove them at the end, but not after an error.
+    Values of tensors are not restored: an exporter runs the model in evaluation mode, in which they do not change.
 
     Args:
         model: The model.
-        even_on_success: Whether to undo what a block without an error did, too.
+        even_on_success: Whether to restore the model after a block without an error, too.
     """
     modules = list(model.modules())
     before = [_State(module) for module in modules]

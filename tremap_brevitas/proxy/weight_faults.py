@@ -27,7 +27,7 @@ class WeightCodes(NamedTuple):
     Attributes:
         wanted: Codes that the quantizer makes of the float weight.
         stored: Codes that are written to the memory: ``wanted``, or under ``store="nearest"`` the nearest reachable.
-        read_back: Codes that the memory gives back; the network computes with these.
+        read_back: Codes that are read back from the memory; the network computes with these.
     """
 
     wanted: NDArray[np.int32]
@@ -47,9 +47,9 @@ class WeightFaults:
         shared: Tensors that all layers share.
         frozen: Weights that get no gradient, as a mask in the shape of the weight; None for none.
         formula: Parameters of the ``FORMULA`` mode.
-        read_by: Chip whose reading of a group's image these are; None if they are what the image is made under.
+        read_by: Chip that reads a group's image with these faults; None if the image is made under them.
         written: With ``read_by``: flat stuck pattern plus one of every weight under which the image is made.
-        origin: What set them, to be told apart from another's.
+        origin: The record that came with them when they were set; faults set by anything else have another.
     """
 
     layer: PlacedLayer

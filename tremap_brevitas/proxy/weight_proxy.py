@@ -1,7 +1,7 @@
 """Weight proxies that hold the faults of their layers.
 
-Brevitas throws away all that hangs below a proxy on every ``load_state_dict``, when a weight is registered anew, and
-when a quantizer is shared. The proxy itself stays; so it keeps the faults, and hands them down again.
+Brevitas rebuilds everything below a proxy on every ``load_state_dict``, when a weight is registered anew, and when a quantizer
+is shared. The proxy itself stays; so it keeps the faults, and passes them to the new quantizer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tremap_brevitas.proxy.weight_faults import WeightCodes, WeightFaults
 
 
 class FaultyWeightProxy:
-    """Common base of the faulty weight proxies; it stands before a Brevitas proxy class among the bases.
+    """Common base of the faulty weight proxies; it comes before a Brevitas proxy class among the bases.
 
     One proxy may serve several weights, as in LSTMs; ``slot`` says which: weight ``slot`` of ``tracked_module_list``. The
     quantizer below has room for the faults of one weight, so that with several each call selects and quantizes under a lock.
@@ -33,11 +33,11 @@ class FaultyWeightProxy:
     _faults: dict[int, WeightFaults] | None = None
     _handed_down: Any = None
     _slices: Any = None
-    # A tuple, since torch would take a module for a second child.
+    # A tuple, since torch would register a module as a second child.
     _below: tuple[StuckAt, ...] = ()
     _learned_bit_width = False
 
-    # ---------------------------------------------------------------- what the plugin calls
+    # ---------------------------------------------------------------- called by the plugin
 
     def fault_slot(self, slot: int) -> WeightFaults | None:
         """Return the faults of one weight, or None."""
@@ -61,7 +61,7 @@ class FaultyWeightProxy:
         self._hand_down(None)
         weight = self.tracked_parameter_list[slot]
         if faults is not None and len(self.tracked_module_list) == 1 and faults.layer.shape == weight.shape:
-            # At once rather than in the first pass, which may be one that is being compiled.
+            # Now rather than in the first forward pass, which may be under compilation.
             with self._lock, plain_tensors():
                 self._install(slot, self._key(slot, weight))
 
@@ -87,7 +87,7 @@ class FaultyWeightProxy:
             scale, zero_point = before or (scale, zero_point)
             wanted = self._int_quant.to_int(scale, zero_point, bit_width, weight)
             read = self._int_quant.stuck_at(wanted)
-        wanted, read = (self._whole(c, weight.shape) for c in (wanted, read))
+        wanted, read = (self._without_padding(c, weight.shape) for c in (wanted, read))
         return WeightCodes(wanted, wanted if faults is None else faults.stored(wanted, read), read)
 
     def check_finite(self, slot: int) -> None:
@@ -189,7 +189,7 @@ class FaultyWeightProxy:
     def _select(self, x: Tensor) -> int:
         """Put the faults of weight ``x`` in place, on its device and in its memory layout; return its slot.
 
-        Several threads may run a model whose faults nobody changes: the first of them hands down, the others wait.
+        Several threads may run a model whose faults do not change: the first one passes the faults on, the others wait.
         """
         slot = 0 if len(self.tracked_module_list) == 1 else self._slot_of(x)
         key = self._key(slot, x)
@@ -212,7 +212,7 @@ class FaultyWeightProxy:
         if faults is not None and self._faults is not None:
             faults = self._faults[slot] = faults.laid_out_like(self.tracked_parameter_list[slot])
         self._hand_down(faults)
-        self._handed_down = key  # last, since it says that all the rest is in place
+        self._handed_down = key  # last, since it marks all the rest as done
 
     def _check_bit_width(self, slot: int) -> None:
         faults = self.fault_slot(slot)
@@ -229,7 +229,7 @@ class FaultyWeightProxy:
         faulty = [slot for slot in same if self.fault_slot(slot) is not None]
         if not same:
             raise RuntimeError(
-                f"{self._names}: the weight quantizer is shared, and was given a tensor that is none of its weights (a "
+                f"{self._names}: the weight quantizer is shared, and was given a tensor that is not one of its weights (a "
                 f"parametrized weight is a new one at every call); give each layer a quantizer of its own"
             )
         if len(faulty) > 1:
@@ -269,7 +269,7 @@ class FaultyWeightProxy:
             return tensor
         return tensor[tuple(slice(None) if s is None else slice(*s) for s in self._slices)]
 
-    def _whole(self, codes: Tensor, shape: torch.Size) -> NDArray[np.int32]:
+    def _without_padding(self, codes: Tensor, shape: torch.Size) -> NDArray[np.int32]:
         """Undo the view: return codes in the shape of the weight, without padding."""
         return codes.reshape(shape).to(torch.int32).cpu().contiguous().numpy()
 
@@ -281,10 +281,10 @@ class FaultyWeightQuantProxyFromInjector(FaultyWeightProxy, WeightQuantProxyFrom
 class FaultyGroupwiseWeightQuantProxyFromInjector(FaultyWeightProxy, GroupwiseWeightQuantProxyFromInjector):
     """GroupwiseWeightQuantProxyFromInjector with faults."""
 
-    def _whole(self, codes: Tensor, shape: torch.Size) -> NDArray[np.int32]:
+    def _without_padding(self, codes: Tensor, shape: torch.Size) -> NDArray[np.int32]:
         dim = self.group_dim if self.group_dim >= 0 else self.group_dim - 1
         flat = codes.flatten(dim, dim + 1)
-        return super()._whole(flat[tuple(slice(n) for n in shape)], shape)
+        return super()._without_padding(flat[tuple(slice(n) for n in shape)], shape)
 
 
 class FaultyDecoupledWeightQuantProxyFromInjector(FaultyWeightProxy, DecoupledWeightQuantProxyFromInjector):

@@ -1,4 +1,7 @@
-"""Faulty counterparts of Brevitas' integer weight quantizers, by name, and ``faulty`` for any other."""
+"""Faulty counterparts of Brevitas' integer weight quantizers, by name, and ``faulty`` for any other.
+
+Not here: the code that applies faults, which is in ``proxy/`` and ``core/``.
+"""
 
 from tremap_brevitas.quant.base import faulty
 from tremap_brevitas.quant.fixed_point import (

@@ -140,7 +140,7 @@ def why_not(quantizer: Any) -> str | None:
         )
     bases = (WeightQuantProxyFromInjectorBase, BiasQuantProxyFromInjector)
     if not isinstance(proxy, type) or not issubclass(proxy, bases):
-        return "it is no quantizer of weights or biases"
+        return "it is not a quantizer of weights or biases"
     if proxy not in COUNTERPARTS:
         return f"its proxy {proxy.__name__} does not yield integer codes that the plugin knows"
     counterpart = COUNTERPARTS[proxy]

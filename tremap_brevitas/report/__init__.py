@@ -1,4 +1,7 @@
-"""Reports of a network's accuracy on every chip of a fleet: tables, CSV files and figures."""
+"""Reports of a network's accuracy on every chip of a fleet: tables, CSV files and figures.
+
+Not here: the measurement, which is ``PlacedModel.evaluate``, and predictions (``planning/``).
+"""
 
 import lazy_loader
 

@@ -64,7 +64,7 @@ class FleetReport:
 
         Args:
             reports: The reports; their nominal accuracies are averaged.
-            name: Heading of the whole.
+            name: Heading of the joined report.
             steps: Optimizer steps in all; None for the sum.
             seconds: Seconds in all; None for the sum.
 
@@ -86,7 +86,7 @@ class FleetReport:
     @property
     def accuracies(self) -> tuple[float, ...]:
         """Accuracy of each chip."""
-        return tuple(c.accuracy for c in self.chips if c.accuracy is not None)  # none is, see above
+        return tuple(c.accuracy for c in self.chips if c.accuracy is not None)  # none is, which __post_init__ checks
 
     @property
     def mean(self) -> float:
@@ -183,13 +183,13 @@ def write_csv(reports: Sequence[FleetReport], path: str | os.PathLike[str]) -> P
 
 
 def read_csv(path: str | os.PathLike[str]) -> list[FleetReport]:
-    """Read what [write_csv][tremap_brevitas.report.write_csv] wrote.
+    """Read reports that [write_csv][tremap_brevitas.report.write_csv] wrote.
 
-    Tables of earlier versions number no reports: there, rows of one method and one cost are one report.
+    Tables of earlier versions do not number reports: in them, rows of one method and one cost are one report.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not such a table, or an earlier one in which reports cannot be told apart; says the line.
+        ValueError: If it is not such a table, or an earlier one in which reports cannot be told apart; names the line.
 
     Examples:
         >>> import tempfile

@@ -137,7 +137,7 @@ def plot_yield(
             continue
         ascending = values[::-1]
         share = 100 * np.arange(len(values), 0, -1) / len(report.chips)
-        # Up to the worst chip's accuracy the yield is whole, or all that have one; beyond the best one's it is nothing.
+        # Up to the worst chip's accuracy every chip that has one counts; beyond the best chip's, none does.
         right.step(
             np.concatenate([[ascending[0] - 1], ascending, [ascending[-1]]]),
             np.concatenate([share[:1], share, [0]]),
@@ -188,7 +188,7 @@ def plot_activated_faults(
         >>> image = MemoryImage(placement, {"fc": np.zeros((2, 2), dtype=np.int64)})
         >>> figure = plot_activated_faults(image, [FaultMap(memory, [7, 8], [1, 0])])  # a 0 is stored in both cells
         >>> figure.get_suptitle()
-        '1 chip: 1 activated bits a chip, 50 % of the stuck ones'
+        '1 chip: 1 activated bit a chip, 50 % of the stuck ones'
     """
     chips = list(chips)
     if not chips:
@@ -201,7 +201,7 @@ def plot_activated_faults(
     wrong = np.mean([a.by_bit for a in activated], axis=0)
     bits = np.arange(len(stuck))
     left.bar(bits, stuck, color="#d9d9d9", width=0.8, label="stuck bits of weights")
-    left.bar(bits, wrong, color=COLOURS[1], width=0.8, label="activated: not what is stored")
+    left.bar(bits, wrong, color=COLOURS[1], width=0.8, label="activated: differs from the stored bit")
     left.set_xticks(bits, [f"{b}" for b in bits])
     left.set_xlabel("bit of the code (0 is the LSB)")
     left.set_ylabel("bits a chip, mean over chips")
@@ -217,7 +217,7 @@ def plot_activated_faults(
         axes.spines[["top", "right"]].set_visible(False)
     total = np.mean([a.activated for a in activated])
     share = np.mean([a.activated / max(1, a.faults) for a in activated])
-    activity = f"{total:.0f} activated bits a chip, {100 * share:.0f} % of the stuck ones"
+    activity = f"{counted(round(total), 'activated bit')} a chip, {100 * share:.0f} % of the stuck ones"
     figure.suptitle(title or f"{counted(len(chips), 'chip')}: {activity}", fontsize=11)
     return save_figure(figure, path)
 

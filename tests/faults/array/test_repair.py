@@ -426,7 +426,7 @@ pieces = st.lists(st.sampled_from([*HEADER, "bank,kind,index", "\n", "\r", ",", 
     st.text().map(str.encode)
     | st.binary()
     | st.text().map(lambda text: (HEADER + text).encode())
-    | pieces.map(lambda found: (HEADER + "".join(found)).encode())
+    | pieces.map(lambda lines: (HEADER + "".join(lines)).encode())
 )
 def test_whatever_a_list_holds(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("repair") / "chip.csv"

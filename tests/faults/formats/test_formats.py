@@ -214,11 +214,11 @@ def test_no_writer_loses_a_fault(tmp_path):
 
 def test_bounded_memory(tmp_path):
     """Two hundred thousand lines on the same few cells are not kept."""
-    found = Cells(limit=1000)
+    collected = Cells(limit=1000)
     for _ in range(500):
-        found.add(np.arange(400), 1)
-        assert sum(len(part) for parts in found._parts for part in parts) <= 1400
-    assert len(found.result()[0]) == 400
+        collected.add(np.arange(400), 1)
+        assert sum(len(part) for parts in collected._parts for part in parts) <= 1400
+    assert len(collected.result()[0]) == 400
 
 
 # ------------------------------------------------------------------ errors

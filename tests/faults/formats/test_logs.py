@@ -108,8 +108,8 @@ def test_lines_that_are_no_table(tmp_path):
         read_log(banner, WIDE, pattern=BIST)
     assert cells(read_log(banner, WIDE, pattern=BIST + "|BIST DONE.*")) == {255: 1, 320: 1}
     bits = write(tmp_path / "c.log", "[M1] cell 7/31 stuck-at-1, chip 'A 7'\n")
-    found = read_log(bits, WIDE, pattern=r"\[.*\] cell (?P<row>\d+)/(?P<bit>\d+) stuck-at-(?P<stuck>[01]), chip '(?P<die>.*)'")
-    assert (cells(found), found.chip) == ({255: 1}, "A 7")
+    loaded = read_log(bits, WIDE, pattern=r"\[.*\] cell (?P<row>\d+)/(?P<bit>\d+) stuck-at-(?P<stuck>[01]), chip '(?P<die>.*)'")
+    assert (cells(loaded), loaded.chip) == ({255: 1}, "A 7")
 
 
 def test_several_chips_in_a_file(tmp_path):
@@ -138,7 +138,7 @@ def test_our_csv_keeps_metadata_and_its_memory(tmp_path):
     whole = path.read_text()
     for old, new in (('{"voltage', "{voltage"), ('# chip="A7"', '# chip="A7')):
         path.write_text(whole.replace(old, new))
-        with pytest.raises(FormatError, match=r"x\.csv:[34]: what follows '=' cannot be parsed"):
+        with pytest.raises(FormatError, match=r"x\.csv:[34]: the text after '=' cannot be parsed"):
             read_fault_map(path)
 
 
@@ -169,7 +169,7 @@ def test_our_csv_keeps_metadata_and_its_memory(tmp_path):
         (
             "macro,addr,bit,stuck\n1,2,3,1\n",
             {},
-            r":1: column 'macro' is not known; rename=macro:… says what it is, ignore=macro",
+            r":1: column 'macro' is unknown: name it with rename=macro:…, or skip it with ignore=macro",
         ),
         ("chip,die,addr,bit,stuck\n1,1,2,3,1\n", {}, r":1: two columns are the chip"),
         ("bank,addr,bit,stuck\n4,2,3,1\n", {}, r":2: bank 4, but the memory has 4"),
@@ -184,7 +184,7 @@ def test_our_csv_keeps_metadata_and_its_memory(tmp_path):
         ("addr,exp,got,stuck\n1,ff,fe,0\n", {}, r":1: columns addr, exp, got, stuck: need address, and expected and read, or"),
         ("addr,exp,got\n1,ff,ff\n", {}, r":2: expected and read are the same, so nothing failed \(passed='skip'"),
         ("addr,exp,got\n1,255,255\n", {"base": 10}, r":2: expected and read are the same"),
-        ("addr,exp,got\n1,ff,fe\n", {"expected": 3}, r":1: a column is the expected, which is given as 3 besides"),
+        ("addr,exp,got\n1,ff,fe\n", {"expected": 3}, r":1: a column is the expected, but expected is given as 3, too"),
         # what is not a table
         ("addr,bit,stuck\n1,2,1,\n", {}, r":2: 4 fields, expected 3"),
         ("addr,bit,stuck\n1 2,1\n", {}, r":2: 2 fields, expected 3"),
@@ -237,10 +237,10 @@ def test_a_cut_log_is_refused_or_a_whole_number_of_lines(tmp_path, chip, data):
     whole = path.read_bytes()
     path.write_bytes(whole[: data.draw(st.integers(0, len(whole)))])
     try:
-        found = read_fault_map(path, format=form, memory=chip.memory)
+        loaded = read_fault_map(path, format=form, memory=chip.memory)
     except FormatError:
         return
-    assert cells(found).items() <= cells(chip).items()
+    assert cells(loaded).items() <= cells(chip).items()
 
 
 @given(chip=fault_maps())

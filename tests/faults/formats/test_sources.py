@@ -33,9 +33,9 @@ def cells(chip):
 
 
 def tremap(*arguments, code=0):
-    found = CliRunner().invoke(main, [str(a) for a in arguments], prog_name="tremap")
-    assert found.exit_code == code, (found.output, found.exception)
-    return found
+    result = CliRunner().invoke(main, [str(a) for a in arguments], prog_name="tremap")
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
 
 
 # ------------------------------------------------------------------ read-backs
@@ -76,8 +76,8 @@ def test_read_backs_as_images_say_what_the_words_say(tmp_path, chip, form, extra
             word, bit = divmod(cell, memory.word_bits)
             words[word] = words[word] | 1 << bit if value else words[word] & ~(1 << bit)
         (tmp_path / name).write_bytes(IMAGES[form].write(words, width, "read back"))
-    found = read_readback(tmp_path / "ones", tmp_path / "zeros", memory, image_format=form, row_bits=width)
-    assert found.digest == chip.digest
+    loaded = read_readback(tmp_path / "ones", tmp_path / "zeros", memory, image_format=form, row_bits=width)
+    assert loaded.digest == chip.digest
 
 
 def test_bad_options_of_images(tmp_path):
@@ -100,10 +100,10 @@ def test_names_say_what_was_written(tmp_path):
     (tmp_path / "A7-zeros.hex").write_text("00000100")
     (tmp_path / "B2_zeros.hex.gz").write_text("00000100")
     (tmp_path / "C3.hex").write_text("fffeffff")
-    found = [(chip.chip, cells(chip)) for chip in read_fault_maps(tmp_path, **read)]
-    assert found == [("A7", {8: 0, 16: 1, 31: 0}), ("B2", {16: 1}), ("C3", {8: 0})]
+    chips = [(chip.chip, cells(chip)) for chip in read_fault_maps(tmp_path, **read)]
+    assert chips == [("A7", {8: 0, 16: 1, 31: 0}), ("B2", {16: 1}), ("C3", {8: 0})]
     assert cells(read_fault_map(tmp_path / "A7-zeros.hex", **read)) == {16: 1}
-    assert cells(read_fault_map(tmp_path / "A7-ones.hex", other=tmp_path / "A7-zeros.hex", **read)) == found[0][1]
+    assert cells(read_fault_map(tmp_path / "A7-ones.hex", other=tmp_path / "A7-zeros.hex", **read)) == chips[0][1]
 
 
 def test_what_convert_writes_is_read_from_the_folder_and_from_a_list(tmp_path):
@@ -130,8 +130,8 @@ def test_neuralfuse_folders_name_their_chips(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "fmap_sa0_v_0.83.txt").write_text(f"{row}\n0,0\n")
         (tmp_path / name / "fmap_sa1_v_0.83.txt").write_text("0,0\n0,1\n")
-    found = [(c.chip, cells(c), dict(c.metadata)) for c in read_fault_maps(tmp_path)]
-    assert found == [("A7", {1: 0, 3: 1}, {"voltage": "0.83"}), ("B2", {0: 0, 3: 1}, {"voltage": "0.83"})]
+    chips = [(c.chip, cells(c), dict(c.metadata)) for c in read_fault_maps(tmp_path)]
+    assert chips == [("A7", {1: 0, 3: 1}, {"voltage": "0.83"}), ("B2", {0: 0, 3: 1}, {"voltage": "0.83"})]
     assert [chip.chip for chip in read_fault_maps(tmp_path / "B2", chip_from="folder")] == ["B2"]
     assert [chip.chip for chip in read_fault_maps(tmp_path / "B2")] == ["fmap_v_0.83"]
     for _ in range(2):  # the folder of the results is no chip, though it lies among them
@@ -148,9 +148,9 @@ def test_nothing_in_a_folder_is_lost_without_a_word(tmp_path):
     os.symlink(folder / "gone.npz", folder / "C3.npz")
     (folder / "D4").mkdir()
     size = ["--words", 4, "--word-bits", 8]
-    found = tremap("map", "info", folder, *size, code=1)
-    assert "C3.npz" in found.stderr
-    assert "D4: a folder inside a folder" in found.stderr
+    result = tremap("map", "info", folder, *size, code=1)
+    assert "C3.npz" in result.stderr
+    assert "D4: a folder inside a folder" in result.stderr
     tremap("map", "merge", folder, *size, "--on-conflict", "free", "--out", tmp_path / "m.npz", code=1)
     assert not (tmp_path / "m.npz").exists()
     with pytest.raises(OSError, match="C3"):
@@ -184,8 +184,8 @@ def test_what_a_format_cannot_hold_of_a_merged_map_is_said(tmp_path):
         assert not (tmp_path / "x").exists()
     write_fault_map(merged, tmp_path / "again.npz", format="tremap")
     assert tm.MergedFaultMap.load(tmp_path / "again.npz") == merged
-    found = tremap("map", "convert", tmp_path / "m.npz", "--to", "csv", "--out", tmp_path / "m.csv")
-    assert "csv has no place for it: 2 members and 1 conflict (sa1) of a merged map" in found.stderr
+    result = tremap("map", "convert", tmp_path / "m.npz", "--to", "csv", "--out", tmp_path / "m.csv")
+    assert "csv has no place for it: 2 members and 1 conflict (sa1) of a merged map" in result.stderr
     assert (tmp_path / "m.csv").read_text().startswith("# tremap fault map\n")
     assert cells(read_fault_map(tmp_path / "m.csv")) == {1: 0, 9: 1, 20: 1}
     assert not tremap("map", "convert", tmp_path / "m.npz", "--to", "tremap", "--out", tmp_path / "n.npz").stderr

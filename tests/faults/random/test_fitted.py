@@ -13,21 +13,21 @@ MEMORY = Memory(words=400 * 512, word_bits=16, banks=400)
 
 
 def means(maps):
-    found = [map_statistics(m) for m in maps]
-    clean = np.mean([1 - f.banks_hit / f.banks for f in found])
+    statistics = [map_statistics(m) for m in maps]
+    clean = np.mean([1 - f.banks_hit / f.banks for f in statistics])
     names = ("rate", "dispersion", "crowded_share", "worst_tenth_share", "worst_column_share")
-    return {"clean": clean, **{name: np.mean([getattr(f, name) for f in found]) for name in names}}
+    return {"clean": clean, **{name: np.mean([getattr(f, name) for f in statistics]) for name in names}}
 
 
 def test_what_was_drawn_is_fitted():
     for correlation in (0.0, 0.2, 0.6, 1.0):
         drawn_from = FaultModel(fault_rate=4e-4, sa1_share=0.2, dispersion=12, column_correlation=correlation)
-        found = fit_fault_model(drawn_from.draw(MEMORY, chips=30, seed=3))
-        assert found.fault_rate == pytest.approx(4e-4, rel=0.1)
-        assert found.sa1_share == pytest.approx(0.2, abs=0.01)
-        assert found.dispersion == pytest.approx(12, rel=0.2)
-        assert found.column_correlation == pytest.approx(correlation, abs=0.03)
-        assert "20 % stuck at 1" in str(found)
+        model = fit_fault_model(drawn_from.draw(MEMORY, chips=30, seed=3))
+        assert model.fault_rate == pytest.approx(4e-4, rel=0.1)
+        assert model.sa1_share == pytest.approx(0.2, abs=0.01)
+        assert model.dispersion == pytest.approx(12, rel=0.2)
+        assert model.column_correlation == pytest.approx(correlation, abs=0.03)
+        assert "20 % stuck at 1" in str(model)
 
 
 @pytest.mark.parametrize("banks", [2, 16])
@@ -64,9 +64,9 @@ def test_a_real_chip():
 
 
 def test_maps_in_which_nothing_shares_a_column():
-    found = fit_fault_model([FaultMap(Memory(words=8, word_bits=4, banks=2), [0, 1, 17], [1, 0, 0])])
-    assert found.column_correlation == 0.0
-    found.draw(MEMORY, chips=1, seed=0)
+    model = fit_fault_model([FaultMap(Memory(words=8, word_bits=4, banks=2), [0, 1, 17], [1, 0, 0])])
+    assert model.column_correlation == 0.0
+    model.draw(MEMORY, chips=1, seed=0)
     for narrow in (Memory(words=8, word_bits=1, banks=2), Memory(words=2, word_bits=1, banks=2)):
         assert fit_fault_model([FaultMap(narrow, [0, 1], [0, 0])]).column_correlation == 0.0
 

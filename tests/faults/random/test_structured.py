@@ -141,10 +141,10 @@ def test_banked_maps_have_the_moments_asked_for():
         chips = banked_fault_maps(
             memory, chips=30, fault_rate=rate, dispersion=dispersion, column_share=share, column_faults=5, seed=1
         )
-        found = [map_statistics(chip) for chip in chips]
-        assert np.mean([f.rate for f in found]) == pytest.approx(rate, rel=0.1)
-        assert np.mean([f.dispersion for f in found]) == pytest.approx(dispersion, rel=0.2)
-        assert np.mean([f.crowded_share for f in found]) == pytest.approx(share, abs=0.1)
+        statistics = [map_statistics(chip) for chip in chips]
+        assert np.mean([f.rate for f in statistics]) == pytest.approx(rate, rel=0.1)
+        assert np.mean([f.dispersion for f in statistics]) == pytest.approx(dispersion, rel=0.2)
+        assert np.mean([f.crowded_share for f in statistics]) == pytest.approx(share, abs=0.1)
 
 
 WIDE = Memory(words=400 * 512, word_bits=32, banks=400)

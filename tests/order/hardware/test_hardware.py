@@ -99,20 +99,20 @@ def test_what_is_said_is_what_is_read(network, kind, seed, rate, of_error):
     memory = image.placement.memory
     chip = networks.random_chip(hardware.chip_memory(memory), np.random.default_rng(seed), rate)
     options = SearchOptions(rounds=3, aim="error" if of_error else "wrong_codes")
-    found = solve(image, groups, chip, options=options, hardware=hardware)
-    setting = found.hardware
+    order = solve(image, groups, chip, options=options, hardware=hardware)
+    setting = order.hardware
 
     # Written into the cells, read back through those that are stuck, undone.
-    cells = cells_of(setting, found.image.words())
+    cells = cells_of(setting, order.image.words())
     wide = hardware.chip_memory(memory).word_bits
-    assert found.words == [
+    assert order.words == [
         sum(cells[number // memory.words, number % memory.words, bit] << bit for bit in range(wide))
         for number in range(memory.words * image.placement.tiles)
     ]
-    words = words_of(setting, through(cells, chip), len(found.words))
-    assert setting.read(stuck_words(found.words, chip)) == words
+    words = words_of(setting, through(cells, chip), len(order.words))
+    assert setting.read(stuck_words(order.words, chip)) == words
     read = MemoryImage.from_words(image.placement, words).codes
-    wanted = networks.plainly_ordered(image.codes, groups, found.orders)
+    wanted = networks.plainly_ordered(image.codes, groups, order.orders)
     wrong = {
         (name, int(flat)): (int(wanted[name].reshape(-1)[flat]), int(read[name].reshape(-1)[flat]))
         for name in read
@@ -120,18 +120,18 @@ def test_what_is_said_is_what_is_read(network, kind, seed, rate, of_error):
     }
     assert wrong == {
         (d.layer, int(w)): (int(t), int(r))
-        for d in found.differences
+        for d in order.differences
         for w, t, r in zip(d.weight, d.trained, d.read, strict=True)
     }
     # In the network's own order it is the network, if it is said to be exact.
-    back = found.read(stuck_words(found.words, chip))
+    back = order.read(stuck_words(order.words, chip))
     for name, codes in image.codes.items():
-        assert np.array_equal(networks.plainly_ordered(back, groups, found.orders)[name], read[name])
-        if found.exact:
+        assert np.array_equal(networks.plainly_ordered(back, groups, order.orders)[name], read[name])
+        if order.exact:
             assert np.array_equal(back[name], codes)
-    assert check_order(found, chip) == ()
+    assert check_order(order, chip) == ()
     data = FaultMap(memory, *plain_data(chip, memory), "chip")
-    assert found.wrong_as_it_lies == len(networks.plainly_wrong(image.codes, image.placement, data))
+    assert order.wrong_as_it_lies == len(networks.plainly_wrong(image.codes, image.placement, data))
     # What the placement's words meet is what the map that is seen says.
     seen = networks.plainly_wrong(wanted, image.placement, setting.seen(chip))
     assert set(seen) == set(wrong)
@@ -165,7 +165,7 @@ def test_no_setting_is_better(kind, seed):
     rng, hardware, memory = np.random.default_rng(seed), Hardware(**kind), Memory(4, 8)
     image = networks.random_image(linear_placement([LayerCodes("fc", (7,), 4, "sign_magnitude")], memory), rng)
     chip = networks.random_chip(hardware.chip_memory(memory), rng, 0.3)
-    found = solve(image, [], chip, hardware=hardware)
+    order = solve(image, [], chip, hardware=hardware)
     best = None
     for setting in all_settings(hardware, memory):
         try:
@@ -175,8 +175,8 @@ def test_no_setting_is_better(kind, seed):
         wrong = networks.plainly_wrong(image.codes, image.placement, seen)
         score = len(wrong), sum((w - r) ** 2 for w, r in wrong.values()) / image.squares["fc"]
         best = score if best is None else min(best, score)
-    assert found.wrong == best[0]
-    assert found.relative_error**2 == pytest.approx(best[1])
+    assert order.wrong == best[0]
+    assert order.relative_error**2 == pytest.approx(best[1])
 
 
 def test_channels_serve_what_the_hardware_cannot():
@@ -205,9 +205,9 @@ def test_one_stuck_cell_a_word_costs_a_flag():
     wide = hardware.chip_memory(memory)
     rng = np.random.default_rng(1)
     cells = [wide.cell(word=word, bit=int(rng.integers(33))) for word in range(64)]
-    found = solve(image, [], FaultMap(wide, cells, rng.integers(0, 2, 64), "chip"), hardware=hardware)
-    assert found.exact
-    assert found.wrong_as_it_lies > 10
+    order = solve(image, [], FaultMap(wide, cells, rng.integers(0, 2, 64), "chip"), hardware=hardware)
+    assert order.exact
+    assert order.wrong_as_it_lies > 10
 
 
 def test_what_cannot_be_is_refused():

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from tremap_brevitas.prepare.compensation.absorb import traced
+from tremap_brevitas.prepare.compensation.absorb import trace_successors
 
 
 class Net(nn.Module):
@@ -32,7 +32,7 @@ class Net(nn.Module):
 def test_only_what_goes_into_one_batchnorm_and_nowhere_else():
     net = Net().eval()
     layers = [name for name, m in net.named_modules() if isinstance(m, nn.Conv2d)]
-    found = traced(net, lambda: net(torch.randn(1, 2, 4, 4)), layers)
-    assert found.absorbers == {"plain": "bn_plain"}
-    assert found.calls == {**dict.fromkeys(layers, 1), "twice": 2}
+    trace = trace_successors(net, lambda: net(torch.randn(1, 2, 4, 4)), layers)
+    assert trace.absorbers == {"plain": "bn_plain"}
+    assert trace.calls == {**dict.fromkeys(layers, 1), "twice": 2}
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())

@@ -137,6 +137,6 @@ def test_what_is_refused_and_leaves_no_hook():
 
 def test_the_healthy_networks_moments_are_told_apart(tmp_path):
     net, x = case("conv")
-    with pytest.raises(TypeError, match=r"those of net.moments\(\) are the healthy network's"):
+    with pytest.raises(TypeError, match=r"the result of net.moments\(\) describes the healthy network"):
         net.export(tmp_path / "bundle", x[:1], moments=net.moments([x], progress=False))
     assert list(tmp_path.iterdir()) == []

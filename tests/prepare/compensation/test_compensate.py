@@ -53,8 +53,8 @@ def codes_read(net):
 
 def output_error(net, healthy, x):
     with torch.no_grad():
-        wanted, found = healthy.model(x), net.model(x)
-    return float((found - wanted).norm() / (wanted - wanted.mean(0)).norm())
+        wanted, outputs = healthy.model(x), net.model(x)
+    return float((outputs - wanted).norm() / (wanted - wanted.mean(0)).norm())
 
 
 def scales(model):
@@ -280,12 +280,12 @@ def test_a_group_reads_one_image_with_less_error_in_the_mean():
 
 
 def test_the_same_inputs_give_the_same_codes():
-    found = []
+    codes = []
     for _ in range(2):
         net = a_net(network())
         net.compensate_([images()], fault_map=a_chip(net.placement), progress=False)
-        found.append(net.model.state_dict())
-    assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
+        codes.append(net.model.state_dict())
+    assert all(torch.equal(codes[0][key], codes[1][key]) for key in codes[0])
 
 
 def test_retraining_evaluation_and_export_go_on_from_there(tmp_path):
@@ -350,7 +350,7 @@ class TestErrorsLeaveTheModelAsItWas:
 
     def test_no_map_at_all(self, net):
         net.clear_faults_()
-        self.check(net, ValueError, "no map is live", [images()])
+        self.check(net, ValueError, "no fault map is live", [images()])
 
 
 def test_one_image_and_dead_inputs_do_no_harm():

@@ -85,12 +85,12 @@ def test_the_mean_error_is_what_the_members_have(seed, members, copies):
     weights = torch.stack([nearest(target[..., j], j) for j in range(group.shape[1])], -1)
     conflicts.start_(weights[0], target[0])
     before = errors_of(weights, target, group.moments)[0] + conflicts.spread_errors()
-    found = descend(weights, target, group.moments, nearest, conflicts=conflicts, block=2)
-    after = errors_of(found, target, group.moments)[0] + conflicts.spread_errors()
+    chosen = descend(weights, target, group.moments, nearest, conflicts=conflicts, block=2)
+    after = errors_of(chosen, target, group.moments)[0] + conflicts.spread_errors()
     assert bool((after <= before + 1e-9).all())
-    conflicts.written_(found[0])
+    conflicts.written_(chosen[0])
     for copy in range(copies):
-        codes = (found[0, copy * rows : (copy + 1) * rows] / group.scale).round()
+        codes = (chosen[0, copy * rows : (copy + 1) * rows] / group.scale).round()
         assert torch.allclose(group.mean_error(codes), after[copy * rows : (copy + 1) * rows])
         stored = codes.long() & 7
         assert bool((((stored | group.union[1]) & ~group.union[0]) == stored).all())

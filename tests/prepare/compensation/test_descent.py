@@ -38,11 +38,11 @@ def test_between_nearest_and_the_best_of_all_codes(seed, sweeps, rank):
     target, moments, sa0, sa1 = a_layer(seed, rank=rank)
     reachable = Reachable(sa0, sa1, RULE)
     start = nearest_codes(reachable, target)
-    found = descend(start, target, moments, reachable.nearest, sweeps=sweeps, block=3)
-    error = errors_of(found, target, moments)[0]
+    chosen = descend(start, target, moments, reachable.nearest, sweeps=sweeps, block=3)
+    error = errors_of(chosen, target, moments)[0]
     for row in range(2):
         choices = [reachable_by_hand(int(a), int(b)) for a, b in zip(sa0[0, row], sa1[0, row], strict=True)]
-        assert all(found[0, row, j].item() in choices[j] for j in range(4))
+        assert all(chosen[0, row, j].item() in choices[j] for j in range(4))
         every = torch.tensor(list(itertools.product(*choices)), dtype=torch.float64)
         best = errors_of(every[None], target[:, row : row + 1], moments)[0].min()
         assert best - 1e-9 <= error[row] <= errors_of(start, target, moments)[0, row] + 1e-9
@@ -86,9 +86,9 @@ def test_dead_inputs_are_left_alone():
     moments[:, 2], moments[:, :, 2] = 0, 0
     reachable = Reachable(sa0, sa1, RULE)
     start = nearest_codes(reachable, target)
-    found = descend(start, target, moments, reachable.nearest)
-    assert torch.equal(found[..., 2], start[..., 2])
-    assert bool(found.isfinite().all())
+    chosen = descend(start, target, moments, reachable.nearest)
+    assert torch.equal(chosen[..., 2], start[..., 2])
+    assert bool(chosen.isfinite().all())
 
 
 def test_the_target_undoes_what_a_linear_change_of_the_inputs_did():

@@ -35,9 +35,9 @@ def run_alike(net, x, chip, **options):
         net.set_faults_(chip)
         nearest = net.model(x)
         report = net.compensate_([x], progress=False, **options)
-        found = net.model(x)
+        compensated = net.model(x)
     assert net.certificate(chip).bit_exact
-    return (nearest - wanted).square().sum(), (found - wanted).square().sum(), report
+    return (nearest - wanted).square().sum(), (compensated - wanted).square().sum(), report
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -49,8 +49,8 @@ def test_every_kind_of_layer(name):
     if "last" in name:
         net.model.to(memory_format=torch.channels_last)
         x = x.contiguous(memory_format=torch.channels_last)
-    nearest, found, report = run_alike(net, x, a_chip(net.placement, rate=0.1))
-    assert found < nearest
+    nearest, compensated, report = run_alike(net, x, a_chip(net.placement, rate=0.1))
+    assert compensated < nearest
     (layer,) = report.layers
     assert not layer.reason
     assert not layer.limit
@@ -64,8 +64,8 @@ def test_every_width_and_encoding(bits, encoding):
     layer = qnn.QuantLinear(16, 12, bias=True, weight_quant=QUANT.let(bit_width=bits))
     net = a_net(layer.eval(), encoding=encoding)
     x = torch.randn(128, 16) @ torch.randn(16, 16)
-    nearest, found, report = run_alike(net, x, a_chip(net.placement, rate=0.1))
-    assert found < nearest
+    nearest, compensated, report = run_alike(net, x, a_chip(net.placement, rate=0.1))
+    assert compensated < nearest
     assert not report.layers[0].reason
 
 
@@ -82,8 +82,8 @@ def test_projections_of_an_attention():
             return self.attention(x, x, x)[0]
 
     net = a_net(Attention().eval())
-    nearest, found, report = run_alike(net, torch.randn(32, 5, 8), a_chip(net.placement, rate=0.1))
-    assert found < nearest
+    nearest, compensated, report = run_alike(net, torch.randn(32, 5, 8), a_chip(net.placement, rate=0.1))
+    assert compensated < nearest
     assert len(report.layers) == 4
     assert not any(layer.reason or layer.limit for layer in report.layers)
 

@@ -56,9 +56,9 @@ def test_a_layer_that_is_called_several_times():
     assert limits["block.0"] in str(report)
     assert not any(layer.reason for layer in report.layers)
     with torch.no_grad():
-        wanted, found = healthy.model(x), net.model(x)
+        wanted, output = healthy.model(x), net.model(x)
         healthy.set_faults_(chip)
-        assert (found - wanted).norm() < 0.7 * (healthy.model(x) - wanted).norm()
+        assert (output - wanted).norm() < 0.7 * (healthy.model(x) - wanted).norm()
     # From shared moments, which are of all calls, nothing is left out.
     twin = copy.deepcopy(healthy)
     twin.clear_faults_()
@@ -90,9 +90,9 @@ def test_conflicts_in_layers_of_several_groups_are_the_members_exact_mean_error(
     (without,) = blind.compensate_(
         [x], fault_map=tm.FaultMap(merged.memory, merged.cells, merged.stuck_at), sweeps=4, progress=False
     ).layers
-    (found,) = net.compensate_([x], fault_map=merged, sweeps=4, progress=False).layers
-    assert not found.reason
-    assert not found.limit
+    (reported,) = net.compensate_([x], fault_map=merged, sweeps=4, progress=False).layers
+    assert not reported.reason
+    assert not reported.limit
     assert without.limit == ""
 
     def mean_error(placed):
@@ -105,7 +105,7 @@ def test_conflicts_in_layers_of_several_groups_are_the_members_exact_mean_error(
         return float(torch.stack(squares).mean().sqrt())
 
     # One layer, its inputs as they are: what the report says is what the members' outputs are off.
-    assert mean_error(net) == pytest.approx(found.compensated, rel=1e-3)
+    assert mean_error(net) == pytest.approx(reported.compensated, rel=1e-3)
     assert mean_error(net) < mean_error(blind)
 
 
@@ -114,12 +114,12 @@ def test_conflicts_of_wide_codes_go_by_the_merged_map():
     layer = qnn.QuantLinear(16, 12, bias=False, weight_quant=QUANT.let(bit_width=12))
     net = a_net(layer.eval())
     _, merged = members_of(net)
-    (found,) = net.compensate_([inputs(64, 16)], fault_map=merged, progress=False).layers
-    assert found.limit.startswith("codes of 12 bits: ")
-    assert found.limit.endswith(" by the merged map alone")
+    (reported,) = net.compensate_([inputs(64, 16)], fault_map=merged, progress=False).layers
+    assert reported.limit.startswith("codes of 12 bits: ")
+    assert reported.limit.endswith(" by the merged map alone")
     hit = {weight.index for cell in merged.conflicts.tolist() for weight in net.placement.weights_at(cell)}
-    assert f": {len(hit)} conflicting weight" in found.limit
-    assert found.compensated < found.nearest
+    assert f": {len(hit)} conflicting weight" in reported.limit
+    assert reported.compensated < reported.nearest
 
 
 def test_biases_in_the_memory_are_named_where_they_read_wrong():

@@ -37,14 +37,14 @@ def test_rows_times_matrices_are_the_outputs(name):
     expected = layer(x)
     matrices = as_matrices(layer, layer.weight)
     rows = rows_of(layer, x)
-    found = torch.einsum("gsk,grk->gsr", rows, matrices)
-    groups, samples, per_group = found.shape
+    outputs = torch.einsum("gsk,grk->gsr", rows, matrices)
+    groups, samples, per_group = outputs.shape
     if isinstance(layer, nn.Linear):
         flat = expected.reshape(1, -1, expected.shape[-1])
     else:
         batched = expected if expected.dim() == len(layer.kernel_size) + 2 else expected[None]
         flat = batched.flatten(2).transpose(1, 2).reshape(samples, groups, per_group).transpose(0, 1)
-    assert torch.allclose(found, flat, atol=1e-5)
+    assert torch.allclose(outputs, flat, atol=1e-5)
     assert torch.equal(as_weight(layer, matrices, layer.weight.shape), layer.weight)
 
 
@@ -59,11 +59,11 @@ def test_moments_of_batches_are_those_of_all_rows(name):
         sums.add(layer, a, b)
     rows, wanted = (torch.cat([rows_of(layer, part) for part in inputs], 1).double() for inputs in (x, healthy))
     assert sums.rows == rows.shape[1]
-    found = sums.means()
-    assert torch.allclose(found.second, rows.mT @ rows / sums.rows, atol=1e-6)
-    assert torch.allclose(found.cross, wanted.mT @ rows / sums.rows, atol=1e-6)
-    assert torch.allclose(found.mean, rows.mean(1), atol=1e-6)
-    assert torch.allclose(found.healthy_mean, wanted.mean(1), atol=1e-6)
+    means = sums.means()
+    assert torch.allclose(means.second, rows.mT @ rows / sums.rows, atol=1e-6)
+    assert torch.allclose(means.cross, wanted.mT @ rows / sums.rows, atol=1e-6)
+    assert torch.allclose(means.mean, rows.mean(1), atol=1e-6)
+    assert torch.allclose(means.healthy_mean, wanted.mean(1), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", LAYERS)

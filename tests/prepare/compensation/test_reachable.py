@@ -40,14 +40,14 @@ def test_nearest_against_every_reachable_code(encoding, data):
     bits = data.draw(st.dictionaries(st.integers(0, width - 1), st.integers(0, 1)), label="stuck")
     wish = data.draw(st.floats(-1.5 * 2**width, 1.5 * 2**width), label="wish")
     codes = codes_that_come_back(width, encoding, store, lowest, bits)
-    found = Reachable(*masks_of(bits), CodeRule(width, encoding, store, lowest)).nearest(
+    nearest = Reachable(*masks_of(bits), CodeRule(width, encoding, store, lowest)).nearest(
         torch.tensor([[wish]], dtype=torch.float64), 0
     )
     clamped = min(max(wish, lowest), codes[-1] if codes[-1] > lowest else lowest)
     best = min(abs(code - wish) for code in codes)
-    assert found.item() in codes
+    assert nearest.item() in codes
     # A wish outside the range is taken for its end, which keeps the order of distances.
-    assert abs(found.item() - wish) == pytest.approx(best) or abs(found.item() - clamped) == min(
+    assert abs(nearest.item() - wish) == pytest.approx(best) or abs(nearest.item() - clamped) == min(
         abs(c - clamped) for c in codes
     )
 
@@ -60,10 +60,10 @@ def test_wide_codes_are_the_nearest_of_the_rounded_wish(encoding):
     for _ in range(50):
         bits = {int(b): int(rng.integers(2)) for b in rng.choice(width, 3, replace=False)}
         wish = float(rng.uniform(lowest, highest))
-        found = Reachable(*masks_of(bits), CodeRule(width, encoding, "nearest", lowest)).nearest(
+        nearest = Reachable(*masks_of(bits), CodeRule(width, encoding, "nearest", lowest)).nearest(
             torch.tensor([[wish]], dtype=torch.float64), 0
         )
-        assert found.item() == oracle.nearest(round(wish), bits, width, encoding)
+        assert nearest.item() == oracle.nearest(round(wish), bits, width, encoding)
 
 
 def test_writable_codes():

@@ -146,7 +146,7 @@ def test_a_fleet_without_what_it_needs(net, moments, tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             prepare_fleet(net, chips, moments, progress=False, **options)
-    with pytest.raises(ValueError, match="moments are of a network with digest dd"):
+    with pytest.raises(ValueError, match="moments belong to a network with digest dd"):
         prepare_fleet(net, chips, tm.prepare.HealthyMoments(moments.layers, 1, "d" * 64), progress=False)
     assert list(tmp_path.iterdir()) == []
 

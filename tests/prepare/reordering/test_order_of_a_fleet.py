@@ -73,9 +73,9 @@ def test_moments_weigh_what_stays(digits):
         errors = {name: read[name].astype(float) - codes for name, codes in order.network.codes.items()}
         return sum(float((importance[name] * error**2).sum()) for name, error in errors.items())
 
-    found = tm.reorder(net, chips, groups=groups, options=options, moments=moments, progress=False)
+    orders = tm.reorder(net, chips, groups=groups, options=options, moments=moments, progress=False)
     other = tm.reorder(net, chips, groups=groups, options=options, progress=False)
-    for one, two in zip(found, other, strict=True):
+    for one, two in zip(orders, other, strict=True):
         assert harm(one) < harm(two)
     with pytest.raises(ValueError, match="give moments or importance, not both"):
         tm.reorder(net, chips, groups=groups, moments=moments, importance={}, progress=False)

@@ -51,9 +51,9 @@ def test_a_chip_computes_exactly_the_network_in_its_order(digits):
         tm.apply_order_(twin, order)
         assert torch.equal(twin.model(x), wanted)
         twin.set_faults_(chip)
-        found = twin.model(x)
+        output = twin.model(x)
         if order.exact:
-            assert torch.equal(found, wanted)
+            assert torch.equal(output, wanted)
         for name, codes in order.certificate.read().items():
             assert np.array_equal(twin.codes(name).read_back, codes)
         twin.clear_faults_()

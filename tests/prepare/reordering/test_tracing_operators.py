@@ -32,8 +32,8 @@ def heads(x):
 
 
 def attended(x, q, k, v, out, mask=None):
-    found = functional.scaled_dot_product_attention(heads(q(x)), heads(k(x)), heads(v(x)), attn_mask=mask)
-    return out(found.transpose(1, 2).reshape(2, 5, 8))
+    attended = functional.scaled_dot_product_attention(heads(q(x)), heads(k(x)), heads(v(x)), attn_mask=mask)
+    return out(attended.transpose(1, 2).reshape(2, 5, 8))
 
 
 def attention(mask=None):
@@ -110,9 +110,9 @@ def test_channels_move_through(name):
     model, x = make()
     net = tm.place(tm.make_faulty(model.eval()), tm.Memory(words=5_000, word_bits=32))
     groups = channel_groups(net, x, prove=False).groups
-    found = {}
+    named = {}
     for group in groups:
         sides = (f"{side.layer.removeprefix('layers.')}[{side.axis}]" for side in group.sides)
-        found[group.name.removeprefix("layers.")] = " ".join(sides)
-    assert found == expected
+        named[group.name.removeprefix("layers.")] = " ".join(sides)
+    assert named == expected
     assert all(worst < 1e-12 for worst in prove_groups(net, groups, x, seed=1).values())

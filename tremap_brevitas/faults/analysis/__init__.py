@@ -1,1 +1,4 @@
-"""Statistics and plots of fault maps."""
+"""Statistics and plots of fault maps alone.
+
+Not here: plots that need a network's codes or accuracies; see ``report/``.
+"""

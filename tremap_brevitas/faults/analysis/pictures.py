@@ -12,6 +12,7 @@ import numpy as np
 from tremap_brevitas.drawing import new_figure, plain, save_figure
 from tremap_brevitas.faults.analysis.statistics import faults_of_banks, group_statistics, shared_cells
 from tremap_brevitas.faults.fault_map import FaultMap, check_same_memory
+from tremap_brevitas.printable import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 # Told apart with any kind of colour vision (Okabe and Ito).
 COLOURS = {0: "#0072b2", 1: "#d55e00"}
 MAX_PANELS = 32
-# Of a panel: fewer than it has pixels, or a fault could fall between two of them.
+# Rows of a panel: fewer than its pixels, so that no fault falls between two of them.
 MAX_ROWS = 160
-MAX_COLUMNS = 120  # of a panel among six or more; of fewer, each has more room
+MAX_COLUMNS = 120  # of a panel among six or more; fewer panels are wider
 
 
 def plot_fault_map(fault_map: FaultMap, path: str | os.PathLike[str] | None = None, *, title: str = "") -> Figure:
@@ -128,7 +129,7 @@ def _draw_overview(figure: Any, axes: Any, by_bank: Any) -> None:
 def plot_overlap(maps: Iterable[FaultMap], path: str | os.PathLike[str] | None = None, *, title: str = "") -> Figure:
     """Plot how many faults the chips of a fleet share.
 
-    Left: cells that two chips share over those that chance would have them share, if maps were independent and uniform. Right:
+    Left: cells that two chips share over the number expected by chance, if maps were independent and uniform. Right:
     how many cells are stuck on 1, 2, … chips, and how many of these are in conflict.
 
     Args:
@@ -166,13 +167,13 @@ def plot_overlap(maps: Iterable[FaultMap], path: str | os.PathLike[str] | None =
     else:
         left.set_xlabel("chip")
         left.set_ylabel("chip")
-    left.set_title("stuck cells shared, over what chance gives", fontsize=10)
+    left.set_title("shared stuck cells, relative to chance", fontsize=10)
     figure.colorbar(picture, ax=left, shrink=0.8)
     chips = np.arange(1, count + 1)
     kept = max([k for k, n in zip(chips, group.on_exactly, strict=True) if n], default=1)
     conflicts = group.conflicts_on_exactly[:kept]
     right.bar(chips[:kept], group.on_exactly[:kept], color="#8aa9c8", width=0.7, label="all cells")
-    # Drawn over the bar, not stacked: on a log scale only what starts at the axis can be read.
+    # Drawn over the bar, not stacked: on a log scale only bars that start at the axis can be read.
     right.bar(chips[:kept], conflicts, color="none", edgecolor="#222222", hatch="///", width=0.7, label="of them in conflict")
     right.legend(frameon=False, fontsize=9)
     if group.union:
@@ -180,7 +181,7 @@ def plot_overlap(maps: Iterable[FaultMap], path: str | os.PathLike[str] | None =
     right.set_ylim(bottom=0.7)
     right.set_xlabel("chips that have the cell")
     right.set_ylabel("cells (log scale)" if group.union else "cells")
-    right.set_title(f"{group.union} cells in the union, {group.conflicts} of them in conflict", fontsize=10)
+    right.set_title(f"{counted(group.union, 'cell')} in the union, {group.conflicts} of them in conflict", fontsize=10)
     for k, cells in zip(chips[:kept], group.on_exactly[:kept], strict=True):
         if cells and kept <= 12:
             right.text(k, cells, f"{cells}", ha="center", va="bottom", fontsize=8)

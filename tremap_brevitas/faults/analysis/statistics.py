@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from tremap_brevitas.faults.fault_map import FaultMap, check_same_memory
 from tremap_brevitas.printable import counted
 
-CROWDED = 3  # faults from which on a column counts as crowded
-SHOWN = 5  # how many numbers of chips are shown each by itself
+CROWDED = 3  # a column with so many faults or more counts as crowded
+SHOWN = 5  # numbers of chips that have a line of their own
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class PairStatistics:
         return (
             f"{counted(self.common, 'cell')} stuck alike in both, {self.conflicts} in conflict, "
             f"{self.only_first} in the first alone, {self.only_second} in the second alone; "
-            f"Jaccard index {self.jaccard:.4f}; {self.expected_overlap:.1f} shared cells would be chance"
+            f"Jaccard index {self.jaccard:.4f}; {self.expected_overlap:.1f} shared cells expected by chance"
         )
 
 
@@ -236,14 +236,14 @@ def group_statistics(maps: Iterable[FaultMap]) -> GroupStatistics:
     """Compute how the maps of a group overlap. Time and memory are proportional to the faults of all maps.
 
     Raises:
-        ValueError: If there is no map, or two are of different memories.
+        ValueError: If there is not a fault map, or two are of different memories.
     """
     maps = list(maps)
     memory = check_same_memory(maps)
     chip, cells, stuck = _by_cell(maps)
     first = np.flatnonzero(np.append(True, cells[1:] != cells[:-1])) if len(cells) else np.empty(0, dtype=np.int64)
     counts = np.diff(np.append(first, len(cells)))
-    # A cell is in conflict from the first chip on that has it otherwise than the one before.
+    # A cell is in conflict from the first chip whose value differs from that of the chip before.
     turned = np.flatnonzero((cells[1:] == cells[:-1]) & (stuck[1:] != stuck[:-1])) + 1
     turned = turned[np.unique(cells[turned], return_index=True)[1]]
     return GroupStatistics(
@@ -264,13 +264,13 @@ def shared_cells(maps: Iterable[FaultMap]) -> NDArray[np.int64]:
     The time grows with the faults and with how often they are shared, not with the pairs of chips.
 
     Raises:
-        ValueError: If there is no map, or two are of different memories.
+        ValueError: If there is not a fault map, or two are of different memories.
     """
     maps = list(maps)
     check_same_memory(maps)
     chip, cells, _ = _by_cell(maps)
     table = np.zeros((len(maps), len(maps)), dtype=np.int64)
-    for apart in range(1, len(maps)):  # of the chips that have a cell, each and the one so many further on
+    for apart in range(1, len(maps)):  # pairs of the chips that have a cell, by their distance in the sorted list
         same = np.flatnonzero(cells[apart:] == cells[:-apart])
         if not len(same):
             break

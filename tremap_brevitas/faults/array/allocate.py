@@ -45,16 +45,17 @@ def allocate_repair(
 
     Each bank is taken by itself, in two passes:
 
-    1. Must-repair. A row with more faults than the bank has spare columns left can only be mended by a spare row, and a column
-       with more faults than there are spare rows left only by a spare column. Such lines are replaced until there are none.
+    1. Must-repair. A row with more faults than the bank has spare columns left can only be replaced by a spare row, and a
+       column with more faults than there are spare rows left only by a spare column. Such lines are replaced until there are
+       none.
     2. Greedy. The row or column with the most faults left is replaced.
 
     Where several lines qualify, the one with the most faults is taken; among equals a row before a column, and the lower number
     first. A bank is done when it has no fault or no usable spare left.
 
     Where complete repairs exist, the first pass takes only lines that belong to all of them. The second pass may still miss
-    them: finding one is NP-complete. Spares are taken as healthy. The time goes with the faults and the spares; the size of the
-    memory does not matter.
+    them: finding one is NP-complete. Spares are assumed to be healthy. The time grows with the number of faults and spares, not
+    with the size of the memory.
 
     Args:
         fault_map: The map before the repair.

@@ -32,9 +32,9 @@ def check_bits_of(data_bits: int) -> int:
 def corrected(fault_map: FaultMap, *, data_bits: int) -> FaultMap:
     """Return the map of the faults that remain visible behind a code that corrects one wrong bit in each word.
 
-    A word with one stuck cell always reads right. A word with more may read wrong, and the code gives its data as they are: all
-    stuck cells among its data stay in the map. That is the worst case: where all but one of them agree with the stored bits,
-    the code corrects the last.
+    A word with one stuck cell is always read correctly. A word with more may be read wrongly, and the code then does not
+    correct its data: all stuck cells among them stay in the map. That is the worst case: where all but one of them agree with
+    the stored bits, the code corrects the last.
 
     Args:
         fault_map: The map of the whole memory: ``data_bits`` of data in the low bits of each word, check bits above them.
@@ -59,7 +59,7 @@ def corrected(fault_map: FaultMap, *, data_bits: int) -> FaultMap:
     if check_bits < needed:
         raise ValueError(
             f"words of {memory.word_bits} cells have {max(check_bits, 0)} check bits beside {data_bits} bits of data; to "
-            f"correct one wrong bit takes {needed}, and one more to detect two"
+            f"correct one wrong bit takes {needed}, and to detect two one more"
         )
     word, bit = np.divmod(fault_map.cells, memory.word_bits)
     stuck = np.bincount(word, minlength=memory.words)
@@ -77,7 +77,7 @@ def rate_behind(fault_rate: float, *, data_bits: int, check_bits: int | None = N
     Args:
         fault_rate: Stuck cells over all cells, 0 to 1.
         data_bits: Bits of data in each word.
-        check_bits: Check bits in each word; None for as few as correct one wrong bit and detect two.
+        check_bits: Check bits in each word; None for the fewest that correct one wrong bit and detect two.
 
     Raises:
         ValueError: If the rate is not from 0 to 1.

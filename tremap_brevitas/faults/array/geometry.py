@@ -35,8 +35,7 @@ class ArrayGeometry:
         memory: The memory as it is addressed.
         column_mux: Words that share one physical row; ``words_per_bank`` must be divisible by it.
         interleaved_banks: Whether neighbouring words lie in neighbouring banks.
-        word_order: Physical number of each word, a permutation; None for the word's own. It is how scrambled addresses are
-            said.
+        word_order: Physical number of each word, a permutation; None for the word's own. This describes scrambled addresses.
         bit_order: Physical position of each bit of a word, a permutation; None for the bit's own.
 
     Raises:

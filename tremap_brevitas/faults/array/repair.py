@@ -78,7 +78,7 @@ class Repair:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Repair:
-        """Read what ``save`` wrote, or a list of the same form; empty lines are ignored.
+        """Read a repair that ``save`` wrote, or a list of the same form; empty lines are ignored.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -118,7 +118,7 @@ class Repair:
 def repaired(fault_map: FaultMap, repair: Repair, *, geometry: ArrayGeometry | None = None) -> FaultMap:
     """Return a chip's map after a repair: the cells of the replaced rows and columns are healthy.
 
-    Spares are taken as healthy. What a network is retrained under is the map after the repair, not the one before.
+    Spares are assumed to be healthy. Retrain a network under the map after the repair, not under the one before it.
 
     Args:
         fault_map: The map before the repair.

@@ -1,4 +1,7 @@
-"""File formats of fault maps, with a reader and a writer for each. There is no standard; these are in use."""
+"""File formats of fault maps, with a reader and a writer for each. There is no standard; these are in use.
+
+Not here: files of memory images, which ``memory_files/`` reads.
+"""
 
 from __future__ import annotations
 
@@ -50,8 +53,8 @@ Format = Literal["tremap", "csv", "log", "readback", "neuralfuse", "voltages"]
 def detect_format(path: str | os.PathLike[str]) -> str | None:
     """Detect a file's format from its content; None if it is ambiguous.
 
-    Our own maps, tables with a line of column names, and NeuralFuse's matrices (by name and content) can be told. A raw
-    read-back does not say what was written before, nor a table of voltages which is meant.
+    Maps of this package, tables with a line of column names, and NeuralFuse's matrices (by name and content) are detected. A
+    raw read-back does not say which values were written before, nor a table of voltages which voltage is meant.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -71,19 +74,19 @@ def read_fault_map(
 
     Args:
         path: The file, plain or gzip.
-        format: ``"tremap"`` (our own ``.npz``), ``"csv"`` (address, bit, stuck value), ``"log"`` (address, expected, read),
-            ``"readback"`` (hexadecimal dump, or a memory image), ``"neuralfuse"`` (pair of matrices; give the ``sa0`` one) or
-            ``"voltages"`` (lowest working voltages), or one of your own; None to tell it from the content.
-        memory: Geometry, for files that do not say it. A file that says another is refused.
+        format: ``"tremap"`` (this package's ``.npz``), ``"csv"`` (address, bit, stuck value), ``"log"`` (address, expected,
+            read), ``"readback"`` (hexadecimal dump, or a memory image), ``"neuralfuse"`` (pair of matrices; give the ``sa0``
+            one) or ``"voltages"`` (lowest working voltages), or one of your own; None to detect it from the content.
+        memory: Geometry, for files that do not state it. A file that states another one is refused.
         **options: Options of the format's own reader in ``tremap_brevitas.faults.formats``: of ``read_log``,
-            ``read_neuralfuse`` and ``read_readback`` (``written``, ``"ones"`` or ``"zeros"``, says what ``path`` was read
-            after, if its name does not; ``other`` is the other file); of ``read_voltages`` and ``CellVoltages.at``.
+            ``read_neuralfuse`` and ``read_readback`` (``written``, ``"ones"`` or ``"zeros"``, is the content before ``path``
+            was read, if its name does not say it; ``other`` is the other file); of ``read_voltages`` and ``CellVoltages.at``.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        FormatError: If the format cannot be told, or the file is not of it (``path:line: …``), or of several chips. A
+        FormatError: If the format cannot be detected, or the file is not of it (``path:line: …``), or of several chips. A
             ``ValueError``.
-        ValueError: If the memory is needed, or is another.
+        ValueError: If the memory is needed, or differs from that of the file.
 
     Examples:
         >>> from pathlib import Path
@@ -104,8 +107,8 @@ def read_fault_maps(
 ) -> list[FaultMap]:
     r"""Read the fault maps of all chips in a folder, or in a file.
 
-    Pairs of files (NeuralFuse's, read-backs after ones and zeros) are one chip; a table with a column ``chip`` is as many as it
-    names. Hidden files do not count; any other must be a map.
+    Pairs of files (NeuralFuse's, read-backs after ones and zeros) are one chip; a table with a column ``chip`` holds as many as
+    it names. Hidden files are ignored; every other file must be a map.
 
     Args:
         path: Folder or file.
@@ -116,7 +119,7 @@ def read_fault_maps(
     Raises:
         FileNotFoundError: If there is no such file.
         FormatError: If a file is not of its format. A ``ValueError``.
-        ValueError: If there is no file, or the memory is needed, or is another.
+        ValueError: If there is no file, or the memory is needed, or differs from that of a file.
 
     Examples:
         >>> from pathlib import Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tremap_brevitas.faults.distinct import thinned
+from tremap_brevitas.faults.distinct import sorted_distinct
 from tremap_brevitas.faults.formats.text import FormatError
 from tremap_brevitas.printable import counted
 
@@ -32,7 +32,7 @@ class Cells:
     def _settle(self) -> None:
         for parts in self._parts:
             if parts:
-                parts[:] = [thinned(np.concatenate(parts))]
+                parts[:] = [sorted_distinct(np.concatenate(parts))]
         self._waiting = 0
         self._limit = max(self._limit, sum(len(p) for parts in self._parts for p in parts))
 
@@ -49,7 +49,7 @@ class Cells:
         return cells[order], stuck_at[order], both
 
 
-def settled(
+def without_both_ways(
     cells: Cells, path: str, both_ways: str, word_bits: int
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8], dict[str, str]]:
     """Return cells, stuck values and metadata after resolving the cells that failed at both values.

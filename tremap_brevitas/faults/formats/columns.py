@@ -32,7 +32,7 @@ class LogForm:
     """Form of a log: the options of ``read_log``, where they are described.
 
     Raises:
-        ValueError: If an option is not what it may be.
+        ValueError: If an option has an invalid value.
     """
 
     columns: Sequence[str] | None = None
@@ -83,7 +83,7 @@ class LogForm:
         """Return our names for a table's columns; an ignored column keeps its own name, in brackets.
 
         Raises:
-            FormatError: If a column is not known, two are the same, or what is needed is not there.
+            FormatError: If a column is unknown, two are the same, or a necessary one is missing.
         """
         renamed = {old.lower(): new for old, new in self.rename.items()}
         missing = set(renamed) - {f.lower() for f in fields}
@@ -95,7 +95,7 @@ class LogForm:
             own = None if name.lower() in ignored else our_name(renamed.get(name.lower(), name))
             if own is None and name.lower() not in ignored | PASSED_OVER:
                 raise FormatError(
-                    f"{where}column {name!r} is not known; rename={name}:… says what it is, ignore={name} passes it over "
+                    f"{where}column {name!r} is unknown: name it with rename={name}:…, or skip it with ignore={name} "
                     f"(columns: {', '.join(fields)})"
                 )
             known.append(own or f"({name})")
@@ -109,7 +109,7 @@ class LogForm:
         for name in ("expected", "stuck_at"):
             if getattr(self, name) is not None:
                 if name in given:
-                    raise FormatError(f"{where}a column is the {name}, which is given as {getattr(self, name)!r} besides")
+                    raise FormatError(f"{where}a column is the {name}, but {name} is given as {getattr(self, name)!r}, too")
                 given.add(name)
         if not needs_met(given):
             raise FormatError(

@@ -40,7 +40,7 @@ def write_csv_map(fault_map: FaultMap, path: str | os.PathLike[str]) -> Path:
     return Path(path)
 
 
-def said_by(block: bytes, path: str | os.PathLike[str]) -> dict[str, str]:
+def read_comments(block: bytes, path: str | os.PathLike[str]) -> dict[str, str]:
     """Read the comments at the top of this package's CSV; the metadata stay as text.
 
     Raises:
@@ -62,7 +62,7 @@ def said_by(block: bytes, path: str | os.PathLike[str]) -> dict[str, str]:
             else:
                 said.update(re.findall(r"(\w+)=(\w+)", line))
         except (ValueError, TypeError, RecursionError) as error:
-            raise FormatError(f"{path}:{number}: what follows '=' cannot be parsed ({error})") from None
+            raise FormatError(f"{path}:{number}: the text after '=' cannot be parsed ({error})") from None
     return said
 
 

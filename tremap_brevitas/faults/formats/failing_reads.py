@@ -14,7 +14,7 @@ from tremap_brevitas.faults.formats.text import FormatError
 from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.printable import counted
 
-_NOTHING_FAILED = "expected and read are the same, so nothing failed (passed='skip' passes such lines over)"
+_NOTHING_FAILED = "expected and read are the same, so nothing failed (passed='skip' skips such lines)"
 
 
 class FailingReads:
@@ -35,7 +35,7 @@ class FailingReads:
         self._base = form.base or (10 if self._bitwise else 16)
         self._unpadded = form.pattern is not None if form.unpadded is None else form.unpadded
         self._expected = self._constant()
-        self._width: int | None = None  # digits of the words read, where what was expected is a constant
+        self._width: int | None = None  # digits of the words read, if the expected word is a constant
         self._marked = False
         self._bare: dict[str, int] = {}  # the first line with numbers without 0x, by their kind
         self._lettered: set[str] = set()
@@ -59,7 +59,7 @@ class FailingReads:
         """Check the last number of a file that has no final line end, because it may have been cut short.
 
         Raises:
-            FormatError: If nothing shows that it is whole.
+            FormatError: If nothing shows that it is complete.
         """
         row = len(table) - 1
         if name not in self.names or name == "stuck_at" or name.startswith("("):
@@ -81,7 +81,7 @@ class FailingReads:
         """Run the checks that need the whole file.
 
         Raises:
-            FormatError: If some numbers begin with ``0x`` and nothing tells what the others are.
+            FormatError: If some numbers begin with ``0x`` and the base of the others is unknown.
         """
         for kind, line in self._bare.items():
             if self._marked and kind not in self._lettered:
@@ -243,8 +243,8 @@ class FailingReads:
             )
 
     def _check_width(self, table: Rows, digit: NDArray[np.uint8], place: int) -> None:
-        room = self.memory.word_bits - 4 * place
-        if room < 4:
-            wide = digit >= (1 << max(room, 0))
+        left = self.memory.word_bits - 4 * place
+        if left < 4:
+            wide = digit >= (1 << max(left, 0))
             if wide.any():
                 raise table.fail(int(np.argmax(wide)), f"a word of more than {counted(self.memory.word_bits, 'bit')}")

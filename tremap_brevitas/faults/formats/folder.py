@@ -22,9 +22,9 @@ class Source(NamedTuple):
 def sources(paths: Iterable[str | Path], *, format: str | None) -> list[Source]:
     """List the files to read, those of folders sorted by the numbers in their names, without hidden files.
 
-    Of NeuralFuse's pairs the ``sa0`` file is given, and of read-backs the one after all ones, with the other as an option. A
-    folder in a folder is given as it stands, so that reading it fails with its name, unless it holds NeuralFuse's files: then
-    it names the chip. So is a link to nothing.
+    Of NeuralFuse's pairs the ``sa0`` file is listed, and of read-backs the one after all ones, with the other as an option. A
+    folder in a folder is listed itself, so that reading it fails with its name, unless it holds NeuralFuse's files: then its
+    name is the chip's. A link to nothing is listed, too.
 
     Args:
         paths: Files and folders.

@@ -70,7 +70,7 @@ class Tables:
         """Check that there was a table.
 
         Raises:
-            FormatError: If nothing told the columns.
+            FormatError: If no line named the columns.
         """
         if not self.names:
             raise FormatError(f"{self._path}: has no line that names its columns; give columns=")

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 
 from tremap_brevitas.faults.fault_map import FaultMap
-from tremap_brevitas.faults.formats.cells import Cells, settled
+from tremap_brevitas.faults.formats.cells import Cells, without_both_ways
 from tremap_brevitas.faults.formats.columns import BothWays, LogForm, needs_met, our_name
-from tremap_brevitas.faults.formats.csv_map import CSV_FIRST_LINE, memory_of, metadata_of, said_by
+from tremap_brevitas.faults.formats.csv_map import CSV_FIRST_LINE, memory_of, metadata_of, read_comments
 from tremap_brevitas.faults.formats.failing_reads import FailingReads
 from tremap_brevitas.faults.formats.lines import MatchedLines, Tables
 from tremap_brevitas.faults.formats.table import Rows, separator_of, split_line
@@ -43,14 +43,14 @@ def read_log(
     r"""Read a table with one line for each failing read or stuck cell.
 
     Fields are separated by semicolons, tabs, commas or blanks, whichever of them the first line has; they may stand in quotes.
-    ``#`` begins a comment. A line of names tells the columns, or ``columns`` does. A line has an address, and one of
+    ``#`` begins a comment. A line of names, or ``columns``, names the columns. Every other line has an address, and one of
 
-    - ``expected`` and ``read``, whole words: every bit in which they differ is stuck at what was read;
+    - ``expected`` and ``read``, complete words: every bit in which they differ is stuck at the bit read;
     - ``bit`` and ``stuck_at``;
-    - ``bit`` and ``expected`` or ``read``, one bit: stuck at the opposite of what was expected, or at what was read.
+    - ``bit`` and ``expected`` or ``read``, one bit: stuck at the opposite of the expected bit, or at the bit read.
 
-    With a column ``bank`` addresses count within a bank. A column ``chip`` tells whose line it is; a file of several chips is
-    for ``read_logs``. Columns about the test (element, time, cycle …) are passed over; any other is an error.
+    With a column ``bank`` addresses count within a bank. A column ``chip`` names the chip of each line; ``read_logs`` reads a
+    file of several chips. Columns about the test (element, time, cycle …) are skipped; any other is an error.
 
     The same cell may fail in several march elements. If it fails both as 0 and as 1 it is not stuck, and that is an error
     unless ``both_ways`` says otherwise. Files of any length are read in bounded memory: that of the distinct stuck cells. A
@@ -58,24 +58,25 @@ def read_log(
 
     Args:
         path: The file, plain or gzip.
-        memory: Geometry; None if the file says it in comments, as our own CSV does. A file that says another is refused.
-        chip: Name of the chip; None for what the file says, or its name without endings.
-        columns: Names of the columns, if no line in the file tells them.
-        rename: What columns of other names are: ``{"fail_addr": "address"}``.
-        ignore: Names of columns to pass over.
-        pattern: Regular expression for lines that are not a table; its named groups are the columns. It must match every line
-            whole, but for blank ones and comments; a line that it matches without an address tells of nothing:
+        memory: Geometry; None if the file states it in comments, as this package's CSV does. A file that states another is
+            refused.
+        chip: Name of the chip; None for the name in the file, or the file's name without endings.
+        columns: Names of the columns, if no line in the file names them.
+        rename: Meaning of columns with other names: ``{"fail_addr": "address"}``.
+        ignore: Names of columns to skip.
+        pattern: Regular expression for lines that are not a table; its named groups are the columns. It must match every
+            complete line except blank ones and comments; a line that it matches without an address is skipped:
             ``BIST FAIL: addr=(?P<address>\w+) expected=(?P<expected>\w+) got=(?P<read>\w+)|BIST DONE``.
-        expected: What was expected in every line, if no column tells it: a number, or one as the file would write it.
-        stuck_at: What every cell is stuck at, if no column tells it.
-        base: 16 or 10: how addresses and words are written that do not begin with ``0x``. None for 16 where a line has words,
+        expected: Expected value in every line, if there is no column for it: a number, or text as in the file.
+        stuck_at: Value at which every cell is stuck, if there is no column for it.
+        base: 16 or 10: base of addresses and words that do not begin with ``0x``. None for 16 where a line has words,
             10 where it has a bit; then a file in which some begin with ``0x`` and others could be either is an error. Bits and
             banks are decimal.
         unpadded: Whether words are written without leading zeros. If not, a word shorter than its neighbour was cut short, and
             is an error. None for yes with ``pattern``, and no without.
         first_address: Address of word 0.
-        address_step: What the address grows by from word to word, such as 4 for byte addresses of 32-bit words.
-        passed: Whether lines in which what was read is what was expected are an error, or skipped.
+        address_step: Increment of the address from word to word, such as 4 for byte addresses of 32-bit words.
+        passed: Whether lines whose read value equals the expected one are an error, or skipped.
         both_ways: ``"error"``, or ``"drop"`` to leave such cells out and count them in the map's metadata.
         progress: Whether to show a progress bar on standard error.
 
@@ -83,7 +84,7 @@ def read_log(
         FileNotFoundError: If there is no such file.
         FormatError: If a line is not of the format, or lies outside the memory (``path:line: …``); if a cell failed both ways;
             if the file is of several chips.
-        ValueError: If an option is not what it may be.
+        ValueError: If an option has an invalid value.
 
     Examples:
         >>> from pathlib import Path
@@ -133,7 +134,7 @@ def read_logs(
     Args:
         path: The file, plain or gzip.
         memory: Geometry, as for ``read_log``.
-        chip: Name of the chip, if there is but one.
+        chip: Name of the chip, if there is only one.
         progress: Whether to show a progress bar on standard error.
         **options: As for ``read_log``.
 
@@ -149,7 +150,7 @@ def read_logs(
         tables = MatchedLines(groups, form, path) if groups else Tables(form, path)
         for block in blocks(stream, path):
             if block.line == 1:
-                said = said_by(block.text, path)
+                said = read_comments(block.text, path)
                 memory = memory_of(said, path, memory)
             table = tables.take(block)
             if table is None or not len(table):
@@ -171,7 +172,7 @@ def read_logs(
         raise FormatError(f"{path}: holds {len(cells)} chips, so that {chip!r} cannot be the name of all")
     result = []
     for name, held in (cells or {None: Cells()}).items():
-        at, stuck, metadata = settled(held, str(path), form.both_ways, memory.word_bits)
+        at, stuck, metadata = without_both_ways(held, str(path), form.both_ways, memory.word_bits)
         label = chip if chip is not None else name if name is not None else said.get("chip", chip_name(path))
         result.append(FaultMap(memory, at, stuck, label, {**metadata_of(said), **metadata}))
         if "digest" in said and not metadata and result[-1].digest != said["digest"]:

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from tremap_brevitas.faults.fault_map import FaultMap
-from tremap_brevitas.faults.formats.cells import Cells, settled
+from tremap_brevitas.faults.formats.cells import Cells, without_both_ways
 from tremap_brevitas.faults.formats.table import rows, separator_of, split_line
 from tremap_brevitas.faults.formats.text import FormatError, blocks, check_choice, opened
 from tremap_brevitas.faults.memory import Memory
@@ -36,9 +36,9 @@ def read_neuralfuse(
         sa0: Matrix of the cells stuck at 0, comma-separated, plain or gzip.
         sa1: Matrix of the cells stuck at 1; None for the file whose name has ``sa1`` in place of ``sa0``.
         memory: Geometry; None for that of the matrices.
-        chip: Name of the chip; None for what ``chip_from`` says.
-        chip_from: What names the chip: the file, whose name without ``sa0`` and endings is taken, or the folder in which it
-            lies. NeuralFuse calls the files of every chip alike; what their names say, the voltage, is in the map's metadata.
+        chip: Name of the chip; None for the name from ``chip_from``.
+        chip_from: Where the name comes from: the file, whose name without ``sa0`` and endings is used, or its folder.
+            NeuralFuse gives the files of every chip the same names; the voltage in them goes into the map's metadata.
         progress: Whether to show progress bars on standard error.
 
     Raises:
@@ -83,7 +83,7 @@ def read_neuralfuse(
         memory = Memory(words=height, word_bits=width)
     if (memory.words, memory.word_bits) != (height, width):
         raise FormatError(f"{sa0}: {counted(height, 'row')} of {counted(width, 'bit')}, but the memory has {memory}")
-    found_cells, values_, _ = settled(cells, f"{sa0}, {sa1}", "error", width)
+    found_cells, values_, _ = without_both_ways(cells, f"{sa0}, {sa1}", "error", width)
     name = sa0.name.partition(".txt")[0].replace("_sa0", "")
     if chip_from == "folder":
         name = sa0.absolute().parent.name
@@ -98,7 +98,7 @@ def write_neuralfuse(fault_map: FaultMap, sa0: str | os.PathLike[str], sa1: str 
         The two paths.
 
     Raises:
-        ValueError: If ``sa1`` is not given and the name of ``sa0`` does not tell it.
+        ValueError: If ``sa1`` is not given and does not follow from the name of ``sa0``.
     """
     sa0 = Path(sa0)
     sa1 = _other(sa0) if sa1 is None else sa1
@@ -128,5 +128,5 @@ def looks_like_neuralfuse(path: Path, head: bytes) -> bool:
 def _other(sa0: Path) -> Path:
     """Return the path of the file with the cells stuck at 1."""
     if "sa0" not in sa0.name:
-        raise ValueError(f"{sa0}: its name has no 'sa0', so the other matrix's cannot be told; give sa1")
+        raise ValueError(f"{sa0}: its name has no 'sa0', so the name of the other matrix is unknown; give sa1")
     return sa0.with_name(sa0.name.replace("sa0", "sa1", 1))

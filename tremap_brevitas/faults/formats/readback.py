@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tremap_brevitas.faults.fault_map import FaultMap
-from tremap_brevitas.faults.formats.cells import Cells, settled
+from tremap_brevitas.faults.formats.cells import Cells, without_both_ways
 from tremap_brevitas.faults.formats.columns import BothWays
 from tremap_brevitas.faults.formats.table import DIGITS
 from tremap_brevitas.faults.formats.text import BLOCK, FormatError, check_choice, chip_name, decoded, opened
@@ -40,9 +40,9 @@ def read_readback(
 ) -> FaultMap:
     """Read a memory's content after all ones, and after all zeros, were written to it.
 
-    A file is hexadecimal digits, two for a byte, from word 0 upwards; blanks and line ends do not count. After all ones every
+    A file is hexadecimal digits, two for a byte, from word 0 upwards; blanks and line ends are ignored. After all ones every
     0 is a cell stuck at 0; after all zeros every 1 is one stuck at 1. Give both files, or one: then only that kind of fault is
-    known. So are the files of the undervolting study of Salami et al. (MICRO 2018), with ``duplicated_bytes``. With
+    known. The files of the undervolting study of Salami et al. (MICRO 2018) have this form, with ``duplicated_bytes``. With
     ``image_format`` the files are memory images, such as a debugger or a simulator writes.
 
     Args:
@@ -50,19 +50,19 @@ def read_readback(
         after_zeros: File read after all zeros were written; or None.
         memory: Geometry. The file must hold exactly its words.
         chip: Name of the chip; None for the file's name without endings and without ``ones`` and ``zeros``.
-        row_bits: Bits of a row in the file, a multiple of 8 and at least a word's; what a row has beyond the word does not
-            count. None for the word, rounded up to whole bytes.
-        duplicated_bytes: Whether every byte stands there twice in a row. Two that differ are an error.
+        row_bits: Bits of a row in the file, a multiple of 8 and at least a word's; bits beyond the word are ignored. None for
+            the word, rounded up to whole bytes.
+        duplicated_bytes: Whether every byte is written twice in a row. Two that differ are an error.
         byte_order: Whether a row's first byte holds its lowest bits (``"little"``, the default) or its highest (``"big"``).
         image_format: Format of the files, one of those of [read_memory_image][tremap_brevitas.placement.read_memory_image];
-            None for bare hexadecimal digits. Such formats say themselves in which order bytes stand.
+            None for bare hexadecimal digits. Such formats define the order of bytes.
         both_ways: What to do with cells that read 0 after ones and 1 after zeros, as for ``read_log``.
         progress: Whether to show a progress bar on standard error.
 
     Raises:
         FileNotFoundError: If there is no such file.
         FormatError: If a file is not hexadecimal text, or holds more or less than the memory (``path:line: …``).
-        ValueError: If no file is given, or an option is not what it may be.
+        ValueError: If no file is given, or an option has an invalid value.
 
     Examples:
         >>> from pathlib import Path
@@ -101,7 +101,7 @@ def read_readback(
                 row, bit = np.nonzero(bits)
                 cells.add((first + hit[row]) * memory.word_bits + bit, stuck_at)
     one = next(path for path in (after_ones, after_zeros) if path is not None)
-    found_cells, values, metadata = settled(cells, str(one), both_ways, memory.word_bits)
+    found_cells, values, metadata = without_both_ways(cells, str(one), both_ways, memory.word_bits)
     return FaultMap(memory, found_cells, values, _name(one) if chip is None else chip, metadata)
 
 

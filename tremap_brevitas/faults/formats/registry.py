@@ -15,10 +15,10 @@ class FileFormat(NamedTuple):
     """A format of fault maps.
 
     Attributes:
-        read: Takes a path, a memory or None, and options; gives a map, or one of each chip.
-        recognises: Takes a path and the file's first bytes, text as UTF-8 with line feeds at its line ends; None for a format
-            that cannot be told from its content.
-        write: Takes a map, a path and options; gives the paths written. None if the format is only read.
+        read: Function from a path, a memory or None, and options to a map, or to one of each chip.
+        recognises: Function of a path and the file's first bytes, text as UTF-8 with line feeds at its line ends, that returns
+            whether the file has this format; None for a format that cannot be detected from its content.
+        write: Function from a map, a path and options to the paths written. None if the format is only read.
     """
 
     read: Callable[..., FaultMap | Sequence[FaultMap]]
@@ -37,13 +37,13 @@ def fault_map_format(
 ) -> Callable[[Reader], Reader]:
     r"""Decorator that registers a reader of your own for ``read_fault_map``.
 
-    The reader takes a path, the caller's memory or None, and options of its own. It gives a map, or a list with one of each
-    chip, and raises ``FormatError`` with ``path:line:`` for what it does not understand.
+    The reader takes a path, the caller's memory or None, and options of its own. It returns a map, or a list with one of each
+    chip, and raises ``FormatError`` with ``path:line:`` for everything that it does not understand.
 
     Args:
         name: Name of the format.
-        recognises: Tells, from a path and the file's first bytes, whether the file is of this format. None if that cannot be
-            told. A file that two formats recognise is refused until its reader says which it is.
+        recognises: Returns, from a path and the file's first bytes, whether the file is of this format. None if that cannot be
+            detected. A file that two formats recognise is refused unless ``format`` is given.
         write: Writer, for ``write_fault_map``.
 
     Raises:

@@ -16,9 +16,9 @@ from tremap_brevitas.faults.formats.text import Block, FormatError
 from tremap_brevitas.printable import counted
 
 BLANKS = "blanks"
-INNER = "\x1f"  # between fields that were taken apart already
+INNER = "\x1f"  # between fields that are split already
 
-# Value of every digit, 255 for what is none.
+# Value of every digit; 255 for all other bytes.
 DIGITS = np.full(256, 255, dtype=np.uint8)
 for _value, _digit in enumerate(b"0123456789abcdef"):
     DIGITS[_digit] = _value

@@ -70,8 +70,8 @@ def opened(path: str | os.PathLike[str], *, progress: bool = False) -> Iterator[
 def decoded(stream: IO[bytes], path: str | os.PathLike[str]) -> Iterator[bytes]:
     r"""Yield the text of a file as UTF-8 with ``\n`` line ends, some megabytes at a time.
 
-    UTF-8 with or without its mark, UTF-16 with it (spreadsheets write both), and line ends of any system. Bytes that are no
-    UTF-8 are left as they stand: they may be part of a comment.
+    UTF-8 with or without its mark, UTF-16 with it (spreadsheets write both), and line ends of any system. Bytes that are not
+    UTF-8 are left unchanged, because they may be part of a comment.
 
     Raises:
         FormatError: If the file holds a zero byte, or is damaged UTF-16.

@@ -37,7 +37,7 @@ class CellVoltages:
 
         Args:
             voltage: Supply voltage, in the unit of the file.
-            stuck_at: What the failing cells are stuck at. Such tables do not say.
+            stuck_at: Value at which the failing cells are stuck; such tables do not contain it.
             seed: In place of ``stuck_at``: each cell's value is drawn once, the same at every voltage.
 
         Raises:
@@ -66,13 +66,13 @@ def read_voltages(
 ) -> CellVoltages:
     r"""Read a CSV of lowest working voltages: row ``r``, column ``c`` is bit ``c`` of word ``r``.
 
-    Four bytes a cell are kept in memory.
+    Keeps four bytes a cell in memory.
 
     Args:
-        path: The file, plain or gzip; numbers separated by commas, semicolons, tabs or blanks, by one of them throughout.
+        path: The file, plain or gzip; numbers separated by commas, semicolons, tabs or blanks, the same throughout.
         memory: Geometry; None for that of the table.
         chip: Name of the chip; None for the file's name without endings.
-        decimal: The decimal sign. With ``","`` something else must separate the numbers, or quotes stand around them.
+        decimal: The decimal sign. With ``","`` the numbers must have another separator, or be in quotes.
         progress: Whether to show a progress bar on standard error.
 
     Raises:
@@ -144,7 +144,7 @@ def _row(text: str, separator: str, decimal: str, where: str) -> NDArray[np.floa
             raise FormatError(f"{where}: a comma within a number; decimal=',' reads decimal commas")
         if "_" in text:  # Python's numbers may have them, which a file's do not
             raise ValueError
-        with np.errstate(over="ignore"):  # what is too large is not finite, and said below
+        with np.errstate(over="ignore"):  # a number that is too large becomes infinite, which is refused below
             row = np.array([field.encode("ascii", "replace") for field in fields], dtype="S").astype(np.float32)
     except FormatError:
         raise

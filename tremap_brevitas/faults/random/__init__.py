@@ -1,1 +1,4 @@
-"""Random fault maps: uniform, structured, nested over voltages, and fitted to measured ones."""
+"""Random fault maps: uniform, structured, nested over voltages, and fitted to measured ones.
+
+Not here: maps of real chips, which ``faults/formats/`` reads.
+"""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tremap_brevitas.faults.analysis.statistics import CROWDED
-from tremap_brevitas.faults.distinct import Integers, drawn_in_groups, others
+from tremap_brevitas.faults.distinct import Integers, draw_distinct_in_groups, numbers_not_in
 from tremap_brevitas.faults.memory import Memory
 
 
@@ -25,24 +25,24 @@ def in_few_columns(
     gathered[faults < least] = 0
     columns = np.clip(_rounded(rng, gathered / column_faults), gathered > 0, gathered // least)
     columns = np.minimum(np.maximum(columns, -(-gathered // height)), width)
-    # What the other columns cannot hold goes to the picked ones after all.
+    # Faults that the other columns cannot hold go to the picked ones after all.
     gathered = gathered + np.maximum(faults - gathered - (width - columns) * height, 0)
 
-    bank, column = drawn_in_groups(rng, np.full(memory.banks, width), columns)
+    bank, column = draw_distinct_in_groups(rng, np.full(memory.banks, width), columns)
     before = np.cumsum(columns) - columns
-    # Number the cells of the picked columns alone, column after column: first so many in each, then the others anywhere.
+    # Number only the cells of the picked columns, column by column: first so many in each, then the others anywhere.
     base = np.minimum(least, gathered // np.maximum(columns, 1))
-    line, word = drawn_in_groups(rng, np.full(len(bank), height), base[bank])
+    line, word = draw_distinct_in_groups(rng, np.full(len(bank), height), base[bank])
     numbers = line * height + word
     given = base * columns
-    of, place = drawn_in_groups(rng, columns * height - given, gathered - given)
-    more = others(numbers, place + before[of] * height - (np.cumsum(given) - given)[of])
+    of, place = draw_distinct_in_groups(rng, columns * height - given, gathered - given)
+    more = numbers_not_in(numbers, place + before[of] * height - (np.cumsum(given) - given)[of])
     line, word = np.divmod(np.concatenate([numbers, more]), height)
     in_columns = (bank[line] * height + word) * width + column[line]
 
-    of, place = drawn_in_groups(rng, (width - columns) * height, faults - gathered)
+    of, place = draw_distinct_in_groups(rng, (width - columns) * height, faults - gathered)
     rank, word = np.divmod(place, height)
-    rest = others(bank * width + column, of * width - before[of] + rank) - of * width
+    rest = numbers_not_in(bank * width + column, of * width - before[of] + rank) - of * width
     return np.concatenate([in_columns, (of * height + word) * width + rest])
 
 
@@ -61,9 +61,9 @@ def in_correlated_columns(rng: np.random.Generator, memory: Memory, faults: Inte
     counts = rng.multinomial(faults[hit], shares)
     over = np.maximum(counts - height, 0).sum(axis=1)
     counts = np.minimum(counts, height)
-    for bank in np.flatnonzero(over):  # what a full column cannot take goes anywhere else in the bank
+    for bank in np.flatnonzero(over):  # faults beyond a full column go anywhere else in the bank
         counts[bank] += rng.multivariate_hypergeometric(height - counts[bank], over[bank])
-    column, word = drawn_in_groups(rng, np.full(counts.size, height), counts.reshape(-1))
+    column, word = draw_distinct_in_groups(rng, np.full(counts.size, height), counts.reshape(-1))
     line, bit = np.divmod(column, width)
     cells: Integers = (hit[line] * height + word) * width + bit
     return cells

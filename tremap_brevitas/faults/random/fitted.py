@@ -48,7 +48,7 @@ def fit_fault_model(maps: Iterable[FaultMap]) -> FaultModel:
         maps: Maps of one memory, with its banks; of one voltage or kind, since their rates are averaged.
 
     Raises:
-        ValueError: If there is no map, no fault, or two maps differ in memory or banks.
+        ValueError: If there is not a fault map, no fault, or two maps differ in memory or banks.
 
     Examples:
         >>> from tremap_brevitas.faults.random.uniform import random_fault_maps
@@ -59,7 +59,7 @@ def fit_fault_model(maps: Iterable[FaultMap]) -> FaultModel:
     """
     maps = list(maps)
     memory = check_same_memory(maps)
-    # Memories that differ in nothing but their banks are equal, but here the banks are what is looked at.
+    # Memories that differ only in their banks are equal, but here the banks matter.
     other = next((m for m in maps if m.memory.banks != memory.banks), None)
     if other is not None:
         raise ValueError(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tremap_brevitas.faults.analysis.statistics import CROWDED
-from tremap_brevitas.faults.distinct import Integers, drawn, drawn_in_groups, others
+from tremap_brevitas.faults.distinct import Integers, draw_distinct, draw_distinct_in_groups, numbers_not_in
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.memory import Memory
 from tremap_brevitas.faults.random.columns import in_correlated_columns, in_few_columns
@@ -26,9 +26,10 @@ def line_fault_maps(
     """Draw fault maps with whole rows and columns stuck, as caused by broken word lines or bit lines.
 
     Each map has exactly ``rows`` distinct rows and ``columns`` distinct columns, every such choice equally likely. All cells of
-    a line are stuck at one value, which is 1 with probability ``sa1_share``; where a row crosses a column, the row's holds. Of
-    the cells outside the lines exactly ``round(fault_rate * their number)`` are stuck as well, ``round(sa1_share * faults)`` of
-    them at 1. Chip ``i`` depends on ``seed`` and ``i`` alone. Time and memory grow with the number of faults, not of cells.
+    a line are stuck at one value, which is 1 with probability ``sa1_share``; where a row crosses a column, the row's value
+    holds. Of the cells outside the lines exactly ``round(fault_rate * their number)`` are stuck as well, ``round(sa1_share *
+    faults)`` of them at 1. Chip ``i`` depends on ``seed`` and ``i`` alone. Time and memory grow with the number of faults, not
+    of cells.
 
     Args:
         memory: Geometry of the memory; a column ends with its bank.
@@ -57,8 +58,8 @@ def line_fault_maps(
     height, width = memory.words_per_bank, memory.word_bits
     maps = []
     for index, rng in enumerate(_generators(seed, chips)):
-        row = drawn(rng, memory.words, rows)
-        bank, bit = np.divmod(drawn(rng, memory.banks * width, columns), width)
+        row = draw_distinct(rng, memory.words, rows)
+        bank, bit = np.divmod(draw_distinct(rng, memory.banks * width, columns), width)
         in_rows = (row[:, None] * width + np.arange(width)).reshape(-1)
         in_columns = ((bank[:, None] * height + np.arange(height)) * width + bit[:, None]).reshape(-1)
         value = rng.random(rows + columns) < sa1_share
@@ -66,7 +67,7 @@ def line_fault_maps(
         stuck, first = np.unique(np.concatenate([in_rows, in_columns]), return_index=True)
         line_values = np.repeat(value, [width] * rows + [height] * columns)[first]
         faults = round(fault_rate * (memory.cells - len(stuck)))
-        background = others(stuck, drawn(rng, memory.cells - len(stuck), faults))
+        background = numbers_not_in(stuck, draw_distinct(rng, memory.cells - len(stuck), faults))
         cells = np.concatenate([stuck, background])
         stuck_at = np.concatenate([line_values.astype(np.uint8), _stuck_values(rng, faults, sa1_share)])
         maps.append(_map(memory, cells, stuck_at, index, seed))
@@ -96,7 +97,7 @@ def clustered_fault_maps(
         chips: Number of maps, at least 1.
         fault_rate: Stuck cells over all cells, 0 to 1.
         cluster_size: Mean number of faults of a cluster, at least 1.
-        spread: How many rows, and how many columns, a fault is away from the centre at most.
+        spread: Maximum distance of a fault from the centre, in rows and in columns.
         sa1_share: Share of the stuck cells that is stuck at 1, 0 to 1.
         seed: Seed of the draw.
 
@@ -121,7 +122,7 @@ def clustered_fault_maps(
     for index, rng in enumerate(_generators(seed, chips)):
         cells = np.empty(0, dtype=np.int64)
         while len(cells) < faults:
-            # What falls on cells that are stuck already is lost: in a full memory most of it.
+            # Faults on cells that are stuck already are lost: in a full memory most of them.
             wanted = (faults - len(cells)) / (1 - len(cells) / memory.cells)
             clusters = _clusters(rng, memory, 1 + int(wanted / min(cluster_size, window)), cluster_size, spread)
             cells = np.concatenate([cells, clusters])
@@ -151,13 +152,12 @@ def banked_fault_maps(
     rates and dispersions, the expected rate is lower.)
 
     Of the faults of a bank that has three or more, the share ``column_share`` is expected in columns picked at random, of
-    ``column_faults`` faults each on average, but never fewer than three where that can be (five faults do not fit
-    into columns of four cells so). The other faults are uniform over the other columns of the bank, where chance may put three
-    into one too.
+    ``column_faults`` faults each on average, but of at least three if possible (it is not for five faults in columns of four
+    cells). The other faults are uniform over the other columns of the bank, where chance may put three into one, too.
 
-    Or else ``column_correlation`` says how a bank's faults, however many, take to its columns: the shares of the columns are
-    drawn from a Dirichlet distribution, and two faults of a bank are so much likelier than by chance to lie in one column.
-    Measured memories, in which a bank has one weak column that holds most of its faults, are like that.
+    Alternatively ``column_correlation`` describes how a bank's faults, however many, are distributed over its columns: the
+    shares of the columns are drawn from a Dirichlet distribution, and two faults of a bank are by so much likelier than by
+    chance in one column. Measured memories, in which a bank has one weak column that holds most of its faults, are like that.
 
     Exactly ``round(sa1_share * faults)`` are stuck at 1, whatever the column. Chip ``i`` depends on ``seed`` and ``i`` alone.
     Time and memory grow with the numbers of faults and of banks, not of cells.
@@ -168,8 +168,8 @@ def banked_fault_maps(
         fault_rate: Expected stuck cells over all cells, 0 to 1.
         dispersion: Variance of the faults of a bank over their mean, at least 1.
         column_share: Share of the faults that sits in few columns, 0 to 1.
-        column_faults: Mean number of faults of such a column, at least 3. A bank with fewer to give has one such column, so
-            that the mean comes out lower.
+        column_faults: Mean number of faults of such a column, at least 3. A bank with fewer has one such column, so that the
+            mean is lower.
         column_correlation: 0: by chance or ``column_share``; 1: all faults of a bank in one column.
         sa1_share: Share of the stuck cells that is stuck at 1, 0 to 1.
         seed: Seed of the draw.
@@ -226,7 +226,7 @@ def nested_fault_maps(
         For each chip its maps, in the order of the rates; the metadata of each hold its ``fault_rate``.
 
     Raises:
-        ValueError: If a number is out of its range, or the rates are none or not in ascending order.
+        ValueError: If a number is out of its range, there is no rate, or the rates are not in ascending order.
 
     Examples:
         >>> memory = Memory(words=1000, word_bits=32)
@@ -247,7 +247,7 @@ def nested_fault_maps(
     most = round(rates[-1] * memory.cells)
     maps = []
     for index, rng in enumerate(_generators(seed, chips)):
-        cells = rng.permutation(drawn(rng, memory.cells, most))
+        cells = rng.permutation(draw_distinct(rng, memory.cells, most))
         stuck_at = _stuck_values(rng, most, sa1_share)
         faults = [round(rate * memory.cells) for rate in rates]
         maps.append(
@@ -287,7 +287,7 @@ def _clusters(
     left, right = np.maximum(bit - spread[1], 0), np.minimum(bit + spread[1], width - 1)
     across = right - left + 1
     window = (bottom - top + 1) * across
-    cluster, place = drawn_in_groups(rng, window, np.minimum(rng.geometric(1 / cluster_size, size=clusters), window))
+    cluster, place = draw_distinct_in_groups(rng, window, np.minimum(rng.geometric(1 / cluster_size, size=clusters), window))
     row, column = np.divmod(place, across[cluster])
     cells: Integers = (top[cluster] + row) * width + left[cluster] + column
     return cells[np.lexsort((rng.random(len(cells)), cluster))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tremap_brevitas.faults.distinct import drawn
+from tremap_brevitas.faults.distinct import draw_distinct
 from tremap_brevitas.faults.fault_map import FaultMap
 from tremap_brevitas.faults.memory import Memory
 
@@ -14,7 +14,7 @@ def random_fault_maps(memory: Memory, *, chips: int, fault_rate: float, sa1_shar
 
     Each map has exactly ``round(fault_rate * memory.cells)`` distinct cells, every such set equally likely, and
     exactly ``round(sa1_share * faults)`` of them are stuck at 1. Chip ``i`` depends on ``seed`` and ``i``
-    alone, so asking for more chips leaves the first ones as they were. Time and memory grow with the number of
+    alone, so that the first maps stay the same if more chips are drawn. Time and memory grow with the number of
     faults, not of cells.
 
     Real maps cluster in rows and columns; uniform ones are a first approximation.
@@ -44,7 +44,7 @@ def random_fault_maps(memory: Memory, *, chips: int, fault_rate: float, sa1_shar
     maps = []
     for index, child in enumerate(np.random.SeedSequence(seed).spawn(chips)):
         rng = np.random.default_rng(child)
-        cells = drawn(rng, memory.cells, faults)
+        cells = draw_distinct(rng, memory.cells, faults)
         stuck_at = np.zeros(faults, dtype=np.uint8)
         stuck_at[rng.permutation(faults)[:ones]] = 1
         maps.append(FaultMap(memory, cells, stuck_at, f"chip-{index}", {"seed": str(seed)}))

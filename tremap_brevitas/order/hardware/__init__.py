@@ -1,4 +1,7 @@
-"""What an accelerator may have beside free channels: scrambled addresses, rotated words, inverted words. NumPy only."""
+"""Hardware of an accelerator besides free channels: scrambled addresses, rotated words, inverted words. NumPy only.
+
+Not here: spare rows and columns (``faults/array/``), which every memory may have.
+"""
 
 from tremap_brevitas.order.hardware.hardware import Hardware
 from tremap_brevitas.order.hardware.setting import HardwareSetting

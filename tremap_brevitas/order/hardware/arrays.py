@@ -17,7 +17,7 @@ _COUNTED = ("rows", "amounts", "inverted")  # chip after chip; "rows" and "amoun
 
 
 def setting_arrays(settings: Sequence[HardwareSetting]) -> dict[str, NDArray[Any]]:
-    """Keys of all chips, and their rows, amounts and inverted groups, one chip after the other; none for no settings."""
+    """Return keys of all chips, and their rows, amounts and inverted groups, chip by chip; nothing without settings."""
     if not settings:
         return {}
     arrays: dict[str, NDArray[Any]] = {"keys": np.stack([setting.keys for setting in settings]).astype(np.int32)}
@@ -31,16 +31,16 @@ def setting_arrays(settings: Sequence[HardwareSetting]) -> dict[str, NDArray[Any
 def settings_of(
     hardware: Hardware | None, memory: Memory, arrays: dict[str, NDArray[Any]], chips: Sequence[str]
 ) -> list[HardwareSetting | None]:
-    """The inverse of ``setting_arrays``.
+    """Return the settings of chips from arrays; the inverse of ``setting_arrays``.
 
     Args:
-        hardware: What the accelerator has; None: no chip has a setting.
+        hardware: Hardware of the accelerator; None: no chip has a setting.
         memory: The placement's memory.
         arrays: Arrays of the file.
         chips: Names of the chips.
 
     Raises:
-        ValueError: If an array is missing, has another shape, or says what the hardware cannot have; names the chip.
+        ValueError: If an array is missing, has another shape, or a value that the hardware cannot have; names the chip.
     """
     if hardware is None:
         return [None] * len(chips)

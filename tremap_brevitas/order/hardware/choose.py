@@ -1,4 +1,4 @@
-"""The amount of each row and the flag of each group that cost least, rows and groups lying within each other."""
+"""Choose the amount of each row and the flag of each group that cost least."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Units:
 
     @classmethod
     def of(cls, hardware: Hardware) -> Units:
-        """Those of a hardware; what is missing is taken as large as the other, since it has nothing to choose."""
+        """Return the units of a hardware; a missing one is as large as the other, since there is nothing to choose for it."""
         return cls(hardware.rotate or hardware.invert or 1, hardware.invert or hardware.rotate or 1)
 
     @property
@@ -42,11 +42,11 @@ class Units:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """What is least for some words, for each of some candidates for what they hold.
+    """The best choice for some words, for each candidate for their content.
 
     Attributes:
         outer: Numbers of the larger units, ascending, (units,).
-        wrong, harm: What is left in each of them, (units, candidates).
+        wrong, harm: Wrong codes and harm that remain in each of them, (units, candidates).
         rows, groups: Numbers of rows and groups, ascending.
         amounts: Amount of each row, (rows, candidates).
         flags: Flag of each group, (groups, candidates).
@@ -65,7 +65,7 @@ def choose(table: Costs, words: Index, units: Units) -> Choice:
     """Choose amounts and flags.
 
     Args:
-        table: Costs of each word; infinitely many wrong codes where an amount or a flag cannot be.
+        table: Costs of each word; infinitely many wrong codes if an amount or a flag is impossible.
         words: Numbers of the words where they lie, ascending.
         units: Rows and groups.
 
@@ -95,14 +95,14 @@ def choose(table: Costs, words: Index, units: Units) -> Choice:
 
 
 def _least(wrong: Table, harm: Table, axis: int) -> Index:
-    """Where the fewest codes are wrong, of those where the harm is least; the first of several."""
+    """Return the index with the fewest wrong codes, and of these with the least harm; the first of several."""
     fewest = wrong == wrong.min(axis=axis, keepdims=True)
     place: Index = np.where(fewest, harm, np.inf).argmin(axis=axis)
     return place
 
 
 def _summed(values: Table, numbers: Index) -> Table:
-    """Sums over equal neighbours of ``numbers``, along the first axis."""
+    """Return sums over equal neighbours of ``numbers``, along the first axis."""
     starts: NDArray[np.int64] = np.flatnonzero(np.append(True, numbers[1:] != numbers[:-1]))
     total: Table = np.add.reduceat(values, starts, axis=0)
     return total

@@ -1,4 +1,4 @@
-"""Which stored codes some words hold when the channels are in given orders."""
+"""Look up the stored codes of some words when the channels are in given orders."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Contents:
         formats: A layer for each way in which words are divided into codes: bit width, encoding and codes a word.
         format: For each word, which of them it has; -1 if nothing lies there, (words,).
         stored: Stored bits of its codes, lowest first, (words, codes).
-        scale: What one LSB squared counts in each of them; 0 where no code is, (words, codes).
-        used: Where a code is, (words, codes).
+        scale: Cost of a squared error of one LSB in each of them; 0 where there is no code, (words, codes).
+        used: Whether there is a code, (words, codes).
     """
 
     formats: tuple[PlacedLayer, ...]
@@ -33,7 +33,7 @@ class Contents:
 
 
 def formats_of(network: Network) -> tuple[PlacedLayer, ...]:
-    """A layer for each way in which words are divided into codes."""
+    """Return a layer for each way in which words are divided into codes."""
     first: dict[tuple[int, str, int], PlacedLayer] = {}
     for layer in network.image.placement.layers:
         first.setdefault((layer.bit_width, layer.encoding, layer.codes_per_word), layer)

@@ -1,4 +1,4 @@
-"""What each amount and each flag would cost in words with stuck cells."""
+"""Compute the cost of each amount and each flag in words with stuck cells."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ class StuckWords:
 
     @classmethod
     def of(cls, data: FaultMap) -> StuckWords:
-        """Those of a map of the placement's memory."""
+        """Find the words with stuck cells in a map of the placement's memory."""
         word, bit = np.divmod(data.cells, data.memory.word_bits)
         words, line = np.unique(word, return_inverse=True)
         return cls(words, line, bit, data.stuck_at.astype(np.int64))
 
     def at(self, some: NDArray[np.bool_]) -> StuckWords:
-        """Some of the words."""
+        """Select some of the words."""
         cells = some[self.line]
         line = (np.cumsum(some) - 1)[self.line[cells]]
         return StuckWords(self.word[some], line, self.bit[cells], self.value[cells])
 
     def masks(self, layer: PlacedLayer, amount: int, memory: Memory) -> tuple[Index, Index, Mask, Mask]:
-        """The codes that stuck cells hit when the words are rotated by an amount.
+        """Find the codes that stuck cells hit when the words are rotated by an amount.
 
         Returns:
             Index of the word, ascending, number of the code in it, and masks of its bits that are stuck at 0 and at 1.
@@ -77,7 +77,7 @@ class Costs:
 
 
 def costs(stuck: StuckWords, held: Contents, rows: Index, *, memory: Memory, amounts: int, flags: int) -> Costs:
-    """What it costs to let some words lie where cells are stuck, with each amount and flag.
+    """Compute the cost of storing some words where cells are stuck, with each amount and flag.
 
     Args:
         stuck: The words that have stuck cells.
@@ -85,7 +85,7 @@ def costs(stuck: StuckWords, held: Contents, rows: Index, *, memory: Memory, amo
         rows: For each stuck word, the candidates for what it holds, as rows of ``held``, (words, candidates).
         memory: The placement's memory.
         amounts: Number of amounts.
-        flags: 1: nothing is inverted. 2: as it is, and inverted.
+        flags: 1: words are not inverted. 2: not inverted, and inverted.
     """
     shape = (*rows.shape, amounts, flags)
     wrong, harm = np.zeros(shape), np.zeros(shape)

@@ -1,4 +1,4 @@
-"""What lies in the words of one chip, drawn as text: in its order, scrambled, rotated, inverted."""
+"""Draw the words of one chip as text: in its order, scrambled, rotated, inverted."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import numpy as np
 from tremap_brevitas.order.chip_order import ChipOrder
 from tremap_brevitas.order.network import Network
 from tremap_brevitas.placement.layer import parameter_of
+from tremap_brevitas.printable import counted
 
 
 def drawn_chip(order: ChipOrder) -> str:
-    """What is special about a chip: channels that moved, and how its hardware is set."""
-    lines = [f"chip {order.chip!r}: {order.moved} channels moved"]
+    """Describe what is special about a chip: channels that moved, and the setting of its hardware."""
+    lines = [f"chip {order.chip!r}: {counted(order.moved, 'channel')} moved"]
     if order.spares is not None and len(order.spares.repair):
         lines += [f"  spare lines for {line}" for line in str(order.spares.repair).splitlines()]
     if order.hardware is not None:
@@ -24,7 +25,7 @@ def drawn_chip(order: ChipOrder) -> str:
 
 
 def drawn_chip_words(order: ChipOrder, words: Iterable[int]) -> str:
-    """Say which weight's code sits in which cells of some of a chip's words, from the highest bit down.
+    """Draw which weight's code lies in which cells of some of a chip's words, from the highest bit down.
 
     Args:
         order: The chip's order.
@@ -49,7 +50,7 @@ def drawn_chip_words(order: ChipOrder, words: Iterable[int]) -> str:
     pieces = _Pieces(order)
     lines = []
     for word in words:
-        order.memory.cell(word=word, bit=0)  # checks
+        order.memory.cell(word=word, bit=0)  # raises an error if there is no such word
         for tile in range(order.network.placement.tiles):
             lines.append(pieces.title(word, tile))
             lines += _runs([pieces.cell(word, bit, tile) for bit in range(order.memory.word_bits)])
@@ -57,7 +58,7 @@ def drawn_chip_words(order: ChipOrder, words: Iterable[int]) -> str:
 
 
 def drawn_chip_cell(order: ChipOrder, cell: int) -> str:
-    """Say what one of a chip's cells holds.
+    """Describe what one of a chip's cells holds.
 
     Raises:
         ValueError: If there is no such cell.
@@ -95,7 +96,7 @@ class _Pieces:
         return f"{said}: {', '.join(more)}" if more else said
 
     def cell(self, word: int, bit: int, tile: int) -> tuple[str, int | None]:
-        """What a cell holds, and which bit of it."""
+        """Return what a cell holds, and which bit of it."""
         width = self.placement.memory.word_bits
         if bit >= width:
             return self._side(word, bit)
@@ -130,7 +131,7 @@ class _Pieces:
 
 
 def _runs(cells: list[tuple[str, int | None]]) -> list[str]:
-    """Lines for cells that hold the same, from the highest down; a rotated code may be in two pieces."""
+    """Return lines for cells that hold the same, from the highest down; a rotated code may be in two pieces."""
     lines: list[str] = []
     begin = 0
     for end in range(1, len(cells) + 1):

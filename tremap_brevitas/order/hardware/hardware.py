@@ -1,4 +1,4 @@
-"""Which means of moving words and bits an accelerator has, and what they cost in cells."""
+"""Means of an accelerator to move words and bits, and their cost in cells."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Hardware:
     - *Inversion*: the words of a group of ``invert`` are stored with all bits inverted if their flag is set. Costs one cell a
       group.
 
-    Amounts and flags are cells of the memory and may be stuck, too. A chip's word, and its fault map, so are wider than the
-    placement's: the flag of a group is bit ``word_bits`` of its first word; above it, the amount of a row is spread over the
-    row's words, lowest bits first, as few bits a word as it takes. Cells there that hold neither are ignored.
+    Amounts and flags are cells of the memory and may be stuck, too. The words of a chip, and of its fault map, are therefore
+    wider than the placement's: the flag of a group is bit ``word_bits`` of its first word; above it, the amount of a row is
+    spread over the row's words, lowest bits first, as few bits a word as it takes. Cells there that hold neither are ignored.
 
     A reused memory keeps keys, amounts and flags from tile to tile.
 
@@ -41,10 +41,10 @@ class Hardware:
         invert: Words of a group, which share a flag; 1: each word has its own; 0: words are not inverted.
 
     Raises:
-        TypeError: If an argument is no integer.
-        ValueError: If one is negative, ``scramble`` or ``amounts`` no power of two above 1, there are amounts without rotation,
-            or rows, groups and banks do not lie within each other: of any two, one must divide the other, and a bank holds
-            whole rows and groups.
+        TypeError: If an argument is not an integer.
+        ValueError: If one is negative, ``scramble`` or ``amounts`` is not a power of two above 1, there are amounts without
+            rotation, or rows, groups and banks do not lie within each other: of any two, one must divide the other, and a bank
+            holds whole rows and groups.
 
     Examples:
         >>> memory = Memory(words=4096, word_bits=32)
@@ -106,49 +106,49 @@ class Hardware:
             raise ValueError(f"a word of {memory.word_bits} bits cannot be rotated by {self.amount_count(memory)} amounts")
 
     def amount_count(self, memory: Memory) -> int:
-        """Amounts by which a word can be rotated, that of 0 included; 1 if it cannot be."""
+        """Return the number of amounts by which a word can be rotated, 0 included; 1 if it cannot be."""
         if not self.rotate:
             return 1
         return (1 << (memory.word_bits.bit_length() - 1)) if self.amounts is None else self.amounts
 
     def amount_bits(self, memory: Memory) -> int:
-        """Cells that the amount of a row takes."""
+        """Return the number of cells that the amount of a row takes."""
         return self.amount_count(memory).bit_length() - 1
 
     def spread(self, memory: Memory) -> int:
-        """Bits of each word that are kept for the amount of its row."""
+        """Return the number of bits of each word that are kept for the amount of its row."""
         return -(-self.amount_bits(memory) // self.rotate) if self.rotate else 0
 
     def chip_memory(self, memory: Memory) -> Memory:
-        """The memory as it is on the chip, with cells for flags and amounts above each word: that of the chip's fault map."""
+        """Return the memory of the chip and of its fault map, with cells for flags and amounts above each word."""
         extra = bool(self.invert) + self.spread(memory)
         return Memory(words=memory.words, word_bits=memory.word_bits + extra, banks=memory.banks)
 
     def cells(self, memory: Memory) -> int:
-        """Cells that flags and amounts take."""
+        """Return the number of cells that flags and amounts take."""
         rows = memory.words // self.rotate if self.rotate else 0
         return rows * self.amount_bits(memory) + (memory.words // self.invert if self.invert else 0)
 
     def key_bits(self, memory: Memory) -> int:
-        """Bits that the keys of all banks take, outside the memory."""
+        """Return the number of bits that the keys of all banks take, outside the memory."""
         return memory.words // self.scramble * (self.scramble.bit_length() - 1) if self.scramble else 0
 
     def overhead(self, memory: Memory) -> float:
-        """Cells and key bits over the cells that the memory has without them."""
+        """Return cells and key bits over the cells that the memory has without them."""
         return (self.cells(memory) + self.key_bits(memory)) / memory.cells
 
     def flag_cells(self, memory: Memory, groups: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Cells of the chip's memory that hold the flags of some groups."""
+        """Return the cells of the chip's memory that hold the flags of some groups."""
         return groups * self.invert * self.chip_memory(memory).word_bits + memory.word_bits
 
     def amount_cells(self, memory: Memory, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Cells of the chip's memory that hold the amounts of some rows, shape (rows, bits), lowest bit first."""
+        """Return the cells of the chip's memory that hold the amounts of some rows, shape (rows, bits), lowest bit first."""
         word, bit = np.divmod(np.arange(self.amount_bits(memory)), max(1, self.spread(memory)))
         word = rows[:, None] * self.rotate + word
         return word * self.chip_memory(memory).word_bits + memory.word_bits + bool(self.invert) + bit
 
     def data_faults(self, chip: FaultMap, memory: Memory) -> FaultMap:
-        """A chip's stuck cells without those of flags and amounts, as a map of the placement's memory: with nothing in use.
+        """Return a chip's stuck cells without flags and amounts, as a map of the placement's memory with no hardware in use.
 
         Raises:
             ValueError: If the map is not of the chip's memory.

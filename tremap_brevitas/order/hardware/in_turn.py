@@ -1,4 +1,4 @@
-"""A chip's hardware and the order of its channels, settled in turn."""
+"""Search for the setting of a chip's hardware and for the order of its channels in turn."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _PATIENCE = 2  # turns without a better result after which the search ends
 
 @dataclass(frozen=True, eq=False)
 class Settled:
-    """What is best for a chip.
+    """The best result for a chip.
 
     Attributes:
         orders: Orders of the groups of channels.
-        setting: Of the hardware.
-        problem: The chip as the words of the placement meet it.
-        wrong, harm: What is left.
+        setting: Setting of the hardware.
+        problem: The chip as the placement's words see it.
+        wrong, harm: Wrong codes and harm that remain.
     """
 
     orders: list[Index]
@@ -48,7 +48,7 @@ class InTurn:
     Args:
         network: The network.
         chip: A map of the chip's memory.
-        hardware: What the accelerator has.
+        hardware: Hardware of the accelerator.
         options: How to search for orders.
     """
 
@@ -58,7 +58,7 @@ class InTurn:
         self.memory = network.image.placement.memory
 
     def run(self) -> Settled:
-        """The best that was met: never worse than the hardware alone."""
+        """Return the best result of the search, which is never worse than the hardware alone."""
         orders = self.network.identity
         now = best = self._set(orders, self.settler.start())
         binding = np.zeros(len(self.settler.stuck.word), dtype=np.bool_)
@@ -88,7 +88,7 @@ class InTurn:
         return (float(settled.wrong) if self.options.aim == "wrong_codes" else 0.0), settled.harm
 
     def _to_be_served(self, now: Settled) -> NDArray[np.bool_]:
-        """Which words with stuck cells the order of channels must serve, since the hardware could not."""
+        """Return which words with stuck cells the order of channels must serve, since the hardware could not."""
         size = max(self.settler.units.outer, self.hardware.scramble)
         words = now.setting.scrambled(_words(now.problem, now.problem.wrong(now.orders)))
         mask: NDArray[np.bool_] = np.isin(self.settler.stuck.word // size, words // size)
@@ -104,7 +104,7 @@ class InTurn:
 
 
 def _words(problem: Problem, which: NDArray[np.bool_]) -> Index:
-    """Words of the placement in which some of the hits are."""
+    """Return the words of the placement in which some of the hits are."""
     memory, words = problem.network.image.placement.memory, [np.empty(0, dtype=np.int64)]
     for hits in problem.layers:
         layer = hits.entry.layer
@@ -115,6 +115,6 @@ def _words(problem: Problem, which: NDArray[np.bool_]) -> Index:
 
 
 def as_it_lies(network: Network, chip: FaultMap, hardware: Hardware) -> int:
-    """Codes that a chip reads wrongly where nothing is moved and no hardware is used."""
+    """Count the codes that a chip reads wrongly if nothing is moved and no hardware is used."""
     problem = Problem(network, hardware.data_faults(chip, network.image.placement.memory))
     return int(problem.wrong(network.identity).sum())

@@ -1,4 +1,4 @@
-"""One chip's keys, amounts and flags: what is written into its cells, and what comes back."""
+"""The setting of one chip's hardware: keys, amounts and flags, and the words that it writes and reads."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from tremap_brevitas.faults import FaultMap, Memory
 from tremap_brevitas.faults.fault_map import check_memory
 from tremap_brevitas.order.hardware.hardware import Hardware
+from tremap_brevitas.printable import counted
 
 Numbers = NDArray[np.int64]
 
@@ -23,7 +24,7 @@ class HardwareSetting:
     Rows and groups are those of the chip's own words, counted where the cells are, behind the scrambling of addresses.
 
     Args:
-        hardware: What the accelerator has.
+        hardware: Hardware of the accelerator.
         memory: The memory as the placement has it, without cells for flags and amounts.
         keys: Key of every bank, (banks,); None for all zeros.
         rows: Rows with an amount other than 0, ascending.
@@ -64,7 +65,9 @@ class HardwareSetting:
         object.__setattr__(self, "amounts", _numbers(self.amounts, "amounts", below=hardware.amount_count(self.memory)))
         object.__setattr__(self, "inverted", _numbers(self.inverted, "inverted", below=groups, ascending=True))
         if len(self.keys) != banks:
-            raise ValueError(f"{len(self.keys)} keys, but the memory has {banks} banks of {hardware.scramble} words")
+            raise ValueError(
+                f"{counted(len(self.keys), 'key')}, but the memory has {counted(banks, 'bank')} of {hardware.scramble} words"
+            )
         if len(self.rows) != len(self.amounts) or np.any(self.amounts == 0):
             raise ValueError(
                 f"{len(self.rows)} rows have amounts other than 0, but {len(self.amounts)} amounts are given, or a 0"
@@ -96,21 +99,21 @@ class HardwareSetting:
         return HardwareSetting(self.hardware, self.memory, self.keys, list(kept), list(kept.values()), inverted)  # type: ignore[arg-type]
 
     def numbers(self) -> dict[str, list[int]]:
-        """Keys, rows, amounts and inverted groups, as JSON can hold them."""
+        """Return keys, rows, amounts and inverted groups in a form that JSON can store."""
         return {name: getattr(self, name).tolist() for name in ("keys", "rows", "amounts", "inverted")}
 
     @property
     def chip_memory(self) -> Memory:
-        """The memory as it is on the chip."""
+        """Memory of the chip, with cells for flags and amounts."""
         return self.hardware.chip_memory(self.memory)
 
     def scrambled(self, words: ArrayLike) -> Numbers:
-        """Where words lie, or which words lie there: a key that is used twice does nothing."""
+        """Return where words lie, or which words lie there: a key that is applied twice changes nothing."""
         asked = np.asarray(words, dtype=np.int64)
         return asked ^ self.keys[asked // self.hardware.scramble] if self.hardware.scramble else asked
 
     def amount(self, words: ArrayLike) -> Numbers:
-        """By how many bits some of the chip's own words are rotated."""
+        """Return by how many bits some of the chip's own words are rotated."""
         asked = np.asarray(words, dtype=np.int64)
         if not len(self.rows):
             return np.zeros_like(asked)
@@ -119,14 +122,14 @@ class HardwareSetting:
         return np.where(self.rows[at] == row, self.amounts[at], 0)
 
     def flag(self, words: ArrayLike) -> Numbers:
-        """Whether some of the chip's own words are stored inverted, 0 or 1."""
+        """Return whether some of the chip's own words are stored inverted, 0 or 1."""
         asked = np.asarray(words, dtype=np.int64)
         return np.isin(asked // max(1, self.hardware.invert), self.inverted).astype(np.int64)
 
     def seen(self, chip: FaultMap) -> FaultMap:
-        """The stuck cells as the words of the placement meet them, at the values that those words then read.
+        """Return the stuck cells as the placement's words see them, at the values that those words then read.
 
-        A chip with this setting does to a network what this map does to it without hardware: certificates, compensation and
+        For a network, a chip with this setting is the same as this map without hardware: certificates, compensation and
         ``PlacedModel`` take it.
 
         Args:
@@ -137,7 +140,7 @@ class HardwareSetting:
 
         Raises:
             ValueError: If the map is of another memory, or a cell of a flag or an amount is stuck at another value than the
-                setting says: no such map says what is read then.
+                setting has: then no such map exists.
         """
         data = self.hardware.data_faults(chip, self.memory)
         for what, number, says in self._contradictions(chip):
@@ -157,7 +160,7 @@ class HardwareSetting:
         return said
 
     def written(self, words: Sequence[int]) -> list[int]:
-        """What is written into the chip's own words, when these are the words of the placement.
+        """Return the words to write into the chip's cells for these words of the placement.
 
         Args:
             words: Words of the placement's memory, tile after tile.
@@ -187,7 +190,7 @@ class HardwareSetting:
         return result
 
     def read(self, words: Sequence[int]) -> list[int]:
-        """The words of the placement, from what the chip's own words give back, flags and amounts included.
+        """Return the words of the placement from the words that the chip returns, flags and amounts included.
 
         Raises:
             ValueError: If they are not as many as the memory has, or a multiple.
@@ -216,7 +219,7 @@ class HardwareSetting:
         return result
 
     def _moved(self) -> list[tuple[int, int, int]]:
-        """Words that are rotated or inverted, with amount and flag."""
+        """Return the words that are rotated or inverted, with amount and flag."""
         pieces = [
             (numbers[:, None] * size + np.arange(size)).reshape(-1)
             for numbers, size in ((self.rows, self.hardware.rotate), (self.inverted, self.hardware.invert))
@@ -226,7 +229,7 @@ class HardwareSetting:
 
     def _check_count(self, words: Sequence[int]) -> None:
         if not words or len(words) % self.memory.words:
-            raise ValueError(f"{len(words)} words, but the memory has {self.memory.words}")
+            raise ValueError(f"{counted(len(words), 'word')}, but the memory has {self.memory.words}")
 
     def __str__(self) -> str:
         parts = []
@@ -243,7 +246,7 @@ class HardwareSetting:
 
 
 def stuck_side_cells(hardware: Hardware, memory: Memory, chip: FaultMap) -> tuple[Numbers, Numbers, Numbers, NDArray[np.bool_]]:
-    """What stuck cells of flags and amounts leave.
+    """Return the flags and amounts that stuck cells leave possible.
 
     Returns:
         Groups whose flag is stuck, ascending; the value of each; rows whose amount is in part stuck, ascending; and which
@@ -272,7 +275,7 @@ def stuck_side_cells(hardware: Hardware, memory: Memory, chip: FaultMap) -> tupl
 
 
 def _rotated(word: int, amount: int, width: int) -> int:
-    """The low bits of a word, moved up by so many, round the end."""
+    """Rotate the low bits of a word upwards by an amount."""
     amount %= width
     return (word << amount | word >> (width - amount)) & ((1 << width) - 1)
 

@@ -1,4 +1,4 @@
-"""The setting of one chip's hardware that suits a network whose channels are in given orders."""
+"""Find the setting of one chip's hardware that is best for given orders of the network's channels."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _BANKS = 32  # banks whose contents are looked up at once
 class Settler:
     """Finds keys, amounts and flags for one chip.
 
-    Only words with stuck cells are ever looked at. Amounts and flags are settled together, exactly, for each row or group. A
+    Only words with stuck cells are considered. Amounts and flags are settled together, exactly, for each row or group. A
     key is sought for banks in which codes are wrong with their best amounts and flags: the lowest that leaves none, or the
     one that leaves fewest.
 
     Args:
         network: The network.
         chip: A map of the chip's memory.
-        hardware: What the accelerator has.
+        hardware: Hardware of the accelerator.
         aim: As in ``SearchOptions``.
 
     Raises:
@@ -47,11 +47,11 @@ class Settler:
         self._groups, self._flags, self._rows, self._allowed = stuck_side_cells(hardware, self.memory, chip)
 
     def start(self) -> HardwareSetting:
-        """The setting in which nothing is used but what stuck flags and amounts force."""
+        """Return the setting that uses only what stuck flags and amounts force."""
         return HardwareSetting(self.hardware, self.memory).allowed_by(self.chip)
 
     def settle(self, orders: Sequence[Index], before: HardwareSetting) -> HardwareSetting:
-        """The best setting for these orders.
+        """Return the best setting for these orders.
 
         Args:
             orders: Orders of the groups of channels.
@@ -70,7 +70,7 @@ class Settler:
     def _settle_words(
         self, orders: Sequence[Index], keys: Index, some: NDArray[np.bool_], rows: _Numbers, groups: _Numbers
     ) -> Choice:
-        """Choose amounts and flags of some words; gives the units in which codes are wrong then."""
+        """Choose amounts and flags of some words; return the units in which codes stay wrong."""
         # Nearly all words are right without being rotated: amounts are tried on the others alone.
         stages = [1, self._amounts] if self._amounts > 1 else [1]
         bad: list[Choice] = []
@@ -93,7 +93,7 @@ class Settler:
         return choose(table, stuck.word, self.units)
 
     def _table(self, stuck: StuckWords, held: list[Contents], rows: Index, amounts: int) -> Costs:
-        """Costs over all tiles; infinite where a stuck flag or amount forbids."""
+        """Return the costs over all tiles; infinite where a stuck flag or amount forbids a choice."""
         flags = 2 if self.hardware.invert else 1
         first, *more = (costs(stuck, tile, rows, memory=self.memory, amounts=amounts, flags=flags) for tile in held)
         table = sum(more, first)
@@ -109,7 +109,7 @@ class Settler:
         return table
 
     def _better_keys(self, orders: Sequence[Index], keys: Index, left: Choice) -> Index:
-        """Change the keys of banks in which codes are wrong; gives the banks whose key changed."""
+        """Change the keys of banks in which codes are wrong; return the banks whose key changed."""
         size = self.hardware.scramble
         bank_of = left.outer * self.units.outer // size
         banks, at = np.unique(bank_of, return_inverse=True)
@@ -152,7 +152,7 @@ class Settler:
         return best
 
     def _parts(self, some: NDArray[np.bool_], amounts: int) -> Iterator[NDArray[np.bool_]]:
-        """Some of the words, in parts of which a table is not too large, and that divide no unit."""
+        """Split some of the words into parts whose table is not too large, and that divide no unit."""
         chosen = np.flatnonzero(some)
         if not len(chosen):
             return
@@ -181,7 +181,7 @@ _NONE: Index = np.empty(0, dtype=np.int64)
 
 
 class _Numbers:
-    """A number for each row, or group; what is not noted is 0."""
+    """A number for each row, or group; 0 if none was noted."""
 
     def __init__(self, places: Index, values: Index | None = None) -> None:
         self._values = dict(zip(places.tolist(), (np.ones_like(places) if values is None else values).tolist(), strict=True))
@@ -190,14 +190,14 @@ class _Numbers:
         self._values.update(zip(places.tolist(), values.tolist(), strict=True))
 
     def settled(self) -> tuple[Index, Index]:
-        """Places with another number than 0, ascending, and the numbers."""
+        """Return places with another number than 0, ascending, and the numbers."""
         kept = sorted((place, value) for place, value in self._values.items() if value)
         places, values = zip(*kept, strict=True) if kept else ((), ())
         return np.array(places, dtype=np.int64), np.array(values, dtype=np.int64)
 
 
 def _looked_up(numbers: Index, asked: Index) -> tuple[Index, NDArray[np.bool_]]:
-    """Where each number asked for stands among ascending ones, and whether it does."""
+    """Return the position of each number asked for among ascending ones, and whether it is there."""
     at = np.minimum(np.searchsorted(numbers, asked), len(numbers) - 1)
     return at, numbers[at] == asked
 

@@ -1,4 +1,4 @@
-"""Words of a chip whose hardware moves words and bits: through its stuck cells, and to files."""
+"""Read a chip's words through its stuck cells, and write them to files, with hardware that moves words and bits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def stuck_words(words: Sequence[int], chip: FaultMap) -> list[int]:
-    """Words that a chip gives back after these were written to it.
+    """Return the words that a chip returns after these were written to it.
 
     Args:
         words: Words of the chip's memory, tile after tile.
@@ -37,7 +37,7 @@ def stuck_words(words: Sequence[int], chip: FaultMap) -> list[int]:
 
 
 def write_chip_words(order: ChipOrder, path: str | os.PathLike[str], *, format: Format) -> Path:
-    """Write a chip's words to a file as its cells must hold them: in order, moved by its hardware, flags and amounts too.
+    """Write the words that a chip's cells must hold to a file: in order, moved by its hardware, with flags and amounts.
 
     Args:
         order: The chip's order.

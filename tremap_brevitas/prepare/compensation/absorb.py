@@ -25,13 +25,13 @@ class Traced:
 
 
 @torch.no_grad()
-def traced(model: nn.Module, run: Callable[[], Any], layers: list[str]) -> Traced:
+def trace_successors(model: nn.Module, run: Callable[[], Any], layers: list[str]) -> Traced:
     """Run a model once and record where each layer's output goes.
 
     Args:
         model: The model, in evaluation mode.
         run: Runs it.
-        layers: Names of the layers that are of interest.
+        layers: Names of the layers to record.
     """
     trace = Traced()
     modules = dict(model.named_modules())
@@ -95,7 +95,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.inside: list[str] = []
         self.users: dict[str, set[str | None]] = {}
-        self._watched: dict[int, tuple[str, Tensor]] = {}  # the tensors are kept, so that no id comes back
+        self._watched: dict[int, tuple[str, Tensor]] = {}  # holds the tensors, so that no id is reused
 
     def watch(self, name: str, tensor: Tensor) -> None:
         self._watched[id(tensor)] = (name, tensor)

@@ -23,10 +23,13 @@ def as_moments(net: PlacedState, given: InputMoments | Iterable[Any] | None, *, 
     """Return moments unchanged, or compute them from batches; None stays None.
 
     Raises:
-        TypeError: If they are the healthy network's, which do not belong to the codes that are exported.
+        TypeError: If they are moments of the healthy network, which do not belong to the exported codes.
     """
     if isinstance(given, HealthyMoments):
-        raise TypeError("moments must be batches of inputs; those of net.moments() are the healthy network's")
+        raise TypeError(
+            "moments must be batches of inputs; the result of net.moments() describes the healthy network, not the exported "
+            "codes"
+        )
     return given if given is None or isinstance(given, InputMoments) else input_moments(net, given, progress=progress)
 
 
@@ -41,13 +44,13 @@ def input_moments(
 ) -> InputMoments:
     """Run a network as it is, live faults included, and collect the second moments of each layer's inputs.
 
-    A layer that is called several times sums up all its calls. Left out are biases, embeddings, and layers that are not run by
-    themselves.
+    A layer that is called several times sums up all its calls. Biases, embeddings, and layers that are not called as modules
+    are left out.
 
     Args:
         net: The network.
         batches: A few hundred inputs without labels: tensors, or tuples whose first element is one. Taken one by one.
-        samples: Most rows of inputs that one call of a layer contributes, evenly spread over images and positions.
+        samples: Maximum number of input rows from one call of a layer, evenly spread over images and positions.
         forward: Runs a model on a batch, where that takes more than ``model(batch)``.
         progress: Whether to show a progress bar on standard error.
 

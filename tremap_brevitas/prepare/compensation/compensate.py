@@ -16,11 +16,11 @@ from tqdm import tqdm
 
 from tremap_brevitas.codes import MAX_TABLE_BIT_WIDTH
 from tremap_brevitas.faults import FaultMap
-from tremap_brevitas.placed.faults import check_fault_map, codes_of, located
+from tremap_brevitas.placed.faults import check_fault_map, codes_of, locate_stuck_bits
 from tremap_brevitas.placed.modes import evaluation_mode
 from tremap_brevitas.placed.slots import WeightSlot
 from tremap_brevitas.placed.state import PlacedState
-from tremap_brevitas.prepare.compensation.absorb import traced
+from tremap_brevitas.prepare.compensation.absorb import trace_successors
 from tremap_brevitas.prepare.compensation.descent import about_the_mean, constant, target_of
 from tremap_brevitas.prepare.compensation.from_moments import compensate_from_
 from tremap_brevitas.prepare.compensation.layer import Solution
@@ -32,10 +32,10 @@ from tremap_brevitas.prepare.compensation.shared import HealthyMoments, first_of
 from tremap_brevitas.prepare.compensation.statistics import follow_
 from tremap_brevitas.proxy.image_reads import ImageReads
 
-# Where each channel's factor begins; the one that serves the codes best is fitted afterwards. Large ones spread a channel over
+# First factors of each channel; the one that suits the codes best is fitted afterwards. Large ones spread a channel over
 # more codes: finer steps, and a stuck high bit weighs less.
 FACTORS = (1.0, 0.71, 1.41, 2.0, 2.83)
-DAMPING = 0.01  # of the mean diagonal: so much a direction counts of which the inputs say nothing
+DAMPING = 0.01  # share of the mean diagonal added to the moments, for directions in which the inputs hardly vary
 
 
 @torch.no_grad()
@@ -54,7 +54,7 @@ def compensate_(
 ) -> CompensationReport:
     """Choose new codes for a network, in place; see ``PlacedModel.compensate_``."""
     if fault_map is None:
-        raise ValueError("no map is live: give fault_map, or set one before")
+        raise ValueError("no fault map is live: give fault_map, or call set_faults_ before")
     check_fault_map(fault_map)
     for name, value in (("sweeps", sweeps), ("samples", samples)):
         if value < 1:
@@ -97,7 +97,7 @@ class _Run(Layers):
         self.samples = max(1, samples // len(self.batches))
         pairs = [(m.chip, self._narrow(m)) for m in self.members]
         reads = ImageReads(self._narrow(fault_map), pairs, store=net.rule.store) if pairs else None
-        self.reads = [reads.of(i) for i in range(len(reads))] if reads is not None else []
+        self.reads = [reads.faults_of(i) for i in range(len(reads))] if reads is not None else []
         twin = copy.deepcopy(net)
         twin.clear_faults_()
         self.healthy = twin.model
@@ -108,7 +108,7 @@ class _Run(Layers):
         reports: dict[str, CompensatedLayer] = {}
         signs_of: dict[str, Tensor] = {}
         with evaluation_mode(model), evaluation_mode(self.healthy):
-            trace = traced(self.healthy, lambda: self.forward(self.healthy, self.batches[0][:1]), list(self.slots))
+            trace = trace_successors(self.healthy, lambda: self.forward(self.healthy, self.batches[0][:1]), list(self.slots))
             norms = [n for n, m in model.named_modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
             passes = [
                 (network, lambda n=network, b=batch: self.forward(n, b))
@@ -162,10 +162,10 @@ class _Run(Layers):
                 entry.proxy.set_fault_slot(entry.slot, self.reads[index % len(self.reads)].get(name))
 
     def _narrow(self, fault_map: FaultMap) -> list[Any]:
-        """Stuck bits of the layers whose codes each member can read for itself; others are read as the merged map has them."""
+        """Return the stuck bits of layers whose codes each member can read; others are read as the merged map has them."""
         return [
             (sites, stuck)
-            for sites, stuck in located(self.net.placement, fault_map)
+            for sites, stuck in locate_stuck_bits(self.net.placement, fault_map)
             if sites.layer.bit_width <= MAX_TABLE_BIT_WIDTH
         ]
 

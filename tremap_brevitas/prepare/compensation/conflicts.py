@@ -38,7 +38,7 @@ class Clashes:
     zero_point: Tensor
 
     def within(self, group: int, rows: slice) -> Clashes | None:
-        """Return those of some rows of a group, counted from the first of them; None if there are none."""
+        """Return the weights of some rows of a group, counted from the first of these rows; None if there are none."""
         inside = (self.group == group) & (self.row >= rows.start) & (self.row < rows.stop)
         if not bool(inside.any()):
             return None
@@ -66,10 +66,10 @@ class Conflicts:
 
     Args:
         clashes: The weights.
-        moments: Second moments of the inputs, (columns, columns). What follows the layer is the same on all members: it takes
-            up the mean of their mean outputs and no member's deviation from it, so that these moments are never about the mean.
+        moments: Second moments of the inputs, (columns, columns). The BatchNorm or bias behind the layer is the same on all
+            members: it absorbs the mean of their mean outputs but no member's deviation, so these are never about the mean.
         rows: Rows of the layer's matrix.
-        copies: How often the matrix stands under itself, each copy with another target.
+        copies: Number of copies of the matrix, stacked by rows, each with its own target.
     """
 
     def __init__(self, clashes: Clashes, moments: Tensor, *, rows: int, copies: int) -> None:
@@ -79,7 +79,7 @@ class Conflicts:
         self._row = torch.cat([clashes.row + copy * rows for copy in range(copies)])
         self._column = clashes.column.repeat(copies)
         self._code = torch.zeros_like(self._row)
-        # All conflicting weights of each row; where it has fewer than another, one that never deviates.
+        # The conflicting weights of each row; rows with fewer than others are filled up with one that never deviates.
         by_row = torch.argsort(self._row, stable=True)
         in_row = torch.bincount(self._row, minlength=rows * copies)
         first = torch.cumsum(in_row, 0) - in_row
@@ -94,7 +94,7 @@ class Conflicts:
         self._at = [by_column[bounds[j] : bounds[j + 1]] for j in range(columns)]
 
     def of_copies(self, order: Tensor) -> Conflicts:
-        """Return the same weights, their codes as they are, for other copies of each row.
+        """Return the same weights, with the same codes, for other copies of each row.
 
         Args:
             order: Which copy of each row comes first, second, …: (new copies, rows).
@@ -117,9 +117,9 @@ class Conflicts:
         Args:
             column: The column.
             new: Mean readings of the column's weights, (rows,); changed in place.
-            old: Those before.
+            old: Mean readings before.
             gradient: ``(w - t)' H`` of that column, (rows,).
-            bend: ``H`` of the column with itself.
+            bend: The diagonal element of ``H`` for the column.
         """
         at = self._at[column]
         if not len(at) or bend <= 0:

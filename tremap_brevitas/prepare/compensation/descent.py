@@ -15,17 +15,17 @@ Nearest = Callable[[Tensor, int], Tensor]
 
 
 def target_of(weights: Tensor, moments: Tensor, cross: Tensor, *, damping: float) -> Tensor:
-    """Compute the real weights whose output on the faulty network's inputs is closest to the healthy layer's output.
+    """Compute the real-valued weights whose output on the faulty network's inputs is closest to the healthy layer's output.
 
     Args:
         weights: Healthy weights, (groups, rows, columns).
-        moments: Second moments of the inputs as they come, (groups, columns, columns).
-        cross: Moments of the healthy inputs (rows) with those (columns), likewise.
-        damping: Share of the mean diagonal of ``moments`` that is added to both, so that directions without data stay put.
+        moments: Second moments of the faulty network's inputs, (groups, columns, columns).
+        cross: Moments of the healthy inputs (rows) with the faulty network's (columns), likewise.
+        damping: Share of the mean diagonal of ``moments`` added to both, so that weights stay in directions without data.
     """
     ridge = damping * moments.diagonal(dim1=-2, dim2=-1).mean(-1)
     if damping > 0:
-        ridge = torch.where(ridge > 0, ridge, torch.ones_like(ridge))  # inputs that never change say nothing: the weights stay
+        ridge = torch.where(ridge > 0, ridge, torch.ones_like(ridge))  # inputs that never vary: the weights stay
     eye = torch.eye(moments.shape[-1], dtype=moments.dtype, device=moments.device) * ridge[:, None, None]
     # W (C + r I) (H + r I)^-1; H is symmetric, so that the transposed system has the same matrix.
     right = (weights @ (cross + eye)).mT
@@ -36,9 +36,9 @@ def target_of(weights: Tensor, moments: Tensor, cross: Tensor, *, damping: float
 
 
 def about_the_mean(moments: Tensor, left: Tensor, right: Tensor, *, dead: Tensor | None = None) -> Tensor:
-    """Moments of inputs without what their means contribute, which a bias or a BatchNorm takes up.
+    """Return moments of inputs about their means; a bias or a BatchNorm absorbs what the means contribute.
 
-    Sums are of float32 products, so that what is left of an input that hardly changes is rounding: it counts as dead.
+    The sums are of float32 products, so that the rest of an input that hardly varies is rounding error: it counts as constant.
 
     Args:
         moments: Second or cross moments, (groups, columns, columns).
@@ -60,7 +60,7 @@ def about_the_mean(moments: Tensor, left: Tensor, right: Tensor, *, dead: Tensor
 
 
 def constant(moments: Tensor, mean: Tensor) -> Tensor:
-    """Which inputs never change, up to rounding: (groups, columns)."""
+    """Return which inputs never change, up to rounding, as a mask (groups, columns)."""
     squares = moments.diagonal(dim1=-2, dim2=-1)
     return squares - mean.square() <= 1e-5 * squares
 
@@ -85,20 +85,20 @@ def descend(
 ) -> Tensor:
     """Change one column of weights after another to the values that lower the error of the outputs most.
 
-    The rule of QuantEase (arXiv 2309.01885) and COMQ (2403.07134), restricted to the codes that a memory can give back. The
-    error never rises, since each weight moves to the reachable value next to the minimum of a parabola.
+    The rule of QuantEase (arXiv 2309.01885) and COMQ (2403.07134), restricted to the codes that a memory can return. The
+    error never rises, since each weight moves to the reachable value nearest to the minimum of a parabola.
 
     Args:
-        weights: Where to begin, reachable values, (groups, rows, columns); not changed.
-        target: Real weights to come close to, likewise.
+        weights: Reachable values to begin with, (groups, rows, columns); not changed.
+        target: Real-valued weights to approximate, likewise.
         moments: Second moments of the inputs, (groups, columns, columns).
         nearest: Function from wished values (groups, rows) and a column to the nearest reachable values.
         sweeps: Passes over all columns.
-        conflicts: Weights that the members of a group read differently; ``weights`` are then the members' mean readings. One
-            group of channels only.
+        conflicts: Weights that the members of a group read differently; ``weights`` are then the members' mean readings. Only
+            for layers of one group of channels.
         gradient: ``(weights - target) @ moments``, if it is known; changed in place to that of the chosen weights.
-        block: Columns that are settled before the rest hears of it, which makes the work matrix products.
-        inner: Columns that are settled before the rest of the block hears of it.
+        block: Number of columns after which the remaining ones are updated, so that most of the work is matrix products.
+        inner: Number of columns after which the rest of the block is updated.
 
     Returns:
         The chosen weights.

@@ -33,7 +33,7 @@ from tremap_brevitas.prepare.compensation.report import CompensatedLayer, Compen
 from tremap_brevitas.prepare.compensation.shared import HealthyMoments
 from tremap_brevitas.report.fleet_report import FleetReport
 
-SAMPLES = 65_536  # nothing is run, so that it does not matter
+SAMPLES = 65_536  # has no effect here, since no layer is run
 
 
 def prepare_fleet(
@@ -57,23 +57,24 @@ def prepare_fleet(
     Args:
         net: The placed healthy network.
         chips: Every chip's own fault map.
-        moments: What ``net.moments`` gives; shared by all chips.
+        moments: Result of ``net.moments``, shared by all chips.
         factors: As for ``compensate_``.
         signs: Likewise.
         sweeps: Likewise.
-        evaluate: Measures the network, which is in evaluation mode, as each chip runs it; None for no report.
-        evaluation: With a folder and ``evaluate``, says on what is measured, such as the digest of the test set.
+        evaluate: Function that takes the network, in evaluation mode, as each chip runs it, and returns its accuracy; None for
+            no report.
+        evaluation: Name or digest of the data that ``evaluate`` measures on; needed with ``folder`` and ``evaluate``.
         name: Heading of the report.
         engine: Where the chips are worked on, such as ``LocalCores(4)`` or a ``RayEngine``; None for this process.
         make: With an engine, builds a model of the same layers there, as for ``net.evaluate``; must be picklable, and so must
             ``evaluate``.
-        folder: Run folder: a run that was stopped goes on from it. None keeps nothing.
+        folder: Run folder: an interrupted run resumes from it. None keeps nothing.
         progress: Whether to show a bar.
 
     Raises:
         JobError: If a chip fails; finished chips are in the folder.
         ValueError: If there is no chip, maps and placement do not match, an engine lacks ``make``, a folder lacks
-            ``evaluation``, the moments are of another network, or the folder holds the run of another one.
+            ``evaluation``, the moments are of another network, or the folder holds another run.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -93,10 +94,14 @@ def prepare_fleet(
     if engine is not None and make is None:
         raise ValueError("an engine runs chips in other processes: give make, which builds the network there")
     if folder is not None and evaluate is not None and not evaluation:
-        raise ValueError(f"a run folder ({folder}) keeps figures for later runs: give evaluation, which says what they are of")
+        raise ValueError(
+            f"a run folder ({folder}) keeps figures for later runs: give evaluation, a name for what they are measured on"
+        )
     digest = network_digest(net.model)
     if digest != moments.network:
-        raise ValueError(f"the moments are of a network with digest {moments.network[:16]}, this one has {digest[:16]}")
+        raise ValueError(
+            f"the moments belong to a network with digest {moments.network[:16]}, but this network has digest {digest[:16]}"
+        )
     begin = time.perf_counter()
     nominal = None if evaluate is None else _accuracy(net, None, evaluate)
     evaluation_seconds = time.perf_counter() - begin
@@ -155,7 +160,7 @@ class _Work:
         np.savez_compressed(packed, **arrays)
         begin = time.perf_counter()
         accuracy = None if self.evaluate is None else _accuracy(net, chip, self.evaluate)
-        # In the record itself, whose digest covers it: either all of a chip is there or nothing.
+        # Part of the record, whose digest covers it: a chip is stored completely or not at all.
         return {
             "arrays": base64.b64encode(packed.getvalue()).decode(),
             "report": asdict(report),

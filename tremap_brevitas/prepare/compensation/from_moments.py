@@ -29,7 +29,7 @@ def compensate_from_(
 
     Args:
         run: The layers.
-        moments: What their inputs are like.
+        moments: Moments of their inputs in the healthy network.
         factors: Factors that a channel before a BatchNorm may take, the first 1.
         signs: Whether it may take a sign.
         sweeps: Passes over the weights of a layer.

@@ -15,9 +15,9 @@ from tremap_brevitas.prepare.compensation.descent import descend, errors_of
 from tremap_brevitas.prepare.compensation.moments import as_matrices, as_weight
 from tremap_brevitas.prepare.compensation.reachable import CodeRule, Reachable
 
-MAX_FACTOR = 4.0  # and its inverse is the least
-MAX_NUMBERS = 1 << 23  # that are worked on at once, all factors together; eight times that in each of a dozen arrays, in bytes
-KEPT = 4  # factors of a channel that are followed beyond the first sweep
+MAX_FACTOR = 4.0  # the smallest factor is its inverse
+MAX_NUMBERS = 1 << 23  # numbers in one array, for all factors together; there are a dozen such arrays, of 8 bytes a number
+KEPT = 4  # factors of a channel that are kept after the first sweep
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +26,11 @@ class Solution:
 
     Attributes:
         weight: Float master weights that quantize to the codes chosen, in the shape of the weight.
-        values: What the layer reads back, scale applied, as matrices; with conflicts the mean over the members.
+        values: Read-back values of the layer, scale applied, as matrices; with conflicts the mean over the members.
         codes: The codes that are stored, in the shape of the weight.
         factor: Factor of each output channel, sign included.
-        before: Error of the outputs with the codes that were read before: root mean square over that of the outputs.
-        after: The same with the codes chosen, once the factors are taken out.
+        before: Error of the outputs with the codes read before: root mean square, relative to that of the outputs.
+        after: The same with the chosen codes, once the factors are divided out.
     """
 
     weight: Tensor
@@ -52,10 +52,10 @@ class LayerProblem:
         zero_point: Likewise.
         sa0: Bits stuck at 0 of every weight, int64, in the shape of the weight.
         sa1: Bits stuck at 1, likewise.
-        held: Weights whose floats must stay as they are, since the scale is made from them; mask in the shape of the weight.
-        least: Smallest float that may stand beside them, in the shape of the weight.
-        most: Largest.
-        rule: Which codes there are.
+        held: Weights whose floats must stay as they are, since they determine the scale; mask in the shape of the weight.
+        least: Smallest float that every weight may have without changing the scale, in the shape of the weight.
+        most: Largest, likewise.
+        rule: Range and encoding of the codes, and how they are stored.
     """
 
     def __init__(
@@ -95,13 +95,14 @@ class LayerProblem:
         """Choose the codes of a layer, and a factor for each channel.
 
         Args:
-            target: Real weights to come close to, as matrices.
+            target: Real-valued weights to approximate, as matrices.
             moments: Second moments of the inputs, (groups, columns, columns); about the mean, if ``mean`` is given.
-            mean: Mean of the inputs, (groups, columns), where a bias or a BatchNorm takes up the mean of the output; else None.
-            factors: Factors, with their signs, that what follows can take up; the first is 1. Each channel begins with every
-                one of them. If there are several, any factor of the same sign up to ``MAX_FACTOR`` can be taken up.
-            sweeps: Passes over all columns. After each, where factors are free, the factor becomes the one that serves the
-                codes best; beyond the first, the best ``KEPT`` of each channel go on.
+            mean: Mean of the inputs, (groups, columns), where a bias or a BatchNorm absorbs the mean of the output; else None.
+            factors: Factors, with their signs, that the BatchNorm behind the layer can absorb; the first is 1. Each channel is
+                tried with every one of them. If there are several, any factor of the same sign up to ``MAX_FACTOR`` is
+                possible.
+            sweeps: Passes over all columns. After each, where factors are free, the factor is replaced by the one that fits the
+                codes best; after the first, only the best ``KEPT`` factors of each channel are continued.
             clashes: Weights that the members of a group read differently.
         """
         tries = torch.tensor(list(factors), dtype=torch.float64, device=target.device)
@@ -117,14 +118,14 @@ class LayerProblem:
             found = [self._solve_rows(group, part, target, moments, raw, tries, sweeps, clashes) for part in parts]
             solved.append([torch.cat(pieces, 1) for pieces in zip(*found, strict=True)])
         values, written, factor, errors = (torch.cat(pieces) for pieces in zip(*solved, strict=True))
-        sign = self._turned(factor.sign()[..., None])
-        # A code below the quantizer's lowest is read where that is wanted. Half a code on either side is the same code, and
-        # beyond the largest float it would move the scale.
+        sign = self._held_sign(factor.sign()[..., None])
+        # Where a code below the quantizer's lowest is read, the float is that of the lowest code. A float up to half a code
+        # away gives the same code, so that it is moved into the bounds within which the scale does not change.
         codes = written / self.scale + self.zero_point
         floats = (codes.clamp(min=self.rule.lowest) - self.zero_point) * self.scale
         inside = floats.minimum(self._most).maximum(self._least)
         floats = torch.where((inside - floats).abs() < 0.499 * self.scale, inside, floats)
-        # Floats that give the code already stay: training goes on from them.
+        # Floats that quantize to the code already are kept, so that training continues from them.
         floats = torch.where(self.held, self._floats * sign, torch.where(written == self.read, self._floats, floats))
         power = float(errors_of(self.healthy, torch.zeros_like(self.healthy), moments).sum()) or 1.0
         return Solution(
@@ -147,11 +148,11 @@ class LayerProblem:
         sweeps: int,
         clashes: Clashes | None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return what some rows of some groups read back, what is written there, the factor of each row, and its error."""
+        """Return the read-back values, the written values, the factor and the error of some rows of some groups."""
         target, moments, raw = target[group, part], moments[group], raw[group]
         groups, rows, columns = target.shape
         count = len(tries)
-        # Rows of copy after copy of the matrix, each copy with another factor.
+        # The rows are stacked copy by copy, each copy with another factor.
         factor = tries.repeat_interleave(rows).expand(groups, -1)
         wanted = target.repeat(1, count, 1)
         goals = wanted * factor[..., None]
@@ -172,7 +173,7 @@ class LayerProblem:
             errors = errors if clash is None else errors + clash.spread_errors()
         else:
             for sweep in range(sweeps):
-                if sweep == 1 and count > KEPT:  # the best of them go on
+                if sweep == 1 and count > KEPT:  # continue with the best factors only
                     order = errors.reshape(groups, count, rows).argsort(dim=1, stable=True)[:, :KEPT]
                     at = (order * rows + torch.arange(rows, device=order.device)).reshape(groups, -1)
                     clash = None if clash is None else clash.of_copies(order[0])
@@ -200,7 +201,7 @@ class LayerProblem:
         return values, written, factor, errors.gather(1, best)[:, 0]
 
     def _nearest(self, group: slice, part: slice, sign: Tensor, copies: int) -> Callable[[Tensor, int | slice], Tensor]:
-        """Return what gives the nearest reachable values for wishes, for so many copies of some rows under each other.
+        """Return a function from wanted values to the nearest reachable ones, for several stacked copies of some rows.
 
         Args:
             group: The groups of channels.
@@ -208,7 +209,7 @@ class LayerProblem:
             sign: Sign of each row of them, (groups, copies * rows).
             copies: Number of copies.
         """
-        turned = self._turned(sign[..., None])[..., 0]
+        turned = self._held_sign(sign[..., None])[..., 0]
         reachable = self._reachable.repeated(group, part, copies)
         scale, zero = (self._of_column(x)[:, group, part] for x in (self.scale, self.zero_point))
         one_scale, shifted = bool((scale == scale[0, 0, 0]).all()), bool(zero.any())
@@ -241,14 +242,14 @@ class LayerProblem:
 
     @staticmethod
     def _of_column(x: Tensor) -> Tensor:
-        """Matrices of a layer by column: (columns, groups, rows)."""
+        """Return the matrices of a layer by column: (columns, groups, rows)."""
         return x.movedim(-1, 0)
 
-    def _turned(self, sign: Tensor) -> Tensor:
-        """Sign of the floats that are held.
+    def _held_sign(self, sign: Tensor) -> Tensor:
+        """Return the sign of the floats that are held.
 
-        With a zero point, the smallest and the largest must not change places; plain codes of the other sign would be read
-        back as whatever the stuck bits make of them.
+        With a zero point, the smallest and the largest must not change places; and a plain code of the other sign could be
+        read back as any value.
         """
         keep = self.rule.encoding == "binary" or self.rule.store == "plain"
         return torch.ones_like(sign) if keep else sign
@@ -257,7 +258,7 @@ class LayerProblem:
 def fitted_factors(
     weights: Tensor, own: Tensor, target: Tensor, aim: Tensor, sign: Tensor, *, spread: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The factor of each row for which it is closest to the target, and the error that is left then.
+    """Return the factor of each row that brings it closest to the target, and the remaining error.
 
     ``(w - f t)' H (w - f t) / f²`` is a parabola in ``1 / f``.
 
@@ -267,7 +268,7 @@ def fitted_factors(
         target: Rows of the target, without a factor.
         aim: ``target @ H``.
         sign: Sign of each row's factor, (groups, rows), or what broadcasts to it.
-        spread: What conflicts add to each row's error, (rows,).
+        spread: Error that conflicts add to each row, (rows,).
 
     Examples:
         >>> one = torch.ones(1, 1, 1)
@@ -282,5 +283,5 @@ def fitted_factors(
 
 
 def _relative(errors: Tensor, power: float) -> float:
-    # Rounding can leave a little less than nothing.
+    # Rounding can make the sum slightly negative.
     return float(np.sqrt(max(float(errors.sum()), 0.0) / power))

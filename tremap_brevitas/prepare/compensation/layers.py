@@ -28,7 +28,7 @@ class Layers:
         slots: Its weights by layer.
         codes: Their healthy codes.
         written: The faults that are set in each layer.
-        kept: Why a layer keeps its nearest codes, for those whose float weight is that of another layer too.
+        kept: Reasons of layers that keep their nearest codes because their float weight is also that of another layer.
         members: Members of the map, if it has conflicts.
     """
 
@@ -95,7 +95,7 @@ class Layers:
                 yield name, other
 
     def biases(self) -> list[CompensatedLayer]:
-        """Name the biases that are stored in the memory and read wrong."""
+        """Name the biases that are stored in the memory and read wrongly."""
         entries = [e for e in matching_slots(self.net.model, self.net.placement).values() if e.is_bias]
         wrong = [e.name for e in entries if not np.array_equal((codes := codes_of(e)).wanted, codes.read_back)]
         return [CompensatedLayer(name, 0.0, 0.0, 0, 0, "a bias in the memory keeps its nearest codes") for name in wrong]

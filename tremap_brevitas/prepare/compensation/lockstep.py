@@ -17,7 +17,7 @@ class Halt(NamedTuple):
 
     Attributes:
         name: Name of the layer.
-        inputs: What each pass is about to give it.
+        inputs: The input that each pass is about to give it.
     """
 
     name: str
@@ -29,12 +29,12 @@ def in_lockstep(
 ) -> Iterator[Halt]:
     """Run several forward passes and halt all of them before every call of the selected layers.
 
-    What the caller changes while they stand, such as the layer's weights, the passes compute with when they go on. So one
-    forward pass is enough to change all layers one after the other, each for the inputs that the changed ones before it
-    give, and no activation is kept longer than the model itself keeps it.
+    While the passes are halted, the caller may change the layer's weights, and the passes continue with the changed ones. So
+    one forward pass is enough to change all layers one after the other, each for the inputs that the changed layers before it
+    produce, and no activation is kept longer than the model itself keeps it.
 
     Args:
-        passes: For each a model, all of the same layers, and what runs it.
+        passes: For each pass a model, all of the same layers, and the function that runs it.
         names: Names of the layers.
         before: Called with a pass's number and the layer's name when that pass alone is about to compute the layer.
 
@@ -42,7 +42,7 @@ def in_lockstep(
         One halt for each call of a layer, in order of execution.
 
     Raises:
-        ValueError: If the passes come to different layers.
+        ValueError: If the passes reach different layers.
     """
     with _halting({id(model): model for model, _ in passes}.values(), names):
         runs = [greenlet(run) for _, run in passes]
@@ -88,7 +88,7 @@ def first_argument(args: Any, kwargs: Any) -> Any:
 def _hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
     def halt(module: nn.Module, args: Any, kwargs: Any) -> None:
         driver, value = getcurrent().parent, first_argument(args, kwargs)
-        if driver is not None and value is not None:  # the caller may run a model by itself meanwhile
+        if driver is not None and value is not None:  # the caller may run a model by itself in the meantime
             driver.switch((name, getattr(value, "value", value)))
 
     return halt

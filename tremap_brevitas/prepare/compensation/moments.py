@@ -40,8 +40,8 @@ def rows_of(layer: nn.Module, x: Tensor, *, samples: int | None = None) -> Tenso
 
     Args:
         layer: The layer.
-        x: What it is given.
-        samples: Most rows that are wanted, evenly spread; None for all.
+        x: Input of the layer.
+        samples: Maximum number of rows, evenly spread; None for all.
     """
     rows, places = _by_place(layer, x, samples)
     return rows.unflatten(-1, (places, -1)).mT.flatten(-2)  # type: ignore[no-untyped-call]
@@ -152,7 +152,7 @@ class Sums:
     """Running float64 sums over a layer's inputs, and over pairs of inputs and healthy inputs.
 
     Args:
-        samples: Most rows that one batch may contribute, evenly spread; more say little that is new.
+        samples: Maximum number of rows from one batch, evenly spread; more rows add little.
     """
 
     def __init__(self, *, samples: int) -> None:

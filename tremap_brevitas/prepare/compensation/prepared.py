@@ -26,8 +26,8 @@ class PreparedChip:
         fault_map: The chip's map.
         codes: Codes that the network computes with, by layer; read-only.
         state: Entries of the state dict that differ from the healthy network's: weights, BatchNorms, biases; read-only.
-        report: What compensation did.
-        accuracy: What ``evaluate`` gave; None without it.
+        report: Report of the compensation.
+        accuracy: Accuracy that ``evaluate`` measured; None without it.
     """
 
     fault_map: FaultMap
@@ -54,7 +54,7 @@ class PreparedFleet:
     Attributes:
         chips: In the order in which they were given.
         network: Digest of the healthy network.
-        report: Accuracy of every chip, as it prints; None if none was measured.
+        report: Accuracy of every chip; prints as a table. None if none was measured.
     """
 
     chips: tuple[PreparedChip, ...]
@@ -89,7 +89,7 @@ class PreparedFleet:
         """
         chip, now = self.chip(which), network_digest(net.model)
         if now != self.network:
-            raise ValueError(f"prepared from the network with digest {self.network[:16]}, this one has {now[:16]}")
+            raise ValueError(f"the fleet was prepared from a network with digest {self.network[:16]}, this one has {now[:16]}")
         net.set_faults_(chip.fault_map)
         with torch.no_grad():
             for key, value in net.model.state_dict().items():

@@ -34,7 +34,7 @@ def problem_of(
 
     Args:
         entry: The layer.
-        placed: Its place.
+        placed: Its location in the memory.
         healthy: Codes of its float weights without faults.
         read: Codes that it reads under the faults that are set.
         stuck: Its stuck bits; None for none.
@@ -72,8 +72,8 @@ class Anchors(NamedTuple):
     Attributes:
         held: Weights whose floats must stay: the largest of each scale by magnitude; with a zero point the smallest and the
             largest. Mask in the shape of the weight.
-        least: Smallest float that may stand with the same scale and zero point, for every weight.
-        most: Largest.
+        least: Smallest float that every weight may have without changing scale and zero point.
+        most: Largest, likewise.
     """
 
     held: Tensor
@@ -85,7 +85,7 @@ def anchors_of(entry: WeightSlot) -> Anchors:
     """Find the weights that determine a layer's scales and zero points.
 
     Most quantizers take the scale from the largest magnitude, those with a zero point from the smallest and the largest
-    weight. Quantizers that go by something else are noticed afterwards.
+    weight. Quantizers with another rule are noticed afterwards, because their scale changes.
     """
     weight = entry.parameter.detach()
     module: Any = entry.module

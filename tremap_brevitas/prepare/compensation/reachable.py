@@ -24,7 +24,8 @@ class CodeRule:
     Args:
         bit_width: Width of the codes, 1 to 16.
         encoding: How they are stored.
-        store: Rule by which they are stored. ``"plain"`` above 8 bits is treated as ``"nearest"``: what comes back is the same.
+        store: Rule by which they are stored. Above 8 bits ``"plain"`` is treated as ``"nearest"``: the same codes can be read
+            back.
         lowest: Lowest code that the quantizer makes; a narrow range begins one above the lowest of the memory.
     """
 
@@ -50,10 +51,10 @@ class Reachable:
     Args:
         sa0: Bits stuck at 0 of every weight, int64, (groups, rows, columns).
         sa1: Bits stuck at 1, likewise.
-        rule: Which codes there are.
+        rule: Range and encoding of the codes, and how they are stored.
 
     Examples:
-        Bit 0 of 3 is stuck at 1, so that odd codes alone come back.
+        Bit 0 of 3 is stuck at 1, so that only odd codes are read back.
 
         >>> zeros, ones = torch.tensor([[[0]]]), torch.tensor([[[1]]])
         >>> reachable = Reachable(zeros, ones, CodeRule(3, "twos_complement", "nearest", -4))
@@ -76,7 +77,7 @@ class Reachable:
         self._at = (((there.cumsum(0) - 1) * (4 * rule.columns - 3) - 4 * rule.start)[patterns],)
 
     def repeated(self, groups: slice, rows: slice, copies: int) -> Reachable:
-        """Return some of the rows, so many copies of them under each other.
+        """Return some of the rows, stacked several times.
 
         Args:
             groups: Which groups of channels.
@@ -120,7 +121,7 @@ def _answers(patterns: Tensor, rule: CodeRule) -> Tensor:
     wish = torch.arange(4 * rule.columns - 3, device=patterns.device) / 4.0
     lower, upper = below[:, wish.floor().long()], above[:, wish.ceil().long()]
     wish = wish + rule.start
-    down, up = wish - lower, upper - wish  # far outside, what does not exist could look nearest
+    down, up = wish - lower, upper - wish  # otherwise, far outside the range, a missing code could look nearest
     return torch.where((up < down) | ((up == down) & (upper.abs() <= lower.abs())), upper, lower)
 
 
@@ -144,7 +145,7 @@ def _patterns(sa0: Tensor, sa1: Tensor, bit_width: int) -> Tensor:
 def _neighbours(rule: CodeRule) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
     """Tabulate, for every pattern and code, the largest reachable code not above it and the smallest not below it, flat.
 
-    Where there is none, a number that is farther away than any code.
+    Where there is none, the entry is a number that is farther away than any code.
     """
     options: Any = {"bit_width": rule.bit_width, "encoding": rule.encoding}
     table = code_table(**options, nearest=rule.store == "nearest").astype(np.int64)

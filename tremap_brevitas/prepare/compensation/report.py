@@ -21,7 +21,7 @@ class CompensatedLayer:
         changed: Number of codes that are not the nearest ones of the healthy network.
         flipped: Number of output channels whose sign was turned over.
         reason: Why the layer keeps its nearest codes; empty if it was compensated.
-        limit: What was not done for a layer that was compensated, and why; empty if all was done.
+        limit: Part of the compensation that was not done for this layer, and why; empty if everything was done.
     """
 
     layer: str
@@ -39,7 +39,7 @@ class CompensationReport:
 
     Attributes:
         layers: The layers, in order of execution.
-        images: Number of inputs that were looked at.
+        images: Number of inputs used.
         seconds: How long it took.
 
     Examples:

@@ -18,7 +18,7 @@ from tremap_brevitas.placed.identity import network_digest
 from tremap_brevitas.placed.modes import evaluation_mode
 from tremap_brevitas.placed.slots import matching_slots
 from tremap_brevitas.placed.state import PlacedState
-from tremap_brevitas.prepare.compensation.absorb import traced
+from tremap_brevitas.prepare.compensation.absorb import trace_successors
 from tremap_brevitas.prepare.compensation.lockstep import first_argument
 from tremap_brevitas.prepare.compensation.moments import Sums, has_rows
 
@@ -66,8 +66,8 @@ class HealthyMoments:
 
     Args:
         layers: By name, in order of execution; layers without rows of inputs, such as embeddings, are not in it.
-        images: Number of inputs that they were made of.
-        network: Digest of the network: they serve no other.
+        images: Number of inputs that they were measured on.
+        network: Digest of the network that they belong to; they are refused for others.
     """
 
     layers: Mapping[str, HealthyInputs]
@@ -125,7 +125,7 @@ def moments_of_network(
 
     handles = []
     with net.using(None), evaluation_mode(net.model):
-        trace = traced(net.model, lambda: run(net.model, inputs[0][:1]), list(slots))
+        trace = trace_successors(net.model, lambda: run(net.model, inputs[0][:1]), list(slots))
         try:
             for name, entry in slots.items():
                 if has_rows(entry.module):

@@ -13,14 +13,14 @@ def follow_(norm: Any, twin: Any, own: Sequence[Tensor], healthy: Sequence[Tenso
     """Adapt a BatchNorm to the changed output of its layer, in place.
 
     Its statistics become those that give each channel's output the mean and the variance that it has in the healthy network
-    on the same images. A few hundred images say more about the ratio of the two than about either.
+    on the same images. A few hundred images estimate the ratio of the two better than either of them.
 
     Args:
         norm: The BatchNorm, changed in place.
-        twin: The same in the healthy network.
-        own: What comes in now, batch by batch.
-        healthy: What comes in in the healthy network, for the same images.
-        sign: Sign that each channel has got; None for none.
+        twin: The same BatchNorm in the healthy network.
+        own: Its inputs now, batch by batch.
+        healthy: Its inputs in the healthy network, for the same images.
+        sign: Sign applied to each channel; None for no sign.
     """
     before = twin.running_mean.double(), twin.running_var.double()
     follow_moments_(norm, moments_of(own), moments_of(healthy), sign, before=before)
@@ -38,10 +38,10 @@ def follow_moments_(
 
     Args:
         norm: The BatchNorm, changed in place.
-        own: Mean and variance of what comes in now.
+        own: Mean and variance of its inputs now.
         healthy: Likewise in the healthy network.
-        sign: Sign that each channel has got; None for none.
-        before: Its running mean and variance in the healthy network, float64; None for those that it has.
+        sign: Sign applied to each channel; None for no sign.
+        before: Its running mean and variance in the healthy network, float64; None for its present ones.
     """
     (mean, variance), (healthy_mean, healthy_variance) = own, healthy
     running_mean, running_var = (norm.running_mean.double(), norm.running_var.double()) if before is None else before
@@ -73,5 +73,5 @@ def moments_of(batches: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     each = torch.cat(means)
     mean = (weights * each).sum(0)
     variance = (weights * (torch.cat(variances) + (each - mean).square())).sum(0)
-    # What float32 cannot tell from a channel that never changes counts as one.
+    # A channel that float32 cannot tell from a constant one counts as constant.
     return mean, torch.where(variance <= 1e-12 * mean.square(), 0.0, variance)

@@ -1,4 +1,7 @@
-"""Reorder a network's hidden channels: find which may move together, prove it, and move them."""
+"""Reorder a network's hidden channels: find which may move together, prove it, and move them.
+
+Not here: the search for a chip's order, which needs no torch; see ``order/``.
+"""
 
 from tremap_brevitas.prepare.reordering.apply import apply_order_, in_another_order
 from tremap_brevitas.prepare.reordering.channels import channel_groups

@@ -23,19 +23,19 @@ def apply_order_(
 ) -> None:
     """Reorder a network's channels in place: weights, biases, BatchNorms and per-channel scales.
 
-    The network computes what it computed. Slot ``s`` of a group holds channel ``order[s]`` afterwards. Faults that are set
-    stay where they are: they belong to the slots. So a chip's order, applied, and its fault map, set, are the network as that
-    chip runs it.
+    The network's function does not change. Slot ``s`` of a group then holds channel ``order[s]``. Faults that are set stay
+    where they are, because they belong to the slots. So with a chip's order applied and its fault map set, the network
+    computes as that chip does.
 
     Args:
         net: The placed model.
         order: A chip's order, or a permutation for each group by name; groups without one stay as they are.
-        groups: With permutations: the groups, as [channel_groups][tremap_brevitas.prepare.channel_groups] finds them.
+        groups: Needed with permutations: the groups that [channel_groups][tremap_brevitas.prepare.channel_groups] returns.
 
     Raises:
         TypeError: If permutations are given without groups.
-        ValueError: If an order is no permutation, a group is not of this network, a chip's order is of other codes, or a
-            layer's quantizer makes other codes of the weights in another order. The model is as it was then.
+        ValueError: If an order is not a permutation, a group is not of this network, a chip's order is of other codes, or a
+            layer's quantizer makes other codes of the weights in another order. The model is then unchanged.
 
     Examples:
         >>> from brevitas.nn import QuantLinear
@@ -70,7 +70,7 @@ def in_another_order(
 ) -> Iterator[None]:
     """Temporarily reorder a network's channels, in a ``with`` block; see [apply_order_][tremap_brevitas.apply_order_].
 
-    What is changed within the block, by training for example, comes back with its channels.
+    Changes within the block, by training for example, stay with their channels.
     """
     resolved, checked = _resolved(order, groups)
     apply_order_(net, order, groups=groups)
@@ -86,7 +86,7 @@ def _resolved(
     if isinstance(order, ChipOrder):
         return order.groups, order.orders
     if groups is None:
-        raise TypeError("permutations need groups=…: the groups of channels that they are of")
+        raise TypeError("permutations need groups=…, the groups of channels that they reorder")
     return groups, checked_orders(groups, order)
 
 

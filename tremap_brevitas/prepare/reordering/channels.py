@@ -15,21 +15,22 @@ def channel_groups(net: PlacedModel, *inputs: Any, outputs_free: bool = False, p
     """Find which channels of a network may be reordered, and which parameters must move with them.
 
     The model is run once on the inputs, and every channel is followed through every operation: layers, BatchNorm, activations,
-    pooling, reshapes, sums, concatenation, slices, attention; scales for each channel follow by themselves. What meets an
-    operation that is not known, or places that cannot move, such as the network's inputs and outputs, stays, and is named.
-    Then all groups are put into random orders, and the outputs must be equal; a group that fails is left alone.
+    pooling, reshapes, sums, concatenation, slices, attention; scales for each channel follow by themselves. Channels that meet
+    an unknown operation, or a position that cannot move, such as one of the network's inputs and outputs, are left alone, and
+    the report names them. Finally all groups are put into random orders, and the outputs must be equal; a group that fails is
+    left alone.
 
     Args:
         net: The placed model.
-        inputs: What the model takes; two images will do. The model must not take another way for other inputs.
+        inputs: Inputs of the model; two images are enough. The order of the model's layers must not depend on them.
         outputs_free: Whether the network's outputs may come in another order.
         prove: Whether to prove the groups by trial.
 
     Returns:
-        The groups, and what was left alone. It prints as a table.
+        The groups, and the channels that are left alone. It prints as a table.
 
     Raises:
-        TypeError: If ``net`` is no placed model.
+        TypeError: If ``net`` is not a placed model.
         ValueError: If there is no input.
 
     Examples:
@@ -50,7 +51,7 @@ def channel_groups(net: PlacedModel, *inputs: Any, outputs_free: bool = False, p
     """
     check_type("net", net, PlacedModel)
     if not inputs:
-        raise ValueError("channel_groups needs inputs to run the model on; two images will do")
+        raise ValueError("channel_groups needs inputs to run the model on; two images are enough")
     groups, left = find_groups(net, inputs, outputs_free=outputs_free)
     if prove:
         groups, failed = _proved(net, groups, inputs, outputs_free)
@@ -71,7 +72,7 @@ def _proved(
         else:
             good.append(group)
     reason = _why_not(net, good, inputs, outputs_free) if good else ""
-    if reason:  # each by itself, but not together
+    if reason:  # each group passes by itself, but not all together
         failed += [LeftAlone(side.layer, side.axis, g.channels, reason) for g in good for side in g.sides]
         good = []
     return good, failed

@@ -12,12 +12,12 @@ KERNEL = "positions of a kernel"
 
 def convolution(call: Call) -> Result:
     """Trace ``aten::convolution``: input (batch, channels, …), weight (out, in / groups, …)."""
-    labels, weight, groups = call.of("input"), call.of("weight"), call.named["groups"]
+    labels, weight, groups = call.labels_of("input"), call.labels_of("weight"), call.named["groups"]
     ndim = len(weight.dims)
     space = range(2, ndim)
     call.stay(weight, space, KERNEL)
     call.stay(labels, space)
-    bias = call.of("bias") if isinstance(call.named.get("bias"), Tensor) else None
+    bias = call.labels_of("bias") if isinstance(call.named.get("bias"), Tensor) else None
     pictures = call.joined([(labels, range(ndim))], [0, 1])
     matrix = call.joined([(weight, range(ndim))], [0, 1])
     if pictures is None or matrix is None:
@@ -44,10 +44,10 @@ def _depthwise(call: Call, pictures: Labels, matrix: Labels, groups: int, *, tra
     """Trace a depthwise convolution: the filters of an input channel move with it."""
     if transposed:
         # The weight is (in, out / groups, …): one output for each input only.
-        if call.of("weight").shape()[:2] != (groups, 1):
+        if call.labels_of("weight").shape()[:2] != (groups, 1):
             return None
         return call.joined([(pictures, "bc"), (Labels((matrix.dims[1],), matrix.factors), "c")], "bc")
-    per_input = call.of("weight").shape()[0] // groups
+    per_input = call.labels_of("weight").shape()[0] // groups
     rows = call.joined([(matrix, "oi")], "o")
     if rows is None:
         return None
@@ -76,7 +76,7 @@ def _copies(call: Call, pictures: Labels, count: int) -> Labels | None:
 
 def _grouped(call: Call, pictures: Labels, matrix: Labels, groups: int) -> Labels | None:
     """Trace a grouped convolution: each group of outputs has its own inputs."""
-    shape = call.of("weight").shape()
+    shape = call.labels_of("weight").shape()
     inputs = viewed(pictures, [pictures.shape()[0], groups, shape[1]])
     rows = call.joined([(matrix, "oi")], "o")
     outputs = None if rows is None else viewed(rows, [groups, shape[0] // groups])

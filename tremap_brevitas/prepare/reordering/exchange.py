@@ -30,9 +30,9 @@ class Graph:
 
     Args:
         identities: The nodes.
-        mode: Whether blocks stay and their members move within them, or blocks move whole.
+        mode: Whether blocks stay and their members move within them, or blocks move as a whole.
         axes: Nodes along every axis of a parameter: none of them may stand at two places of an axis.
-        stay: Nodes that are not looked at.
+        stay: Nodes that must stay in addition to the frozen ones.
     """
 
     def __init__(self, identities: Identities, mode: Mode, axes: Iterable[Nodes], stay: Iterable[int]) -> None:

@@ -38,17 +38,17 @@ def reorder(
     Args:
         net: The placed model.
         chips: Every chip's fault map.
-        inputs: What the model takes, to find the channels that belong together: two images will do. Not needed with
+        inputs: Inputs of the model, to find the channels that belong together: two images are enough. Not needed with
             ``groups``.
         groups: The groups of channels, if [channel_groups][tremap_brevitas.prepare.channel_groups] has found them before.
         outputs_free: Whether the network's outputs may come in another order.
         options: How to search; None for the default.
-        importance: For each layer by name what an error of each weight counts, in the shape of the weight; layers that are
-            missing count 1 over the sum of their squared codes.
-        hardware: What the accelerator has beside free channels: scrambled addresses, rotated or inverted words. Fault maps are
-            of ``hardware.chip_memory(net.placement.memory)`` then. None for nothing.
-        moments: Moments of the layers' inputs, as ``export`` keeps them and ``Bundle.moments`` gives them. What stays wrong is
-            then weighed by its error of the layer's output, not by the squared error of the codes. Not with ``importance``.
+        importance: For each layer by name the cost of an error of each weight, in the shape of the weight; layers that are
+            missing have cost 1 over the sum of their squared codes.
+        hardware: What the accelerator offers besides free channels: scrambled addresses, rotated or inverted words. Fault maps
+            are of ``hardware.chip_memory(net.placement.memory)`` then. None for none of them.
+        moments: Moments of the layers' inputs, as ``export`` keeps them and ``Bundle.moments`` gives them. Remaining errors are
+            then weighed by their effect on the layer's output, not by the squared error of the codes. Not with ``importance``.
         workers: Processes to use; the result does not depend on it.
         folder: Run folder: chips that are finished there are not solved again. None keeps nothing.
         progress: Whether to show a bar on standard error.
@@ -57,8 +57,8 @@ def reorder(
         One order a chip, with the certificate in that order and the memory image. It prints as a table.
 
     Raises:
-        TypeError: If ``net`` is no placed model, or ``moments`` are not those of a bundle.
-        ValueError: If there is no chip, neither inputs nor groups, a chip's memory is another than the placement's, moments are
+        TypeError: If ``net`` is not a placed model, or ``moments`` are not those of a bundle.
+        ValueError: If there is no chip, neither inputs nor groups, a chip has another memory than the placement, moments are
             of another network, or both moments and importance are given.
 
     Examples:
@@ -76,13 +76,13 @@ def reorder(
     check_type("net", net, PlacedModel)
     if groups is None:
         if not inputs:
-            raise ValueError("reorder needs inputs to run the model on, or groups=…; two images will do")
+            raise ValueError("reorder needs inputs to run the model on, or groups=…; two images are enough")
         groups = channel_groups(net, *inputs, outputs_free=outputs_free).groups
     image = net.memory_image()
     if moments is not None:
         check_type("moments", moments, InputMoments)
         if importance is not None:
-            raise ValueError("give moments or importance, not both: either says what an error of each weight counts")
+            raise ValueError("give moments or importance, not both: each gives the cost of an error of each weight")
         importance = output_importance(moments, image)
     orders = order_chips(
         image,

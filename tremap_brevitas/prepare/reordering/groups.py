@@ -19,7 +19,7 @@ from tremap_brevitas.prepare.reordering.apply import forget_cached
 from tremap_brevitas.prepare.reordering.convolutions import KERNEL
 from tremap_brevitas.prepare.reordering.exchange import Alike, Graph
 from tremap_brevitas.prepare.reordering.identities import Nodes
-from tremap_brevitas.prepare.reordering.trace import Traced, traced
+from tremap_brevitas.prepare.reordering.trace import Traced, trace_channels
 
 Within = tuple[int, Nodes] | None
 
@@ -31,7 +31,7 @@ class LeftAlone:
     Attributes:
         layer: The layer of the placement.
         axis: Axis of its weight.
-        channels: How many places of that axis.
+        channels: Number of positions along that axis.
         reason: Why.
     """
 
@@ -47,7 +47,7 @@ class ChannelReport:
 
     Attributes:
         groups: The groups, to be applied one after the other.
-        left_alone: What stays, and why: only axes of placed weights that no group moves, or not all of whose places.
+        left_alone: Channels that stay, and why: axes of placed weights that no group moves, or of which some positions stay.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -85,7 +85,7 @@ def find_groups(net: PlacedModel, inputs: Sequence[Any], *, outputs_free: bool) 
     model = net.model
     with net.using(None), evaluation_mode(model):
         forget_cached(model)
-        seen = traced(model, lambda: model(*inputs), inputs, outputs_free=outputs_free)
+        seen = trace_channels(model, lambda: model(*inputs), inputs, outputs_free=outputs_free)
     seen.identities.settle()
     axes, stay = _axes(net, seen)
     groups: list[ChannelGroup] = []
@@ -125,7 +125,7 @@ def _axes(net: PlacedModel, seen: Traced) -> tuple[list[_Axis], list[int]]:
         for number, nodes in enumerate(nodes_by_axis):
             if nodes is None:
                 continue
-            if not layers and not names and not _alike(tensor, number):
+            if not layers and not names and not _is_constant(tensor, number):
                 seen.identities.freeze(nodes.tolist(), f"{name!r} is in no state dict")
             elif name in grouped and number == 1:
                 stay += nodes.tolist()
@@ -153,7 +153,7 @@ def _check_columns(seen: Traced, axes: list[_Axis]) -> None:
 
 
 @torch.no_grad()
-def _alike(tensor: Tensor, axis: int) -> bool:
+def _is_constant(tensor: Tensor, axis: int) -> bool:
     return bool((tensor == tensor.narrow(axis, 0, 1)).all())
 
 
@@ -176,7 +176,7 @@ def _group(alike: Alike, graph: Graph, axes: list[_Axis]) -> list[ChannelGroup]:
     order = np.argsort(lead.index.min(axis=1), kind="stable")
 
     def sorted_(some: Iterable[Side]) -> tuple[Side, ...]:
-        # The same in every process: places of a channel in the order in which they lie in the first one.
+        # The same in every process: positions of a channel in the order in which they lie in the first one.
         ordered = ((side, side.index[order]) for side in some)
         return tuple(Side(s.layer, s.axis, index[:, np.argsort(index[0])], s.within) for s, index in ordered)
 

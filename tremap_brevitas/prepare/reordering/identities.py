@@ -26,7 +26,7 @@ class Edge:
 class Identities:
     """A graph of positions along the axes of tensors, and the constraints between them.
 
-    A change of order maps nodes to nodes. It leaves the network's function as it is if nodes that were unified have one image,
+    A change of order maps nodes to nodes. It keeps the network's function unchanged if nodes that were unified have one image,
     frozen ones stay, every set in ``sets`` is mapped onto itself, and edges are mapped onto edges of the same label. Blocks
     are the exception: either each block stays as a set, and its members may change places within it, or a block moves with
     all its members in their order.
@@ -129,8 +129,8 @@ class Identities:
     def hidden(self, count: int, nodes: list[int], why: str) -> Nodes:
         """Create nodes for positions whose original nodes are no longer traced.
 
-        It does no harm if all of these places are summed over, or the like. Where one of them is tied to anything, or told
-        apart, ``nodes`` are frozen; see ``settle``.
+        This has no effect if all of these positions are summed over, or used in another way that does not depend on their
+        order. If one of them is tied to another node or told apart, ``nodes`` are frozen; see ``settle``.
         """
         fresh = self.new(count)
         self.opaque.append((fresh, nodes, why))

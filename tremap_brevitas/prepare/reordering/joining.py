@@ -21,7 +21,7 @@ def joined(operands: Sequence[tuple[Labels, Names]], out: Names, identities: Ide
         operands: The tensors, and the names of their dimensions.
         out: Names of the result's dimensions.
         identities: The graph.
-        why: Where, for messages.
+        why: Name of the operation, for messages.
 
     Returns:
         The labels; None where dimensions do not fall on common boundaries.
@@ -100,9 +100,9 @@ def _tied(ours: list[Factor], theirs: list[Factor], kept: set[int], identities: 
         one, two = (_nodes(side, order, identities, why) for side in (ours, theirs))
         identities.unify(one, two, why)
         if reach[0] >= reach[1]:
-            # Factors of one slot each say more than a single factor of all of them.
+            # One factor for each slot is more precise than one for all of them.
             return theirs if reach[0] == reach[1] and len(theirs) > len(ours) else ours
-        # What one of them has beside the other is summed over, or else they cannot both be described.
+        # Slots that only one of them has are summed over; otherwise the two cannot be described together.
         if not (reach[0] - common) & kept:
             return theirs
         if not (reach[1] - common) & kept:

@@ -33,7 +33,7 @@ class Labels:
     Attributes:
         dims: For each dimension the slots that it is made of, in row-major order; none if its size is 1.
         factors: Identities of all slots.
-        spoiled: Nodes that must stay if this tensor is used at all, such as where an ``argmax`` came from.
+        spoiled: Nodes that must stay if this tensor is used at all, such as those that an ``argmax`` was taken over.
     """
 
     dims: tuple[tuple[int, ...], ...]
@@ -63,7 +63,7 @@ def slot() -> int:
     return next(_numbers)
 
 
-def made(columns: Sequence[Nodes | None], spoiled: tuple[int, ...] = ()) -> Labels:
+def labels_from_nodes(columns: Sequence[Nodes | None], spoiled: tuple[int, ...] = ()) -> Labels:
     """Create labels from the nodes along each dimension; a dimension of size 1 has None or one node."""
     dims: list[tuple[int, ...]] = []
     factors = []
@@ -79,12 +79,12 @@ def made(columns: Sequence[Nodes | None], spoiled: tuple[int, ...] = ()) -> Labe
 
 def fixed(shape: Sequence[int]) -> Labels:
     """Create labels of a tensor in which nothing moves."""
-    return made([np.full(n, FIXED) for n in shape])
+    return labels_from_nodes([np.full(n, FIXED) for n in shape])
 
 
 def fresh(shape: Sequence[int], identities: Identities) -> Labels:
     """Create labels of a tensor whose positions are not tied to anything yet."""
-    return made([identities.new(n) if n != 1 else None for n in shape])
+    return labels_from_nodes([identities.new(n) if n != 1 else None for n in shape])
 
 
 def split_slot(labels: Labels, number: int, sizes: Sequence[int]) -> tuple[Labels, tuple[int, ...]]:
@@ -147,11 +147,11 @@ def selected(labels: Labels, dim: int, pick: Callable[[Nodes], Nodes], identitie
     """Return labels after some positions of a dimension were selected or reordered.
 
     Args:
-        labels: Labels of the whole.
+        labels: Labels of the whole tensor.
         dim: The dimension.
-        pick: Takes the numbers of the places, returns those that are left.
+        pick: Function from the numbers of all positions to those that are left.
         identities: The graph.
-        why: Where, for messages.
+        why: Name of the operation, for messages.
     """
     slots = labels.dims[dim]
     size = math.prod(labels.size(s) for s in slots)
@@ -178,7 +178,7 @@ def selected(labels: Labels, dim: int, pick: Callable[[Nodes], Nodes], identitie
             nodes = identities.parts(nodes.squeeze(axis), ("slice", places.tobytes()), 1)[..., 0]
             factors = (*others, Factor(rest, nodes))
         return Labels((*labels.dims[:dim], (), *labels.dims[dim + 1 :]), factors, labels.spoiled)
-    # Parts of their own: what meets another slice of the same axis must not become one with it.
+    # Separate parts: a part that meets another slice of the same axis must not be unified with it.
     identities.seen(nodes.reshape(-1))
     nodes = identities.parts(nodes, ("slice", places.tobytes()), 1)[..., 0]
     new = Factor(tuple(number if s == slots[0] else s for s in factor.slots), nodes)
@@ -187,7 +187,7 @@ def selected(labels: Labels, dim: int, pick: Callable[[Nodes], Nodes], identitie
 
 def with_dim(labels: Labels, dim: int, nodes: Nodes) -> Labels:
     """Replace one dimension of size 1 in labels."""
-    column = made([nodes])
+    column = labels_from_nodes([nodes])
     return Labels(
         (*labels.dims[:dim], *column.dims, *labels.dims[dim + 1 :]), (*labels.factors, *column.factors), labels.spoiled
     )

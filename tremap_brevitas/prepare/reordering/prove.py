@@ -17,7 +17,7 @@ from tremap_brevitas.placed.modes import evaluation_mode
 from tremap_brevitas.prepare.reordering.apply import forget_cached, in_another_order
 
 Outputs = list[Tensor]
-# Sums come in another order; what is rounded afterwards can then differ by a step where it stood between two.
+# Sums are computed in another order, so that a value near the middle between two rounding steps may go to the other one.
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-2}
 
 
@@ -31,24 +31,24 @@ def prove_groups(
 ) -> dict[str, float]:
     """Compare a network's outputs before and after its channels are put in random orders.
 
-    It is done on a copy in float64, so that sums in another order hardly matter, with the network's own numbers and with
-    numbers that were varied at random, in which no two channels are alike. A model that cannot be copied or run so is run as
+    A copy in float64 is used, so that the order of sums hardly matters: once with the network's own parameters, and once with
+    parameters varied at random, so that no two channels are alike. A model that cannot be copied or run in float64 is run as
     it is.
 
     Args:
-        net: The placed model, which stays as it is.
+        net: The placed model; it is not changed.
         groups: The groups of channels; all are put into random orders together.
-        inputs: What the model is run on.
-        outputs_free: Whether the numbers of an output may come in another order.
+        inputs: Inputs to run the model on.
+        outputs_free: Whether the values of an output may come in another order.
         seed: Seed of the orders.
-        trials: How many random orders.
+        trials: Number of random orders.
 
     Returns:
-        Largest difference of an output, as a share of the largest output: ``"own"`` with the network's own numbers,
-        ``"varied"`` with varied ones (missing if it could not be run so). 0 for a network whose sums are exact.
+        Largest difference of an output, as a share of the largest output: ``"own"`` with the network's own parameters,
+        ``"varied"`` with varied ones (missing if that could not be run). 0 for a network whose sums are exact.
 
     Raises:
-        ValueError: If an output differs by more than rounding makes it.
+        ValueError: If an output differs by more than rounding explains.
     """
     rng = np.random.default_rng(seed)
     worst: dict[str, float] = {}
@@ -96,7 +96,7 @@ def _tried(make: Callable[[], PlacedModel], inputs: Sequence[Any]) -> PlacedMode
         with evaluation_mode(twin.model), torch.no_grad():
             twin.model(*[_doubled(value) for value in inputs])
         twin.memory_image()
-    except Exception:  # a model may insist on float32, or refuse to be copied; then it is run as it is
+    except Exception:  # a model may need float32, or be impossible to copy; then it is run as it is
         return None
     return twin
 

@@ -1,7 +1,7 @@
 """Channel tracing rules for torch operators; operators not listed here freeze their inputs.
 
 A rule takes a [Call][tremap_brevitas.prepare.reordering.rules.Call] and returns the labels of the result, a list of them for
-several results, or None where it cannot say.
+several results, or None if it cannot tell.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ class Call:
     """One call of an operator.
 
     Attributes:
-        name: Its name, without ``aten::`` and the underscore of what works in place.
+        name: Its name, without ``aten::`` and the underscore of in-place operators.
         args: All its arguments in the order of its signature, defaults filled in.
         named: The same by name.
-        result: What it returned.
+        result: Its result.
         labels: Finds the labels of a tensor among the arguments.
         identities: The graph.
         columns: For the weight of a grouped convolution: labels (groups, inputs of a group) of its columns.
         where: The operation and the module in which it ran, for messages.
-        layout: Shape, strides and offset of its first argument before it ran; None if that is no tensor.
+        layout: Shape, strides and offset of its first argument before it ran; None if that is not a tensor.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Call:
     where: str
     layout: Layout | None
 
-    def of(self, name: str) -> Labels:
+    def labels_of(self, name: str) -> Labels:
         """Return the labels of a tensor argument."""
         return self.labels(self.named[name])
 
@@ -105,7 +105,7 @@ def reduction(call: Call) -> Result:
         values = Labels(tuple(() if d in gone else next(dims) for d in range(ndim)), values.factors)
     if isinstance(call.result, Tensor):
         return values
-    # The second result says where; if it is used, the order counts.
+    # The second result holds positions; if it is used, the order counts.
     return [values, Labels(values.dims, values.factors, tuple(_along(labels, gone)))]
 
 
@@ -138,7 +138,7 @@ def sorting(call: Call) -> Result:
     return [values, Labels(values.dims, values.factors, tuple(_along(labels, [dim])))]
 
 
-def along(call: Call) -> Result:
+def softmax(call: Call) -> Result:
     """Trace ``softmax``: each element depends on all others along a dimension, in any order."""
     labels = call.labels(call.tensors()[0])
     ndim = len(labels.dims)
@@ -148,7 +148,7 @@ def along(call: Call) -> Result:
     return None if total is None else call.joined([(labels, range(ndim)), (total, rest)], range(ndim))
 
 
-def ordered(call: Call) -> Result:
+def cumulative(call: Call) -> Result:
     """Trace ``cumsum``: the result depends on the order along a dimension."""
     labels = call.labels(call.tensors()[0])
     call.stay(labels, _dims(call, len(labels.dims)))
@@ -157,32 +157,32 @@ def ordered(call: Call) -> Result:
 
 def batch_norm(call: Call) -> Result:
     """Trace BatchNorm: one value of each parameter for each channel of dimension 1."""
-    labels = call.of("input")
+    labels = call.labels_of("input")
     ndim = len(labels.dims)
     operands: list[Any] = [(labels, range(ndim))]
     for name in ("weight", "bias", "running_mean", "running_var"):
         if isinstance(call.named.get(name), Tensor):
-            operands.append((call.of(name), [1]))
+            operands.append((call.labels_of(name), [1]))
     values = call.joined(operands, range(ndim))
     return [values, *[fixed(tensor.shape) for tensor in call.result[1:]]]
 
 
 def layer_norm(call: Call) -> Result:
     """Trace LayerNorm: the order along the normalized dimensions does not matter."""
-    labels = call.of("input")
+    labels = call.labels_of("input")
     ndim = len(labels.dims)
     over = range(ndim - len(call.named["normalized_shape"]), ndim)
     total = call.joined([(labels, range(ndim))], range(over[0]))
     if total is None:
         return None
     operands: list[Any] = [(labels, range(ndim)), (total, range(over[0]))]
-    operands += [(call.of(name), over) for name in ("weight", "bias") if isinstance(call.named.get(name), Tensor)]
+    operands += [(call.labels_of(name), over) for name in ("weight", "bias") if isinstance(call.named.get(name), Tensor)]
     return [call.joined(operands, range(ndim)), *[fixed(tensor.shape) for tensor in call.result[1:]]]
 
 
 def group_norm(call: Call) -> Result:
     """Trace GroupNorm: channels stay in their group."""
-    labels, groups = call.of("input"), call.named["group"]
+    labels, groups = call.labels_of("input"), call.named["group"]
     shape = labels.shape()
     wide = viewed(labels, [shape[0], groups, shape[1] // groups, *shape[2:]])
     if wide is None:
@@ -192,7 +192,7 @@ def group_norm(call: Call) -> Result:
     operands: list[Any] = [(wide, range(ndim)), (total, [0, 1])]
     for name in ("weight", "bias"):
         if isinstance(call.named.get(name), Tensor):
-            affine = viewed(call.of(name), [groups, shape[1] // groups])
+            affine = viewed(call.labels_of(name), [groups, shape[1] // groups])
             if affine is None:
                 return None
             operands.append((affine, [1, 2]))
@@ -225,7 +225,7 @@ def product(call: Call) -> Result:
 
 def attention(call: Call) -> Result:
     """Trace scaled dot-product attention of (batch, heads, positions, channels)."""
-    query, key, value = (call.of(name) for name in ("query", "key", "value"))
+    query, key, value = (call.labels_of(name) for name in ("query", "key", "value"))
     weights = call.joined([(query, "bhnd"), (key, "bhmd")], "bhnm")
     if weights is None:
         return None
@@ -238,7 +238,7 @@ def attention(call: Call) -> Result:
 
 def embedding(call: Call) -> Result:
     """Trace an embedding table: the rows stay, their channels may move."""
-    table, numbers = call.of("weight"), call.of("indices")
+    table, numbers = call.labels_of("weight"), call.labels_of("indices")
     call.stay(table, [0])
     call.identities.freeze(numbers.all_nodes(), f"numbers of rows in {call.where}")
     ndim = len(numbers.dims)

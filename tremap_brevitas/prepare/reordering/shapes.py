@@ -10,7 +10,17 @@ import numpy as np
 from torch import Tensor
 
 from tremap_brevitas.prepare.reordering.identities import FIXED, Nodes
-from tremap_brevitas.prepare.reordering.labels import Factor, Labels, fresh, made, one_slot, selected, slot, viewed, with_dim
+from tremap_brevitas.prepare.reordering.labels import (
+    Factor,
+    Labels,
+    fresh,
+    labels_from_nodes,
+    one_slot,
+    selected,
+    slot,
+    viewed,
+    with_dim,
+)
 from tremap_brevitas.prepare.reordering.rules import Call, Result
 
 
@@ -24,7 +34,7 @@ def same(call: Call) -> Result:
 
 
 def strided(call: Call) -> Result:
-    """``as_strided`` where every element stays where it is, as pooling to one place does it in channels-last order."""
+    """Trace ``as_strided`` if it moves no element, as in pooling to one position in channels-last order."""
     if call.layout is None:
         return None
     shape, strides, offset = call.layout
@@ -145,7 +155,7 @@ def cat(call: Call) -> Result:
             one = one_slot(one, dim, call.identities, call.where)
             factors = [one.factor_of(one.dims[dim][0])]
         if len(factors) > 1 or any(len(factor.slots) > 1 for factor in factors):
-            # Places in several dimensions together: followed no further, which is enough for a maximum over all of them.
+            # Positions in several dimensions together are not traced further, which is enough for a maximum over all of them.
             hidden = [node for factor in factors for node in factor.nodes.reshape(-1).tolist()]
             columns.append(call.identities.hidden(one.shape()[dim], hidden, f"concatenated in {call.where}"))
         elif factors:
@@ -157,7 +167,7 @@ def cat(call: Call) -> Result:
     others = call.joined([(one, range(ndim)) for one in _without(parts, dim)], rest)
     if others is None:
         return None
-    joint = made([np.concatenate(columns)])
+    joint = labels_from_nodes([np.concatenate(columns)])
     dims = list(others.dims)
     dims.insert(dim, joint.dims[0])
     return Labels(tuple(dims), (*others.factors, *joint.factors))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tremap_brevitas.prepare.reordering.identities import FIXED, Identities, Nodes
-from tremap_brevitas.prepare.reordering.labels import Factor, Labels, fixed, made, slot
+from tremap_brevitas.prepare.reordering.labels import Factor, Labels, fixed, labels_from_nodes, slot
 from tremap_brevitas.prepare.reordering.rules import Call
 from tremap_brevitas.prepare.reordering.table import RULES
 
@@ -34,7 +34,7 @@ class Traced:
     Attributes:
         identities: Which channels are tied to which.
         axes: Nodes along each axis of each parameter and buffer of the model that was used, by name.
-        columns: Columns of grouped convolutions; the nodes of the weight's own axis 1 mean nothing there.
+        columns: Columns of grouped convolutions; the nodes of the weight's own axis 1 have no meaning there.
     """
 
     identities: Identities
@@ -43,14 +43,14 @@ class Traced:
 
 
 @torch.no_grad()
-def traced(model: nn.Module, run: Callable[[], Any], inputs: Iterable[Any], *, outputs_free: bool = False) -> Traced:
+def trace_channels(model: nn.Module, run: Callable[[], Any], inputs: Iterable[Any], *, outputs_free: bool = False) -> Traced:
     """Run a model and trace its channels.
 
     Args:
         model: The model, in evaluation mode.
         run: Runs it on ``inputs``.
-        inputs: What goes in; nothing in it moves.
-        outputs_free: Whether what comes out may come in another order.
+        inputs: Inputs of the model, which do not move.
+        outputs_free: Whether the outputs may come in another order.
     """
     recorder = _Recorder(model)
     for tensor in _tensors(inputs):
@@ -77,7 +77,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.axes: dict[str, tuple[Nodes | None, ...]] = {}
         self.columns: dict[tuple[str, int], Columns] = {}
         self._inside: list[str] = []
-        self._labels: dict[int, tuple[Tensor, Labels]] = {}  # the tensors are kept, so that no id comes back
+        self._labels: dict[int, tuple[Tensor, Labels]] = {}  # holds the tensors, so that no id is reused
         self._by_memory: dict[tuple[Any, ...], Labels] = {}
         self._used: set[int] = set()
         self._by_columns: dict[bytes, str] = {}
@@ -118,7 +118,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.axes[name] = axes
         if tensor.dim() > 1 and axes[1] is not None:
             self._by_columns[axes[1].tobytes()] = name
-        return made(axes)
+        return labels_from_nodes(axes)
 
     def labels(self, tensor: Tensor) -> Labels:
         """Return the labels of a tensor; a tensor from elsewhere is fixed, unless all its elements are equal."""
@@ -129,7 +129,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         labels = self._by_memory.get(_memory(tensor))
         self._used.add(id(labels))
         if labels is None:
-            labels = made([self._constant(tensor, dim) for dim in range(tensor.dim())])
+            labels = labels_from_nodes([self._constant(tensor, dim) for dim in range(tensor.dim())])
         self.keep(tensor, labels)
         return labels
 
@@ -191,7 +191,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if labels is None or labels.shape() != tuple(tensor.shape):
                 self.stop(entering, f"not understood: {call.where}")
                 labels = fixed(tensor.shape)
-            before = self._labels.get(id(tensor))  # what works in place returns what it was given, in another shape at times
+            before = self._labels.get(id(tensor))  # an in-place operator returns its argument, sometimes in another shape
             if before is None or before[1].shape() != labels.shape():
                 self.keep(tensor, labels)
         if rule is None and not any(isinstance(tensor, Tensor) for tensor in results):
