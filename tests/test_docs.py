@@ -51,7 +51,8 @@ def test_export(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["quick_start", "concepts", "my_model", "reproducibility", "errors", "faq", "order", "layout", "gpu", "training"]
+    "name",
+    ["quick_start", "concepts", "my_model", "reproducibility", "errors", "faq", "order", "layout", "gpu", "training", "study"],
 )
 def test_page(name, tmp_path):
     if name == "training":

@@ -123,6 +123,8 @@ def values():
         advice.options[0],
         advice.options[0].measured,
         advice.options[0].measured.first,
+        planning.SupplyPoint(0.5, 1e-3, 0.25),
+        planning.advise_supply([planning.SupplyPoint(0.5, 1e-3, 0.25)], bits=8, chips=3),
         next(planning.assign(chips, [planning.Prepared("a", image, 0.9)], goal=0.5, curve=curve)),
         planning.plan_groups(chips, image, curve, goal=0.6, steps=10)[0],
         onnx_files.OnnxReport("m.onnx", {"fc": "w"}, ()),

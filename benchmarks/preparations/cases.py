@@ -12,6 +12,8 @@ GROUP_RATES = (6e-3, 1e-3, 2e-2)
 GROUPS = (5, 20, 10, 2)
 OTHERS_RATES = (2e-2, 4e-2, 1e-1)  # of methods that others have published
 
+UNIFORM = "uniform"
+
 AS_THEY_LIE = "as they lie"
 NEAREST = "nearest"
 SIGNS = "nearest, sign of each channel"
@@ -72,6 +74,7 @@ class Case:
         seed: Seed of maps, images and batches.
         chips: Chips in the group.
         chip: The chip that is prepared alone; None: the group is, all together.
+        map: Kind of the chips' maps: ``UNIFORM``, or one of ``elsewhere.MAPS`` or ``elsewhere.BOARDS``.
     """
 
     network: str
@@ -80,11 +83,12 @@ class Case:
     seed: int
     chips: int = 1
     chip: int | None = 0
+    map: str = UNIFORM
 
     @property
     def name(self) -> str:
-        """Its name in the run folder."""
-        return ", ".join(f"{key}={value}" for key, value in asdict(self).items())
+        """Its name in the run folder, where old records know uniform maps alone."""
+        return ", ".join(f"{key}={value}" for key, value in asdict(self).items() if (key, value) != ("map", UNIFORM))
 
     @property
     def cost(self) -> Cost:

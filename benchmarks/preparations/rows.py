@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from benchmarks.preparations.cases import COSTS, Case
+from benchmarks.preparations.cases import COSTS, UNIFORM, Case
 from tremap_brevitas.files import atomic_file
 
 WRITTEN = {"group_image": "one image", "chip_image": "image a chip"}
@@ -34,6 +34,7 @@ class Row:
         stuck: Share of the cells that are stuck, in a group on any member; None where it was not kept.
         wrong: Weights that read otherwise than wanted; None where they were not counted.
         steps, images, labels: What the preparation takes, as its ``Cost``.
+        map: Kind of the chips' maps.
     """
 
     network: str
@@ -52,12 +53,13 @@ class Row:
     steps: int = 0
     images: int = 0
     labels: int = 0
+    map: str = UNIFORM
 
     @property
     def case(self) -> Case:
         """The case that it is of."""
-        alone = self.written == OWN
-        return Case(self.network, self.rate, self.preparation, self.seed, self.chips, int(self.chip) if alone else None)
+        chip = int(self.chip) if self.written == OWN else None
+        return Case(self.network, self.rate, self.preparation, self.seed, self.chips, chip, self.map)
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -94,7 +96,17 @@ def merged(old: Iterable[Row], new: Iterable[Row]) -> list[Row]:
 
     def place(row: Row) -> tuple[Any, ...]:
         written = (UNION, *WRITTEN.values(), OWN).index(row.written)
-        return row.network, row.chips, row.rate, order[row.preparation], row.seed, written, row.chip
+        return (
+            row.network,
+            row.map != UNIFORM,
+            row.map,
+            row.chips,
+            row.rate,
+            order[row.preparation],
+            row.seed,
+            written,
+            row.chip,
+        )
 
     return sorted(rows.values(), key=place)
 

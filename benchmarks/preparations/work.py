@@ -7,15 +7,17 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 
 import tremap_brevitas as tm
 from benchmarks.preparations.cases import AS_THEY_LIE, EVALUATED, NEAREST, ORDER, Case
+from benchmarks.preparations.elsewhere import DIGITS
+from benchmarks.preparations.maps import chips_of, memory_of
 from benchmarks.preparations.methods import METHODS
 from benchmarks.study.job import placed
-from benchmarks.study.maps import fault_maps
 from benchmarks.study.rows import Row
 from benchmarks.study.workbench import content_digest, data_files, has_bfloat16
 from benchmarks.study.worker import Baseline, Setup, workbench_of
@@ -41,21 +43,25 @@ class Work:
     """Work of a job that runs a case.
 
     Args:
-        setup: What a worker must know.
+        setup: What a worker must know; None for the small networks, which need neither data nor weights.
+        measured: Read-backs of a board, for cases of its maps.
     """
 
-    setup: Setup
+    setup: Setup | None
+    measured: tuple[Path, ...] = ()
 
     def __call__(self, case: Case) -> dict[str, Any]:
         """Run it; returns the accuracy of the healthy network, of the prepared one under its map, and of a group's chips."""
         torch.manual_seed(case.seed)
-        clean = _clean(self.setup, case.network)
-        bench = workbench_of(self.setup, case.network)
+        clean = _clean(self.setup, case.network, case.seed if case.network in DIGITS else None)
+        bench = _bench(self.setup, case.network, case.seed)
         bench.reset()
         store: Any = "plain" if case.preparation == AS_THEY_LIE else "nearest"
         row = Row(network=case.network, chips=case.chips, rate=case.rate, seed=case.seed, store=store)
-        net = placed(row, bench)
-        chips = fault_maps(row, net.placement.memory, max(case.chips, 5), seed=case.seed)  # a chip is the same in any group
+        memory = memory_of(case)
+        net = placed(row, bench) if memory is None else tm.place(bench.model, memory, rule=tm.Rule(store))
+        # A chip is the same in any group.
+        chips = chips_of(case, net.placement.memory, max(case.chips, 5), measured=self.measured)
         fault_map = tm.merge(chips[: case.chips], on_conflict="free") if case.chip is None else chips[case.chip]
         result: dict[str, Any] = {"clean": clean, "stuck": _stuck(fault_map)}
         if case.chip is not None and net.certificate(fault_map).bit_exact:
@@ -82,9 +88,19 @@ def _stuck(fault_map: tm.FaultMap) -> float:
     return fault_map.union_rate if isinstance(fault_map, tm.MergedFaultMap) else fault_map.fault_rate
 
 
+def _bench(setup: Setup | None, network: str, seed: int) -> Any:
+    """The network of a case: a ResNet, or a small one of this seed."""
+    if network in DIGITS:
+        from benchmarks.preparations.networks import digits_bench
+
+        return digits_bench(network, seed)
+    return workbench_of(cast(Setup, setup), network)
+
+
 @cache
-def _clean(setup: Setup, network: str) -> float:
-    """Accuracy of the healthy network."""
-    bench = workbench_of(setup, network)
+def _clean(setup: Setup | None, network: str, seed: int | None) -> float:
+    """Accuracy of the healthy network; a ResNet is the same for every seed."""
+    bench = _bench(setup, network, seed or 0)
     bench.reset()
-    return bench.accuracy(bench.model.eval())
+    accuracy: float = bench.accuracy(bench.model.eval())
+    return accuracy

@@ -99,6 +99,9 @@ COMMANDS = {
         "--out",
         "out",
     ],
+    "advise voltages": [
+        *["advise", "--voltages", "sram.csv", "--energy", "energy.csv", "--bits", "8", "--chips", "2", "--within", "0.5"],
+    ],
     "report": ["report", "fleet.csv", "--threshold", "0.5", "--title", "title", "--yield", "out"],
     "order": [
         *["order", "bundle", "nearly", "--out", "out", "--csv", "list", "--run", "run", "--seed", "1", "--workers", "1"],
@@ -134,6 +137,8 @@ def place(tmp_path_factory):
     ArrayGeometry(MEMORY, column_mux=2).save(root / "geometry.json")
     ResilienceCurve([Point(0.0, 0.9), Point(1.0, 0.3), Point(1.0, 0.7, steps=100)]).save(root / "curve.json")
     (root / "repair.csv").write_text("bank,kind,index\n0,row,3\n")
+    (root / "sram.csv").write_text("voltage,rate\n1.0,0\n0.5,1e-3\n")
+    (root / "energy.csv").write_text("voltage,energy\n1.0,2\n0.4,1\n")
     for name, content in FILES.items():
         (root / name).write_bytes(content)
     (root / "folder").mkdir()

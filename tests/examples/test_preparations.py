@@ -9,7 +9,7 @@ import pytest
 from study_bench import small_workbench
 
 from benchmarks.preparations import __main__ as command
-from benchmarks.preparations import cases, methods, page, rows, table, work
+from benchmarks.preparations import cases, methods, networks_page, page, rows, supply_page, table, work
 from benchmarks.preparations import statistics as figures
 from benchmarks.preparations.cases import Case
 from benchmarks.preparations.methods import METHODS
@@ -38,7 +38,7 @@ def run(bench, monkeypatch):
     """Runs a case on noise, with the network as good as trained."""
     monkeypatch.setattr(methods, "IMAGES", 8)
     monkeypatch.setattr(work, "workbench_of", lambda setup, network: bench)
-    monkeypatch.setattr(work, "_clean", lambda setup, network: 0.5)
+    monkeypatch.setattr(work, "_clean", lambda *_: 0.5)
     monkeypatch.setattr(bench, "train", lambda strategy, **_: strategy.step())
     return lambda case: rows.rows_of(case, work.Work(None)(case))
 
@@ -78,8 +78,8 @@ def test_the_table_beside_other_methods_pairs_chips():
 
 def test_a_network_that_is_read_as_wanted_is_not_run(bench, monkeypatch):
     monkeypatch.setattr(work, "workbench_of", lambda setup, network: bench)
-    monkeypatch.setattr(work, "_clean", lambda setup, network: 0.123)
-    monkeypatch.setattr(work, "fault_maps", lambda row, memory, chips, seed: [work.tm.FaultMap(memory, [], [])] * chips)
+    monkeypatch.setattr(work, "_clean", lambda *_: 0.123)
+    monkeypatch.setattr(work, "chips_of", lambda case, memory, count, measured: [work.tm.FaultMap(memory, [], [])] * count)
     monkeypatch.setattr(bench, "accuracy", None)  # it would not run
     result = work.Work(None)(Case("resnet20", 1e-6, cases.COMPENSATED, 0))
     assert (result["prepared"], result["wrong"]) == (0.123, 0)
@@ -152,8 +152,9 @@ def test_what_ships_is_what_is_published():
 
 def test_pages_have_the_published_figures():
     filled = {**page.texts(figures.frame_of(CSV), CSV), "no training": table.table(CSV)}
+    filled |= {**networks_page.texts(command.OTHERS), **supply_page.texts()}
     seen = set()
-    for path in (DOCS / "study.md", DOCS / "compensation.md", DOCS.parent / "README.md"):
+    for path in command.PAGES:
         text = path.read_text(encoding="utf-8")
         for name in re.findall(r"<!-- (?!/)(.*?) -->\n", text):
             (body,) = re.findall(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", text, re.S)

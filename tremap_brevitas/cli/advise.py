@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import click
 
-from tremap_brevitas.cli.common import Number, json_option
+from tremap_brevitas.cli.common import FILE, Number, json_option
+from tremap_brevitas.cli.inputs import regular
 from tremap_brevitas.cli.printing import echo, print_json, table
+from tremap_brevitas.cli.supply import echo_supply, supply_json
 from tremap_brevitas.planning.advice import Advice, Option
 from tremap_brevitas.planning.advice import advise as advice_for
+from tremap_brevitas.planning.supply import advise_supply, read_supply_points
 from tremap_brevitas.printable import counted
 
 HEADING = ["preparation", "basis", "measured at", "seeds x chips", "mean", "95 %", "worst", "good"]
@@ -23,25 +28,59 @@ HEADING += ["steps", "labels", "images", "core seconds"]
 Examples:
   tremap advise --rate 1e-3 --bits 8 --chips 1000
   tremap advise --rate 6e-3 --bits 8 --chips 20 --one-image
+  tremap advise --voltages sram.csv --bits 8 --chips 1000
 """
 )
-@click.option("--rate", required=True, type=Number(0, 1, min_open=True, max_open=True), help="Stuck cells over all cells.")
+@click.option("--rate", type=Number(0, 1, min_open=True, max_open=True), help="Stuck cells over all cells.")
+@click.option("--voltages", type=FILE, help="In place of --rate: CSV with the columns voltage, rate.")
+@click.option(
+    "--energy", type=FILE, help="With --voltages: CSV with the columns voltage, energy. Default: the square of the voltage."
+)
 @click.option("--bits", required=True, type=click.IntRange(min=1), help="Bits of a weight's code.")
 @click.option("--chips", required=True, type=click.IntRange(min=1), help="Chips of the fleet.")
 @click.option("--one-image", is_flag=True, help="All chips are written with the same image.")
 @click.option("--within", default=0.5, show_default=True, type=Number(0, 100), help="Percentage points that a chip may lose.")
 @json_option
-def advise(rate: float, bits: int, chips: int, one_image: bool, within: float, as_json: bool) -> None:
+def advise(
+    rate: float | None,
+    voltages: Path | None,
+    energy: Path | None,
+    bits: int,
+    chips: int,
+    one_image: bool,
+    within: float,
+    as_json: bool,
+) -> None:
     """Find the cheapest preparation that was measured to keep every chip within some points of the healthy network.
 
     The figures are of ResNet-20 on CIFAR-10, cells stuck at random, from the study's rows in docs/preparations.csv, whose
-    lines are named. Steps and seconds are the fleet's.
+    lines are named. Steps and seconds are the fleet's. With --voltages: for each supply voltage of the memory, with the energy
+    that it saves, and the lowest voltage that each preparation allows.
     """
+    if (rate is None) == (voltages is None):
+        raise click.UsageError("give either --rate or --voltages")
+    if energy is not None and voltages is None:
+        raise click.UsageError("--energy goes with --voltages")
+    together = "one image for all" if one_image else "an image for each"
+    if voltages is not None:
+        with ExitStack() as files:
+            energy_file = None if energy is None else files.enter_context(regular(energy))
+            points = read_supply_points(files.enter_context(regular(voltages)), energy_file)
+        supply = advise_supply(points, bits=bits, chips=chips, one_image=one_image, within=within)
+        if as_json:
+            print_json({"bits": bits, "chips": chips, "one_image": one_image, "within": within, **supply_json(supply)})
+            return
+        model = "as given" if energy else "goes with the square of the voltage"
+        echo(f"{counted(chips, 'chip')}, {bits} bits, {together}, every chip within {within:g} points; ResNet-20 on CIFAR-10;")
+        echo(f"energy of the memory: {model}, 1 at {points[0].voltage:g} V")
+        echo("")
+        echo_supply(supply)
+        return
+    assert rate is not None
     advice = advice_for(rate, bits=bits, chips=chips, one_image=one_image, within=within)
     if as_json:
         print_json(_as_json(advice))
         return
-    together = "one image for all" if one_image else "an image for each"
     echo(f"{counted(chips, 'chip')}, {rate:g} of the cells stuck, {bits} bits, {together}; ResNet-20 on CIFAR-10:")
     echo(_answer(advice))
     echo("")

@@ -16,6 +16,7 @@ from tremap_brevitas.tables import read_table
 ROWS = Path(__file__).parent / "preparations.csv"  # docs/preparations.csv, written by benchmarks/preparations
 COLUMNS = ["network", "rate", "preparation", "seed", "chips", "chip", "clean", "seconds", "written", "accuracy"]
 COLUMNS += ["core_seconds", "steps", "images", "labels"]
+UNIFORM = "uniform"  # stuck cells at random
 AS_THEY_LIE = "as they lie"  # the same image for every chip
 
 
@@ -37,6 +38,7 @@ class ChipRow:
         images: Images without labels that it takes.
         labels: Images with labels that it takes.
         line: Line of the file.
+        map: Kind of the chip's map.
     """
 
     network: str
@@ -52,6 +54,7 @@ class ChipRow:
     images: int
     labels: int
     line: int
+    map: str = UNIFORM
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,7 @@ def chip_rows(path: Path) -> list[ChipRow]:
     ):
         if written == "own image":
             own = ChipRow(**{**vars(row), "chips": 1})
-            alone.setdefault((row.network, row.rate, row.preparation, row.seed, row.chip), own)
+            alone.setdefault((row.network, row.map, row.rate, row.preparation, row.seed, row.chip), own)
         elif written == "one image":
             shared.append(row)
     return [*alone.values(), *shared]
@@ -176,13 +179,14 @@ def _row(line: Mapping[str, str], number: int) -> tuple[ChipRow, str]:
         images=int(line["images"]),
         labels=int(line["labels"]),
         line=number,
+        map=line.get("map") or UNIFORM,
     )
     return row, line["written"]
 
 
 @cache
 def measurements(path: Path = ROWS) -> tuple[Measured, ...]:
-    """Return all measurements, one value for each network, rate, preparation and size of group.
+    """Return all measurements under uniform maps, one value for each network, rate, preparation and size of group.
 
     Examples:
         >>> {one.bits for one in measurements()} >= {8}
@@ -190,5 +194,6 @@ def measurements(path: Path = ROWS) -> tuple[Measured, ...]:
     """
     groups: dict[tuple[object, ...], list[ChipRow]] = {}
     for row in chip_rows(path):
-        groups.setdefault((row.network, row.rate, row.preparation, row.chips), []).append(row)
+        if row.map == UNIFORM:
+            groups.setdefault((row.network, row.rate, row.preparation, row.chips), []).append(row)
     return tuple(Measured(tuple(rows)) for rows in groups.values())
