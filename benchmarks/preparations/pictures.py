@@ -47,7 +47,7 @@ def draw(frame: pd.DataFrame, docs: Path) -> None:
 def draw_rates(frame: pd.DataFrame, path: Path) -> None:
     """Draw the difference from the healthy network against the rate: a line a preparation, the whole and the last points."""
     networks = [name for name in NETWORKS if len(frame[(frame.network == name) & (frame.chips == 1)])]
-    canvas = new_figure(12, 4.4 * len(networks))
+    canvas = new_figure(9.5, 3.8 * len(networks))
     panels = canvas.subplots(len(networks), 2, squeeze=False)
     for (whole, close), network in zip(panels, networks, strict=True):
         for axes, limits in ((whole, None), (close, (-4.2, 0.8))):
@@ -77,7 +77,7 @@ def _line(axes: Any, grouped: Any, colour: str, label: str, style: str = "o-") -
 
 def draw_cost(frame: pd.DataFrame, path: Path) -> None:
     """Draw seconds of one core against the rate; the legend has what does not depend on it: steps, images, labels."""
-    canvas = new_figure(9.5, 5.4)
+    canvas = new_figure(8.5, 5)
     axes = canvas.subplots()
     some = frame[(frame.network == "resnet20") & (frame.chips == 1)]
     for name, colour in DRAWN.items():
@@ -103,7 +103,7 @@ def draw_cost(frame: pd.DataFrame, path: Path) -> None:
 
 def draw_groups(frame: pd.DataFrame, path: Path) -> None:
     """Draw the difference from the healthy network against the number of chips that share one image."""
-    canvas = new_figure(12, 4.4)
+    canvas = new_figure(9.5, 4.2)
     panels = canvas.subplots(1, 2)
     some = frame[frame.network == "resnet20"]
     for axes, limits in zip(panels, (None, (-5, 0.8)), strict=True):

@@ -80,7 +80,7 @@ def _near(point: SupplyPoint, option: Option) -> bool:
 
 def draw_energy(path: Path) -> None:
     """Draw the difference from the healthy network against the memory's energy, a line a preparation, at published voltages."""
-    canvas = new_figure(12, 4.6)
+    canvas = new_figure(9.5, 4.2)
     panels = canvas.subplots(1, len(MEMORIES), squeeze=False)[0]
     for axes, (title, memory) in zip(panels, MEMORIES.items(), strict=True):
         answer = advice_of(memory)

@@ -24,7 +24,8 @@ from tremap_brevitas import quant as tq
 from tremap_brevitas.onnx_files import load_onnx
 
 PAGE = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
-HEAD, _, *ROWS = [[cell.strip() for cell in line.strip("| ").split("|")] for line in re.findall(r"^\|.*\|$", PAGE, re.M)]
+FILES, _, *LINES = [[cell.strip() for cell in line.strip("| ").split("|")] for line in re.findall(r"^\|.*\|$", PAGE, re.M)]
+HEAD, *ROWS = map(list, zip(FILES, *LINES, strict=True))  # a line of the page is a tool's; a row here is a file's
 SLOW = ("hls4ml", "RTL")
 ONE_SCALE, PER_CHANNEL = tq.FaultyInt8WeightPerTensorFixedPoint, tq.FaultyInt8WeightPerChannelFloat
 X = torch.randn(8, 1, 6, 6, generator=torch.Generator().manual_seed(5))
@@ -119,7 +120,7 @@ def verdict(run, expected, x=X):
 
 
 def test_the_table_is_whole():
-    assert ["file", *TOOLS, *SLOW] == HEAD
+    assert ["tool", *TOOLS, *SLOW] == HEAD
     assert len(ROWS) == 4
     assert all(len(row) == len(HEAD) for row in ROWS)
 
