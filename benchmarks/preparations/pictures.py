@@ -77,7 +77,7 @@ def _line(axes: Any, grouped: Any, colour: str, label: str, style: str = "o-") -
 
 def draw_cost(frame: pd.DataFrame, path: Path) -> None:
     """Draw seconds of one core against the rate; the legend has what does not depend on it: steps, images, labels."""
-    canvas = new_figure(8.5, 5)
+    canvas = new_figure(9.5, 5.4)
     axes = canvas.subplots()
     some = frame[(frame.network == "resnet20") & (frame.chips == 1)]
     for name, colour in DRAWN.items():
