@@ -41,6 +41,7 @@ def texts(frame: pd.DataFrame, csv: Path) -> dict[str, str]:
     """What stands between the markers, by name; pages take those that they have markers for."""
     return {
         "what to do": what_to_do(),
+        "what to do, in short": what_to_do(sizes=(1, 5, 20), least=-5.0),
         **{f"rates {bits}": rates(frame, network) for network, bits in (("resnet20", 8), ("resnet20-4bit", 4))},
         "pairs": pairs(frame),
         "groups": groups(frame),
@@ -62,21 +63,26 @@ def _table(rows: Iterable[Iterable[str]], heads: list[str]) -> str:
     return tabulate(list(rows), heads, tablefmt="github", disable_numparse=True)
 
 
-def what_to_do() -> str:
-    """For each rate, and each number of chips that share an image: the cheapest preparation that was good enough."""
+def what_to_do(*, sizes: Iterable[int] = SIZES, least: float = -100.0) -> str:
+    """For each rate, and each number of chips that share an image: the cheapest preparation that was good enough.
+
+    Args:
+        sizes: Numbers of chips.
+        least: Cases whose best preparation has fewer points are left out.
+    """
     rates = sorted({one.first.rate for one in measurements() if one.first.network in NETWORKS})
     lines = []
     for network in NETWORKS:
         mine = [one for one in measurements() if one.first.network == network]
-        for size in SIZES:
+        for size in sizes:
             measured = {(one.first.rate, one.first.chips) for one in mine}
             some = [rate for rate in rates if (rate, size) in measured]
-            lines += _ranges([advise(rate, bits=mine[0].bits, chips=size, one_image=size > 1) for rate in some])
+            lines += _ranges([advise(rate, bits=mine[0].bits, chips=size, one_image=size > 1) for rate in some], least)
     heads = ["stuck cells of a chip", "bits", "chips with one image", "what to do", "points, and worst chip", "of a chip"]
     return _table(lines, [*heads[:5], "seconds of one core", "images"])
 
 
-def _ranges(answers: list[Advice]) -> list[list[str]]:
+def _ranges(answers: list[Advice], least: float) -> list[list[str]]:
     """One line for neighbouring rates with the same answer, with the figures of the highest."""
     lines: list[list[str]] = []
     before: str | None = None
@@ -84,7 +90,7 @@ def _ranges(answers: list[Advice]) -> list[list[str]]:
         best = advice.best
         seconded = [option for option in advice.options if option.measured.seeds > 1 and option.basis == "measured"]
         chosen = best or max(seconded, key=lambda option: option.measured.worst, default=None)
-        if chosen is None:
+        if chosen is None or chosen.measured.mean < least:
             continue
         one = chosen.measured
         name = NOTHING.get(chosen.preparation, chosen.preparation)
