@@ -62,16 +62,17 @@ class MobileNetV2(nn.Module):
         return out
 
 
-class Block(nn.Module):
-    """Attention and feed-forward, each behind a LayerNorm and added to its input."""
+class PreNorm(nn.Module):
+    """Attention and feed-forward, each behind a LayerNorm and added to its input; a subclass makes the layers."""
 
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.out = qnn.QuantLinear(width, 3 * width, bias=True), qnn.QuantLinear(width, width, bias=True)
-        self.up, self.gelu = qnn.QuantLinear(width, 4 * width, bias=True), nn.GELU()
-        self.down = qnn.QuantLinear(4 * width, width, bias=True)
+    heads: int
+    norm1: nn.Module
+    norm2: nn.Module
+    qkv: nn.Module
+    out: nn.Module
+    up: nn.Module
+    gelu: nn.Module
+    down: nn.Module
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, places, width) to the same shape."""
@@ -82,6 +83,18 @@ class Block(nn.Module):
         x = x + self.out((weights @ v).transpose(1, 2).reshape(batch, places, width))
         out: Tensor = x + self.down(self.gelu(self.up(self.norm2(x))))
         return out
+
+
+class Block(PreNorm):
+    """The layers with float inputs."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = qnn.QuantLinear(width, 3 * width, bias=True), qnn.QuantLinear(width, width, bias=True)
+        self.up, self.gelu = qnn.QuantLinear(width, 4 * width, bias=True), nn.GELU()
+        self.down = qnn.QuantLinear(4 * width, width, bias=True)
 
 
 class Transformer(nn.Module):

@@ -16,7 +16,10 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_call_site_runs(capsys, monkeypatch, tmp_path):
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    blocks = re.findall(r"```python\n(.*?)```", README, re.S)
+    assert len(blocks) == 3
+    assert len(blocks[1].splitlines()) == 10  # from the model to a certified bundle
+    code = "\n".join(blocks)
     names: dict[str, object] = {}
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), names)

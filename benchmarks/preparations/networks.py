@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from training import Data, accuracy_on, seed_everything, train
 
 import tremap_brevitas as tm
+from benchmarks.order_models import PreNorm
 
 BATCH = 128  # of a retraining, as the ResNets'
 BASELINE_BATCH = 64
@@ -87,7 +88,7 @@ class DigitsMobileNet(nn.Module):
         return out
 
 
-class Block(nn.Module):
+class Block(PreNorm):
     """Attention and feed-forward, each behind a LayerNorm and added to its input; 8-bit inputs of every layer."""
 
     def __init__(self, width: int, heads: int, quant: Any) -> None:
@@ -101,16 +102,6 @@ class Block(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = linear(width, 3 * width), linear(width, width)
         self.up, self.gelu, self.down = linear(width, 2 * width), nn.GELU(), linear(2 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, places, width) to the same shape."""
-        batch, places, width = x.shape
-        q, k, v = self.qkv(self.norm1(x)).chunk(3, -1)
-        q, k, v = (t.view(batch, places, self.heads, -1).transpose(1, 2) for t in (q, k, v))
-        weights = (q @ k.transpose(-2, -1) / (width // self.heads) ** 0.5).softmax(-1)
-        x = x + self.out((weights @ v).transpose(1, 2).reshape(batch, places, width))
-        out: Tensor = x + self.down(self.gelu(self.up(self.norm2(x))))
-        return out
 
 
 class DigitsTransformer(nn.Module):

@@ -107,7 +107,7 @@ class ChannelGroup:
 
     An *order* is a permutation: slot ``s`` holds channel ``order[s]``. Several groups of a network are applied one after the
     other, in the order in which they are listed; each is a change that leaves the network's function as it is. Channels that
-    may only move within blocks, and blocks that may only move whole, are groups of their own::
+    may only move within blocks, and blocks that may only move whole, are groups of their own:
 
         8 attention heads of 16   8 groups of 16 channels (within each head), then 1 group of 8 channels with 16 indices each
         grouped convolution       for each of its groups one of its inputs, and one of its outputs; then one of whole groups
