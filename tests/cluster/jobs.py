@@ -65,11 +65,18 @@ def fails(seed):
     return retrained(seed)
 
 
+def variable(name):
+    return os.environ.get(name)
+
+
+def cluster_of(_):
+    """Address of the cluster on which this job runs."""
+    import ray
+
+    return ray.get_runtime_context().gcs_address
+
+
 if __name__ == "__main__":
     from tremap_brevitas.cluster import run_jobs
 
     run_jobs(retrained, MANY, folder=sys.argv[1], options={"steps": 20}, progress=None)
-
-
-def variable(name):
-    return os.environ.get(name)

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cluster.jobs import JOBS, Deadly, Slow, fails, retrained, variable
+from cluster.jobs import JOBS, Deadly, Slow, cluster_of, fails, retrained, variable
 
 from tremap_brevitas.cluster import JobError, RayEngine, run_jobs
 
@@ -60,6 +60,13 @@ class TestAClusterThatLives:
     def test_what_workers_are_to_find(self, shared):
         engine = RayEngine(shared.address, runtime_env={"env_vars": {"WHERE_WEIGHTS_ARE": "there"}})
         assert run_jobs(variable, {"a": "WHERE_WEIGHTS_ARE"}, engine=engine, progress=None) == {"a": "there"}
+
+    def test_without_an_address_somebody_elses_cluster_is_left_alone(self, shared, monkeypatch):
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        own = run_jobs(cluster_of, {"a": 0}, engine=RayEngine(), progress=None)["a"]
+        assert own != shared.address
+        monkeypatch.setenv("RAY_ADDRESS", shared.address)
+        assert run_jobs(cluster_of, {"a": 0}, engine=RayEngine(), progress=None) == {"a": shared.address}
 
 
 def test_a_worker_that_is_killed(cluster, expected, tmp_path):

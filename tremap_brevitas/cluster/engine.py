@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -56,7 +57,8 @@ class RayEngine:
     threads everywhere (``threads``).
 
     Args:
-        address: Address of a running cluster, such as ``"auto"`` or ``"ray://head:10001"``; None starts one on this machine.
+        address: Address of a running cluster, such as ``"auto"`` or ``"ray://head:10001"``. None takes the cluster that the
+            variable ``RAY_ADDRESS`` names, as inside a Ray job, and starts one on this machine where it is not set.
         num_cpus: CPU cores of a job.
         num_gpus: GPUs of a job; may be a fraction.
         threads: Threads of torch in a job; None for ``num_cpus``.
@@ -92,7 +94,9 @@ class RayEngine:
             raise ImportError("a Ray engine needs Ray: pip install 'tremap_brevitas[cluster]'") from error
         ours = not ray.is_initialized()
         if ours:
-            ray.init(address=self.address, log_to_driver=False, include_dashboard=False, configure_logging=False)
+            # Without an address Ray would join whatever cluster runs on this machine, somebody else's too.
+            address = self.address or os.environ.get("RAY_ADDRESS") or "local"
+            ray.init(address=address, log_to_driver=False, include_dashboard=False, configure_logging=False)
         running: dict[Any, str] = {}
         try:
             remote = ray.remote(
