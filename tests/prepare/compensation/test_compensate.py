@@ -288,6 +288,26 @@ def test_the_same_inputs_give_the_same_codes():
     assert all(torch.equal(codes[0][key], codes[1][key]) for key in codes[0])
 
 
+def test_the_healthy_network_comes_back_from_its_state():
+    net = a_net(network())
+    with torch.no_grad():
+        wanted = net.model(images(seed=7))
+    healthy, codes = copy.deepcopy(net.model.state_dict()), net.memory_image().codes
+    net.compensate_([images()], fault_map=a_chip(net.placement, rate=0.2), progress=False)
+    with torch.no_grad():
+        assert not torch.equal(net.model(images(seed=7)), wanted)
+    net.clear_faults_()
+    net.model.load_state_dict(healthy)
+    with torch.no_grad():
+        assert torch.equal(net.model(images(seed=7)), wanted)
+    assert all(np.array_equal(net.memory_image().codes[name], before) for name, before in codes.items())
+    # The next chip begins with the healthy network, as if there had been none before it.
+    chip, twin = a_chip(net.placement, seed=4), a_net(network())
+    for one in (net, twin):
+        one.compensate_([images()], fault_map=chip, progress=False)
+    assert all(torch.equal(value, twin.model.state_dict()[key]) for key, value in net.model.state_dict().items())
+
+
 def test_retraining_evaluation_and_export_go_on_from_there(tmp_path):
     torch.manual_seed(0)
     model = tm.make_faulty(DigitsNet())
@@ -334,6 +354,23 @@ class TestErrorsLeaveTheModelAsItWas:
         x = images()
         x[3, 0, 0, 0] = float("nan")
         self.check(net, ValueError, "layer 'first': its inputs are not all finite", [x])
+
+    @pytest.mark.parametrize("shared", [False, True])
+    def test_an_interruption_when_the_first_layers_are_done(self, net, shared):
+        first, done = net.model.first.weight.clone(), []
+        options = {"moments": net.moments([images()], progress=False)} if shared else {}
+        solve = of_a_layer.LayerProblem.solve
+
+        def interrupted(*args, **options):
+            done.append(torch.equal(net.model.first.weight, first))
+            if len(done) == 3:
+                raise KeyboardInterrupt("by the user")
+            return solve(*args, **options)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(of_a_layer.LayerProblem, "solve", interrupted)
+            self.check(net, KeyboardInterrupt, "by the user", *([] if shared else [[images()]]), **options)
+        assert done == [True, False, False]  # the model had been changed when the error came
 
     def test_inputs_of_another_shape(self, net):
         self.check(net, RuntimeError, "channels", [images(shape=(2, 8, 8))])
