@@ -20,6 +20,7 @@ SIGNS = "nearest, sign of each channel"
 BATCHNORM = "nearest, BatchNorm measured anew"
 ORDER = "order"
 ORDER_COMPENSATED = "order, then compensated"
+SHARED = "compensated, moments shared by all chips"
 COMPENSATED = "compensated"
 PLAINLY = "compensated, no factors or signs"
 GPTQ = "GPTQ, BatchNorm measured anew"
@@ -56,6 +57,7 @@ COSTS = {  # in the order of the tables; two inputs show which channels belong t
     GPTQ: Cost(images=IMAGES),
     QRONOS: Cost(images=IMAGES),
     PLAINLY: Cost(images=IMAGES),
+    SHARED: Cost(images=IMAGES),
     COMPENSATED: Cost(images=IMAGES),
     ORDER_COMPENSATED: Cost(images=IMAGES),
     RETRAINED: Cost(**_TRAINING),
@@ -116,8 +118,8 @@ def _of(network: str) -> Iterator[Case]:
     yield from _groups(network, COMPENSATED, GROUPS)
     yield from _alone(network, RATES, (BATCHNORM, SIGNS, ORDER_COMPENSATED))
     yield from _groups(network, NEAREST, GROUPS)
-    yield from (Case(network, rate, PLAINLY, seed) for rate in OTHERS_RATES for seed in SEEDS)
-    yield from (Case(network, rate, name, 0) for name in (GPTQ, QRONOS) for rate in OTHERS_RATES)
+    yield from (Case(network, rate, name, seed) for name in (SHARED, PLAINLY) for rate in OTHERS_RATES for seed in SEEDS)
+    yield from (Case(network, rate, name, seed) for seed in SEEDS for name in (GPTQ, QRONOS) for rate in OTHERS_RATES)
     for seed in SEEDS:
         yield Case(network, 6e-3, BOTH, seed, 20, None)
         yield from (Case(network, rate, name, seed) for name in (RETRAINED, BOTH) for rate in (2e-1, 1e-1, 2e-2, 4e-2, 6e-3))

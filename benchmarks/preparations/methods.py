@@ -122,6 +122,13 @@ def compensated(bench: Workbench, net: tm.PlacedModel, fault_map: tm.FaultMap, c
     net.compensate_(images_of(bench, case), fault_map=fault_map, progress=False)
 
 
+@preparation(cases.SHARED)
+def compensated_from_shared_moments(bench: Workbench, net: tm.PlacedModel, fault_map: tm.FaultMap, case: Case) -> None:
+    """Compensation by the healthy network's moments; their time, which a fleet pays once, counts here."""
+    moments = net.moments(images_of(bench, case), progress=False)
+    net.compensate_(moments=moments, fault_map=fault_map, progress=False)
+
+
 @preparation(cases.ORDER)
 def in_order(bench: Workbench, net: tm.PlacedModel, fault_map: tm.FaultMap, case: Case) -> None:
     """The order of channels in which the chip is exact; where none is found, the one with the least error of nearest codes."""

@@ -123,7 +123,7 @@ def rates(frame: pd.DataFrame, network: str) -> str:
 
 
 def pairs(frame: pd.DataFrame) -> str:
-    """How much better one preparation is than another, on the same chips."""
+    """How much better one preparation is than another, on the same chips: a line for a comparison, a column for a rate."""
     sides = [
         (COMPENSATED, NEAREST),
         (ORDER, NEAREST),
@@ -131,21 +131,18 @@ def pairs(frame: pd.DataFrame) -> str:
         (COMPENSATED, RETRAINED),
         (BOTH, COMPENSATED),
     ]
-    lines = []
-    for network, title in NETWORKS.items():
-        for one, other in sides:
-            for rate, value in paired(frame, one, other, network=network).items():
-                if value.seeds > 1:
-                    lines.append(
-                        [
-                            title,
-                            f"{one}, against {other}",
-                            f"{rate:g}",
-                            f"{value.mean:+.2f} ± {value.half:.2f}",
-                            f"{value.count}",
-                        ]
-                    )
-    return _table(lines, ["network", "difference", "stuck cells", "points", "chips"])
+    found = {
+        (title, f"{one}, against {other}"): {
+            rate: f"{value.mean:+.2f} ± {value.half:.2f}" + ("" if value.count > 2 else f" [{value.count}]")
+            for rate, value in paired(frame, one, other, network=network).items()
+            if value.seeds > 1
+        }
+        for network, title in NETWORKS.items()
+        for one, other in sides
+    }
+    columns = sorted({rate for values in found.values() for rate in values})
+    lines = [[*about, *(values.get(rate, "") for rate in columns)] for about, values in found.items() if values]
+    return _table(lines, ["network", "difference in points", *(f"{rate:g}" for rate in columns)])
 
 
 def groups(frame: pd.DataFrame) -> str:

@@ -50,7 +50,7 @@ def test_every_preparation_makes_a_row(run, name):
     assert 0 <= row.accuracy <= 1
     assert row.stuck == pytest.approx(2e-2, rel=1e-3)
     (nearest,) = run(Case("resnet20", 2e-2, cases.NEAREST, 0))
-    fewer = {cases.ORDER, cases.COMPENSATED, cases.PLAINLY, cases.ORDER_COMPENSATED, cases.BOTH}
+    fewer = {cases.ORDER, cases.COMPENSATED, cases.SHARED, cases.PLAINLY, cases.ORDER_COMPENSATED, cases.BOTH}
     assert (row.wrong < nearest.wrong) == (name in fewer) or name in (cases.GPTQ, cases.QRONOS, cases.SIGNS)
 
 
@@ -63,17 +63,31 @@ def test_a_group_has_a_row_for_the_union_and_for_each_chip(run, tmp_path):
 
 
 def test_the_table_beside_other_methods_pairs_chips():
-    accuracy = {row.key: row.accuracy for row in rows.read(CSV)}
-    case = Case("resnet20", 1e-1, cases.NEAREST, 0)
-    retrained = Case("resnet20", 1e-1, cases.RETRAINED, 0)
-    apart = 100 * (accuracy[case, rows.OWN, "0"] - accuracy[retrained, rows.OWN, "0"])
+    every = [row for row in rows.read(CSV) if row.network == "resnet20" and row.rate == 1e-1 and row.written == rows.OWN]
+    points = {(row.preparation, row.seed): 100 * (row.accuracy - row.clean) for row in every}
+    accuracy = statistics.fmean(100 * row.accuracy for row in every if row.preparation == cases.NEAREST)
+    mean = statistics.fmean(value for (name, _), value in points.items() if name == cases.NEAREST)
+    apart = [points[cases.NEAREST, seed] - points[cases.RETRAINED, seed] for seed in cases.SEEDS]
+    half = 4.3026527 * statistics.stdev(apart) / 3**0.5  # Student's 97.5 % point, two degrees
+    printed = next(line for line in table.table(CSV).splitlines() if line.startswith("| nearest  "))  # of the first network
+    assert f"{accuracy:.2f} ({mean:+.2f}; {statistics.fmean(apart):+.2f} ± {half:.2f})" in printed
+
+
+def test_a_group_is_compared_with_retraining_of_its_own_chips():
+    every = [row for row in rows.read(CSV) if (row.network, row.rate) == ("resnet20", 6e-3)]
+    alone = {}
+    for row in sorted((row for row in every if row.written == rows.OWN), key=lambda row: -row.chips):
+        if row.preparation == cases.RETRAINED:
+            alone[row.seed, row.chip] = 100 * (row.accuracy - row.clean)  # a chip is the same in any group
+    apart = {}
+    for row in every:
+        if (row.preparation, row.chips, row.written) == (cases.COMPENSATED, 20, "one image") and (row.seed, row.chip) in alone:
+            apart.setdefault(row.seed, []).append(100 * (row.accuracy - row.clean) - alone[row.seed, row.chip])
+    means = [statistics.fmean(values) for values in apart.values()]
     (printed,) = (
-        line for line in table.table(CSV).splitlines() if "| resnet20 " in line and "| 0.1 " in line and "| nearest  " in line
+        line for line in table.table(CSV).splitlines() if re.match(r"\| ResNet-20, 8 bits *\| 20 *\| compensated; one", line)
     )
-    asked = ("resnet20", 1e-1, cases.RETRAINED, 1)
-    seeds = [row.seed for row in rows.read(CSV) if (row.case.network, row.rate, row.preparation, row.chips) == asked]
-    assert f"[{len(seeds)}]" in printed
-    assert len(seeds) > 1 or f"{apart:+.2f} [1]" in printed
+    assert f"| {statistics.fmean(means):+.2f} ± {4.3026527 * statistics.stdev(means) / 3**0.5:.2f} " in printed
 
 
 def test_a_network_that_is_read_as_wanted_is_not_run(bench, monkeypatch):
