@@ -123,7 +123,7 @@ def _of(network: str) -> Iterator[Case]:
     for seed in SEEDS:
         yield Case(network, 6e-3, BOTH, seed, 20, None)
         yield from (Case(network, rate, name, seed) for name in (RETRAINED, BOTH) for rate in (2e-1, 1e-1, 2e-2, 4e-2, 6e-3))
-    yield from (Case(network, 6e-3, RETRAINED, 0, 20, chip) for chip in range(EVALUATED))
+    yield from (Case(network, 6e-3, RETRAINED, seed, 20, chip) for seed in SEEDS for chip in range(1, EVALUATED))
 
 
 def _alone(network: str, rates: Sequence[float], names: Sequence[str]) -> Iterator[Case]:
