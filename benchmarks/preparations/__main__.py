@@ -32,7 +32,8 @@ from tremap_brevitas.planning.evidence import ROWS
 
 CSV = Path(__file__).parents[2] / "docs" / "preparations.csv"
 OTHERS = CSV.with_name("study_networks.csv")  # rows of other networks and other maps
-PAGES = [CSV.with_name(f"{name}.md") for name in ("study", "study_networks", "compensation")] + [CSV.parents[1] / "README.md"]
+PAGES = [CSV.with_name(f"{name}.md") for name in ("study", "study_networks", "study_supply", "compensation")]
+PAGES += [CSV.parents[1] / "README.md"]
 LARGE, SMALL = "cases", "digits"  # run folders
 STEPS = {"resnet20": 1500, "resnet20-4bit": 1000, "resnet32": 800}  # of quantization-aware training, at two cores' pace
 
