@@ -52,7 +52,19 @@ def test_export(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["quick_start", "concepts", "my_model", "reproducibility", "errors", "faq", "order", "layout", "gpu", "training", "study"],
+    [
+        "quick_start",
+        "concepts",
+        "my_model",
+        "reproducibility",
+        "errors",
+        "faq",
+        "order",
+        "layout",
+        "gpu",
+        "training",
+        "study_supply",
+    ],
 )
 def test_page(name, tmp_path):
     if name == "training":
@@ -61,6 +73,11 @@ def test_page(name, tmp_path):
     page = (DOCS / f"{name}.md").read_text(encoding="utf-8")
     expected = sum(len(block.strip().splitlines()) for block in re.findall(r"```text\n(.*?)```", page, re.S))
     assert run_page(f"{name}.md", tmp_path) == expected > 0
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_study(tmp_path):
+    assert run_page("study.md", tmp_path) == 0  # they run; what they print is not on the page
 
 
 def test_the_quick_start_installs_as_the_readme_does():
