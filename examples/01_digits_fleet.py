@@ -109,7 +109,7 @@ def main() -> None:
             net, seconds = retrained(chip, store, "all at once", chip.chip)
             cost: Any = {"steps": options.steps, "seconds": seconds}
             single.append(net.evaluate([chip], accuracy, **cost, progress=False))
-        reports.append(tm.FleetReport.joined(single, name=f"per-chip retraining, {store}"))
+        reports.append(tm.FleetReport.join(single, name=f"per-chip retraining, {store}"))
     entries = (("plain", "all at once"), ("plain", "ramp"), ("nearest", "ramp"), ("nearest", "all at once"), CHOSEN)
     for store, entry in entries:
         name = f"merged, {entry}, {store}"

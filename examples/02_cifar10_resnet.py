@@ -190,9 +190,9 @@ def main() -> None:
         run.report(TEACHER, lambda: retrained(merged, chips, TEACHER)),
     ]
     single = [run.report(f"compensated {c.chip}", lambda c=c: compensated(c, [c], f"compensated {c.chip}")) for c in chips]  # type: ignore[misc]
-    reports.insert(2, tm.FleetReport.joined(single, name=COMPENSATED))
+    reports.insert(2, tm.FleetReport.join(single, name=COMPENSATED))
     single = [run.report(f"per chip {c.chip}", lambda c=c: retrained(c, [c], f"per chip {c.chip}")) for c in chips]  # type: ignore[misc]
-    reports.insert(3, tm.FleetReport.joined(single, name="per-chip retraining, nearest"))
+    reports.insert(3, tm.FleetReport.join(single, name="per-chip retraining, nearest"))
     threshold = round(reports[0].nominal - 0.01, 3)
     print(f"\nno faults: {reports[0].nominal:.4f} on {len(data.test_labels)} test images\n")
     print(tm.report.comparison(reports, threshold=threshold))

@@ -64,7 +64,7 @@ def main() -> None:
             twin = copy.deepcopy(net)
             seconds += twin.compensate_(batches, fault_map=chip, progress=False).seconds / len(chips)
             single.append(twin.evaluate([chip], accuracy, progress=False))
-        compensated = tm.FleetReport.joined(single, name=f"{rate:g}: compensated", seconds=seconds)
+        compensated = tm.FleetReport.join(single, name=f"{rate:g}: compensated", seconds=seconds)
         fleet = prepare_fleet(net, chips, moments, evaluate=accuracy, name=f"{rate:g}: shared moments", progress=False)
         assert fleet.report is not None
         reports += [untreated, nearest, fleet.report, compensated]

@@ -24,7 +24,7 @@ class Growing(tm.Strategy):
     """
 
     def __init__(self, net: tm.PlacedModel, fault_map: tm.FaultMap, order: NDArray[np.int64]) -> None:
-        self.net, self.rule, self.order = net, net.chosen(None), order
+        self.net, self.rule, self.order = net, net.rule_or_default(None), order
         self._fault_map, self.fraction = fault_map, 0.0
         self.let_in(0.0)
 

@@ -156,4 +156,4 @@ def test_a_report_says_so_in_print_and_in_csv(fleet, tmp_path):
     plain = net.evaluate(chips, accuracy, name="r", progress=False)
     assert "0 steps, BatchNorm statistics of each chip\n" in str(report)
     assert read_csv(tm.report.write_csv([report, plain], tmp_path / "fleet.csv")) == [report, plain]
-    assert tm.FleetReport.joined([report, plain], name="both").batchnorm
+    assert tm.FleetReport.join([report, plain], name="both").batchnorm

@@ -35,10 +35,10 @@ def test_reports_as_csv(tmp_path):
 def test_reports_as_table_and_joined():
     table = tm.report.comparison(REPORTS, threshold=0.9).splitlines()
     assert table[1].split() == ["merged", "0.9100", "0.8750", "0.8400", "50", "%", "1/2", "200", "1.5"]
-    joined = tm.FleetReport.joined(REPORTS, name="both")
+    joined = tm.FleetReport.join(REPORTS, name="both")
     assert (joined.steps, joined.seconds, len(joined.chips)) == (600, 4.5, 4)
     with pytest.raises(ValueError, match="no report to join"):
-        tm.FleetReport.joined([], name="none")
+        tm.FleetReport.join([], name="none")
 
 
 def test_a_report_needs_accuracies(tmp_path):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Orders = str | os.PathLike[str] | Iterable[ChipOrder]
 
 
-def in_order(
+def certificates_in_order(
     bundle: Bundle, chips: Sequence[FaultMap], orders: Orders, *, progress: bool
 ) -> tuple[list[Certificate], list[str]]:
     """Compare what each chip reads in its own channel order with the integers in the ONNX files.

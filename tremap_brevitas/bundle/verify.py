@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tremap_brevitas.bundle.chips import BundleChip
-from tremap_brevitas.bundle.in_order import in_order
+from tremap_brevitas.bundle.in_order import certificates_in_order
 from tremap_brevitas.bundle.read import Bundle, Measured, examine, relative
 from tremap_brevitas.faults import FaultMap
 from tremap_brevitas.faults.fault_map import check_memory
@@ -117,7 +117,7 @@ def verify_bundle(
     if isinstance(bundle, Bundle):
         codes = bundle.image.placement.weights
         if orders is not None:
-            proofs, problems = in_order(bundle, chips, orders, progress=progress)
+            proofs, problems = certificates_in_order(bundle, chips, orders, progress=progress)
             return BundleReport(str(bundle.folder), tuple(problems), tuple(proofs), codes=codes, in_order=True)
         certificates = tuple(bundle.certificate(fault_map) for fault_map in _with_bar(chips, progress))
         return BundleReport(str(bundle.folder), (), certificates, codes=codes)
@@ -138,7 +138,7 @@ def report_on(
     certificates: list[Certificate] = []
     if bundle is not None and orders is not None:
         if not problems:  # otherwise its groups may be damaged, too
-            certificates, more = in_order(bundle, chips, orders, progress=progress)
+            certificates, more = certificates_in_order(bundle, chips, orders, progress=progress)
             problems += more
     elif bundle is not None:
         rows = {row.digest: row for row in bundle.chips}

@@ -53,7 +53,7 @@ def patch_in_order(
     if setting is not None:
         was, setting = setting, setting.allowed_by(chip)  # a flag or an amount may be stuck by now
         same = setting.numbers() == was.numbers()
-        seen, lies = setting.seen(chip), setting.hardware.data_faults(chip, placement.memory)
+        seen, lies = setting.equivalent_map(chip), setting.hardware.data_faults(chip, placement.memory)
     read = out_of_order(certificate(order.ordered, seen).read(), order.groups, order.orders)
     before = certificate_of(chip.chip, network, read)
     if before.bit_exact and same:

@@ -53,7 +53,7 @@ class Work:
         setting, seen = None, chip
         if self.hardware is not None:
             setting = HardwareSetting(self.hardware, self.network.image.placement.memory, **plain["hardware"])
-            seen = setting.seen(chip)
+            seen = setting.equivalent_map(chip)
         return chip_order(Problem(self.network, seen), chip, checked, plain["wrong_as_it_lies"], plain["unavoidable"], setting)
 
     def description(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class Elsewhere:
     """
 
     def __init__(self, net: PlacedState, make: Callable[[], nn.Module]) -> None:
-        self.make, self.placement, self.rule = make, net.placement, net.chosen(None)
+        self.make, self.placement, self.rule = make, net.placement, net.rule_or_default(None)
         self.state = {key: value.cpu() for key, value in net.model.state_dict().items()}
         # Copies of one object share a network. An id() would not do, since another object may get the same id later.
         self.token = uuid.uuid4().hex

@@ -75,7 +75,7 @@ class PlacedState:
                 weight is NaN, infinite or on the ``meta`` device.
         """
         check_fault_map(fault_map)
-        rule = self.chosen(rule)
+        rule = self.rule_or_default(rule)
         slots = checked_slots(self._model, self._placement)
         self.apply_(
             faults_by_layer(locate_stuck_bits(self._placement, fault_map), rule),
@@ -207,7 +207,7 @@ class PlacedState:
                 entry.proxy.set_fault_slot(entry.slot, None)
         self._live = live
 
-    def chosen(self, rule: Rule | None) -> Rule:
+    def rule_or_default(self, rule: Rule | None) -> Rule:
         """Return the rule given, or the one that the model was placed with."""
         if rule is not None:
             check_type("rule", rule, Rule)

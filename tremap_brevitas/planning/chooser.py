@@ -106,7 +106,7 @@ class Chooser:
 
         unused = HardwareSetting(self._hardware, self._library[0].image.placement.memory)
         setting = unused.allowed_by(chip)
-        return setting.seen(chip), not setting.used
+        return setting.equivalent_map(chip), not setting.used
 
     def _in_order(self, chip: FaultMap, number: int, order: ChipOrder) -> Assignment:
         entry = self._library[number]

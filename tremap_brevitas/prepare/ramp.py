@@ -72,7 +72,7 @@ class Ramp(Strategy):
         seed: int = 0,
         rule: Rule | None = None,
     ) -> None:
-        self.net, self.rule = check_net(net), net.chosen(rule)
+        self.net, self.rule = check_net(net), net.rule_or_default(rule)
         self.over_steps, self.order, self.seed = _positive("over_steps", over_steps), order, as_seed(seed)
         self._fault_map = fault_map
         self._slots = LiveSlots(net)

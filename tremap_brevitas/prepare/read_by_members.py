@@ -59,7 +59,7 @@ class ReadByMembers(Drawn):
         if not isinstance(merged, MergedFaultMap):
             raise TypeError(f"merged must be a MergedFaultMap, whose members read the image, got {merged!r}; see tm.merge")
         self._fault_map = merged
-        placement, rule = check_net(net).placement, net.chosen(rule)
+        placement, rule = check_net(net).placement, net.rule_or_default(rule)
         members = ((member.chip, locate_stuck_bits(placement, member)) for member in merged.members)
         self._reads = ImageReads(locate_stuck_bits(placement, merged), members, store=rule.store, gradient=rule.gradient)
         super().__init__(net, merged.members, seed, rule, fault_map=merged)

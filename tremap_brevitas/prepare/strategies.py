@@ -48,7 +48,7 @@ class AllAtOnce(Strategy):
         *,
         rule: Rule | None = None,
     ) -> None:
-        self.net, self.rule = check_net(net), net.chosen(rule)
+        self.net, self.rule = check_net(net), net.rule_or_default(rule)
         self._fault_map = fault_map
         self._faults = faults_by_layer(locate_stuck_bits(net.placement, fault_map), self.rule)
         self._identity = identity(self, [fault_map], fault_map)
@@ -100,7 +100,7 @@ class Drawn(Strategy):
         *,
         fault_map: FaultMap | None = None,
     ) -> None:
-        self.net, self.rule, self.seed = check_net(net), net.chosen(rule), as_seed(seed)
+        self.net, self.rule, self.seed = check_net(net), net.rule_or_default(rule), as_seed(seed)
         self._identity = identity(self, members, fault_map, seed=self.seed)
         self._slots = LiveSlots(net)
         self._set()

@@ -57,7 +57,7 @@ class FleetReport:
             check_measured(chip)
 
     @classmethod
-    def joined(
+    def join(
         cls, reports: Sequence[FleetReport], *, name: str, steps: int | None = None, seconds: float | None = None
     ) -> FleetReport:
         """Join reports on single chips, each with its own network.

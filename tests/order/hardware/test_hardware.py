@@ -133,7 +133,7 @@ def test_what_is_said_is_what_is_read(network, kind, seed, rate, of_error):
     data = FaultMap(memory, *plain_data(chip, memory), "chip")
     assert order.wrong_as_it_lies == len(networks.plainly_wrong(image.codes, image.placement, data))
     # What the placement's words meet is what the map that is seen says.
-    seen = networks.plainly_wrong(wanted, image.placement, setting.seen(chip))
+    seen = networks.plainly_wrong(wanted, image.placement, setting.equivalent_map(chip))
     assert set(seen) == set(wrong)
 
 
@@ -169,7 +169,7 @@ def test_no_setting_is_better(kind, seed):
     best = None
     for setting in all_settings(hardware, memory):
         try:
-            seen = setting.seen(chip)
+            seen = setting.equivalent_map(chip)
         except ValueError:  # a flag or an amount is stuck at another value
             continue
         wrong = networks.plainly_wrong(image.codes, image.placement, seen)
@@ -246,6 +246,6 @@ def test_what_cannot_be_is_refused():
         setting.read([0] * 23)
     flag = FaultMap(both.chip_memory(memory), [both.chip_memory(memory).cell(word=2, bit=8)], [1], "A7")
     with pytest.raises(ValueError, match="chip 'A7': the flag of group 1 is 0, but a cell of it is stuck at another value"):
-        setting.seen(flag)
+        setting.equivalent_map(flag)
     with pytest.raises(ValueError, match="with its flags and amounts, has 24 words × 12 bits"):
-        setting.seen(FaultMap(memory, [0], [1], "narrow"))
+        setting.equivalent_map(FaultMap(memory, [0], [1], "narrow"))

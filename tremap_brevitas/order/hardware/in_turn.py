@@ -81,7 +81,7 @@ class InTurn:
 
     def _set(self, orders: list[Index], before: HardwareSetting) -> Settled:
         setting = self.settler.settle(orders, before)
-        problem = Problem(self.network, setting.seen(self.chip))
+        problem = Problem(self.network, setting.equivalent_map(self.chip))
         return Settled(orders, setting, problem, int(problem.wrong(orders).sum()), float(problem.harm(orders).sum()))
 
     def _score(self, settled: Settled) -> tuple[float, float]:
@@ -95,7 +95,7 @@ class InTurn:
         return mask
 
     def _order(self, now: Settled, binding: NDArray[np.bool_]) -> list[Index]:
-        seen = now.setting.seen(self.chip)
+        seen = now.setting.equivalent_map(self.chip)
         word = now.setting.scrambled(seen.cells // self.memory.word_bits)
         kept = np.isin(word, self.settler.stuck.word[binding])
         some = FaultMap(self.memory, seen.cells[kept], seen.stuck_at[kept], seen.chip)

@@ -126,7 +126,7 @@ class HardwareSetting:
         asked = np.asarray(words, dtype=np.int64)
         return np.isin(asked // max(1, self.hardware.invert), self.inverted).astype(np.int64)
 
-    def seen(self, chip: FaultMap) -> FaultMap:
+    def equivalent_map(self, chip: FaultMap) -> FaultMap:
         """Return the stuck cells as the placement's words see them, at the values that those words then read.
 
         For a network, a chip with this setting is the same as this map without hardware: certificates, compensation and

@@ -106,7 +106,7 @@ def prepare_fleet(
     nominal = None if evaluate is None else _accuracy(net, None, evaluate)
     evaluation_seconds = time.perf_counter() - begin
     options: dict[str, Any] = {"factors": factors, "signs": signs, "sweeps": sweeps}
-    known = {**options, "network": digest, "placement": net.placement.digest, "rule": repr(net.chosen(None))}
+    known = {**options, "network": digest, "placement": net.placement.digest, "rule": repr(net.rule_or_default(None))}
     known |= {"moments": moments.digest, "nominal": nominal, "evaluation": evaluation}
     results = run_jobs(
         _Work(net if make is None else Elsewhere(net, make), moments, options, evaluate),
