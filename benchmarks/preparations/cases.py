@@ -114,16 +114,19 @@ def _headline(network: str) -> Iterator[Case]:
 
 
 def _of(network: str) -> Iterator[Case]:
+    narrow = network.endswith("4bit")  # of its groups two sizes at one rate, and none is retrained
     yield from _alone(network, RATES, FIRST)
-    yield from _groups(network, COMPENSATED, GROUPS)
+    yield from _groups(network, COMPENSATED, GROUPS[:2] if narrow else GROUPS, GROUP_RATES[:1] if narrow else GROUP_RATES)
     yield from _alone(network, RATES, (BATCHNORM, SIGNS, ORDER_COMPENSATED))
-    yield from _groups(network, NEAREST, GROUPS)
     yield from (Case(network, rate, name, seed) for name in (SHARED, PLAINLY) for rate in OTHERS_RATES for seed in SEEDS)
     yield from (Case(network, rate, name, seed) for seed in SEEDS for name in (GPTQ, QRONOS) for rate in OTHERS_RATES)
     for seed in SEEDS:
-        yield Case(network, 6e-3, BOTH, seed, 20, None)
         yield from (Case(network, rate, name, seed) for name in (RETRAINED, BOTH) for rate in (2e-1, 1e-1, 2e-2, 4e-2, 6e-3))
-    yield from (Case(network, 6e-3, RETRAINED, seed, 20, chip) for seed in SEEDS for chip in range(1, EVALUATED))
+    if not narrow:
+        yield from _groups(network, NEAREST, GROUPS, GROUP_RATES)
+        for seed in SEEDS:
+            yield Case(network, 6e-3, BOTH, seed, 20, None)
+            yield from (Case(network, 6e-3, RETRAINED, seed, 20, chip) for chip in range(1, EVALUATED))
 
 
 def _alone(network: str, rates: Sequence[float], names: Sequence[str]) -> Iterator[Case]:
@@ -133,7 +136,7 @@ def _alone(network: str, rates: Sequence[float], names: Sequence[str]) -> Iterat
         yield from (Case(network, rate, name, seed) for name in some for seed in SEEDS)
 
 
-def _groups(network: str, name: str, sizes: Sequence[int]) -> Iterator[Case]:
+def _groups(network: str, name: str, sizes: Sequence[int], rates: Sequence[float]) -> Iterator[Case]:
     """Groups that share one image."""
     for chips in sizes:
-        yield from (Case(network, rate, name, seed, chips, None) for rate in GROUP_RATES for seed in SEEDS)
+        yield from (Case(network, rate, name, seed, chips, None) for rate in rates for seed in SEEDS)
