@@ -114,10 +114,10 @@ def _row(option: Option) -> Sequence[str]:
         "" if math.isnan(half) else f"± {half:.2f}",
         f"{one.worst:+.2f}",
         "yes" if option.holds else "no",
-        f"{steps}",
-        f"{labels}",
-        f"{images}",
-        f"{seconds:.3g}",
+        f"{steps:,}",
+        f"{labels:,}",
+        f"{images:,}",
+        f"{seconds:,.0f}" if seconds >= 10 else f"{seconds:.2g}",
     )
 
 
