@@ -121,11 +121,12 @@ def _of(network: str) -> Iterator[Case]:
     yield from (Case(network, rate, name, seed) for name in (SHARED, PLAINLY) for rate in OTHERS_RATES for seed in SEEDS)
     yield from (Case(network, rate, name, seed) for seed in SEEDS for name in (GPTQ, QRONOS) for rate in OTHERS_RATES)
     for seed in SEEDS:
-        yield from (Case(network, rate, name, seed) for name in (RETRAINED, BOTH) for rate in (2e-1, 1e-1, 2e-2, 4e-2, 6e-3))
+        yield from (Case(network, rate, RETRAINED, seed) for rate in (2e-1, 1e-1, 2e-2, 4e-2, 6e-3))
+        yield from (Case(network, rate, BOTH, seed) for rate in (2e-1, 1e-1, 4e-2))  # below, compensation alone loses nothing
     if not narrow:
         yield from _groups(network, NEAREST, GROUPS, GROUP_RATES)
         for seed in SEEDS:
-            yield Case(network, 6e-3, BOTH, seed, 20, None)
+            yield from (Case(network, 6e-3, name, seed, 20, None) for name in (ORDER_COMPENSATED, BOTH))
             yield from (Case(network, 6e-3, RETRAINED, seed, 20, chip) for chip in range(1, EVALUATED))
 
 

@@ -169,10 +169,10 @@ def retrained(bench: Workbench, net: tm.PlacedModel, fault_map: tm.FaultMap, cas
 
 @preparation(cases.BOTH)
 def compensated_then_retrained(bench: Workbench, net: tm.PlacedModel, fault_map: tm.FaultMap, case: Case) -> None:
-    """Both; a group is read by its members and learns from the healthy network besides."""
+    """Both, with the healthy network as teacher beside the labels; a group is read by its members."""
     compensated(bench, net, fault_map, case)
     if isinstance(fault_map, tm.MergedFaultMap):
         strategy: tm.Strategy = tm.ReadByMembers(net, fault_map, seed=case.seed)
-        bench.train(steps=STEPS, lr=LR, seed=case.seed, strategy=strategy, title=case.name, teacher=True)
     else:
-        retrained(bench, net, fault_map, case)
+        strategy = tm.AllAtOnce(net, fault_map)
+    bench.train(steps=STEPS, lr=LR, seed=case.seed, strategy=strategy, title=case.name, teacher=True)

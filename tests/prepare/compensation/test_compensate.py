@@ -142,6 +142,19 @@ def test_a_layer_that_is_solved_part_by_part_is_the_same(monkeypatch):
         assert np.array_equal(codes, states[1][name])
 
 
+def test_a_small_step_of_training_changes_no_scale():
+    net = a_net(network(FullRangeWeight))
+    net.compensate_([images(128)], fault_map=a_chip(net.placement, rate=0.2), progress=False)
+    lowest = {layer.name for layer in net.placement.layers if (net.codes(layer.name).wanted == -128).any()}
+    assert "first" in lowest  # whose float could be -128 codes, where the scale of twice the size begins
+    before = scales(net.model)
+    with torch.no_grad():
+        for name in lowest:
+            weight = net.model.get_submodule(name).weight
+            weight += 0.4 * before[name] * weight.sign()
+    assert all(torch.equal(scale, before[name]) for name, scale in scales(net.model).items())
+
+
 def test_what_a_bias_takes_up_costs_nothing():
     torch.manual_seed(0)
     layer = tm.make_faulty(qnn.QuantLinear(16, 8, bias=True, weight_quant=FullRangeWeight))

@@ -120,11 +120,12 @@ class LayerProblem:
         values, written, factor, errors = (torch.cat(pieces) for pieces in zip(*solved, strict=True))
         sign = self._held_sign(factor.sign()[..., None])
         # Where a code below the quantizer's lowest is read, the float is that of the lowest code. A float up to half a code
-        # away gives the same code, so that it is moved into the bounds within which the scale does not change.
+        # away gives the same code, so that it is moved towards the bounds within which the scale does not change: a small
+        # step of training then does not change the scale either.
         codes = written / self.scale + self.zero_point
         floats = (codes.clamp(min=self.rule.lowest) - self.zero_point) * self.scale
-        inside = floats.minimum(self._most).maximum(self._least)
-        floats = torch.where((inside - floats).abs() < 0.499 * self.scale, inside, floats)
+        outside = floats.minimum(self._most).maximum(self._least) - floats
+        floats = floats + outside.minimum(0.499 * self.scale).maximum(-0.499 * self.scale)
         # Floats that quantize to the code already are kept, so that training continues from them.
         floats = torch.where(self.held, self._floats * sign, torch.where(written == self.read, self._floats, floats))
         power = float(errors_of(self.healthy, torch.zeros_like(self.healthy), moments).sum()) or 1.0
