@@ -143,7 +143,7 @@ def test_a_layer_that_is_solved_part_by_part_is_the_same(monkeypatch):
 
 
 def test_a_small_step_of_training_changes_no_scale():
-    net = a_net(network(FullRangeWeight))
+    net = a_net(tm.make_faulty(network(FullRangeWeight)).eval())
     net.compensate_([images(128)], fault_map=a_chip(net.placement, rate=0.2), progress=False)
     lowest = {layer.name for layer in net.placement.layers if (net.codes(layer.name).wanted == -128).any()}
     assert "first" in lowest  # whose float could be -128 codes, where the scale of twice the size begins
