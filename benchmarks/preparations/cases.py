@@ -114,16 +114,16 @@ def _headline(network: str) -> Iterator[Case]:
 
 
 def _of(network: str) -> Iterator[Case]:
-    narrow = network.endswith("4bit")  # of its groups two sizes at one rate, and none is retrained
+    narrow = network.endswith("4bit")  # of its groups two sizes at one rate, none retrained; and no GPTQ and Qronos
     yield from _alone(network, RATES, FIRST)
     yield from _groups(network, COMPENSATED, GROUPS[:2] if narrow else GROUPS, GROUP_RATES[:1] if narrow else GROUP_RATES)
     yield from _alone(network, RATES, (BATCHNORM, SIGNS, ORDER_COMPENSATED))
     yield from (Case(network, rate, name, seed) for name in (SHARED, PLAINLY) for rate in OTHERS_RATES for seed in SEEDS)
-    yield from (Case(network, rate, name, seed) for seed in SEEDS for name in (GPTQ, QRONOS) for rate in OTHERS_RATES)
     for seed in SEEDS:
         yield from (Case(network, rate, RETRAINED, seed) for rate in (2e-1, 1e-1, 2e-2, 4e-2, 6e-3))
         yield from (Case(network, rate, BOTH, seed) for rate in (2e-1, 1e-1, 4e-2))  # below, compensation alone loses nothing
     if not narrow:
+        yield from (Case(network, rate, name, seed) for seed in SEEDS for name in (GPTQ, QRONOS) for rate in OTHERS_RATES)
         yield from _groups(network, NEAREST, GROUPS, GROUP_RATES)
         for seed in SEEDS:
             yield from (Case(network, 6e-3, name, seed, 20, None) for name in (ORDER_COMPENSATED, BOTH))
