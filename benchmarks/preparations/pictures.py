@@ -38,7 +38,9 @@ RATE_COLOURS = {1e-3: "#5a8f3c", 6e-3: "#1b6ca8", 2e-2: "#c44e52"}
 
 
 def draw(frame: pd.DataFrame, docs: Path) -> None:
-    """Draw all of them."""
+    """Draw all of them; nothing where no row is of their networks."""
+    if not frame.network.isin(list(NETWORKS)).any():
+        return
     draw_rates(frame, docs / "study_rates.png")
     draw_cost(frame, docs / "study_cost.png")
     draw_groups(frame, docs / "study_groups.png")

@@ -177,6 +177,13 @@ def test_pages_have_the_published_figures():
     assert seen == set(filled)
 
 
+def test_rows_of_small_networks_alone_make_no_pictures(tmp_path):
+    some = rows.read(command.OTHERS)[:3]
+    rows.write(some, tmp_path / "rows.csv")
+    command.report(tmp_path / "rows.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+
+
 def test_any_number_of_rows_makes_tables_and_pictures(tmp_path, capsys):
     some = [row for row in rows.read(CSV) if row.seed == 0 and row.chips == 1][:3]
     some += [rows.Row(**{**vars(row), "network": "resnet20-4bit"}) for row in some]
