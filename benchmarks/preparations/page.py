@@ -19,6 +19,7 @@ from benchmarks.preparations.cases import (
     ORDER,
     ORDER_COMPENSATED,
     RETRAINED,
+    SHARED,
     cases,
 )
 from benchmarks.preparations.pictures import DRAWN, NETWORKS, WITHIN
@@ -33,7 +34,10 @@ NOTHING = {
     AS_THEY_LIE: "nothing: the codes as they are",
     NEAREST: "**nearest codes**",
     COMPENSATED: "**compensation**",
+    SHARED: "**compensation**, moments shared by all chips",
     ORDER: "another **order** of channels",
+    ORDER_COMPENSATED: "**order**, then **compensation**",
+    BOTH: "**compensation**, then 200 steps",
 }
 
 
@@ -151,7 +155,7 @@ def groups(frame: pd.DataFrame) -> str:
     values = figures(some)
     lines = []
     for rate in sorted(GROUP_RATES):
-        for name in (NEAREST, COMPENSATED, BOTH):
+        for name in (NEAREST, COMPENSATED, ORDER_COMPENSATED, BOTH):
             cells = [values.get(("resnet20", rate, name, size)) for size in SIZES]
             if any(cells[1:]):
                 lines.append([f"{rate:g}", name, *(cell.text if cell else "" for cell in cells)])

@@ -110,7 +110,7 @@ def draw_groups(frame: pd.DataFrame, path: Path) -> None:
     some = frame[frame.network == "resnet20"]
     for axes, limits in zip(panels, (None, (-5, 0.8)), strict=True):
         for rate, colour in RATE_COLOURS.items():
-            for name, style in ((COMPENSATED, "o-"), (NEAREST, "s--"), (BOTH, "^:")):
+            for name, style in ((COMPENSATED, "o-"), (NEAREST, "s--"), (ORDER_COMPENSATED, "D-."), (BOTH, "^:")):
                 part = some[(some.rate == rate) & (some.preparation == name)]
                 if (part.chips > 1).any():
                     _line(axes, part.groupby("chips").points, colour, f"{name}, {rate:g}", style)
