@@ -98,7 +98,7 @@ def draw_cost(frame: pd.DataFrame, path: Path) -> None:
     axes.set_xlabel("stuck cells of a chip")
     axes.set_ylabel("seconds of one core, a chip")
     axes.set_title("ResNet-20, 8 bits (hollow: by the clock of a busy machine)", fontsize=10)
-    canvas.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    canvas.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     _plain(axes)
     save_figure(canvas, path)
 

@@ -97,9 +97,10 @@ def draw_energy(path: Path) -> None:
         for point in answer.points:
             if point.rate:
                 axes.annotate(
-                    f"{point.voltage:g} V", (point.energy, 1.0), fontsize=8, ha="center", rotation=90 if len(memory) > 4 else 0
+                    f"{point.voltage:g} V", (point.energy, 0.7), fontsize=8, ha="center", rotation=90 if len(memory) > 4 else 0
                 )
-        axes.set_ylim(-6, 1.8)
+        axes.set_ylim(-6, 2)
+        axes.margins(x=0.08)
         axes.invert_xaxis()
         axes.set_xlabel("energy of the memory, 1 at nominal voltage")
         axes.set_title(title, fontsize=10)
