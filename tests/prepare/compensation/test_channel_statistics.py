@@ -62,3 +62,23 @@ def test_factors_and_signs_are_absorbed_exactly(seed):
         assert torch.allclose(norm(turned.double()), twin(x.double()), atol=1e-4)
     assert torch.equal(norm.weight, twin.weight * sign)
     assert torch.equal(norm.bias, twin.bias)
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.3, -7.0])
+def test_a_channel_that_is_constant_in_the_healthy_network_is_as_good_as_constant_again(constant):
+    rng = torch.Generator().manual_seed(0)
+    twin = nn.BatchNorm2d(2).double().eval()
+    with torch.no_grad():
+        twin.weight.fill_(0.2)
+        twin.bias.fill_(0.5)
+        twin.running_mean.copy_(torch.tensor([constant, 0.0]))
+        twin.running_var.copy_(torch.tensor([0.0, 1.0]))  # multiplies by 316
+    norm = copy.deepcopy(twin)
+    healthy = torch.randn(9, 2, 5, 5, generator=rng, dtype=torch.float64)
+    healthy[:, 0] = constant
+    own = healthy.clone()
+    own[:, 0] += 0.3 * torch.randn(9, 5, 5, generator=rng, dtype=torch.float64)  # a stuck weight
+    with torch.no_grad():
+        follow_(norm, twin, [own], [healthy], None)
+        assert torch.allclose(norm(own)[:, 0], twin(healthy)[:, 0], atol=5 * 0.2 * 1e-3)
+        assert torch.allclose(norm(own)[:, 1], twin(healthy)[:, 1], atol=1e-4)

@@ -142,6 +142,29 @@ def test_a_layer_that_is_solved_part_by_part_is_the_same(monkeypatch):
         assert np.array_equal(codes, states[1][name])
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_stuck_weights_of_a_channel_whose_codes_are_all_zero_are_not_multiplied(shared):
+    model = network()
+    with torch.no_grad():
+        model.first.weight[2] = 0
+        model.norm.running_mean[2], model.norm.running_var[2] = 0, 0  # as training leaves such a channel
+    net = a_net(model)
+
+    def channel():
+        outputs = []
+        handle = model.norm.register_forward_hook(lambda module, args, output: outputs.append(output[:, 2]))
+        with torch.no_grad():
+            model(images(seed=7))
+        handle.remove()
+        return outputs[0]
+
+    healthy, chip = channel(), a_chip(net.placement, rate=0.2)
+    inputs = {"moments": net.moments([images(128)], progress=False)} if shared else {"batches": [images(128)]}
+    net.compensate_(**inputs, fault_map=chip, progress=False)
+    assert (net.codes("first").read_back[2] != 0).any()
+    assert float((channel() - healthy).abs().max()) < 0.02
+
+
 def test_a_small_step_of_training_changes_no_scale():
     net = a_net(tm.make_faulty(network(FullRangeWeight)).eval())
     net.compensate_([images(128)], fault_map=a_chip(net.placement, rate=0.2), progress=False)

@@ -8,12 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+SILENT = 1e-3  # standard deviation that is left of a channel that is constant in the healthy network, in units of its factor
+
 
 def follow_(norm: Any, twin: Any, own: Sequence[Tensor], healthy: Sequence[Tensor], sign: Tensor | None) -> None:
     """Adapt a BatchNorm to the changed output of its layer, in place.
 
     Its statistics become those that give each channel's output the mean and the variance that it has in the healthy network
     on the same images. A few hundred images estimate the ratio of the two better than either of them.
+
+    A channel that is constant in the healthy network, as one whose codes are all zero, has a running variance near 0, so that
+    its BatchNorm would multiply a stuck weight by hundreds. Its variance becomes so large that it is as good as constant again.
 
     Args:
         norm: The BatchNorm, changed in place.
@@ -48,6 +53,8 @@ def follow_moments_(
     signs = torch.ones_like(mean) if sign is None else sign.to(mean)
     live = (variance > 0) & (healthy_variance > 0)
     ratio = torch.where(live, (variance / healthy_variance.clamp(min=1e-12)).sqrt(), torch.ones_like(mean))
+    loud = (variance / (running_var + norm.eps)).sqrt() / SILENT
+    ratio = torch.where((variance > 0) & ~(healthy_variance > 0), loud.clamp(min=1), ratio)
     norm.running_var.copy_(((running_var + norm.eps) * ratio.square() - norm.eps).clamp(min=0))
     norm.running_mean.copy_(mean - (healthy_mean - running_mean) * ratio * signs)
     if sign is not None:
