@@ -45,7 +45,7 @@ def texts(frame: pd.DataFrame, csv: Path) -> dict[str, str]:
     """What stands between the markers, by name; pages take those that they have markers for."""
     return {
         "what to do": what_to_do(),
-        "what to do, in short": what_to_do(sizes=(1, 5, 20), least=-5.0),
+        "what to do, in short": what_to_do(sizes=(1, 5, 20), least=-0.7),
         **{f"rates {bits}": rates(frame, network) for network, bits in (("resnet20", 8), ("resnet20-4bit", 4))},
         "pairs": pairs(frame),
         "groups": groups(frame),
