@@ -5,9 +5,11 @@ import re
 import statistics
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from study_bench import small_workbench
 
+from benchmarks import group_attempts
 from benchmarks.preparations import __main__ as command
 from benchmarks.preparations import cases, methods, networks_page, page, rows, supply_page, table, work
 from benchmarks.preparations import statistics as figures
@@ -167,6 +169,7 @@ def test_what_ships_is_what_is_published():
 def test_pages_have_the_published_figures():
     filled = {**page.texts(figures.frame_of(CSV), CSV), "no training": table.table(CSV)}
     filled |= {**networks_page.texts(command.OTHERS), **supply_page.texts()}
+    filled["group attempts"] = group_attempts.table(pd.read_csv(group_attempts.CSV))
     seen = set()
     for path in command.PAGES:
         text = path.read_text(encoding="utf-8")
