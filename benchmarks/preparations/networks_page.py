@@ -113,7 +113,9 @@ def networks(frame: pd.DataFrame) -> str:
 
 def cheapest_on_maps(frame: pd.DataFrame) -> str:
     """The same for the maps that are not uniform: a line a map, a column a network."""
-    shown = [name for name in (RESNET, *DIGITS) if len(frame[(frame.network == name) & (frame["map"] != UNIFORM)])]
+    seeds = frame[frame["map"] != UNIFORM].groupby(["network", "map", "rate", "preparation"]).seed.nunique()
+    complete = set(seeds[seeds == len(SEEDS)].index.get_level_values("network"))
+    shown = [name for name in (RESNET, *DIGITS) if name in complete]
     lines = []
     for kind in KINDS:
         for rate in sorted(MAPS.get(kind, (BOARDS.get(kind, 0.0),))):
