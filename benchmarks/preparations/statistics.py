@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import cast
 
 import pandas as pd
 
-from tremap_brevitas.planning.evidence import UNIFORM, chip_rows, half_interval
+from tremap_brevitas.planning.evidence import UNIFORM, ChipRow, chip_rows, half_interval
 
 ALONE_CHIPS, GROUP_CHIPS = 1, 2  # of each seed: figures that stand beside one another are of equally many chips
 CASE = ["network", "rate", "preparation", "chips"]
@@ -18,7 +18,7 @@ CASE = ["network", "rate", "preparation", "chips"]
 def frame_of(path: Path) -> pd.DataFrame:
     """One line a chip under a uniform map; ``points`` its difference from the healthy network, ``line`` its line there."""
     rows = [row for row in chip_rows(path) if row.map == UNIFORM]
-    frame = pd.DataFrame([vars(row) for row in rows], columns=list(rows[0].__dataclass_fields__) if rows else None)
+    frame = pd.DataFrame([vars(row) for row in rows], columns=[field.name for field in fields(ChipRow)])
     return frame[frame.chip < frame.chips.map(lambda chips: ALONE_CHIPS if chips == 1 else GROUP_CHIPS)]
 
 
