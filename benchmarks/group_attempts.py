@@ -27,7 +27,7 @@ from torch import Tensor, nn
 import tremap_brevitas as tm
 from benchmarks.preparations.cases import COMPENSATED, EVALUATED, SEEDS, STEPS, Case
 from benchmarks.preparations.maps import chips_of
-from benchmarks.preparations.methods import images_of
+from benchmarks.preparations.methods import images_of, order_of
 from benchmarks.preparations.page import fill
 from benchmarks.study.job import placed
 from benchmarks.study.rows import Row
@@ -107,9 +107,7 @@ def prepare_(bench: Workbench, net: tm.PlacedModel, merged: tm.MergedFaultMap, a
     """Prepare the network for the group."""
     images = images_of(bench, Case(bench.name, RATE, COMPENSATED, seed))
     if attempt.order:
-        groups = tm.prepare.channel_groups(bench.net, bench.data.images[:2]).groups
-        options = SearchOptions(aim="error")
-        tm.apply_order_(net, tm.reorder(net, [merged], groups=groups, options=options, progress=False).orders[0])
+        tm.apply_order_(net, order_of(bench, net, merged, SearchOptions(aim="error")))
     inputs: dict[str, Any] = {"moments": net.moments(images, progress=False)} if attempt.shared else {"batches": images}
     net.compensate_(**inputs, fault_map=merged, sweeps=attempt.sweeps, progress=False)
     if attempt.lr:

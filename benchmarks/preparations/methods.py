@@ -132,16 +132,16 @@ def compensated_from_shared_moments(bench: Workbench, net: tm.PlacedModel, fault
 @preparation(cases.ORDER)
 def in_order(bench: Workbench, net: tm.PlacedModel, fault_map: tm.FaultMap, case: Case) -> None:
     """The order of channels in which the chip is exact; where none is found, the one with the least error of nearest codes."""
-    groups = _groups(bench)
-
-    def order(options: SearchOptions) -> tm.order.ChipOrder:
-        return tm.reorder(net, [fault_map], groups=groups, options=options, progress=False).orders[0]
-
-    best = order(SearchOptions())
+    best = order_of(bench, net, fault_map, SearchOptions())
     if not best.exact:
-        best = order(SearchOptions(aim="error"))
+        best = order_of(bench, net, fault_map, SearchOptions(aim="error"))
     tm.apply_order_(net, best)
     net.set_faults_(fault_map)
+
+
+def order_of(bench: Workbench, net: tm.PlacedModel, fault_map: tm.FaultMap, options: SearchOptions) -> tm.order.ChipOrder:
+    """The best order that is found for one map."""
+    return tm.reorder(net, [fault_map], groups=_groups(bench), options=options, progress=False).orders[0]
 
 
 def _groups(bench: Workbench) -> tuple[ChannelGroup, ...]:

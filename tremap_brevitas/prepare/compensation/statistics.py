@@ -18,7 +18,8 @@ def follow_(norm: Any, twin: Any, own: Sequence[Tensor], healthy: Sequence[Tenso
     on the same images. A few hundred images estimate the ratio of the two better than either of them.
 
     A channel that is constant in the healthy network, as one whose codes are all zero, has a running variance near 0, so that
-    its BatchNorm would multiply a stuck weight by hundreds. Its variance becomes so large that it is as good as constant again.
+    its BatchNorm would divide what a stuck weight adds by 0.003, the root of its ``eps``. Its variance becomes so large that it
+    is as good as constant again.
 
     Args:
         norm: The BatchNorm, changed in place.
