@@ -2,10 +2,11 @@
 
     taskset -c 0 python -m benchmarks.compensation_time
     taskset -c 0 python -m benchmarks.compensation_time --network resnet18 --rounds 0
+    python -m benchmarks.compensation_time --device cuda
 
 ResNet-20 or ResNet-18 (11.2 million weights) for images of 32×32 pixels, with random weights and images, one thread; what is
-chosen does not matter to the time. On a busy machine, processor time is what the work takes. The last line is the most memory
-that the process held.
+chosen does not matter to the time. On a busy machine, processor time is what the work takes; with a GPU, the time by the clock
+counts. The last line is the most memory that the process held, or its tensors on the GPU.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ def timed(what: str, run: Callable[[], Any]) -> Any:
     """Run something; print the seconds of processor time and by the clock."""
     clock, processor = time.perf_counter(), time.process_time()
     result = run()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()  # what runs on the GPU is waited for
     used, passed = time.process_time() - processor, time.perf_counter() - clock
     print(f"{what}: {used:.1f} s of processor time, {passed:.1f} s by the clock", flush=True)
     return result
@@ -77,11 +80,13 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=512, help="images (default %(default)s)")
     parser.add_argument("--rate", type=float, default=0.05, help="stuck cells over all cells (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="further chips; 0: no shared moments (default %(default)s)")
+    parser.add_argument("--device", default="cpu", help="torch device (default %(default)s)")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model = new_network("resnet20") if options.network == "resnet20" else resnet18()
-    images = torch.randn(options.images, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    model.to(options.device)
+    images = torch.randn(options.images, 3, 32, 32).to(options.device, memory_format=torch.channels_last)
     model(images[:64])
     words = tm.place(model.eval(), tm.Memory(words=1 << 24, word_bits=WORD_BITS)).placement.words
     net = tm.place(model, tm.Memory(words=words, word_bits=WORD_BITS))
@@ -95,7 +100,9 @@ def main() -> None:
     for fault_map in chips[1:]:
         twin = copy.deepcopy(net)
         timed("a further chip with them", partial(twin.compensate_, moments=moments, fault_map=fault_map, progress=False))
-    print(f"most memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2:.2f} GiB")
+    gpu = torch.device(options.device).type == "cuda"
+    most = torch.cuda.max_memory_allocated() if gpu else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"most memory: {most / 1024**3:.2f} GiB{' on the GPU' if gpu else ''}")
 
 
 if __name__ == "__main__":

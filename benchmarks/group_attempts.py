@@ -8,6 +8,8 @@ divergence of its outputs from the healthy network's, which moves less by chance
 go into docs/group_attempts.csv, beside those that are there, and the table into docs/compensation.md.
 
     python -m benchmarks.group_attempts --from-csv
+
+Steps of 2,048 images are for a GPU (``--device cuda``); it takes the same run folder, with the trained network in it.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -27,11 +29,11 @@ from torch import Tensor, nn
 import tremap_brevitas as tm
 from benchmarks.preparations.cases import COMPENSATED, EVALUATED, SEEDS, STEPS, Case
 from benchmarks.preparations.maps import chips_of
-from benchmarks.preparations.methods import images_of, order_of
+from benchmarks.preparations.methods import LR, images_of, order_of
 from benchmarks.preparations.page import fill
 from benchmarks.study.job import placed
 from benchmarks.study.rows import Row
-from benchmarks.study.workbench import EVALUATION_BATCH, Workbench
+from benchmarks.study.workbench import BATCH, EVALUATION_BATCH, Workbench
 from benchmarks.study.worker import Setup, workbench_of
 from tremap_brevitas.cluster import run_jobs
 from tremap_brevitas.files import atomic_file
@@ -52,14 +54,23 @@ class Attempt:
         sweeps: Sweeps of the compensation.
         shared: Whether it goes by the healthy network's moments.
         lr: Highest learning rate of ``STEPS`` steps after it, with the healthy network as teacher; 0 for no training.
+        images: Images of a step.
+        members: Members that read the image in one step, each for its part of the images.
+        trained: What is trained: the group's image after compensation, each chip by itself from the nearest codes, with labels
+            alone, as in the study, or the healthy network once more.
     """
 
     order: bool = False
     sweeps: int = 2
     shared: bool = False
     lr: float = 0.0
+    images: int = BATCH
+    members: int = 1
+    trained: Literal["image", "each chip", "healthy network"] = "image"
 
 
+LARGE = "2,048 images and four members"
+ORDERED = "an order before it, three sweeps, then 200 steps"
 ATTEMPTS = {  # those that train come last
     "compensated": Attempt(),
     "moments of the healthy network": Attempt(shared=True),
@@ -68,7 +79,12 @@ ATTEMPTS = {  # those that train come last
     "an order before it, three sweeps": Attempt(order=True, sweeps=3),
     "compensated, then 200 steps, highest rate 0.02": Attempt(lr=0.02),
     "compensated, then 200 steps, highest rate 0.05": Attempt(lr=0.05),
-    "an order before it, three sweeps, then 200 steps, 0.05": Attempt(order=True, sweeps=3, lr=0.05),
+    f"{ORDERED}, 0.05": Attempt(order=True, sweeps=3, lr=0.05),
+    f"{ORDERED} of 512 images and four members, 0.2": Attempt(order=True, sweeps=3, lr=0.2, images=512, members=4),
+    f"{ORDERED} of {LARGE}, 0.1": Attempt(order=True, sweeps=3, lr=0.1, images=2048, members=4),
+    f"{ORDERED} of {LARGE}, 0.4": Attempt(order=True, sweeps=3, lr=0.4, images=2048, members=4),
+    "each chip by itself, 200 steps": Attempt(lr=LR, trained="each chip"),
+    "healthy network, 200 steps more of 2,048 images, 0.1": Attempt(lr=0.1, images=2048, trained="healthy network"),
 }
 
 
@@ -95,12 +111,29 @@ class Work:
         net = placed(Row(network=self.network, chips=self.chips, rate=RATE, seed=seed, store="nearest"), bench)
         chips = chips_of(Case(self.network, RATE, COMPENSATED, seed, self.chips, None), net.placement.memory, self.chips)
         merged = tm.merge(chips, on_conflict="free")
-        measure = Measure(bench)
+        measure, attempt = Measure(bench), ATTEMPTS[name]
         begin = time.process_time()
-        prepare_(bench, net, merged, ATTEMPTS[name], seed)
-        seconds = time.process_time() - begin
-        net.set_faults_(merged)
-        return {"core_seconds": round(seconds, 1), "chips": measure.on(net, chips[:EVALUATED])}
+        if attempt.trained == "image":
+            prepare_(bench, net, merged, attempt, seed)
+            seconds = time.process_time() - begin
+            net.set_faults_(merged)
+            results = measure.on(net, chips[:EVALUATED])
+        else:
+            healthy = tm.random_fault_maps(net.placement.memory, chips=1, fault_rate=0.0, seed=0)[0]
+            results = []
+            for chip in chips[:EVALUATED] if attempt.trained == "each chip" else [healthy]:
+                bench.reset()
+                options: dict[str, Any] = {"lr": attempt.lr, "images": attempt.images, "teacher": chip is healthy}
+                bench.train(steps=STEPS, seed=seed, strategy=tm.AllAtOnce(net, chip), title=chip.chip, **options)
+                net.set_faults_(chip)
+                results += measure.on(net, [chip])
+            seconds = time.process_time() - begin
+        return {"seconds": round(seconds, 1), "device": device_name(bench.device), "chips": results}
+
+
+def device_name(device: str) -> str:
+    """Name of the GPU, or "core" for a processor."""
+    return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else "core"
 
 
 def prepare_(bench: Workbench, net: tm.PlacedModel, merged: tm.MergedFaultMap, attempt: Attempt, seed: int) -> None:
@@ -111,8 +144,9 @@ def prepare_(bench: Workbench, net: tm.PlacedModel, merged: tm.MergedFaultMap, a
     inputs: dict[str, Any] = {"moments": net.moments(images, progress=False)} if attempt.shared else {"batches": images}
     net.compensate_(**inputs, fault_map=merged, sweeps=attempt.sweeps, progress=False)
     if attempt.lr:
-        strategy = tm.ReadByMembers(net, merged, seed=seed)
-        bench.train(steps=STEPS, lr=attempt.lr, seed=seed, strategy=strategy, title="200 steps", teacher=True)
+        strategy = tm.ReadByMembers(net, merged, seed=seed, members_a_step=attempt.members)
+        batches: dict[str, Any] = {"images": attempt.images, "parts": attempt.members}
+        bench.train(steps=STEPS, lr=attempt.lr, seed=seed, strategy=strategy, title="200 steps", teacher=True, **batches)
 
 
 class Measure:
@@ -156,7 +190,7 @@ def rows_of(results: dict[tuple[str, int], dict[str, Any]]) -> pd.DataFrame:
     """One line a chip."""
     return pd.DataFrame(
         [
-            {"attempt": name, "seed": seed, "chip": chip, **figures, "core_seconds": result["core_seconds"]}
+            {"attempt": name, "seed": seed, "chip": chip, **figures, "seconds": result["seconds"], "device": result["device"]}
             for (name, seed), result in results.items()
             for chip, figures in enumerate(result["chips"])
         ]
@@ -177,9 +211,10 @@ def table(frame: pd.DataFrame) -> str:
         means = part.groupby("seed").points.mean()
         interval = f" ± {half_interval(list(means)):.2f}" if len(means) > 1 else ""
         line = [name, f"{len(means)} × {len(part) // len(means)}", f"{part.divergence.mean():.4f}"]
-        line += [f"{means.mean():+.2f}{interval}", f"{part.points.min():+.2f}", f"{part.core_seconds.median():.0f}"]
+        device = "" if part.device.iloc[0] == "core" else f" ({part.device.iloc[0]})"
+        line += [f"{means.mean():+.2f}{interval}", f"{part.points.min():+.2f}", f"{part.seconds.median():.0f}{device}"]
         lines.append(line)
-    heads = ["attempt", "groups × chips", "divergence", "points", "worst chip", "seconds of one core"]
+    heads = ["attempt", "groups × chips", "divergence", "points", "worst chip", "seconds of one core, or of a GPU"]
     return tabulate(lines, heads, tablefmt="github", disable_numparse=True)
 
 
@@ -193,6 +228,7 @@ def parse() -> argparse.Namespace:
         "--attempts", nargs="+", choices=ATTEMPTS, default=list(ATTEMPTS), metavar="NAME", help="(default: all)"
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="groups (default %(default)s)")
+    parser.add_argument("--device", default="cpu", help="torch device (default %(default)s)")
     parser.add_argument("--from-csv", action="store_true", help="run nothing; make the page's table from the CSV file")
     options = parser.parse_args()
     if not options.from_csv and (options.data is None or options.weights is None):

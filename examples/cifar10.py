@@ -61,11 +61,14 @@ def load_cifar10(folder: Path, *, test_images: int | None = None) -> Data:
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     """Flip half of the images, and shift all by up to 4 pixels."""
-    flip = torch.rand(len(images), generator=generator) < 0.5
+    flip = (torch.rand(len(images), generator=generator) < 0.5).to(images.device)
     images = torch.where(flip[:, None, None, None], images.flip(3), images)
     padded = torch.nn.functional.pad(images, (4, 4, 4, 4))
-    shifts = torch.randint(9, (len(images), 2), generator=generator).tolist()
-    return torch.stack([p[:, y : y + 32, x : x + 32] for p, (y, x) in zip(padded, shifts, strict=True)])
+    rows, columns = torch.randint(9, (len(images), 2), generator=generator).to(images.device)[..., None].unbind(1)
+    inside = torch.arange(32, device=images.device)
+    image = torch.arange(len(images), device=images.device)[:, None, None]
+    # Indexed dimensions come first: (N, 32, 32, 3).
+    return padded[image, :, (rows + inside)[:, :, None], (columns + inside)[:, None, :]].movedim(-1, 1)
 
 
 def _read(path: Path) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import random
 from collections.abc import Callable
@@ -28,6 +29,10 @@ class Data:
     labels: Tensor
     test_images: Tensor
     test_labels: Tensor
+
+    def to(self, device: str) -> Data:
+        """Return the same on another device."""
+        return Data(*(tensor.to(device) for tensor in (self.images, self.labels, self.test_images, self.test_labels)))
 
     def batches(
         self, size: int, *, seed: int, augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
@@ -67,6 +72,7 @@ def train(
     forward: Callable[[Tensor], Tensor] | None = None,
     loss: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
     weight_decay: float = 1e-4,
+    parts: int = 1,
     device: str = "cpu",
     title: str = "training",
     checkpoint: Path | None = None,
@@ -84,6 +90,7 @@ def train(
         forward: Runs the model, such as a compiled version of it; None for the model itself.
         loss: Function from logits, images and labels to the loss; None for cross-entropy.
         weight_decay: Weight decay.
+        parts: Parts that a batch is split into, one for each of the strategy's passes; 1 if all passes take the whole batch.
         device: Where the model is.
         title: Text before the progress bar.
         checkpoint: File to write now and then, and to go on from if it exists; removed at the end.
@@ -97,12 +104,12 @@ def train(
         model.load_state_dict(saved["model"])  # first: Brevitas makes new parameters for the scales here
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=weight_decay, nesterov=True)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=lr, total_steps=steps, pct_start=0.3)
-    parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "rate": rate}
+    kept: dict[str, Any] = {"model": model, "optimizer": optimizer, "rate": rate}
     if strategy is not None:
-        parts["strategy"] = strategy
+        kept["strategy"] = strategy
     first = 0
     if saved is not None:
-        for name, part in parts.items():
+        for name, part in kept.items():
             if name != "model":
                 part.load_state_dict(saved[name])
         first = saved["step"]
@@ -118,8 +125,10 @@ def train(
             images, labels = images.to(device), labels.to(device)
             optimizer.zero_grad(set_to_none=True)
             mean = 0.0
-            for share in strategy.passes() if strategy is not None else (1.0,):
-                value = loss_of(run(images), images, labels)
+            shares = strategy.passes() if strategy is not None else (1.0,)
+            split = itertools.cycle(zip(images.chunk(parts), labels.chunk(parts), strict=True))
+            for share, (some, answers) in zip(shares, split, strict=False):
+                value = loss_of(run(some), some, answers)
                 (share * value).backward()  # type: ignore[no-untyped-call]
                 mean += share * value.item()
             optimizer.step()
@@ -130,7 +139,7 @@ def train(
             bar.set_postfix(loss=f"{mean:.3f}", refresh=False)
             due = (step + 1) % checkpoint_every == 0 and checkpoint_from <= step + 1 < steps
             if checkpoint is not None and due:
-                save({"step": step + 1, **{name: part.state_dict() for name, part in parts.items()}}, checkpoint)
+                save({"step": step + 1, **{name: part.state_dict() for name, part in kept.items()}}, checkpoint)
     model.eval()
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)

@@ -21,6 +21,8 @@ from tremap_brevitas.onnx_files import load_onnx
 from tremap_brevitas.placed.slots import weight_slots
 
 FAULTY = [name for name in tq.__all__ if name != "faulty"]
+GPU = os.environ.get("TREMAP_GPU", "cuda" if torch.cuda.is_available() else "")  # device of the tests that need a GPU
+needs_gpu = pytest.mark.skipif(not GPU, reason="no GPU")
 QUICK = [name for name in FAULTY if not name.endswith("HQO")]  # a HQO search takes seconds
 
 

@@ -28,13 +28,17 @@ EXACT_IF_READ = (AS_THEY_LIE, NEAREST, ORDER)  # these change no code: what is r
 def set_up(options: argparse.Namespace, steps: Mapping[str, int]) -> tuple[Setup, Baseline, dict[str, Any]]:
     """The study's setup and the work of a baseline, on one thread; and what makes one run folder differ from another."""
     torch.set_num_threads(1)
-    bfloat16 = has_bfloat16()
-    setup = Setup(options.data.resolve(), options.weights.resolve(), options.out.resolve(), options.test_images, bfloat16)
+    device = getattr(options, "device", "cpu")
+    bfloat16 = device == "cpu" and has_bfloat16()
+    data, weights, out = (folder.resolve() for folder in (options.data, options.weights, options.out))
+    setup = Setup(data, weights, out, options.test_images, bfloat16, device)
     measured = {
         "test_images": options.test_images,
         "data": content_digest(*data_files(options.data)),
         "arithmetic": "bfloat16" if bfloat16 else "float32",
     }
+    if device != "cpu":
+        measured["device"] = device
     return setup, Baseline(setup, dict(steps)), measured
 
 

@@ -1,4 +1,4 @@
-"""A network of the study on one worker: quantized and compiled once, reset for every training.
+"""A network of the study on one worker: quantized once, reset for every training; compiled once on a processor.
 
 Compiled and with convolutions in bfloat16, a step takes half as long on a processor that has it, and ten times as long on one
 that emulates it: there float32 is used. Codes have 8 bits at most, so that weights and activations are exact in bfloat16; sums
@@ -68,24 +68,31 @@ class Workbench:
         state: State of the trained network.
         data: Training and test images.
         bfloat16: Whether to compute in bfloat16, else in float32.
+        device: Torch device of the network and its images.
 
     Attributes:
         model: The network.
         net: The network in a memory that holds all of them; rows place it anew.
+        data: The images and labels, on the device.
     """
 
-    def __init__(self, name: str, state: Mapping[str, Tensor], data: Data, *, bfloat16: bool) -> None:
-        self.name, self.bfloat16 = name, bfloat16
-        self.model = new_network(name)
+    def __init__(self, name: str, state: Mapping[str, Tensor], data: Data, *, bfloat16: bool, device: str = "cpu") -> None:
+        self.name, self.bfloat16, self.device = name, bfloat16, device
+        self.model = new_network(name).to(device)
         self.model.load_state_dict(state)
         self.model.eval()
         self.net = tm.place(self.model, tm.Memory(words=10_000_000, word_bits=WORD_BITS))
         self._start = {key: value.clone() for key, value in self.model.state_dict().items()}
-        self.data = data
-        self._compiled = tm.compiled(self.model, bfloat16=bfloat16)
+        self.data = data.to(device)
+        # For a GPU, compiling takes minutes, and a step of a network as small as these is over in tens of milliseconds anyway.
+        self._compiles = device == "cpu"
+        self._compiled = tm.compiled(self.model, bfloat16=bfloat16) if self._compiles else self.model
         self._loss_with_teacher = tm.TeacherLoss(self.net, forward=self._compiled_teacher)
         self._accuracy = accuracy_on(
-            data.test_images.contiguous(memory_format=torch.channels_last), data.test_labels, batch=EVALUATION_BATCH
+            self.data.test_images.contiguous(memory_format=torch.channels_last),
+            data.test_labels,
+            batch=EVALUATION_BATCH,
+            device=device,
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -94,7 +101,7 @@ class Workbench:
         return logits
 
     def _compiled_teacher(self, teacher: nn.Module) -> Callable[[Tensor], Tensor]:
-        run = tm.compiled(teacher, bfloat16=self.bfloat16)
+        run = tm.compiled(teacher, bfloat16=self.bfloat16) if self._compiles else teacher
         return lambda images: run(images.contiguous(memory_format=torch.channels_last))
 
     def accuracy(self, model: nn.Module) -> float:
@@ -128,12 +135,27 @@ class Workbench:
         title: str = "",
         checkpoint: Path | None = None,
         teacher: bool = False,
+        images: int | None = None,
+        parts: int = 1,
     ) -> float:
-        """Train from where the network is now; returns seconds."""
+        """Train from where the network is now; returns seconds.
+
+        Args:
+            steps: Optimizer steps.
+            lr: Highest learning rate.
+            seed: Seed of the batches.
+            strategy: Which faults are live at which step.
+            title: Text before the progress bar.
+            checkpoint: File to write now and then, and to go on from.
+            teacher: Whether the healthy network teaches beside the labels.
+            images: Images of a batch; None for ``BATCH``.
+            parts: Parts that a batch is split into, one for each of the strategy's passes.
+        """
         seed_everything(seed)
         begin = time.perf_counter()
-        batches = self.data.batches(BATCH, seed=seed, augment=augment)
+        batches = self.data.batches(images or BATCH, seed=seed, augment=augment)
         options: dict[str, Any] = {"steps": steps, "lr": lr, "strategy": strategy, "title": title, "checkpoint": checkpoint}
+        options.update(parts=parts, device=self.device)
         if teacher:
             options["loss"] = self._loss_with_teacher
         train(self.model, batches, forward=self.forward, **options)
@@ -152,7 +174,9 @@ class _Forward(nn.Module):
         return self.bench[0].forward(images)
 
 
-def train_baseline(name: str, data: Data, weights: Path, target: Path, *, steps: int, lr: float, bfloat16: bool) -> None:
+def train_baseline(
+    name: str, data: Data, weights: Path, target: Path, *, steps: int, lr: float, bfloat16: bool, device: str = "cpu"
+) -> None:
     """Train with quantization in a healthy memory, long enough that a short retraining wins nothing by itself.
 
     Args:
@@ -163,17 +187,19 @@ def train_baseline(name: str, data: Data, weights: Path, target: Path, *, steps:
         steps: Optimizer steps.
         lr: Highest learning rate.
         bfloat16: Whether to compute in bfloat16.
+        device: Torch device to train on.
     """
     seed_everything(0)
     first = target.with_suffix(".scales.pt")
     if not first.exists():
-        model = new_network(name)
+        model = new_network(name).to(device)
         missing, unexpected = model.load_state_dict(torch.load(weights, weights_only=True), strict=False)
         if unexpected or any("quant" not in key for key in missing):
             raise SystemExit(f"{weights}: does not fit {name}; missing or unexpected: {missing + unexpected}")
-        train(model, data.batches(BATCH, seed=0, augment=augment), steps=COLLECT, lr=lr / 5, title=f"{name}: scales")
+        batches = data.batches(BATCH, seed=0, augment=augment)
+        train(model, batches, steps=COLLECT, lr=lr / 5, device=device, title=f"{name}: scales")
         save(model.state_dict(), first)
-    bench = Workbench(name, torch.load(first, weights_only=True), data, bfloat16=bfloat16)
+    bench = Workbench(name, torch.load(first, weights_only=True), data, bfloat16=bfloat16, device=device)
     bench.train(steps=steps, lr=lr, seed=1, title=name, checkpoint=target.with_suffix(".checkpoint.pt"))
     save(bench.model.state_dict(), target)
     first.unlink()

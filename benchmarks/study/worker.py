@@ -29,6 +29,7 @@ class Setup:
         out: Output folder.
         test_images: Test images used.
         bfloat16: Whether networks compute in bfloat16, on every worker alike; else in float32.
+        device: Torch device of the networks.
     """
 
     data: Path
@@ -36,6 +37,7 @@ class Setup:
     out: Path
     test_images: int
     bfloat16: bool
+    device: str = "cpu"
 
     def weights_of(self, network: str) -> Path:
         """Return the file of the float weights that a baseline begins with."""
@@ -63,12 +65,12 @@ class Baseline:
         target, data = self.setup.state_of(name), _data(self.setup)
         if not target.exists():
             options: dict[str, Any] = {"steps": self.steps[name], "lr": BASELINE_LR, "bfloat16": self.setup.bfloat16}
-            train_baseline(name, data, self.setup.weights_of(name), target, **options)
+            train_baseline(name, data, self.setup.weights_of(name), target, device=self.setup.device, **options)
         bench = workbench_of(self.setup, name)
         bench.reset()
-        eager = new_network(name)
+        eager = new_network(name).to(self.setup.device)
         eager.load_state_dict(torch.load(target, weights_only=True))
-        float32 = accuracy_on(data.test_images, data.test_labels, batch=EVALUATION_BATCH)
+        float32 = accuracy_on(data.test_images, data.test_labels, batch=EVALUATION_BATCH, device=self.setup.device)
         return {
             "steps": self.steps[name],
             "bfloat16": bench.accuracy(bench.model.eval()),
@@ -97,4 +99,4 @@ def _data(setup: Setup) -> Data:
 def workbench_of(setup: Setup, network: str) -> Workbench:
     """Return the workbench of a trained baseline, made once on each worker."""
     state = torch.load(setup.state_of(network), weights_only=True)
-    return Workbench(network, state, _data(setup), bfloat16=setup.bfloat16)
+    return Workbench(network, state, _data(setup), bfloat16=setup.bfloat16, device=setup.device)

@@ -19,23 +19,28 @@ def test_every_attempt_measures_every_chip(monkeypatch):
     with small_workbench(images=40, test_images=20) as (bench, _):
         monkeypatch.setattr(methods, "IMAGES", 8)
         monkeypatch.setattr(group_attempts, "workbench_of", lambda setup, network: bench)
-        monkeypatch.setattr(bench, "train", lambda strategy, lr, **_: (steps.append(lr), strategy.step()))
+        monkeypatch.setattr(bench, "train", lambda strategy, lr, **_: (steps.append(lr), *strategy.passes(), strategy.step()))
         work = Work(None, "resnet8", chips=5)
         results = {(name, 0): work((name, 0)) for name in ATTEMPTS}
         again = work(("compensated", 0))
-    assert steps == [attempt.lr for attempt in ATTEMPTS.values() if attempt.lr]
-    assert all(len(result["chips"]) == 4 for result in results.values())
-    assert all(chip["divergence"] > 0 for result in results.values() for chip in result["chips"])
+    trained = [attempt for attempt in ATTEMPTS.values() if attempt.lr]
+    assert steps == [attempt.lr for attempt in trained for _ in range(4 if attempt.trained == "each chip" else 1)]
+    for (name, _), result in results.items():
+        healthy = ATTEMPTS[name].trained == "healthy network"
+        assert len(result["chips"]) == (1 if healthy else 4)
+        assert all((chip["divergence"] > 0) == (not healthy) for chip in result["chips"])
     assert again["chips"] == results["compensated", 0]["chips"]  # the network is the healthy one again
     untrained = [str(result["chips"]) for (name, _), result in results.items() if not ATTEMPTS[name].lr]
     assert len(set(untrained)) == len(untrained)  # no option is without effect
-    assert len(rows_of(results)) == 4 * len(ATTEMPTS)
+    assert len(rows_of(results)) == 4 * len(ATTEMPTS) - 3
 
 
 def test_new_rows_replace_old_ones():
     old = pd.read_csv(CSV)
     line = old.iloc[0]
-    new = rows_of({(line.attempt, line.seed): {"core_seconds": 1.0, "chips": [{"divergence": 9.0, "points": -9.0}]}})
+    new = rows_of(
+        {(line.attempt, line.seed): {"seconds": 1.0, "device": "core", "chips": [{"divergence": 9.0, "points": -9.0}]}}
+    )
     now = merged(old, new)
     assert len(now) == len(old)
     assert (now.points == -9.0).sum() == 1

@@ -134,3 +134,62 @@ def test_what_a_member_reads_is_never_taken_for_the_image():
         net.evaluate(merged.members, lambda _: 1.0, progress=False)
     net.set_faults_(merged)
     assert net.certificate(merged).bit_exact
+
+
+def test_a_step_of_several_members():
+    net = a_net(Net())
+    merged = a_group(net, "free")
+    strategy = tm.ReadByMembers(net, merged, seed=3, members_a_step=3)
+    placement = net.placement
+    wanted = {name: np.ascontiguousarray(brevitas_codes(getattr(Net(), name))) for name in ("conv", "fc")}
+    image = expected_codes(wanted, placement, merged)
+    drawn = []
+    for _ in range(10):
+        members = []
+        for share in strategy.passes():
+            assert share == pytest.approx(1 / 3)
+            members.append(strategy.member)
+            expected = expected_codes(image, placement, strategy.member, "plain")
+            for name in wanted:
+                np.testing.assert_array_equal(net.codes(name).read_back, expected[name])
+        assert len({member.chip for member in members}) == 3
+        assert [strategy.member for _ in strategy.passes()] == members  # the step can be taken again
+        drawn.append([member.chip for member in members])
+        if len(drawn) == 4:
+            saved = strategy.state_dict()
+        strategy.step()
+    assert len({frozenset(chips) for chips in drawn}) == 4
+    resumed = tm.ReadByMembers(net, merged, seed=3, members_a_step=3)
+    resumed.load_state_dict(saved)
+    for members in drawn[3:]:
+        assert [resumed.member.chip for _ in resumed.passes()] == members
+        resumed.step()
+    with pytest.raises(ValueError, match="saved with members a step: 3, which this strategy does not have"):
+        tm.ReadByMembers(net, merged, seed=3).load_state_dict(saved)
+
+
+def test_all_members_in_every_step_give_the_mean_of_their_gradients():
+    model = Net()
+    net = a_net(model)
+    merged = a_group(net, "free")
+    x = torch.randn(5, 3, 5, 5)
+
+    def gradient(strategy):
+        model.zero_grad()
+        for share in strategy.passes():
+            (share * model(x).square().mean()).backward()
+        return model.fc.weight.grad.clone()
+
+    one, seen = tm.ReadByMembers(net, merged, seed=0), {}
+    while len(seen) < 4:
+        seen[one.member.chip] = gradient(one)
+        one.step()
+    mean = gradient(tm.ReadByMembers(net, merged, seed=0, members_a_step=4))
+    torch.testing.assert_close(mean, torch.stack(list(seen.values())).mean(0))
+
+
+@pytest.mark.parametrize("members", [0, 5])
+def test_no_member_and_more_than_there_are(members):
+    net = a_net(Net())
+    with pytest.raises(ValueError, match=f"members_a_step must be 1 to 4, the number of members, got {members}"):
+        tm.ReadByMembers(net, a_group(net, "free"), seed=0, members_a_step=members)

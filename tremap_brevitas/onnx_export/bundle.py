@@ -66,6 +66,7 @@ def export_bundle(
         )
     inputs, probed = _inputs(example_input, probe, dynamic_batch)
     onnx_export = OnnxExport(net, inputs, onnx_forms, dynamo=dynamo, dynamic_batch=dynamic_batch)
+    probed = tuple(x.cpu() for x in probed)
     check_batch(inputs, onnx_export.outputs)
     image, placement, fault_map = onnx_export.image, net.placement, onnx_export.fault_map
     fleet = list(onnx_export.members if chips is None else chips)
@@ -115,7 +116,7 @@ def export_bundle(
             moments.save(draft / MOMENTS)
         if channels is not None:
             save_groups(channels, draft / GROUPS)
-        error = _write_probe(net.model, probed, draft, written.get("qcdq"), tolerance, dynamic_batch)
+        error = _write_probe(onnx_export.net.model, probed, draft, written.get("qcdq"), tolerance, dynamic_batch)
         layers = _layers(written, placement)
         manifest = Manifest(
             files={path.name: file_digest(path) for path in sorted(draft.iterdir())},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
@@ -80,8 +81,9 @@ class OnnxExport:
     def __init__(
         self, net: PlacedState, example_input: Inputs, forms: Collection[Form], *, dynamo: bool, dynamic_batch: bool
     ) -> None:
-        self.net, self._dynamo, self._dynamic_batch = net, dynamo, dynamic_batch
-        self.inputs = as_inputs(example_input, "example_input")
+        self._dynamo, self._dynamic_batch = dynamo, dynamic_batch
+        self.net = net = on_cpu(net)
+        self.inputs = tuple(x.cpu() for x in as_inputs(example_input, "example_input"))
         check_float32(net.model)
         self.image = net.memory_image()  # the model matches the placement, and nobody changed its faults
         slots = {entry.name: entry for entry in weight_slots(net.model, biases=True)}
@@ -153,6 +155,19 @@ class OnnxExport:
             "image": self.image.digest,
             "store": {name: None if layer_faults is None else layer_faults.store for name, layer_faults in faults.items()},
         }
+
+
+def on_cpu(net: PlacedState) -> PlacedState:
+    """Return a network that is on a CPU as a whole: a copy of one that is not.
+
+    Brevitas' exporters make tensors on the CPU beside the network's own, which torch's dynamo exporter refuses to add up; and
+    files that were computed on a CPU are the same wherever the network was trained.
+    """
+    if all(tensor.device.type == "cpu" for tensor in (*net.model.parameters(), *net.model.buffers())):
+        return net
+    twin = copy.deepcopy(net)
+    twin.model.cpu()
+    return twin
 
 
 def export_onnx(

@@ -146,6 +146,9 @@ def check_state(state: Any, own: Mapping[str, Any]) -> None:
             raise ValueError(f"the state was saved without its {name}, maybe by an older version, but here it is {value!r}")
         if saved[name] != value:
             raise ValueError(f"the state was saved with another {name}: {saved[name]!r}, but here it is {value!r}")
+    for name in saved:
+        if name not in own:
+            raise ValueError(f"the state was saved with {name}: {saved[name]!r}, which this strategy does not have")
 
 
 def saved_count(state: Mapping[str, Any], name: str) -> int:
