@@ -19,6 +19,8 @@ from benchmarks.study.workbench import Workbench
 from tremap_brevitas.order import ChannelGroup, SearchOptions
 
 LR = 0.02  # highest learning rate of a retraining, as in the study
+LARGE_LR = 0.2  # that of steps of many images
+MEMBERS = 4  # of a group, in one such step
 
 Prepare = Callable[[Workbench, tm.PlacedModel, tm.FaultMap, Case], None]
 METHODS: dict[str, Prepare] = {}
@@ -176,3 +178,17 @@ def compensated_then_retrained(bench: Workbench, net: tm.PlacedModel, fault_map:
     else:
         strategy = tm.AllAtOnce(net, fault_map)
     bench.train(steps=STEPS, lr=LR, seed=case.seed, strategy=strategy, title=case.name, teacher=True)
+
+
+@preparation(cases.LARGE_STEPS)
+def in_order_compensated_then_retrained(bench: Workbench, net: tm.PlacedModel, fault_map: tm.FaultMap, case: Case) -> None:
+    """All three, with steps of many images; a group's image is read by several members in each."""
+    in_order(bench, net, fault_map, case)
+    net.compensate_(images_of(bench, case), fault_map=fault_map, sweeps=3, progress=False)
+    strategy: tm.Strategy = tm.AllAtOnce(net, fault_map)
+    parts = 1
+    if isinstance(fault_map, tm.MergedFaultMap):
+        parts = min(MEMBERS, len(fault_map.members))
+        strategy = tm.ReadByMembers(net, fault_map, seed=case.seed, members_a_step=parts)
+    options: dict[str, Any] = {"images": cases.LARGE_BATCH, "parts": parts, "teacher": True, "title": case.name}
+    bench.train(steps=STEPS, lr=LARGE_LR, seed=case.seed, strategy=strategy, **options)

@@ -15,6 +15,7 @@ from benchmarks.preparations.cases import (
     BOTH,
     COMPENSATED,
     GROUP_RATES,
+    LARGE_STEPS,
     NEAREST,
     ORDER,
     ORDER_COMPENSATED,
@@ -38,6 +39,7 @@ NOTHING = {
     ORDER: "another **order** of channels",
     ORDER_COMPENSATED: "**order**, then **compensation**",
     BOTH: "**compensation**, then 200 steps",
+    LARGE_STEPS: "**order**, **compensation**, then 200 steps of 512 images",
 }
 
 
@@ -134,6 +136,7 @@ def pairs(frame: pd.DataFrame) -> str:
         (ORDER_COMPENSATED, COMPENSATED),
         (COMPENSATED, RETRAINED),
         (BOTH, COMPENSATED),
+        (LARGE_STEPS, ORDER_COMPENSATED),
     ]
     found = {
         (title, f"{one}, against {other}"): {
@@ -155,7 +158,7 @@ def groups(frame: pd.DataFrame) -> str:
     values = figures(some)
     lines = []
     for rate in sorted(GROUP_RATES):
-        for name in (NEAREST, COMPENSATED, ORDER_COMPENSATED, BOTH):
+        for name in (NEAREST, COMPENSATED, ORDER_COMPENSATED, BOTH, LARGE_STEPS):
             cells = [values.get(("resnet20", rate, name, size)) for size in SIZES]
             if any(cells[1:]):
                 lines.append([f"{rate:g}", name, *(cell.text if cell else "" for cell in cells)])

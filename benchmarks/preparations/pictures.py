@@ -13,6 +13,7 @@ from benchmarks.preparations.cases import (
     BOTH,
     COMPENSATED,
     COSTS,
+    LARGE_STEPS,
     NEAREST,
     ORDER,
     ORDER_COMPENSATED,
@@ -31,6 +32,7 @@ DRAWN = {
     COMPENSATED: "#1b6ca8",
     RETRAINED: "#8172b2",
     BOTH: "#937860",
+    LARGE_STEPS: "#ff7f0e",
 }
 NETWORKS = {"resnet20": "ResNet-20, 8 bits", "resnet20-4bit": "ResNet-20, 4 bits"}
 WITHIN = 0.5
