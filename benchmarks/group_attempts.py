@@ -84,7 +84,7 @@ ATTEMPTS = {  # those that train come last
     f"{ORDERED} of {LARGE}, 0.1": Attempt(order=True, sweeps=3, lr=0.1, images=2048, members=4),
     f"{ORDERED} of {LARGE}, 0.4": Attempt(order=True, sweeps=3, lr=0.4, images=2048, members=4),
     "each chip by itself, 200 steps": Attempt(lr=LR, trained="each chip"),
-    "healthy network, 200 steps more of 2,048 images, 0.1": Attempt(lr=0.1, images=2048, trained="healthy network"),
+    "healthy network, 200 steps more of 512 images, 0.2": Attempt(lr=0.2, images=512, trained="healthy network"),
 }
 
 
