@@ -10,6 +10,7 @@ from torch import nn
 
 import tremap_brevitas as tm
 from tremap_brevitas import quant as tq
+from tremap_brevitas.onnx_export.export import on_cpu
 
 QUANT = tq.FaultyInt8WeightPerTensorFixedPoint
 GROUPED = "FaultyMXInt8Weight"
@@ -176,3 +177,8 @@ def test_groups_are_refused_by_the_name_of_the_layer(tmp_path):
     for dynamo in (False, True):
         with pytest.raises(RuntimeError, match="layer '1': group-wise weight quantization cannot be exported to ONNX"):
             net.export_qcdq(tmp_path / "m.onnx", x, dynamo=dynamo)
+
+
+def test_a_network_on_the_cpu_is_exported_itself():
+    net = a_net(wide_activation().eval())
+    assert on_cpu(net) is net  # one on a GPU is copied: tests/test_gpu.py

@@ -72,6 +72,7 @@ def made(kind="ramp"):
         "ramp": lambda: tm.Ramp(net, merged, over_steps=9),
         "members": lambda: tm.prepare.RandomMember(net, chips, seed=3),
         "reads": lambda: tm.ReadByMembers(net, merged, seed=3),
+        "several": lambda: tm.ReadByMembers(net, merged, seed=3, members_a_step=3),
         "clean": lambda: tm.prepare.CleanAndFaulty(tm.prepare.RandomMember(net, chips, seed=3)),
     }
     return model, net, strategies[kind]()
@@ -205,12 +206,15 @@ def test_a_checkpoint_of_another_strategy_or_of_none_is_refused(tmp_path):
         assert strategy.steps == 0
 
 
-def test_several_passes_need_manual_optimization(tmp_path):
-    model, net, strategy = made("clean")
-    with pytest.raises(ValueError, match="CleanAndFaulty takes 2 passes a step"):
+@pytest.mark.parametrize(
+    ("kind", "message"), [("clean", "CleanAndFaulty takes 2 passes"), ("several", "ReadByMembers takes 3 passes")]
+)
+def test_several_passes_need_manual_optimization(tmp_path, kind, message):
+    model, net, strategy = made(kind)
+    with pytest.raises(ValueError, match=f"{message} a step"):
         fit(Module(model), net, LightningCallback(strategy), folder=tmp_path)
-    weights, _ = by_hand("clean", 12)
-    model, net, strategy = made("clean")
+    weights, _ = by_hand(kind, 12)
+    model, net, strategy = made(kind)
     fit(Module(model, strategy), net, LightningCallback(strategy), folder=tmp_path)
     assert same(model, weights)
     assert strategy.steps == 12

@@ -193,3 +193,17 @@ def test_no_member_and_more_than_there_are(members):
     net = a_net(Net())
     with pytest.raises(ValueError, match=f"members_a_step must be 1 to 4, the number of members, got {members}"):
         tm.ReadByMembers(net, a_group(net, "free"), seed=0, members_a_step=members)
+
+
+def test_a_step_without_all_its_passes_is_refused():
+    net = a_net(Net())
+    strategy = tm.ReadByMembers(net, a_group(net, "free"), seed=0, members_a_step=2)
+    for made in (0, 1):
+        for _ in zip(range(made), strategy.passes(), strict=False):
+            pass
+        with pytest.raises(RuntimeError, match="each of 2 members, but not all were made: loop over strategy.passes"):
+            strategy.step()
+    assert strategy.steps == 0
+    assert list(strategy.passes()) == [0.5, 0.5]
+    strategy.step()
+    assert strategy.steps == 1

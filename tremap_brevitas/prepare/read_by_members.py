@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from operator import index
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from tremap_brevitas.placed.live import Live
 from tremap_brevitas.placed.placed_model import PlacedModel
 from tremap_brevitas.placed.rule import Rule
 from tremap_brevitas.prepare.strategies import Drawn
-from tremap_brevitas.prepare.strategy import check_net
+from tremap_brevitas.prepare.strategy import check_net, check_state
 from tremap_brevitas.proxy.image_reads import ImageReads
 
 
@@ -107,9 +108,24 @@ class ReadByMembers(Drawn):
             yield 1 / self.members_a_step
 
     def step(self, loss: float | None = None) -> None:
-        """Draw the members of the next step."""
+        """Draw the members of the next step.
+
+        Raises:
+            RuntimeError: If not all passes of this step were made.
+        """
+        if self._pass != self.members_a_step - 1:
+            raise RuntimeError(
+                f"a step has a pass for each of {self.members_a_step} members, but not all were made: loop over "
+                f"strategy.passes()"
+            )
         self._pass = 0
         super().step(loss)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Resume from a saved state; see [Strategy][tremap_brevitas.Strategy]."""
+        check_state(state, self._identity)
+        self._pass = 0
+        super().load_state_dict(state)
 
     def _number(self) -> int:
         count = len(self._fault_map.members)
