@@ -103,7 +103,10 @@ class Work:
     chips: int = CHIPS
 
     def __call__(self, job: tuple[str, int]) -> dict[str, Any]:
-        """Make it; returns its time and, for each chip, the divergence and the points against the healthy network."""
+        """Make it; returns its time and, for each chip, the divergence and the points against the healthy network.
+
+        Where each chip is trained by itself, the time is that of one chip.
+        """
         name, seed = job
         torch.manual_seed(seed)
         bench = workbench_of(self.setup, self.network)
@@ -121,13 +124,14 @@ class Work:
         else:
             healthy = tm.random_fault_maps(net.placement.memory, chips=1, fault_rate=0.0, seed=0)[0]
             results = []
-            for chip in chips[:EVALUATED] if attempt.trained == "each chip" else [healthy]:
+            trained = chips[:EVALUATED] if attempt.trained == "each chip" else [healthy]
+            for chip in trained:
                 bench.reset()
                 options: dict[str, Any] = {"lr": attempt.lr, "images": attempt.images, "teacher": chip is healthy}
                 bench.train(steps=STEPS, seed=seed, strategy=tm.AllAtOnce(net, chip), title=chip.chip, **options)
                 net.set_faults_(chip)
                 results += measure.on(net, [chip])
-            seconds = time.process_time() - begin
+            seconds = (time.process_time() - begin) / len(trained)
         return {"seconds": round(seconds, 1), "device": device_name(bench.device), "chips": results}
 
 

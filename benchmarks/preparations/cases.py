@@ -133,6 +133,7 @@ def _of(network: str) -> Iterator[Case]:
         yield from _groups(network, NEAREST, GROUPS, GROUP_RATES)
         for seed in SEEDS:
             yield from (Case(network, 6e-3, name, seed, 20, None) for name in (ORDER_COMPENSATED, BOTH))
+            yield from (Case(network, 6e-3, COMPENSATED, seed, 20, chip) for chip in range(EVALUATED))
             yield from (Case(network, 6e-3, RETRAINED, seed, 20, chip) for chip in range(1, EVALUATED))
 
 

@@ -13,19 +13,18 @@ from tabulate import tabulate
 from benchmarks.preparations.cases import COSTS, SEEDS, UNIFORM, Case
 from benchmarks.preparations.elsewhere import BOARDS, CHIPS, DIGITS, GROUP_RATE, GROUPS, MAPS, ON_MAPS, RATES, listed
 from benchmarks.preparations.pictures import WITHIN
-from benchmarks.preparations.rows import OWN, WRITTEN, Row, read
+from benchmarks.preparations.rows import OWN, SHARED_IMAGE, Row, read
 from benchmarks.preparations.statistics import Figure, figure
 
 RESNET = "resnet20"
 TITLES = {**DIGITS, RESNET: "ResNet-20 on CIFAR-10, 8 bits"}
 KINDS = (*MAPS, *BOARDS)
 KIND_TITLES = {board: f"measured, KC705 at {board.rpartition('_')[2].removesuffix('V')} V" for board in BOARDS}
-SHARED = WRITTEN["group_image"]
 
 
 def frame_of(path: Path) -> pd.DataFrame:
     """One line a chip, of as many chips of each seed everywhere; ``points`` is its difference from the healthy network."""
-    rows = [row for row in read(path) if row.written in (OWN, SHARED) and int(row.chip) < CHIPS]
+    rows = [row for row in read(path) if row.written in (OWN, SHARED_IMAGE) and int(row.chip) < CHIPS]
     lines = [{**vars(row), "chip": int(row.chip), "points": 100 * (row.accuracy - row.clean)} for row in rows]
     return pd.DataFrame(lines, columns=[*(field.name for field in fields(Row)), "points"])
 

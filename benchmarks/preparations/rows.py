@@ -11,8 +11,7 @@ from typing import Any
 from benchmarks.preparations.cases import COSTS, UNIFORM, Case
 from tremap_brevitas.files import atomic_file
 
-WRITTEN = {"group_image": "one image", "chip_image": "image a chip"}
-OWN, UNION = "own image", "union"
+OWN, UNION, SHARED_IMAGE = "own image", "union", "one image"
 
 
 @dataclass(frozen=True)
@@ -83,10 +82,8 @@ def rows_of(case: Case, result: Mapping[str, Any]) -> list[Row]:
         **about, chip=str(case.chip) if alone else "all", written=OWN if alone else UNION, accuracy=result["prepared"]
     )
     rows = [Row(**{**vars(prepared), "wrong": result.get("wrong")})]
-    for deployment, written in WRITTEN.items():
-        accuracies = enumerate(result.get(deployment, ()))
-        rows += [Row(**about, chip=str(chip), written=written, accuracy=accuracy) for chip, accuracy in accuracies]
-    return rows
+    accuracies = enumerate(result.get("group_image", ()))
+    return rows + [Row(**about, chip=str(chip), written=SHARED_IMAGE, accuracy=accuracy) for chip, accuracy in accuracies]
 
 
 def merged(old: Iterable[Row], new: Iterable[Row]) -> list[Row]:
@@ -95,7 +92,7 @@ def merged(old: Iterable[Row], new: Iterable[Row]) -> list[Row]:
     order = {name: place for place, name in enumerate(COSTS)}
 
     def place(row: Row) -> tuple[Any, ...]:
-        written = (UNION, *WRITTEN.values(), OWN).index(row.written)
+        written = (UNION, SHARED_IMAGE, OWN).index(row.written)
         return (
             row.network,
             row.map != UNIFORM,

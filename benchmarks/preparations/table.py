@@ -10,7 +10,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from benchmarks.preparations.cases import AS_THEY_LIE, GROUPS, ORDER, ORDER_COMPENSATED, OTHERS_RATES, RETRAINED
-from benchmarks.preparations.rows import OWN, WRITTEN
+from benchmarks.preparations.rows import OWN, SHARED_IMAGE
 from tremap_brevitas.planning.evidence import half_interval
 
 LEFT_OUT = (AS_THEY_LIE, ORDER)  # they have no part in the comparison with other methods
@@ -66,7 +66,7 @@ def _groups(part: pd.DataFrame) -> str:
     """Preparations of a group, by how the chips are written; differences are over chips, intervals over groups."""
     lines = []
     for (network, chips, name, written), mine in part.groupby(["network", "chips", "preparation", "written"], sort=False):
-        how = {"union": "the union itself", OWN: "each chip by itself", **dict.fromkeys(WRITTEN.values(), written)}[written]
+        how = {"union": "the union itself", OWN: "each chip by itself", SHARED_IMAGE: SHARED_IMAGE}[written]
         apart = mine.dropna(subset="apart").groupby("seed").apart.mean()
         line = [TITLES[network], f"{chips}", f"{name}; {how}", f"{mine.seed.nunique()} × {len(mine) // mine.seed.nunique()}"]
         line += [f"{100 * mine.accuracy.mean():.2f}", _figure(mine.groupby("seed").points.mean())]

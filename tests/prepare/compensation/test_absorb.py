@@ -36,3 +36,16 @@ def test_only_what_goes_into_one_batchnorm_and_nowhere_else():
     assert trace.absorbers == {"plain": "bn_plain"}
     assert trace.calls == {**dict.fromkeys(layers, 1), "twice": 2}
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
+
+
+def test_a_batchnorm_over_positions_is_not_over_the_layers_channels():
+    for layer, norm, shape in (
+        (nn.Linear(3, 4), nn.BatchNorm1d(4), (8, 3)),
+        (nn.Linear(3, 4), nn.BatchNorm1d(4), (8, 4, 3)),
+        (nn.Conv1d(3, 4, 1), nn.BatchNorm1d(4), (8, 3, 5)),
+        (nn.Conv1d(3, 4, 1), nn.BatchNorm1d(5), (3, 5)),
+    ):
+        net = nn.Sequential(layer, norm).eval()
+        trace = trace_successors(net, lambda net=net, shape=shape: net(torch.randn(shape)), ["0"])
+        own = len(shape) == (2 if isinstance(layer, nn.Linear) else 3)
+        assert trace.absorbers == ({"0": "1"} if own else {})

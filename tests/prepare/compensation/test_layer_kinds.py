@@ -153,3 +153,24 @@ def test_a_weight_of_two_layers_keeps_its_nearest_codes(placed, shared):
     assert torch.equal(layers[0].weight, before)
     assert report.layers[-1].compensated < report.layers[-1].nearest
     assert net.certificate(chip).bit_exact
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("positions", [5, 8])
+def test_a_batchnorm_over_positions_takes_no_factor(positions, shared):
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        qnn.QuantLinear(6, 8, bias=False, weight_quant=tq.FaultyInt8WeightPerTensorFixedPoint), nn.BatchNorm1d(positions)
+    )
+    x = torch.randn(64, positions, 6) @ torch.randn(6, 6)
+    for _ in range(30):
+        model(x)
+    net = a_net(model.eval())
+    healthy, nearest, chip = copy.deepcopy(net), copy.deepcopy(net), a_chip(net.placement, rate=0.1)
+    nearest.set_faults_(chip)
+    inputs = {"moments": net.moments([x], progress=False)} if shared else {"batches": [x]}
+    report = net.compensate_(**inputs, fault_map=chip, progress=False)
+    assert report.layers[0].flipped == 0
+    with torch.no_grad():
+        wanted = healthy.model(x)
+        assert (net.model(x) - wanted).norm() < 0.8 * (nearest.model(x) - wanted).norm()

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
@@ -44,7 +45,7 @@ def trace_successors(model: nn.Module, run: Callable[[], Any], layers: list[str]
         def hook(module: nn.Module, args: Any, output: Any) -> None:
             trace.calls[name] = trace.calls.get(name, 0) + 1
             value = getattr(output, "value", output)
-            if isinstance(value, Tensor):
+            if isinstance(value, Tensor) and _channels_come_second(module, value):
                 outputs[name] = value
                 recorder.watch(name, value)
 
@@ -86,6 +87,11 @@ def trace_successors(model: nn.Module, run: Callable[[], Any], layers: list[str]
         if trace.calls.get(name) == 1 and only is not None and calls.get(only) == 1 and id(outputs[name]) not in returned:
             trace.absorbers[name] = only
     return trace
+
+
+def _channels_come_second(layer: nn.Module, output: Tensor) -> bool:
+    """Check that what a BatchNorm takes for channels, dimension 1, are the layer's own: not so after a Linear on sequences."""
+    return output.dim() == (len(layer.kernel_size) if isinstance(layer, _ConvNd) else 0) + 2
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
