@@ -10,12 +10,14 @@ SEEDS = (0, 1, 2)
 RATES = (6e-3, 1e-3, 2e-2, 1e-4, 2e-1, 1e-5, 1e-1, 4e-2, 1e-6)  # the ones that matter most first
 GROUP_RATES = (6e-3, 1e-3, 2e-2)
 GROUPS = (5, 20, 10, 2)
+SILENCED_RATES = (2e-2, 6e-3, 1e-3, 4e-2, 1e-1)
 OTHERS_RATES = (2e-2, 4e-2, 1e-1)  # of methods that others have published
 
 UNIFORM = "uniform"
 
 AS_THEY_LIE = "as they lie"
 NEAREST = "nearest"
+SILENCED = "nearest, channels of zeros silenced"
 SIGNS = "nearest, sign of each channel"
 BATCHNORM = "nearest, BatchNorm measured anew"
 ORDER = "order"
@@ -54,6 +56,7 @@ COSTS = {  # in the order of the tables; two inputs show which channels belong t
     AS_THEY_LIE: Cost(),
     NEAREST: Cost(),
     SIGNS: Cost(),
+    SILENCED: Cost(images=1),
     ORDER: Cost(images=2),
     BATCHNORM: Cost(images=IMAGES),
     GPTQ: Cost(images=IMAGES),
@@ -121,6 +124,7 @@ def _of(network: str) -> Iterator[Case]:
     yield from _alone(network, RATES, FIRST)
     yield from _groups(network, COMPENSATED, GROUPS[:2] if narrow else GROUPS, GROUP_RATES[:1] if narrow else GROUP_RATES)
     yield from _alone(network, RATES, (BATCHNORM, SIGNS, ORDER_COMPENSATED))
+    yield from _alone(network, SILENCED_RATES, (SILENCED,))
     yield from (Case(network, rate, name, seed) for name in (SHARED, PLAINLY) for rate in OTHERS_RATES for seed in SEEDS)
     for seed in SEEDS:
         yield from (Case(network, rate, RETRAINED, seed) for rate in (2e-1, 1e-1, 2e-2, 4e-2, 6e-3))

@@ -54,6 +54,13 @@ def nearest(bench: Workbench, net: tm.PlacedModel, fault_map: tm.FaultMap, case:
     net.set_faults_(fault_map)
 
 
+@preparation(cases.SILENCED)
+def nearest_with_silenced_channels(bench: Workbench, net: tm.PlacedModel, fault_map: tm.FaultMap, case: Case) -> None:
+    """Nearest codes, in a network whose channels of zeros are silenced."""
+    tm.prepare.silence_dead_channels_(net, images_of(bench, case)[0][:1])
+    net.set_faults_(fault_map)
+
+
 @preparation(cases.SIGNS)
 @torch.no_grad()
 def nearest_with_signs(bench: Workbench, net: tm.PlacedModel, fault_map: tm.FaultMap, case: Case) -> None:

@@ -21,6 +21,7 @@ from benchmarks.preparations.cases import (
     ORDER_COMPENSATED,
     RETRAINED,
     SHARED,
+    SILENCED,
     cases,
 )
 from benchmarks.preparations.pictures import DRAWN, NETWORKS, WITHIN
@@ -34,6 +35,7 @@ SIZES = (1, 2, 5, 10, 20)
 NOTHING = {
     AS_THEY_LIE: "nothing: the codes as they are",
     NEAREST: "**nearest codes**",
+    SILENCED: "**nearest codes**, channels of zeros silenced",
     COMPENSATED: "**compensation**",
     SHARED: "**compensation**, moments shared by all chips",
     ORDER: "another **order** of channels",

@@ -19,12 +19,14 @@ from benchmarks.preparations.cases import (
     ORDER_COMPENSATED,
     RETRAINED,
     SIGNS,
+    SILENCED,
 )
 from tremap_brevitas.drawing import new_figure, save_figure
 
 DRAWN = {
     AS_THEY_LIE: "#444444",
     NEAREST: "#c44e52",
+    SILENCED: "#ff9896",
     SIGNS: "#e377c2",
     BATCHNORM: "#d9a400",
     ORDER: "#5a8f3c",

@@ -5,6 +5,7 @@ from .compensation.fleet import prepare_fleet
 from .compensation.prepared import PreparedChip, PreparedFleet
 from .compensation.report import CompensatedLayer, CompensationReport
 from .compensation.shared import HealthyInputs, HealthyMoments
+from .dead_channels import silence_dead_channels_
 from .lightning import LightningCallback
 from .ramp import Ramp
 from .read_by_members import ReadByMembers
@@ -52,4 +53,5 @@ __all__ = [
     "reestimate_batchnorm_",
     "reorder",
     "retrain_until",
+    "silence_dead_channels_",
 ]
