@@ -80,6 +80,7 @@ ATTEMPTS = {  # those that train come last
     "compensated, then 200 steps, highest rate 0.02": Attempt(lr=0.02),
     "compensated, then 200 steps, highest rate 0.05": Attempt(lr=0.05),
     f"{ORDERED}, 0.05": Attempt(order=True, sweeps=3, lr=0.05),
+    f"{ORDERED}, 0.2": Attempt(order=True, sweeps=3, lr=0.2),
     f"{ORDERED} of 512 images and four members, 0.2": Attempt(order=True, sweeps=3, lr=0.2, images=512, members=4),
     f"{ORDERED} of {LARGE}, 0.1": Attempt(order=True, sweeps=3, lr=0.1, images=2048, members=4),
     f"{ORDERED} of {LARGE}, 0.4": Attempt(order=True, sweeps=3, lr=0.4, images=2048, members=4),

@@ -129,14 +129,11 @@ def _of(network: str) -> Iterator[Case]:
     for seed in SEEDS:
         yield from (Case(network, rate, RETRAINED, seed) for rate in (2e-1, 1e-1, 2e-2, 4e-2, 6e-3))
         yield from (Case(network, rate, BOTH, seed) for rate in (2e-1, 1e-1, 4e-2))  # below, compensation alone loses nothing
-        # Where nothing cheaper stays within half a point.
-        yield from (Case(network, rate, LARGE_STEPS, seed) for rate in ((4e-2, 1e-1) if narrow else (2e-1,)))
-        yield Case(network, 6e-3, LARGE_STEPS, seed, 5 if narrow else 20, None)
     if not narrow:
         yield from (Case(network, rate, name, seed) for seed in SEEDS for name in (GPTQ, QRONOS) for rate in OTHERS_RATES)
         yield from _groups(network, NEAREST, GROUPS, GROUP_RATES)
         for seed in SEEDS:
-            yield from (Case(network, 6e-3, name, seed, 20, None) for name in (ORDER_COMPENSATED, BOTH))
+            yield from (Case(network, 6e-3, name, seed, 20, None) for name in (ORDER_COMPENSATED, BOTH, LARGE_STEPS))
             yield from (Case(network, 6e-3, COMPENSATED, seed, 20, chip) for chip in range(EVALUATED))
             yield from (Case(network, 6e-3, RETRAINED, seed, 20, chip) for chip in range(1, EVALUATED))
 

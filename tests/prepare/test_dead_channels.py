@@ -91,7 +91,22 @@ def test_what_no_batchnorm_multiplies_is_left_alone():
         tm.prepare.silence_dead_channels_(net.model, x)
 
 
-def test_compensation_and_orders_go_on_from_there():
+def test_a_model_of_two_inputs():
+    net, x = with_dead_channels()
+    layers = net.model
+
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = layers
+
+        def forward(self, x, y):
+            return self.layers(x) + y
+
+    assert tm.prepare.silence_dead_channels_(a_net(Two()), x[:1], torch.zeros(())) == {"layers.0": (2, 5)}
+
+
+def test_compensation_goes_on_from_there():
     net, x = with_dead_channels()
     tm.prepare.silence_dead_channels_(net, x[:1])
     healthy, chip = copy.deepcopy(net), a_chip(net.placement, rate=0.2)

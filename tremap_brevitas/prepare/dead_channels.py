@@ -21,7 +21,7 @@ QUIET = 1e-2  # a smaller factor is left as it is; that of a silenced channel is
 
 
 @torch.no_grad()
-def silence_dead_channels_(net: PlacedModel, inputs: Any) -> dict[str, tuple[int, ...]]:
+def silence_dead_channels_(net: PlacedModel, *inputs: Any) -> dict[str, tuple[int, ...]]:
     """Silence the output channels whose codes are all zero in the healthy network, in place.
 
     Training with few bits leaves such channels. Their output is constant, so that their BatchNorm has a variance of 0 and
@@ -32,7 +32,7 @@ def silence_dead_channels_(net: PlacedModel, inputs: Any) -> dict[str, tuple[int
 
     Args:
         net: The placed model. Layers whose output goes into one BatchNorm and nowhere else are looked at.
-        inputs: One input of the model, such as ``images[:1]``, to see what goes where; on the device of the model.
+        inputs: Inputs of the model, such as ``images[:1]``, to see what goes where; on the device of the model.
 
     Returns:
         The channels that were silenced now, by the name of their layer.
@@ -56,7 +56,7 @@ def silence_dead_channels_(net: PlacedModel, inputs: Any) -> dict[str, tuple[int
     layers = {e.name: e.module for e in weight_slots(model) if e.name in placed and has_rows(e.module)}
     silenced = {}
     with net.using(None), evaluation_mode(model):
-        trace = trace_successors(model, lambda: model(inputs), list(layers))
+        trace = trace_successors(model, lambda: model(*inputs), list(layers))
         for name, norm in trace.absorbers.items():
             if quantizes_outputs(layers[name]) or _quantizes_bias(layers[name]):
                 continue  # their output may change with the scale, or their constant with a stuck cell
