@@ -26,7 +26,7 @@ from tremap_brevitas.drawing import new_figure, save_figure
 DRAWN = {
     AS_THEY_LIE: "#444444",
     NEAREST: "#c44e52",
-    SILENCED: "#ff9896",
+    SILENCED: "#f58518",
     SIGNS: "#e377c2",
     BATCHNORM: "#d9a400",
     ORDER: "#5a8f3c",
@@ -34,7 +34,7 @@ DRAWN = {
     COMPENSATED: "#1b6ca8",
     RETRAINED: "#8172b2",
     BOTH: "#937860",
-    LARGE_STEPS: "#ff7f0e",
+    LARGE_STEPS: "#000000",
 }
 NETWORKS = {"resnet20": "ResNet-20, 8 bits", "resnet20-4bit": "ResNet-20, 4 bits"}
 WITHIN = 0.5
