@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -71,6 +71,7 @@ class Attempt:
 
 LARGE = "2,048 images and four members"
 ORDERED = "an order before it, three sweeps, then 200 steps"
+ALONE, HEALTHY = "each chip by itself, 200 steps", "healthy network, 200 steps more of 512 images, 0.2"
 ATTEMPTS = {  # those that train come last
     "compensated": Attempt(),
     "moments of the healthy network": Attempt(shared=True),
@@ -84,8 +85,8 @@ ATTEMPTS = {  # those that train come last
     f"{ORDERED} of 512 images and four members, 0.2": Attempt(order=True, sweeps=3, lr=0.2, images=512, members=4),
     f"{ORDERED} of {LARGE}, 0.1": Attempt(order=True, sweeps=3, lr=0.1, images=2048, members=4),
     f"{ORDERED} of {LARGE}, 0.4": Attempt(order=True, sweeps=3, lr=0.4, images=2048, members=4),
-    "each chip by itself, 200 steps": Attempt(lr=LR, trained="each chip"),
-    "healthy network, 200 steps more of 512 images, 0.2": Attempt(lr=0.2, images=512, trained="healthy network"),
+    ALONE: Attempt(lr=LR, trained="each chip"),
+    HEALTHY: Attempt(lr=0.2, images=512, trained="healthy network"),
 }
 
 
@@ -211,16 +212,25 @@ def merged(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
 
 def table(frame: pd.DataFrame) -> str:
     """Means over the chips, with half of the 95 % interval over the groups, and the worst chip."""
+    alone = frame[frame.attempt == ALONE].set_index(["seed", "chip"]).points
     lines = []
     for name, part in frame.groupby("attempt", sort=False):
-        means = part.groupby("seed").points.mean()
-        interval = f" ± {half_interval(list(means)):.2f}" if len(means) > 1 else ""
-        line = [name, f"{len(means)} × {len(part) // len(means)}", f"{part.divergence.mean():.4f}"]
+        pairs = part.set_index(["seed", "chip"]).points - alone
+        apart = [] if name in (ALONE, HEALTHY) else [pairs.dropna().groupby("seed").mean()]
+        groups = part.seed.nunique()
+        line = [name, f"{groups} × {len(part) // groups}", f"{part.divergence.mean():.4f}"]
+        line += [_figure(part.groupby("seed").points.mean()), f"{part.points.min():+.2f}", *map(_figure, apart or [()])]
         device = "" if part.device.iloc[0] == "core" else f" ({part.device.iloc[0]})"
-        line += [f"{means.mean():+.2f}{interval}", f"{part.points.min():+.2f}", f"{part.seconds.median():.0f}{device}"]
-        lines.append(line)
-    heads = ["attempt", "groups × chips", "divergence", "points", "worst chip", "seconds of one core, or of a GPU"]
+        lines.append([*line, f"{part.seconds.median():.0f}{device}"])
+    heads = ["attempt", "groups × chips", "divergence", "points", "worst chip", "against each by itself", "seconds"]
     return tabulate(lines, heads, tablefmt="github", disable_numparse=True)
+
+
+def _figure(means: Iterable[float]) -> str:
+    """The mean of the groups' means, with half of the interval; empty for no group."""
+    values = list(means)
+    interval = f" ± {half_interval(values):.2f}" if len(values) > 1 else ""
+    return f"{sum(values) / len(values):+.2f}{interval}" if values else ""
 
 
 def parse() -> argparse.Namespace:

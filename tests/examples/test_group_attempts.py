@@ -9,7 +9,7 @@ import pytest
 from study_bench import small_workbench
 
 from benchmarks import group_attempts
-from benchmarks.group_attempts import ATTEMPTS, CSV, DOCS, Work, merged, rows_of, table
+from benchmarks.group_attempts import ALONE, ATTEMPTS, CSV, DOCS, Work, merged, rows_of, table
 from benchmarks.preparations import methods
 
 
@@ -59,6 +59,19 @@ def test_the_table_has_the_figures_of_the_rows():
     assert f"{statistics.fmean(float(line['divergence']) for line in lines):.4f}" in printed
     assert f"{statistics.fmean(means):+.2f}" in printed
     assert f" {worst:+.2f} " in printed
+
+
+def test_one_image_is_compared_with_retraining_of_the_same_chips():
+    lines = list(csv.DictReader(CSV.open(newline="", encoding="utf-8")))
+    points = {(line["attempt"], line["seed"], line["chip"]): float(line["points"]) for line in lines}
+    name = "an order before it, three sweeps"
+    apart = [
+        statistics.fmean(points[name, str(seed), str(c)] - points[ALONE, str(seed), str(c)] for c in range(4))
+        for seed in range(3)
+    ]
+    half = 4.3026527 * statistics.stdev(apart) / 3**0.5  # Student's 97.5 % point, two degrees
+    (printed,) = re.findall(rf"\| {name}  .*", table(pd.read_csv(CSV)))
+    assert f" {statistics.fmean(apart):+.2f} ± {half:.2f} " in printed
 
 
 def test_the_page_has_the_table():
