@@ -22,7 +22,6 @@ from tremap_brevitas.placed.slots import weight_slots
 
 FAULTY = [name for name in tq.__all__ if name != "faulty"]
 GPU = os.environ.get("TREMAP_GPU", "cuda" if torch.cuda.is_available() else "")  # device of the tests that need a GPU
-needs_gpu = pytest.mark.skipif(not GPU, reason="no GPU")
 QUICK = [name for name in FAULTY if not name.endswith("HQO")]  # a HQO search takes seconds
 
 
@@ -127,6 +126,12 @@ def needs_program(name):
         if os.environ.get("CI"):
             pytest.fail(f"{name} is not installed, and CI must run this")
         pytest.skip(f"{name} is not installed")
+
+
+def needs_gpu():
+    """Skip a whole file of tests where there is no GPU: to be called at its top."""
+    if not GPU:
+        pytest.skip("no GPU", allow_module_level=True)
 
 
 def needs_data(name):

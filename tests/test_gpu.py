@@ -11,7 +11,7 @@ from torch import nn
 
 import tremap_brevitas as tm
 
-pytestmark = needs_gpu
+needs_gpu()
 X = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(5))
 LABELS = torch.arange(64) % 10
 

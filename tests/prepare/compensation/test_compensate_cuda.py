@@ -19,7 +19,7 @@ from tremap_brevitas import quant as tq
 from tremap_brevitas.prepare import prepare_fleet
 from tremap_brevitas.prepare.compensation import layer as of_a_layer
 
-pytestmark = needs_gpu
+needs_gpu()
 
 
 def on_both(net, x, chip, **options):
