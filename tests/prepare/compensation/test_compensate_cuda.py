@@ -11,7 +11,7 @@ from helpers import GPU, a_chip, a_net, needs_gpu, options_of
 from prepare.compensation.fleet_jobs import a_healthy_net, chips_of, images, mean_output
 from prepare.compensation.test_compensate import NAMES, codes_read, network, output_error, scales
 from prepare.compensation.test_compensate import images as pictures
-from prepare.compensation.test_layer_kinds import KINDS, OPTIONS, QUANT, run_alike
+from prepare.compensation.test_layer_kinds import KINDS, OPTIONS, QUANT, Attention, run_alike
 from torch import nn
 
 import tremap_brevitas as tm
@@ -82,18 +82,8 @@ def test_every_quantizer_in_a_network(name, store):
 
 def test_projections_of_an_attention_and_quantized_inputs():
     torch.manual_seed(0)
-
-    class Attention(nn.Module):
-        def __init__(self):
-            super().__init__()
-            options = {"in_proj_weight_quant": QUANT, "out_proj_weight_quant": QUANT, "batch_first": True}
-            self.attention = qnn.QuantMultiheadAttention(8, 2, packed_in_proj=False, **options)
-            self.last = qnn.QuantLinear(8, 4, input_quant=Int8ActPerTensorFixedPoint, **OPTIONS)
-
-        def forward(self, x):
-            return self.last(self.attention(x, x, x)[0])
-
-    model, x = Attention(), torch.randn(64, 5, 8)
+    last = qnn.QuantLinear(8, 4, input_quant=Int8ActPerTensorFixedPoint, **OPTIONS)
+    model, x = nn.Sequential(Attention(), last), torch.randn(64, 5, 8)
     model(x)
     net = a_net(model.eval())
     on_gpu, on_cpu = on_both(net, x, a_chip(net.placement, rate=0.1))

@@ -69,18 +69,20 @@ def test_every_width_and_encoding(bits, encoding):
     assert not report.layers[0].reason
 
 
+class Attention(nn.Module):
+    """Of 8 channels and two heads, with a projection of its own for queries, keys and values each."""
+
+    def __init__(self):
+        super().__init__()
+        options = {"in_proj_weight_quant": QUANT, "out_proj_weight_quant": QUANT, "batch_first": True}
+        self.attention = qnn.QuantMultiheadAttention(8, 2, packed_in_proj=False, **options)
+
+    def forward(self, x):
+        return self.attention(x, x, x)[0]
+
+
 def test_projections_of_an_attention():
     torch.manual_seed(0)
-
-    class Attention(nn.Module):
-        def __init__(self):
-            super().__init__()
-            options = {"in_proj_weight_quant": QUANT, "out_proj_weight_quant": QUANT, "batch_first": True}
-            self.attention = qnn.QuantMultiheadAttention(8, 2, packed_in_proj=False, **options)
-
-        def forward(self, x):
-            return self.attention(x, x, x)[0]
-
     net = a_net(Attention().eval())
     nearest, compensated, report = run_alike(net, torch.randn(32, 5, 8), a_chip(net.placement, rate=0.1))
     assert compensated < nearest
