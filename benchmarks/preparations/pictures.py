@@ -38,6 +38,7 @@ DRAWN = {
 }
 NETWORKS = {"resnet20": "ResNet-20, 8 bits", "resnet20-4bit": "ResNet-20, 4 bits"}
 WITHIN = 0.5
+GROUP_STYLES = {COMPENSATED: "o-", NEAREST: "s--", ORDER_COMPENSATED: "D-.", BOTH: "^:", LARGE_STEPS: "*:"}
 RATE_COLOURS = {1e-3: "#5a8f3c", 6e-3: "#1b6ca8", 2e-2: "#c44e52"}
 
 
@@ -114,7 +115,7 @@ def draw_groups(frame: pd.DataFrame, path: Path) -> None:
     some = frame[frame.network == "resnet20"]
     for axes, limits in zip(panels, (None, (-5, 0.8)), strict=True):
         for rate, colour in RATE_COLOURS.items():
-            for name, style in ((COMPENSATED, "o-"), (NEAREST, "s--"), (ORDER_COMPENSATED, "D-."), (BOTH, "^:")):
+            for name, style in GROUP_STYLES.items():
                 part = some[(some.rate == rate) & (some.preparation == name)]
                 if (part.chips > 1).any():
                     _line(axes, part.groupby("chips").points, colour, f"{name}, {rate:g}", style)
@@ -128,7 +129,7 @@ def draw_groups(frame: pd.DataFrame, path: Path) -> None:
     panels[0].set_ylabel("points against the healthy network")
     panels[0].set_title("ResNet-20, 8 bits", fontsize=10)
     panels[1].set_title("the last points", fontsize=10)
-    canvas.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    canvas.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     save_figure(canvas, path)
 
 
