@@ -21,6 +21,7 @@ SILENCED = "nearest, channels of zeros silenced"
 SIGNS = "nearest, sign of each channel"
 BATCHNORM = "nearest, BatchNorm measured anew"
 ORDER = "order"
+SILENCED_ORDER = "order, channels of zeros silenced"
 ORDER_COMPENSATED = "order, then compensated"
 SHARED = "compensated, moments shared by all chips"
 COMPENSATED = "compensated"
@@ -58,6 +59,7 @@ COSTS = {  # in the order of the tables; two inputs show which channels belong t
     SIGNS: Cost(),
     SILENCED: Cost(images=1),
     ORDER: Cost(images=2),
+    SILENCED_ORDER: Cost(images=2),
     BATCHNORM: Cost(images=IMAGES),
     GPTQ: Cost(images=IMAGES),
     QRONOS: Cost(images=IMAGES),
@@ -124,7 +126,7 @@ def _of(network: str) -> Iterator[Case]:
     yield from _alone(network, RATES, FIRST)
     yield from _groups(network, COMPENSATED, GROUPS[:2] if narrow else GROUPS, GROUP_RATES[:1] if narrow else GROUP_RATES)
     yield from _alone(network, RATES, (BATCHNORM, SIGNS, ORDER_COMPENSATED))
-    yield from _alone(network, SILENCED_RATES, (SILENCED,))
+    yield from _alone(network, SILENCED_RATES, (SILENCED, SILENCED_ORDER))
     yield from (Case(network, rate, name, seed) for name in (SHARED, PLAINLY) for rate in OTHERS_RATES for seed in SEEDS)
     for seed in SEEDS:
         yield from (Case(network, rate, RETRAINED, seed) for rate in (2e-1, 1e-1, 2e-2, 4e-2, 6e-3))

@@ -148,6 +148,13 @@ def in_order(bench: Workbench, net: tm.PlacedModel, fault_map: tm.FaultMap, case
     net.set_faults_(fault_map)
 
 
+@preparation(cases.SILENCED_ORDER)
+def in_order_with_silenced_channels(bench: Workbench, net: tm.PlacedModel, fault_map: tm.FaultMap, case: Case) -> None:
+    """An order of a network whose channels of zeros are silenced."""
+    tm.prepare.silence_dead_channels_(net, images_of(bench, case)[0][:1])
+    in_order(bench, net, fault_map, case)
+
+
 def order_of(bench: Workbench, net: tm.PlacedModel, fault_map: tm.FaultMap, options: SearchOptions) -> tm.order.ChipOrder:
     """The best order that is found for one map."""
     return tm.reorder(net, [fault_map], groups=_groups(bench), options=options, progress=False).orders[0]

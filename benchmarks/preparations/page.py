@@ -22,6 +22,7 @@ from benchmarks.preparations.cases import (
     RETRAINED,
     SHARED,
     SILENCED,
+    SILENCED_ORDER,
     cases,
 )
 from benchmarks.preparations.pictures import DRAWN, NETWORKS, WITHIN
@@ -39,6 +40,7 @@ NOTHING = {
     COMPENSATED: "**compensation**",
     SHARED: "**compensation**, moments shared by all chips",
     ORDER: "another **order** of channels",
+    SILENCED_ORDER: "another **order** of channels, those of zeros silenced",
     ORDER_COMPENSATED: "**order**, then **compensation**",
     BOTH: "**compensation**, then 200 steps",
     LARGE_STEPS: "**order**, **compensation**, then 200 steps of 512 images",

@@ -20,6 +20,7 @@ from benchmarks.preparations.cases import (
     RETRAINED,
     SIGNS,
     SILENCED,
+    SILENCED_ORDER,
 )
 from tremap_brevitas.drawing import new_figure, save_figure
 
@@ -30,6 +31,7 @@ DRAWN = {
     SIGNS: "#e377c2",
     BATCHNORM: "#d9a400",
     ORDER: "#5a8f3c",
+    SILENCED_ORDER: "#a6d854",
     ORDER_COMPENSATED: "#17becf",
     COMPENSATED: "#1b6ca8",
     RETRAINED: "#8172b2",
