@@ -23,6 +23,7 @@ from benchmarks.preparations.cases import (
     SILENCED_ORDER,
 )
 from tremap_brevitas.drawing import new_figure, save_figure
+from tremap_brevitas.printable import counted
 
 DRAWN = {
     AS_THEY_LIE: "#444444",
@@ -72,7 +73,7 @@ def draw_rates(frame: pd.DataFrame, path: Path) -> None:
         whole.set_title(NETWORKS[network], fontsize=10)
         close.set_title(f"{NETWORKS[network]}: the last points", fontsize=10)
         whole.set_ylabel("points against the healthy network")
-    canvas.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    canvas.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     save_figure(canvas, path)
 
 
@@ -93,7 +94,7 @@ def draw_cost(frame: pd.DataFrame, path: Path) -> None:
         part = some[(some.preparation == name) & (some.seconds > 0)]
         cost = COSTS[name]
         takes = [f"{cost.steps} steps" if cost.steps else "", f"{cost.labels:,} labels" if cost.labels else ""]
-        takes += [f"{cost.images} images" if cost.images else ""]
+        takes += [counted(cost.images, "image") if cost.images else ""]
         label = f"{name}: {', '.join(filter(None, takes)) or 'no images'}"
         if len(part):
             median = part.groupby("rate").seconds.median()
