@@ -124,17 +124,26 @@ class Work:
             net.set_faults_(merged)
             results = measure.on(net, chips[:EVALUATED])
         else:
-            healthy = tm.random_fault_maps(net.placement.memory, chips=1, fault_rate=0.0, seed=0)[0]
-            results = []
-            trained = chips[:EVALUATED] if attempt.trained == "each chip" else [healthy]
-            for chip in trained:
-                bench.reset()
-                options: dict[str, Any] = {"lr": attempt.lr, "images": attempt.images, "teacher": chip is healthy}
-                bench.train(steps=STEPS, seed=seed, strategy=tm.AllAtOnce(net, chip), title=chip.chip, **options)
-                net.set_faults_(chip)
-                results += measure.on(net, [chip])
-            seconds = (time.process_time() - begin) / len(trained)
+            results = train_alone(bench, net, chips[:EVALUATED], attempt, seed, measure)
+            seconds = (time.process_time() - begin) / len(results)
         return {"seconds": round(seconds, 1), "device": device_name(bench.device), "chips": results}
+
+
+def train_alone(
+    bench: Workbench, net: tm.PlacedModel, chips: list[tm.FaultMap], attempt: Attempt, seed: int, measure: Measure
+) -> list[dict[str, float]]:
+    """Train each chip by itself, or the healthy network once; returns the figures of each."""
+    healthy = attempt.trained == "healthy network"
+    if healthy:
+        chips = tm.random_fault_maps(net.placement.memory, chips=1, fault_rate=0.0, seed=0)
+    results = []
+    for chip in chips:
+        bench.reset()
+        options: dict[str, Any] = {"lr": attempt.lr, "images": attempt.images, "teacher": healthy}
+        bench.train(steps=STEPS, seed=seed, strategy=tm.AllAtOnce(net, chip), title=chip.chip, **options)
+        net.set_faults_(chip)
+        results += measure.on(net, [chip])
+    return results
 
 
 def device_name(device: str) -> str:
@@ -256,7 +265,7 @@ def run(options: argparse.Namespace) -> dict[tuple[str, int], dict[str, Any]]:
     from benchmarks.preparations.__main__ import STEPS as BASELINES
     from benchmarks.preparations.work import set_up
 
-    setup, baseline, measured = set_up(options, BASELINES)
+    setup, baseline, measured = set_up(options, BASELINES, device=options.device)
     run_jobs(baseline, {NETWORK: NETWORK}, folder=setup.out / "baselines", options=measured, progress="baselines")
     jobs = {f"{name}; seed {seed}": (name, seed) for name in options.attempts for seed in options.seeds}
     results = run_jobs(Work(setup), jobs, folder=setup.out / "attempts", options=measured, progress="attempts")

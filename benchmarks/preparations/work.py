@@ -25,10 +25,11 @@ from benchmarks.study.worker import Baseline, Setup, workbench_of
 EXACT_IF_READ = (AS_THEY_LIE, NEAREST, ORDER)  # these change no code: what is read right is the healthy network
 
 
-def set_up(options: argparse.Namespace, steps: Mapping[str, int]) -> tuple[Setup, Baseline, dict[str, Any]]:
+def set_up(
+    options: argparse.Namespace, steps: Mapping[str, int], *, device: str = "cpu"
+) -> tuple[Setup, Baseline, dict[str, Any]]:
     """The study's setup and the work of a baseline, on one thread; and what makes one run folder differ from another."""
     torch.set_num_threads(1)
-    device = getattr(options, "device", "cpu")
     bfloat16 = device == "cpu" and has_bfloat16()
     data, weights, out = (folder.resolve() for folder in (options.data, options.weights, options.out))
     setup = Setup(data, weights, out, options.test_images, bfloat16, device)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from tremap_brevitas.placed.modes import evaluation_mode
 from tremap_brevitas.placed.placed_model import PlacedModel
@@ -28,10 +26,12 @@ def silence_dead_channels_(net: PlacedModel, *inputs: Any) -> dict[str, tuple[in
     divides by the root of its ``eps``: what a stuck cell adds is multiplied by 300. A silenced channel keeps its constant
     output, and a millionth of that factor. The healthy network computes the same, up to rounding.
 
-    Do it before nearest codes and orders. ``net.compensate_`` does so by itself, from the images, and retraining needs it not.
+    Do it before nearest codes and orders. ``net.compensate_`` does the like by itself, from its images; retraining does
+    without.
 
     Args:
-        net: The placed model. Layers whose output goes into one BatchNorm and nowhere else are looked at.
+        net: The placed model. Layers whose output goes into one BatchNorm and nowhere else are looked at, unless they quantize
+            their outputs or their bias.
         inputs: Inputs of the model, such as ``images[:1]``, to see what goes where; on the device of the model.
 
     Returns:
@@ -66,24 +66,17 @@ def silence_dead_channels_(net: PlacedModel, *inputs: Any) -> dict[str, tuple[in
     return silenced
 
 
-def _silence_(norm: _BatchNorm, layer: Any) -> tuple[int, ...]:
+def _silence_(norm: Any, layer: Any) -> tuple[int, ...]:
     quantized = layer.quant_weight()
-    values = as_matrices(layer, getattr(quantized, "value_", quantized.value) if quantized is not None else layer.weight)
-    dead = (values == 0).all(-1).reshape(-1)
-    deviation = (_statistic(norm.running_var).double() + norm.eps).sqrt()
-    before = norm.weight.double() / deviation
+    dead = (as_matrices(layer, getattr(quantized, "value", quantized)) == 0).all(-1).reshape(-1)
+    before = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
     loud = dead & (before.abs() > QUIET)
-    constant = 0.0 if layer.bias is None else layer.bias.double()
     after = torch.where(loud, before * LEFT, before)
-    shift = (constant - _statistic(norm.running_mean).double()) * (before - after)
-    norm.bias.copy_(torch.where(loud, norm.bias.double() + shift, norm.bias.double()))
+    constant = 0.0 if layer.bias is None else layer.bias.double()
+    shift = (constant - norm.running_mean.double()) * (before - after)
+    norm.bias.copy_(norm.bias.double() + shift)
     norm.weight.copy_(torch.where(loud, norm.weight * LEFT, norm.weight))
     return tuple(loud.nonzero()[:, 0].tolist())
-
-
-def _statistic(value: Tensor | None) -> Tensor:
-    assert value is not None  # trace_successors takes none without running statistics
-    return value
 
 
 def _quantizes_bias(layer: Any) -> bool:
